@@ -1,0 +1,180 @@
+"""Frozen configs: the only place where a default of training is written.
+
+A config file is a diff from these defaults (TOML, one table a class), and so is `--set key=value`:
+
+    [model]
+    filters = 32
+    [train]
+    epochs = 10
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from polypseg.errors import ConfigError, unknown_name
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SplitConfig(_Table):
+    """Which sample is trained on, which chooses the checkpoint, which is tested on."""
+
+    kind: Literal["auto", "official", "ratio"] = Field(
+        "auto",
+        description="official: Kvasir-SEG's 880/120; ratio: seeded, groups and near-duplicates kept together; "
+        "auto: official where the folder is Kvasir-SEG, else ratio",
+    )
+    validation: float = Field(0.1, gt=0, lt=1, description="share of all samples (kind ratio)")
+    test: float = Field(0.1, ge=0, lt=1, description="share of all samples (kind ratio)")
+    official_validation: int = Field(80, gt=0, lt=880, description="images carved out of the 880 (kind official)")
+    near_duplicate_bits: int = Field(
+        4, ge=-1, le=32, description="64-bit perceptual hashes this close stay on one side; -1 switches the search off"
+    )
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _some_is_left(self) -> "SplitConfig":
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation {self.validation} + test {self.test} leave nothing to train on")
+        return self
+
+
+class DataConfig(_Table):
+    """How samples become batches."""
+
+    size: int = Field(256, ge=8, le=4096, description="side in pixels of the square that the model sees")
+    batch_size: int = Field(8, ge=1)
+    augment: Literal["none", "flip", "standard"] = Field("standard", description="preset, training split only")
+    cache: Literal["memory", "none"] | None = Field(
+        None,
+        description="memory: decoded and resized samples stay in memory; none: streamed from disk each epoch; "
+        "unset: memory up to cache_limit_mib",
+    )
+    cache_limit_mib: int = Field(2048, ge=0, description="decoded size up to which an unset cache means memory")
+    skip_bad: bool = Field(False, description="leave out samples that cannot be used, and list them")
+
+
+class ModelConfig(_Table):
+    """Which network."""
+
+    name: Literal["attention_unet", "unet"] = "attention_unet"
+    filters: int = Field(16, ge=1, description="filters of the first level; each level below has twice as many")
+    depth: int = Field(4, ge=1, le=7, description="number of max-pools; the size must be divisible by 2**depth")
+    dropout: float = Field(0.0, ge=0, lt=1, description="rate after the bottleneck")
+
+
+class LossConfig(_Table):
+    """Binary cross-entropy + weight x (1 - Dice)."""
+
+    dice_weight: float = Field(0.5, ge=0)
+    smooth: float = Field(1.0, gt=0, description="added to numerator and denominator of Dice, in pixels")
+
+
+class TrainConfig(_Table):
+    """The loop around the model."""
+
+    epochs: int = Field(50, ge=1, description="at most so many")
+    learning_rate: float = Field(1e-3, gt=0)
+    early_stopping_patience: int = Field(12, ge=1, description="epochs without a lower validation loss")
+    plateau_patience: int = Field(5, ge=1, description="epochs without a lower validation loss before a lower rate")
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
+    min_learning_rate: float = Field(1e-6, ge=0)
+    mixed_precision: bool = Field(False, description="bfloat16 on CPU and TPU, float16 on GPU")
+    deterministic: bool = Field(False, description="the same numbers each time on one machine, a little slower")
+    tensorboard: bool = Field(True, description="write logs for TensorBoard where it is installed")
+    seed: int = Field(0, ge=0)
+
+
+class Config(_Table):
+    """All that decides a run, besides the data themselves."""
+
+    split: SplitConfig = SplitConfig()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _size_fits_depth(self) -> "Config":
+        multiple = 2**self.model.depth
+        if self.data.size % multiple:
+            lower = max(multiple, self.data.size // multiple * multiple)
+            raise ValueError(
+                f"data.size {self.data.size} is not divisible by 2**model.depth = {multiple}; "
+                f"take {lower} or {self.data.size // multiple * multiple + multiple}"
+            )
+        return self
+
+
+def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """The defaults, changed by a TOML file, changed by `table.key=value` overrides.
+
+    Args:
+        path: TOML file, or None for the defaults.
+        overrides: As `--set` takes them; a value is read as TOML, and as a string where that fails.
+
+    Raises:
+        ConfigError: The file cannot be read, a key is unknown, or a value does not fit.
+
+    >>> load_config(overrides=["model.filters=32", "train.epochs=3"]).model.filters
+    32
+    """
+    tables: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    for override in overrides:
+        _override(tables, override)
+    return config_from(tables, source=str(path) if path else "--set")
+
+
+def config_from(tables: Mapping[str, Any], source: str = "config") -> Config:
+    """The config of nested tables (as TOML or JSON give them).
+
+    Raises:
+        ConfigError: A key is unknown, or a value does not fit.
+    """
+    try:
+        return Config.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_explain(error)}") from error
+
+
+def _override(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or len(parts) != 2 or not all(parts):
+        raise ConfigError(f"--set {override!r}: expected table.key=value, for example train.epochs=10")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = tables.setdefault(parts[0], {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{parts[0]}: expected a table, found {table!r}")
+    table[parts[1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first fault of a config in one line."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        table, _, key = where.rpartition(".")
+        choices = list(Config.model_fields)
+        if table in Config.model_fields:
+            annotation = Config.model_fields[table].annotation
+            choices = list(annotation.model_fields) if isinstance(annotation, type) else choices  # type: ignore[attr-defined]
+        return unknown_name(f"key in [{table}]" if table else "table", key, choices)
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{where + ': ' if where else ''}{message}" + (f" (found {fault['input']!r})" if where else "")

@@ -1,0 +1,253 @@
+"""Samples: an image file and its mask file, paired by name; and the reference system's `load_polyp_dataset`.
+
+Decisions:
+- Files are paired by stem, never by their place in a sorted list; a mask may carry a suffix (`_mask`, …).
+- A sample is checked by decoding both files once: what passes `check_samples` can be trained on.
+- `skip_bad` leaves faulty samples out and says which; without it all of them are named in one error.
+"""
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.arrays import Image, Mask
+from polypseg.errors import DataError, ImageError, PairingError, listed
+from polypseg.preprocess import (
+    IMAGE_SUFFIXES,
+    image_size,
+    normalise,
+    read_image,
+    read_mask,
+    resize_image,
+    resize_mask,
+)
+from polypseg.progress import Track, silent
+
+MASK_NAME_SUFFIXES = ("_segmentation", "_mask", "_masks", "_seg", "_label", "_gt")
+"""What a mask's stem may have that its image's has not (PolypGen, ISIC and others)."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image with its reference.
+
+    Attributes:
+        name: The image's stem, unique within a data set.
+        image_path: The image file.
+        mask_path: The reference file; None where there is none.
+        group: What must stay on one side of a split (a video sequence, a patient); None if unknown.
+        centre: The hospital; None if unknown.
+    """
+
+    name: str
+    image_path: Path
+    mask_path: Path | None
+    group: str | None = None
+    centre: str | None = None
+
+
+class Fault(NamedTuple):
+    """A sample or file that cannot be used, and why."""
+
+    name: str
+    reason: str
+
+
+class PolypDataset(NamedTuple):
+    """What `load_polyp_dataset` returns.
+
+    Attributes:
+        images: Shape (N, size, size, 3), float32 in [0, 1].
+        masks: Shape (N, size, size, 1), float32, each value 0 or 1.
+        names: The N file stems.
+    """
+
+    images: NDArray[np.float32]
+    masks: NDArray[np.float32]
+    names: list[str]
+
+
+class SkippedSamplesWarning(UserWarning):
+    """Samples were left out because `skip_bad` asked for it; the message lists them."""
+
+
+def pair_samples(images_dir: Path, masks_dir: Path) -> tuple[list[Sample], list[Fault]]:
+    """The samples of a folder of images and a folder of masks, in order of their names, and what does not pair.
+
+    Raises:
+        PairingError: A folder is missing or holds no images.
+    """
+    images, image_faults = _by_stem(images_dir, strip=False)
+    masks, mask_faults = _by_stem(masks_dir, strip=True)
+    samples = [Sample(stem, images[stem], masks[stem]) for stem in sorted(images.keys() & masks.keys())]
+    faults = image_faults + mask_faults
+    faults += [
+        Fault(str(images[stem]), f"no mask of that name in {masks_dir} (expected {stem}.png, {stem}_mask.png or alike)")
+        for stem in sorted(images.keys() - masks.keys())
+    ]
+    faults += [
+        Fault(str(masks[stem]), f"no image of that name in {images_dir}")
+        for stem in sorted(masks.keys() - images.keys())
+    ]
+    return samples, faults
+
+
+def find_images(folder: Path) -> list[Path]:
+    """The image files of a folder (not of folders within), in order of their names.
+
+    Raises:
+        PairingError: No such folder, or no image in it.
+    """
+    if not folder.is_dir():
+        raise PairingError(f"{folder}: no such folder; expected a folder of images (JPEG, PNG, TIFF or BMP)")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+    if not files:
+        raise PairingError(f"{folder}: no image in this folder; expected files ending in .jpg, .png, .tif or .bmp")
+    return files
+
+
+def load_sample(sample: Sample, size: int | None = None) -> tuple[Image, Mask]:
+    """Image and mask of a sample, at their own size or squeezed to (size, size).
+
+    Returns:
+        Image (H, W, 3) uint8 and mask (H, W) bool. A sample without a mask file has an empty mask.
+
+    Raises:
+        ImageError: A file cannot be used, or the two differ in size.
+    """
+    image = read_image(sample.image_path)
+    mask = np.zeros(image.shape[:2], bool) if sample.mask_path is None else read_mask(sample.mask_path)
+    if image.shape[:2] != mask.shape:
+        raise ImageError(_unlike(sample, image.shape[:2], mask.shape))
+    if size is None:
+        return image, mask
+    return resize_image(image, (size, size)), resize_mask(mask, (size, size))
+
+
+def check_samples(
+    samples: Sequence[Sample], track: Track = silent, workers: int | None = None
+) -> tuple[list[Sample], list[Fault]]:
+    """The samples that can be used and the faults of the others, found by decoding every file."""
+    usable: list[Sample] = []
+    faults: list[Fault] = []
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        found = pool.map(_fault, samples)
+        for sample, fault in zip(samples, track(found, "checking images", len(samples)), strict=True):
+            usable.append(sample) if fault is None else faults.append(fault)
+    return usable, faults
+
+
+def refuse(faults: Sequence[Fault], skip_bad: bool, error: type[DataError] = DataError) -> None:
+    """Nothing without faults; with them an error that names them, or a warning where `skip_bad` asked to go on.
+
+    Raises:
+        DataError: There are faults and `skip_bad` is False; of the class `error`.
+    """
+    if not faults:
+        return
+    lines = [f"{fault.name}: {fault.reason}" if fault.name not in fault.reason else fault.reason for fault in faults]
+    if skip_bad:
+        warnings.warn(f"left out {len(faults)} files:{listed(lines, 1000)}", SkippedSamplesWarning, stacklevel=2)
+        return
+    raise error(
+        f"{len(faults)} of the files cannot be used; mend or remove them, or leave them out with skip_bad "
+        f"(--skip-bad):{listed(lines)}"
+    )
+
+
+def load_polyp_dataset(
+    images_dir: Path | str, masks_dir: Path | str, size: int = 256, skip_bad: bool = False
+) -> PolypDataset:
+    """Every image and mask of two folders, paired by file stem and squeezed to (size, size), in memory.
+
+    Masks are cut at > 127 before they are resized, and stay two-valued.
+
+    Args:
+        images_dir: JPEG, PNG, TIFF or BMP files.
+        masks_dir: Masks of the same stems, which may end in `_mask`, `_segmentation` or alike.
+        size: Side of the square in pixels.
+        skip_bad: Leave out what cannot be used, with a SkippedSamplesWarning that lists it.
+
+    Returns:
+        images (N, size, size, 3) float32 in [0, 1], masks (N, size, size, 1) float32 in {0, 1}, names.
+
+    Raises:
+        PairingError: A folder is missing or empty, or files do not pair.
+        DataError: Files that cannot be read, differ in size, or are not masks; all are named.
+
+    Example:
+        images, masks, names = load_polyp_dataset("Kvasir-SEG/images", "Kvasir-SEG/masks", size=256)
+    """
+    samples, faults = pair_samples(Path(images_dir), Path(masks_dir))
+    refuse(faults, skip_bad, PairingError)
+    images = np.empty((len(samples), size, size, 3), np.float32)
+    masks = np.empty((len(samples), size, size, 1), np.float32)
+    names: list[str] = []
+    bad: list[Fault] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for sample, loaded in zip(samples, pool.map(lambda s: _try_load(s, size), samples), strict=True):
+            if isinstance(loaded, Fault):
+                bad.append(loaded)
+                continue
+            images[len(names)] = normalise(loaded[0])
+            masks[len(names), ..., 0] = loaded[1]
+            names.append(sample.name)
+    refuse(bad, skip_bad)
+    if not names:
+        raise DataError(f"{images_dir}: no usable sample is left")
+    return PolypDataset(images[: len(names)], masks[: len(names)], names)
+
+
+def _try_load(sample: Sample, size: int) -> tuple[Image, Mask] | Fault:
+    try:
+        return load_sample(sample, size)
+    except DataError as error:
+        return Fault(sample.name, str(error))
+
+
+def _fault(sample: Sample) -> Fault | None:
+    """Why a sample cannot be used, or None; sizes are compared from the headers before anything is decoded."""
+    try:
+        if sample.mask_path is not None:
+            sizes = image_size(sample.image_path), image_size(sample.mask_path)
+            if sizes[0] != sizes[1]:
+                return Fault(sample.name, _unlike(sample, *sizes))
+        load_sample(sample)
+    except DataError as error:
+        return Fault(sample.name, str(error))
+    return None
+
+
+def _unlike(sample: Sample, image: Iterable[int], mask: Iterable[int]) -> str:
+    hint = " (one of them is turned: look at their EXIF orientation)" if list(image)[::-1] == list(mask) else ""
+    sizes = "x".join(map(str, image)), "x".join(map(str, mask))
+    return (
+        f"{sample.image_path} is {sizes[0]} (height x width), its mask {sample.mask_path} is {sizes[1]}; "
+        f"expected one size{hint}"
+    )
+
+
+def _by_stem(folder: Path, strip: bool) -> tuple[dict[str, Path], list[Fault]]:
+    """The images of a folder by stem; with `strip`, by the stem without a mask's suffix."""
+    found: dict[str, Path] = {}
+    faults: list[Fault] = []
+    files = find_images(folder)
+    exact = {path.stem for path in files}
+    for path in files:
+        stem = path.stem
+        if strip:
+            stem = next((stem.removesuffix(s) for s in MASK_NAME_SUFFIXES if stem.lower().endswith(s)), stem)
+            if stem != path.stem and stem in exact:
+                stem = path.stem  # both a.png and a_mask.png are here: the plain one is the mask of a
+        if stem in found:
+            faults.append(Fault(str(path), f"has the same name as {found[stem].name}; expected one file a name"))
+            continue
+        found[stem] = path
+    return found, faults

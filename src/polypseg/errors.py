@@ -1,0 +1,98 @@
+"""The tree of exceptions: everything that polypseg raises on purpose.
+
+A message says what was given, what was expected and how to mend it, in one line; long lists of
+files follow on lines of their own. `exit_code` is what the command line returns: 1 for data and
+files, 2 for a wrong call.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class PolypsegError(Exception):
+    """Any error that polypseg raises on purpose; catch this to catch them all."""
+
+    exit_code = 1
+
+
+class DataError(PolypsegError):
+    """Images, masks or folders are not what they should be."""
+
+
+class ImageError(DataError):
+    """One file cannot be used as an image or a mask: unreadable, truncated, too large, not two-valued."""
+
+
+class PairingError(DataError):
+    """Images and masks of a folder do not pair."""
+
+
+class SplitError(DataError):
+    """A split manifest cannot be made, or no longer matches the data."""
+
+
+class DownloadError(DataError):
+    """A download failed, or what came is not what was expected."""
+
+
+class RunError(PolypsegError):
+    """A run folder is missing, damaged, or belongs to another run."""
+
+
+class ModelError(PolypsegError):
+    """A model cannot be built or loaded."""
+
+
+class ScoreError(PolypsegError):
+    """Predictions and references cannot be scored or compared."""
+
+
+class UsageError(PolypsegError):
+    """The call itself is wrong: an argument, an option or a config value."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A config holds an unknown key or a value that does not fit."""
+
+
+class MissingExtraError(PolypsegError):
+    """An optional dependency is not installed."""
+
+
+def missing_extra(package: str, extra: str) -> MissingExtraError:
+    """The error for an optional dependency that is not installed, with the line that installs it.
+
+    >>> str(missing_extra("keras", "train"))
+    'keras is not installed, and this needs it; install it with: pip install "polypseg[train]"'
+    """
+    return MissingExtraError(
+        f'{package} is not installed, and this needs it; install it with: pip install "polypseg[{extra}]"'
+    )
+
+
+def unknown_name(kind: str, given: str, choices: Iterable[str]) -> str:
+    """The message for a name that is none of the choices.
+
+    >>> unknown_name("model", "unett", ["attention_unet", "unet"])
+    "unknown model 'unett'; did you mean 'unet'? The choices are: attention_unet, unet"
+    """
+    names = sorted(choices)
+    close = get_close_matches(given, names, n=1)
+    guess = f" did you mean {close[0]!r}?" if close else ""
+    return f"unknown {kind} {given!r};{guess} {'The' if guess else 'the'} choices are: {', '.join(names)}"
+
+
+def listed(items: Iterable[object], limit: int = 10) -> str:
+    """The items on lines of their own, indented; past `limit` only their number.
+
+    >>> print(listed(["a", "b", "c"], limit=2))
+    <BLANKLINE>
+      a
+      b
+      … and 1 more
+    """
+    lines = [str(item) for item in items]
+    shown = lines[:limit] + ([f"… and {len(lines) - limit} more"] if len(lines) > limit else [])
+    return "".join(f"\n  {line}" for line in shown)

@@ -1,0 +1,202 @@
+"""From a file to what the model sees, and back to the image's own size: one code for training and prediction.
+
+Decisions:
+- Pillow decodes (EXIF, CMYK, palette, 16 bit, truncation found); OpenCV resizes.
+- A file's EXIF orientation is always applied, to masks as to images: both are handled as a viewer shows them.
+- A mask is thresholded before any resize. It is then averaged over areas and cut at one half, so that it
+  stays two-valued and a boundary moves by less than a pixel of the result.
+- Resizing squeezes (the reference system's way): height and width change apart, nothing is padded.
+- Nothing is repaired silently: what cannot be read as one image stops with its name.
+"""
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageOps, UnidentifiedImageError
+
+from polypseg.arrays import MASK_THRESHOLD, Image, Mask, Probability
+from polypseg.errors import ImageError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"})
+"""File endings that count as an image, in lower case."""
+
+MAX_PIXELS = 64_000_000
+"""Larger images are refused before they are decoded: a decompression bomb, not a colonoscopy frame."""
+
+MAX_GREY_SHARE = 0.02
+"""A mask may have so many pixels of middling grey (64..191). Kvasir-SEG's have none, CVC-ClinicDB's at most 0.00017."""
+
+
+def read_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image:
+    """The image as RGB, upright.
+
+    Grey, palette, CMYK, alpha (laid on black) and 16-bit files (scaled by 1/257) become 8-bit RGB.
+
+    Args:
+        path: JPEG, PNG, TIFF or BMP.
+        max_pixels: Larger images are refused before decoding.
+
+    Returns:
+        Shape (H, W, 3), uint8.
+
+    Raises:
+        ImageError: No such file, not an image, truncated, several frames, or too many pixels.
+    """
+    return np.asarray(_open(Path(path), max_pixels).convert("RGB"))
+
+
+def decode_image(content: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image:
+    """As `read_image`, from the bytes of a file."""
+    return np.asarray(_decode(content, name, max_pixels).convert("RGB"))
+
+
+def read_grey(path: Path | str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """A mask or an 8-bit probability map as it is stored, upright, not thresholded.
+
+    Returns:
+        Shape (H, W), uint8.
+
+    Raises:
+        ImageError: As `read_image`.
+    """
+    return np.asarray(_open(Path(path), max_pixels).convert("L"))
+
+
+def read_mask(path: Path | str, max_pixels: int = MAX_PIXELS) -> Mask:
+    """The mask, upright, True where the file is brighter than 127.
+
+    Returns:
+        Shape (H, W), bool.
+
+    Raises:
+        ImageError: As `read_image`; or not two-valued: many grey levels, or nothing brighter than 127
+            although not black (a 0/1 mask, a label map).
+    """
+    grey = read_grey(path, max_pixels)
+    problem = mask_problem(grey)
+    if problem:
+        raise ImageError(f"{path}: {problem}")
+    return grey > MASK_THRESHOLD
+
+
+def mask_problem(grey: NDArray[np.uint8]) -> str | None:
+    """What keeps a grey image (H, W) uint8 from being a mask, or None.
+
+    >>> mask_problem(np.array([[0, 255]], np.uint8)) is None
+    True
+    >>> mask_problem(np.array([[0, 1]], np.uint8))
+    'the mask is not black, yet nothing in it is brighter than 127 (its largest value is 1); expected 0 and 255: multiply it by 255'
+    """  # noqa: E501
+    brightest = int(grey.max())
+    if 0 < brightest <= MASK_THRESHOLD:
+        mend = f"multiply it by {255 // brightest}" if brightest <= 2 else "store it as black and white"
+        return (
+            f"the mask is not black, yet nothing in it is brighter than {MASK_THRESHOLD} "
+            f"(its largest value is {brightest}); expected 0 and 255: {mend}"
+        )
+    middling = float(np.mean((grey >= 64) & (grey <= 191)))
+    if middling > MAX_GREY_SHARE:
+        return (
+            f"the mask has {np.unique(grey).size} grey levels, {100 * middling:.0f} % of its pixels between 64 and 191; "
+            "expected black and white: threshold it first"
+        )
+    return None
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """Height and width in pixels of an upright image, from its header alone.
+
+    Raises:
+        ImageError: No such file, or not an image.
+    """
+    try:
+        with PillowImage.open(path) as opened:
+            width, height = opened.size
+            turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
+        raise ImageError(f"{path}: {_reason(error)}") from error
+    return (width, height) if turned else (height, width)
+
+
+def resize_image(image: Image, size: tuple[int, int]) -> Image:
+    """The image squeezed to `size` (height, width): averaged over areas where it shrinks, bilinear where it grows."""
+    if image.shape[:2] == size:
+        return image
+    shrinks = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (size[1], size[0]), interpolation=how), dtype=np.uint8)
+
+
+def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
+    """The mask squeezed to `size` (height, width), two-valued: polyp where polyp covers at least half a pixel."""
+    if mask.shape == size:
+        return mask
+    shrinks = size[0] <= mask.shape[0] and size[1] <= mask.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    covered = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=how)
+    return np.asarray(covered >= 0.5)
+
+
+def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Images (…, H, W, 3) uint8 as the model takes them: float32 in [0, 1]."""
+    return images.astype(np.float32) / np.float32(255)
+
+
+def restore(probability: NDArray[np.floating], size: tuple[int, int]) -> Probability:
+    """A map (h, w) brought to the image's own `size` (height, width), bilinear, still in [0, 1]."""
+    if probability.shape == size:
+        return probability.astype(np.float32, copy=False)
+    resized = cv2.resize(probability.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(resized, dtype=np.float32)
+
+
+def _open(path: Path, max_pixels: int) -> PillowImage.Image:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{path}: cannot read the file: {error.strerror}") from error
+    return _decode(content, str(path), max_pixels)
+
+
+def _decode(content: bytes, name: str, max_pixels: int) -> PillowImage.Image:
+    """The upright image of a file's bytes, its values scaled to 8 bit, alpha laid on black."""
+    if not content:
+        raise ImageError(f"{name}: the file is empty (0 bytes); expected an image")
+    try:
+        with PillowImage.open(io.BytesIO(content)) as opened:
+            width, height = opened.size
+            if width * height > max_pixels:
+                raise ImageError(f"{name}: {height}x{width} pixels are more than the allowed {max_pixels:,}")
+            if getattr(opened, "n_frames", 1) != 1:
+                raise ImageError(f"{name}: holds {opened.n_frames} frames; expected one image: split it first")  # type: ignore[attr-defined]
+            opened.load()
+            upright = ImageOps.exif_transpose(opened)
+    except ImageError:
+        raise
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
+        raise ImageError(f"{name}: {_reason(error)}") from error
+    return _to_eight_bits(upright)
+
+
+def _to_eight_bits(image: PillowImage.Image) -> PillowImage.Image:
+    if image.mode.startswith("I") or image.mode == "F":  # 16- and 32-bit grey: Pillow itself would clip at 255
+        deep = np.asarray(image).astype(np.float64)
+        return PillowImage.fromarray(np.clip(np.rint(deep / 257), 0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        return PillowImage.alpha_composite(PillowImage.new("RGBA", layered.size, (0, 0, 0, 255)), layered)
+    return image
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image that can be read (JPEG, PNG, TIFF or BMP); is it damaged or wrongly named?"
+    if "truncated" in str(error).lower():
+        return f"the image is cut short ({error}); copy or download it again"
+    return f"cannot be decoded: {error}"
