@@ -1,0 +1,19 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REAL_DATA = Path(os.environ.get("POLYPSEG_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder that holds kvasir-seg/, cvc-clinicdb/ and polypgen-negatives/."""
+    if not (REAL_DATA / "kvasir-seg" / "images").is_dir():
+        pytest.skip(
+            f"no real images in {REAL_DATA}: set POLYPSEG_DATA to a folder that holds kvasir-seg/ "
+            "(polypseg data download kvasir-seg)"
+        )
+    return REAL_DATA
