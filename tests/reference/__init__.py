@@ -1,0 +1,1 @@
+"""Slow, obvious second implementations: loops that a reader can check, no NumPy tricks, nothing shared with src."""
