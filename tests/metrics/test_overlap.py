@@ -21,7 +21,7 @@ from polypseg.metrics.overlap import (
     recall,
     specificity,
 )
-from tests.reference import overlap as slow
+from reference import overlap as slow
 
 RATIOS = [dice, iou, precision, recall, specificity, accuracy, f_beta]
 
