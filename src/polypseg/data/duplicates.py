@@ -10,7 +10,10 @@ import imagehash
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from polypseg.arrays import Image
 from polypseg.preprocess import read_image
 from polypseg.progress import Track, silent
 
@@ -48,6 +51,30 @@ def near_duplicates(hashes: NDArray[np.uint64], bits: int) -> list[NearDuplicate
     return pairs
 
 
-def _hash(path: Path) -> int:
-    grey = PillowImage.fromarray(read_image(path)).convert("L").resize((256, 256), PillowImage.Resampling.BOX)
+def near_duplicate_groups(image_paths: Sequence[Path], bits: int, track: Track = silent) -> list[list[int]]:
+    """The places of images that are near-duplicates of one another, directly or through a third, two or more each."""
+    return join(len(image_paths), near_duplicates(perceptual_hashes(image_paths, track), bits))
+
+
+def join(count: int, pairs: Sequence[NearDuplicate]) -> list[list[int]]:
+    """The connected components, of two or more, of `count` places joined by the pairs.
+
+    >>> join(4, [NearDuplicate(0, 2, 1), NearDuplicate(2, 3, 0)])
+    [[0, 2, 3]]
+    """
+    links = coo_array((np.ones(len(pairs)), ([p.first for p in pairs], [p.second for p in pairs])), (count, count))
+    _, label = connected_components(links, directed=False)
+    groups: dict[int, list[int]] = {}
+    for place, component in enumerate(label):
+        groups.setdefault(int(component), []).append(place)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def perceptual_hash(image: Image) -> int:
+    """The 64-bit perceptual hash of an image (H, W, 3) uint8."""
+    grey = PillowImage.fromarray(image).convert("L").resize((256, 256), PillowImage.Resampling.BOX)
     return int(str(imagehash.phash(grey)), 16)
+
+
+def _hash(path: Path) -> int:
+    return perceptual_hash(read_image(path))

@@ -1,0 +1,283 @@
+"""Batches: from samples and a split to `tf.data.Dataset`s, or to a `keras.utils.PyDataset` without TensorFlow.
+
+Decisions:
+- What an epoch looks like, its order and its augmentation, depends on the seed and the number of the
+  epoch alone. A resumed training therefore sees what an uninterrupted one would have seen.
+- Samples are decoded and resized once and then kept as bytes (cache "memory"), or anew in each epoch
+  (cache "none"), so that memory stays flat however many there are. Floats exist a batch at a time.
+- One reader serves both kinds of data set, and augmentation is the same code.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.config import DataConfig, SplitConfig
+from polypseg.data.augment import augment
+from polypseg.data.duplicates import join, near_duplicates, perceptual_hash
+from polypseg.data.samples import PolypDataset, Sample, load_sample
+from polypseg.data.splits import SPLIT_NAMES, Split, assign, make_split
+from polypseg.errors import PolypsegError, UsageError, missing_extra
+from polypseg.preprocess import normalise
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+MEBIBYTE = 2**20
+
+
+class EpochCounter:
+    """The number of the epoch that begins next; set `next_epoch` to begin elsewhere, as a resume does."""
+
+    def __init__(self) -> None:
+        self.next_epoch = 0
+
+    def begin(self) -> int:
+        """The number of the epoch that begins now."""
+        epoch = self.next_epoch
+        self.next_epoch += 1
+        return epoch
+
+
+class SampleReader:
+    """Reads samples by their place in the list, squeezed to one size, and keeps them if asked to.
+
+    Attributes:
+        count: How many samples there are.
+        size: Side of the square in pixels.
+        error: What a read ended with; a pipeline in another thread can only fail, and its caller looks here.
+    """
+
+    def __init__(self, samples: Sequence[Sample], size: int, keep: bool) -> None:
+        self.count, self.size = len(samples), size
+        self.error: PolypsegError | None = None
+        self._samples = samples
+        self._pool = ThreadPoolExecutor(os.cpu_count())
+        self._images = np.empty((self.count if keep else 0, size, size, 3), np.uint8)
+        self._masks = np.empty((self.count if keep else 0, size, size, 1), np.uint8)
+        self._is_kept = np.zeros(self.count, bool)
+        self._keep = keep
+
+    def read(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Images (B, size, size, 3) uint8 and masks (B, size, size, 1) uint8 of 0 and 1.
+
+        Raises:
+            PolypsegError: A file cannot be used; it is also kept in `error`.
+        """
+        images = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+        masks = np.empty((len(indices), self.size, self.size, 1), np.uint8)
+
+        def fill(place: int) -> None:
+            index = indices[place]
+            if self._keep and self._is_kept[index]:
+                images[place], masks[place] = self._images[index], self._masks[index]
+                return
+            image, mask = load_sample(self._samples[index], self.size)
+            images[place], masks[place, ..., 0] = image, mask
+            if self._keep:
+                self._images[index], self._masks[index] = images[place], masks[place]
+                self._is_kept[index] = True
+
+        try:
+            if self._keep and self._is_kept[indices].all():
+                return self._images[indices], self._masks[indices]
+            list(self._pool.map(fill, range(len(indices))))
+        except PolypsegError as error:
+            self.error = error
+            raise
+        return images, masks
+
+
+class ArrayReader(SampleReader):
+    """The same for a data set that `load_polyp_dataset` brought into memory."""
+
+    def __init__(self, data: PolypDataset, indices: Sequence[int]) -> None:
+        super().__init__([], data.images.shape[1], keep=False)
+        self.count = len(indices)
+        self._data, self._indices = data, np.asarray(indices, np.int64)
+
+    def read(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """As `SampleReader.read`."""
+        chosen = self._indices[indices]
+        return np.rint(self._data.images[chosen] * 255).astype(np.uint8), self._data.masks[chosen].astype(np.uint8)
+
+
+class BatchPlan(NamedTuple):
+    """How samples are batched.
+
+    Attributes:
+        batch_size: Samples a batch; the last one may be smaller.
+        preset: Augmentation preset.
+        shuffled: Whether the order is drawn anew each epoch.
+        seed: What order and augmentation follow from, with the epoch.
+    """
+
+    batch_size: int
+    preset: str
+    shuffled: bool
+    seed: int
+
+    def epoch(self, count: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The order of the samples in an epoch (count,), and a key a batch for its augmentation (steps, 2)."""
+        steps = -(-count // self.batch_size)
+        generator = np.random.default_rng([self.seed, epoch])
+        order = generator.permutation(count) if self.shuffled else np.arange(count)
+        return order.astype(np.int64), generator.integers(0, 2**31 - 1, (steps, 2), np.int32)
+
+
+class TfDatasets(NamedTuple):
+    """What `get_tf_dataset` returns: three `tf.data.Dataset`s of batches (images, masks).
+
+    Images are (B, size, size, 3) float32 in [0, 1], masks (B, size, size, 1) float32 in {0, 1}.
+    """
+
+    train: "tf.data.Dataset"
+    validation: "tf.data.Dataset"
+    test: "tf.data.Dataset"
+
+
+def get_tf_dataset(
+    data: PolypDataset | Sequence[Sample],
+    split: Split | None = None,
+    config: DataConfig = DataConfig(),  # noqa: B008 (frozen)
+    split_config: SplitConfig = SplitConfig(),  # noqa: B008 (frozen)
+    seed: int = 0,
+) -> TfDatasets:
+    """The data, split into train, validation and test, as batches for `model.fit`.
+
+    Training batches are shuffled anew each epoch and augmented; all are cached as the config says and
+    prefetched.
+
+    Args:
+        data: What `load_polyp_dataset` returned, or samples (`find_samples`), which are read as needed.
+        split: A manifest; without one, `split_config` makes a split.
+        config: Size, batch size, augmentation preset, cache. The size of data in memory is their own.
+        split_config: Ratios, official split, seed.
+        seed: Order and augmentation follow from it.
+
+    Raises:
+        MissingExtraError: TensorFlow is not installed.
+        SplitError: The manifest names a sample that is not in the data, or no split can be made.
+
+    Example:
+        data = load_polyp_dataset("Kvasir-SEG/images", "Kvasir-SEG/masks", size=256)
+        train, validation, test = get_tf_dataset(data)
+    """
+    readers = make_readers(data, split, config, split_config)
+    plans = (
+        BatchPlan(config.batch_size, config.augment, True, seed),
+        BatchPlan(config.batch_size, "none", False, seed),
+        BatchPlan(config.batch_size, "none", False, seed),
+    )
+    return TfDatasets(*(tf_batches(readers[n], plan) for n, plan in zip(SPLIT_NAMES, plans, strict=True)))
+
+
+def make_readers(
+    data: PolypDataset | Sequence[Sample], split: Split | None, config: DataConfig, split_config: SplitConfig
+) -> dict[str, SampleReader]:
+    """A reader for each of the three splits."""
+    if isinstance(data, PolypDataset):
+        where = {name: index for index, name in enumerate(data.names)}
+        assigned = {n: split.names(n) for n in SPLIT_NAMES} if split else _assign_arrays(data, split_config)
+        missing = [name for names in assigned.values() for name in names if name not in where]
+        if missing:
+            raise UsageError(f"the manifest names {len(missing)} samples that are not in the data, first {missing[0]}")
+        return {n: ArrayReader(data, [where[name] for name in assigned[n]]) for n in SPLIT_NAMES}
+    split = split or make_split(data, split_config)
+    needed = len(data) * config.size**2 * 4
+    keep = config.cache == "memory" or (config.cache is None and needed <= config.cache_limit_mib * MEBIBYTE)
+    return {n: SampleReader(split.select(data, n), config.size, keep) for n in SPLIT_NAMES}
+
+
+def _assign_arrays(data: PolypDataset, config: SplitConfig) -> dict[str, list[str]]:
+    """The names of each split of a data set in memory, near-duplicates together."""
+    order = sorted(range(len(data.names)), key=lambda index: data.names[index])
+    joined = []
+    if config.near_duplicate_bits >= 0:
+        hashes = [perceptual_hash(np.rint(data.images[index] * 255).astype(np.uint8)) for index in order]
+        joined = join(len(order), near_duplicates(np.array(hashes, np.uint64), config.near_duplicate_bits))
+    names = [data.names[index] for index in order]
+    assigned, _ = assign(names, [None] * len(names), joined, config)
+    return {n: [name for name, split in zip(names, assigned, strict=True) if split == n] for n in SPLIT_NAMES}
+
+
+def tf_batches(reader: SampleReader, plan: BatchPlan, counter: EpochCounter | None = None) -> "tf.data.Dataset":
+    """The reader's samples as a `tf.data.Dataset` of batches; each iteration is one epoch.
+
+    Raises:
+        MissingExtraError: TensorFlow is not installed.
+    """
+    try:
+        import tensorflow as tf
+    except ModuleNotFoundError as error:
+        raise missing_extra("tensorflow", "train") from error
+
+    counter = counter or EpochCounter()
+    size, count = reader.size, reader.count
+
+    def begin() -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        return plan.epoch(count, counter.begin() if plan.shuffled else 0)
+
+    def batches_of_epoch(_: Any) -> Any:
+        order, keys = tf.numpy_function(begin, [], (tf.int64, tf.int32))
+        indices = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, (count,))).batch(plan.batch_size)
+        return tf.data.Dataset.zip((indices, tf.data.Dataset.from_tensor_slices(tf.ensure_shape(keys, (None, 2)))))
+
+    def read(indices: Any, key: Any) -> tuple[Any, Any, Any]:
+        images, masks = tf.numpy_function(reader.read, [indices], (tf.uint8, tf.uint8))
+        return tf.ensure_shape(images, (None, size, size, 3)), tf.ensure_shape(masks, (None, size, size, 1)), key
+
+    def finish(images: Any, masks: Any, key: Any) -> tuple[Any, Any]:
+        images = tf.cast(images, tf.float32) / 255.0
+        return augment(images, tf.cast(masks, tf.float32), key, plan.preset)
+
+    steps = -(-count // plan.batch_size)
+    batches = tf.data.Dataset.range(1).flat_map(batches_of_epoch)
+    batches = batches.map(read, num_parallel_calls=2).map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4)
+
+
+class PyBatches(keras.utils.PyDataset):  # type: ignore[misc]
+    """The same batches without TensorFlow, in order and content, as a `keras.utils.PyDataset` of NumPy arrays."""
+
+    def __init__(self, reader: SampleReader, plan: BatchPlan, counter: EpochCounter | None = None) -> None:
+        super().__init__(workers=1, use_multiprocessing=False)
+        self._reader, self._plan = reader, plan
+        self._counter = counter or EpochCounter()
+        self._order, self._keys = plan.epoch(reader.count, 0)
+
+    def __len__(self) -> int:
+        return -(-self._reader.count // self._plan.batch_size)
+
+    def on_epoch_begin(self) -> None:
+        """Draw the order of the epoch that begins (Keras calls this)."""
+        self._order, self._keys = self._plan.epoch(self._reader.count, self._counter.begin())
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        chosen = self._order[index * self._plan.batch_size : (index + 1) * self._plan.batch_size]
+        images, masks = self._reader.read(chosen)
+        key = [int(part) for part in self._keys[index]]
+        changed = augment(
+            keras.ops.convert_to_tensor(normalise(images)),
+            keras.ops.convert_to_tensor(masks.astype(np.float32)),
+            key,
+            self._plan.preset,
+        )
+        return keras.ops.convert_to_numpy(changed[0]), keras.ops.convert_to_numpy(changed[1])
+
+
+BatchMaker = Callable[[SampleReader, BatchPlan, EpochCounter], Any]
+
+
+def batch_maker() -> BatchMaker:
+    """`tf_batches` where TensorFlow is installed, else `PyBatches`."""
+    try:
+        import tensorflow  # noqa: F401
+    except ModuleNotFoundError:
+        return PyBatches
+    return tf_batches

@@ -1,0 +1,306 @@
+"""Splits: which sample is trained on, which chooses the checkpoint, which is tested on; and their manifest.
+
+Decisions:
+- A split is made once and saved (`splits.json`) with a digest of each file's bytes; data that no longer
+  match it are refused.
+- Groups (video sequences, patients) and near-duplicates stay on one side. In the official split of
+  Kvasir-SEG the 120 are given; only the validation, carved out of the 880, can keep that promise,
+  and it takes no near-duplicate of a training image.
+- The same samples, config and seed give the same split on every machine: no file order, no hash seed.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from polypseg.config import SplitConfig
+from polypseg.data.duplicates import near_duplicate_groups
+from polypseg.data.official import is_kvasir_seg, official_test_names
+from polypseg.data.samples import Sample
+from polypseg.errors import SplitError, UsageError, listed, unknown_name
+from polypseg.progress import Track, silent
+
+SplitName = Literal["train", "validation", "test"]
+SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sample of a manifest.
+
+    Attributes:
+        split: train, validation or test.
+        image_digest: SHA-256 of the image file's bytes, in hex.
+        mask_digest: The same of the mask file; None without one.
+        group: As in the sample.
+    """
+
+    split: SplitName
+    image_digest: str
+    mask_digest: str | None
+    group: str | None
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split manifest.
+
+    Attributes:
+        source: Where it comes from, in words.
+        seed: The seed that drew it.
+        entries: Sample name to its entry, in order of the names.
+    """
+
+    source: str
+    seed: int
+    entries: Mapping[str, Entry]
+
+    def names(self, split: str) -> list[str]:
+        """The names of one split's samples, in order.
+
+        Raises:
+            UsageError: No such split.
+        """
+        if split not in SPLIT_NAMES:
+            raise UsageError(unknown_name("split", split, SPLIT_NAMES))
+        return [name for name, entry in self.entries.items() if entry.split == split]
+
+    def digest(self) -> str:
+        """SHA-256 over all names, splits and file digests: two runs with one value saw the same data."""
+        lines = [f"{n} {e.split} {e.image_digest} {e.mask_digest}\n" for n, e in sorted(self.entries.items())]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write the manifest as JSON, in one step."""
+        entries = {name: asdict(entry) for name, entry in self.entries.items()}
+        record = {"format": FORMAT, "source": self.source, "seed": self.seed, "digest": self.digest()}
+        temporary = path.with_name(path.name + ".part")
+        temporary.write_text(json.dumps(record | {"samples": entries}, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+    def select(self, samples: Sequence[Sample], split: str) -> list[Sample]:
+        """The samples of one split, in order of their names.
+
+        Raises:
+            SplitError: A sample of the manifest is not among `samples`.
+        """
+        by_name = {sample.name: sample for sample in samples}
+        names = self.names(split)
+        missing = [name for name in names if name not in by_name]
+        if missing:
+            raise SplitError(
+                f"{len(missing)} of the {len(names)} {split} samples of the split manifest are not in the data; "
+                f"was a file renamed or removed, or is this another folder?{listed(missing)}"
+            )
+        return [by_name[name] for name in names]
+
+
+def load_split(path: Path) -> Split:
+    """The manifest of a `splits.json`.
+
+    Raises:
+        SplitError: The file is missing, damaged, or was changed by hand (its digest does not fit).
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        entries = {name: Entry(**entry) for name, entry in record["samples"].items()}
+        split = Split(record["source"], record["seed"], entries)
+        stored, version = record["digest"], record["format"]
+    except OSError as error:
+        raise SplitError(f"{path}: cannot read the split manifest: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SplitError(f"{path}: not a split manifest ({error!r}); make one with: polypseg train") from error
+    if version != FORMAT:
+        raise SplitError(f"{path}: manifest format {version}, expected {FORMAT}; was it written by a newer polypseg?")
+    unknown = {entry.split for entry in entries.values()} - set(SPLIT_NAMES)
+    if unknown:
+        raise SplitError(f"{path}: {unknown_name('split', unknown.pop(), SPLIT_NAMES)}")
+    if stored != split.digest():
+        raise SplitError(f"{path}: the manifest was changed after it was written: its digest does not fit its samples")
+    return split
+
+
+def make_split(samples: Sequence[Sample], config: SplitConfig, track: Track = silent) -> Split:
+    """A new split of the samples, as the config asks.
+
+    Args:
+        samples: With unique names.
+        config: Kind, shares and seed.
+        track: Shows the progress of hashing.
+
+    Raises:
+        SplitError: Names repeat, there are too few samples, or an official split was asked for
+            of a folder that is not Kvasir-SEG.
+    """
+    ordered = sorted(samples, key=lambda sample: sample.name)
+    names = [sample.name for sample in ordered]
+    if len(set(names)) != len(names):
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        raise SplitError(f"sample names repeat; expected each once:{listed(repeated)}")
+    joined = _near_duplicates([s.image_path for s in ordered], config, track)
+    assigned, source = assign(names, [s.group for s in ordered], joined, config)
+    digests = file_digests([path for s in ordered for path in (s.image_path, s.mask_path) if path], track)
+    entries = {
+        sample.name: Entry(
+            assigned[index],
+            digests[sample.image_path],
+            digests[sample.mask_path] if sample.mask_path else None,
+            sample.group,
+        )
+        for index, sample in enumerate(ordered)
+    }
+    return Split(source, config.seed, entries)
+
+
+def assign(
+    names: Sequence[str], groups: Sequence[str | None], joined: Sequence[Sequence[int]], config: SplitConfig
+) -> tuple[list[SplitName], str]:
+    """The split of each sample, and where it comes from in words.
+
+    Args:
+        names: Unique, sorted.
+        groups: The group of each sample, None where unknown.
+        joined: Places of samples that must stay together besides (near-duplicates).
+        config: Kind, shares and seed.
+
+    Raises:
+        SplitError: Nothing is left for a split, or an official split was asked for of another data set.
+    """
+    is_official = is_kvasir_seg(names)
+    if config.kind == "official" and not is_official:
+        raise SplitError(
+            f"split.kind official: these {len(names)} samples are not Kvasir-SEG's 1,000; "
+            "use the whole Kvasir-SEG, or --set split.kind=ratio"
+        )
+    by_group: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        if group is not None:
+            by_group.setdefault(group, []).append(index)
+    units = _units(len(names), [*by_group.values(), *joined])
+    generator = np.random.default_rng(config.seed)
+    if config.kind == "official" or (config.kind == "auto" and is_official):
+        source = f"Kvasir-SEG official 880/120, {config.official_validation} of the 880 as validation"
+        return _carve_official(names, units, config, generator), source
+    source = f"ratio: validation {config.validation:g}, test {config.test:g}"
+    return _by_ratio(len(names), units, config, generator), source
+
+
+def verify_split(split: Split, samples: Sequence[Sample], track: Track = silent) -> None:
+    """Nothing, if every file of the manifest still has the bytes that it had.
+
+    Raises:
+        SplitError: Samples are missing, or files changed; they are named.
+    """
+    chosen = [sample for name in SPLIT_NAMES for sample in split.select(samples, name)]
+    digests = file_digests([path for s in chosen for path in (s.image_path, s.mask_path) if path], track)
+    changed = []
+    for sample in chosen:
+        entry = split.entries[sample.name]
+        if digests[sample.image_path] != entry.image_digest:
+            changed.append(sample.image_path)
+        if (digests[sample.mask_path] if sample.mask_path else None) != entry.mask_digest:
+            changed.append(sample.mask_path or sample.image_path)
+    if changed:
+        raise SplitError(
+            f"{len(changed)} files are not what they were when the split was made; bring the old files back, "
+            f"or start a new run:{listed(changed)}"
+        )
+
+
+def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str]:
+    """The SHA-256 of each file's bytes, in hex.
+
+    Raises:
+        SplitError: A file cannot be read.
+    """
+
+    def digest(path: Path) -> str:
+        try:
+            with path.open("rb") as opened:
+                return hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            raise SplitError(f"{path}: cannot read the file: {error.strerror}") from error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = track(pool.map(digest, paths), "reading digests", len(paths))
+        return dict(zip(paths, found, strict=True))
+
+
+def _near_duplicates(paths: Sequence[Path], config: SplitConfig, track: Track) -> list[list[int]]:
+    return near_duplicate_groups(paths, config.near_duplicate_bits, track) if config.near_duplicate_bits >= 0 else []
+
+
+def _units(count: int, together: Iterable[Sequence[int]]) -> list[list[int]]:
+    """What cannot be parted: lists of places joined directly or through a third, in order."""
+    parent = list(range(count))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for places in together:
+        for place in places[1:]:
+            parent[root(place)] = root(places[0])
+    units: dict[int, list[int]] = {}
+    for index in range(count):
+        units.setdefault(root(index), []).append(index)
+    return list(units.values())
+
+
+def _carve_official(
+    names: Sequence[str], units: list[list[int]], config: SplitConfig, generator: np.random.Generator
+) -> list[SplitName]:
+    test = official_test_names(names)
+    assigned: list[SplitName] = ["test" if name in test else "train" for name in names]
+    # A near-duplicate of a test image stays in training: moving it into validation would let the test choose.
+    free = [unit for unit in units if all(assigned[index] == "train" for index in unit)]
+    _fill(assigned, free, "validation", config.official_validation, generator)
+    return assigned
+
+
+def _by_ratio(
+    count: int, units: list[list[int]], config: SplitConfig, generator: np.random.Generator
+) -> list[SplitName]:
+    assigned: list[SplitName] = ["train"] * count
+    free = units
+    for split, share in (("test", config.test), ("validation", config.validation)):
+        wanted = max(1, round(share * count)) if share else 0
+        free = _fill(assigned, free, split, wanted, generator)  # type: ignore[arg-type]
+        if share and split not in assigned:
+            raise SplitError(
+                f"{count} samples in {len(units)} groups that must stay together leave nothing for {split}; "
+                "add data, or set other shares"
+            )
+    if "train" not in assigned:
+        raise SplitError(f"{count} samples in {len(units)} groups that must stay together leave nothing to train on")
+    return assigned
+
+
+def _fill(
+    assigned: list[SplitName], units: list[list[int]], split: SplitName, wanted: int, generator: np.random.Generator
+) -> list[list[int]]:
+    """Give whole units, drawn at random, to a split until it has what it wants; the units that are left.
+
+    The last unit that would overshoot is taken only where that comes nearer to what is wanted.
+    """
+    left: list[list[int]] = []
+    taken = 0
+    for place in generator.permutation(len(units)):
+        unit = units[place]
+        if taken < wanted and abs(taken + len(unit) - wanted) < abs(taken - wanted):
+            taken += len(unit)
+            for index in unit:
+                assigned[index] = split
+        else:
+            left.append(unit)
+    return sorted(left)
