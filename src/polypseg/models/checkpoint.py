@@ -1,0 +1,50 @@
+"""Saving a Keras model in one step, and loading it in safe mode.
+
+What polypseg adds to Keras (layers, losses, metrics) is registered, so that a file needs no `custom_objects`;
+the modules that register it are imported here before a file is read.
+"""
+
+import os
+import zipfile
+from importlib import import_module
+from pathlib import Path
+
+import keras
+
+from polypseg.errors import ModelError
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Write the model, its weights and its optimizer's state as a `.keras` file, in one step.
+
+    A process killed at any moment leaves the old file or the new one, never half of one.
+    """
+    temporary = path.with_name(f".{path.stem}.part.keras")
+    model.save(temporary)
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())
+    temporary.replace(path)
+
+
+def load_model(path: Path | str, compiled: bool = False) -> keras.Model:
+    """The model of a `.keras` file, in Keras' safe mode (no code from the file is run).
+
+    Args:
+        path: A `.keras` file, as `checkpoints/best.keras` of a run.
+        compiled: Whether to bring back loss, metrics and optimizer as well.
+
+    Raises:
+        ModelError: No such file, not a Keras file, or one that holds what polypseg does not know.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file; expected a .keras file, as checkpoints/best.keras of a run")
+    if not zipfile.is_zipfile(path):
+        raise ModelError(f"{path}: not a Keras model, or a damaged one; expected a .keras file (a zip archive)")
+    for module in ("polypseg.models.blocks", "polypseg.train.losses", "polypseg.train.coefficients"):
+        import_module(module)
+    try:
+        return keras.saving.load_model(path, compile=compiled, safe_mode=True)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise ModelError(f"{path}: cannot be loaded as a Keras model: {first_line}") from error

@@ -1,0 +1,44 @@
+"""The networks by the names that a config uses, and the presets by the names that users know."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import keras
+
+from polypseg.config import ModelConfig
+from polypseg.errors import ModelError, unknown_name
+from polypseg.models.attention_unet import attention_unet, unet
+
+MODELS: Mapping[str, Callable[..., keras.Model]] = MappingProxyType({"attention_unet": attention_unet, "unet": unet})
+
+PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
+    {
+        "attention-unet-16": ModelConfig(name="attention_unet", filters=16),
+        "attention-unet-32": ModelConfig(name="attention_unet", filters=32),
+        "unet-16": ModelConfig(name="unet", filters=16),
+        "unet-32": ModelConfig(name="unet", filters=32),
+    }
+)
+
+
+def build_model(config: ModelConfig, size: int | None) -> keras.Model:
+    """A new model, its weights drawn at random.
+
+    Args:
+        config: Which network.
+        size: Side of the square input in pixels; None for any height and width that fit the depth.
+    """
+    return MODELS[config.name](
+        input_shape=(size, size, 3), filters=config.filters, depth=config.depth, dropout=config.dropout
+    )
+
+
+def preset(name: str) -> ModelConfig:
+    """The model config of a preset.
+
+    Raises:
+        ModelError: An unknown name; the message lists the choices.
+    """
+    if name not in PRESETS:
+        raise ModelError(unknown_name("model preset", name, PRESETS))
+    return PRESETS[name]

@@ -1,0 +1,1 @@
+"""Training: losses, coefficients, callbacks that survive a resume, the fit, and the run folder."""

@@ -1,0 +1,154 @@
+"""Keras' callbacks by their own names, made to survive a kill and a resume.
+
+Keras' EarlyStopping, ReduceLROnPlateau and ModelCheckpoint forget their counters and their best value when
+a training starts again (keras issue 17012: a better checkpoint is overwritten by a worse one). The classes
+here keep the names and the behaviour, and can say and take back what they know. `LastCheckpoint` writes all
+of it after each epoch, in one step, so that a process killed at any moment can go on from its last whole epoch.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Any, ClassVar
+
+import keras
+
+from polypseg.data.batches import EpochCounter
+from polypseg.models.checkpoint import save_model
+from polypseg.train.state import HISTORY_COLUMNS, HistoryRow, SavedState, save_state
+
+
+class _Remembers:
+    """What a callback knows between epochs, as plain numbers."""
+
+    _fields: ClassVar[tuple[str, ...]]
+    _restored: Mapping[str, Any] | None = None
+
+    def state(self) -> dict[str, float | int | None]:
+        """The counters and the best value so far."""
+        return {field: _plain(getattr(self, field)) for field in self._fields}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take the state back when the training begins, after Keras has reset the callback."""
+        self._restored = state
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Reset, as Keras does, then take back what was restored."""
+        super().on_train_begin(logs)  # type: ignore[misc]
+        for field, value in (self._restored or {}).items():
+            setattr(self, field, value)
+        self._restored = None
+
+
+class EarlyStopping(_Remembers, keras.callbacks.EarlyStopping):  # type: ignore[misc]
+    """`keras.callbacks.EarlyStopping` whose patience goes on after a resume."""
+
+    _fields = ("wait", "best", "best_epoch", "stopped_epoch")
+
+
+class ReduceLROnPlateau(_Remembers, keras.callbacks.ReduceLROnPlateau):  # type: ignore[misc]
+    """`keras.callbacks.ReduceLROnPlateau` whose plateau goes on after a resume."""
+
+    _fields = ("wait", "best", "cooldown_counter")
+
+
+class ModelCheckpoint(_Remembers, keras.callbacks.ModelCheckpoint):  # type: ignore[misc]
+    """`keras.callbacks.ModelCheckpoint` of the best model, written in one step, never replaced by a worse one.
+
+    Args:
+        path: The `.keras` file.
+        monitor: What is lowest for the best model.
+        initial_value_threshold: As in Keras: nothing is saved until this is beaten.
+    """
+
+    _fields = ("best",)
+
+    def __init__(self, path: Path, monitor: str = "val_loss", initial_value_threshold: float | None = None) -> None:
+        self._path, self._part = path, path.with_name(f".{path.stem}.part.keras")
+        super().__init__(
+            str(self._part),
+            monitor=monitor,
+            mode="min",
+            save_best_only=True,
+            initial_value_threshold=initial_value_threshold,
+        )
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """As Keras; a half-written file of a killed process is removed."""
+        self._part.unlink(missing_ok=True)
+        super().on_train_begin(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Save where the monitored value is the lowest so far, then put the whole file in place."""
+        super().on_epoch_end(epoch, logs)
+        if self._part.exists():
+            with self._part.open("rb") as written:
+                os.fsync(written.fileno())
+            self._part.replace(self._path)
+
+
+class LastCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
+    """Saves, after each epoch, everything that a resume needs; must be the last of the callbacks.
+
+    The model goes into a file named after its epoch; then `state.json`, replaced in one step, names that file
+    and holds the callbacks' states and the history; then the file before it is removed. A kill at any moment
+    leaves a state whose files are whole.
+
+    Args:
+        folder: `checkpoints/last`.
+        remembered: The callbacks whose states are saved.
+        history: Rows of the epochs before (of a resume), which is added to in place.
+        num_epochs: How many epochs there are at most.
+        on_row: Called with each new row, after it is safe.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        remembered: Sequence[_Remembers],
+        history: list[HistoryRow],
+        num_epochs: int,
+        on_row: Callable[[HistoryRow], None],
+    ) -> None:
+        super().__init__()
+        self._folder, self._remembered, self._history = folder, remembered, history
+        self._num_epochs, self._on_row = num_epochs, on_row
+        self._began = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Start the clock."""
+        self._began = perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Save model and state, then let the caller know of the new row."""
+        known = {**(logs or {}), "epoch": epoch + 1, "seconds": round(perf_counter() - self._began, 2)}
+        row = {column: float(known[column]) for column in HISTORY_COLUMNS if column in known}
+        row["epoch"] = epoch + 1
+        self._history.append(row)
+        finished = epoch + 1 >= self._num_epochs or bool(self.model.stop_training)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        name = f"epoch-{epoch + 1:04d}.keras"
+        save_model(self.model, self._folder / name)
+        states = {type(callback).__name__: callback.state() for callback in self._remembered}
+        save_state(self._folder, SavedState(epoch + 1, self._folder / name, states, self._history, finished))
+        for path in self._folder.glob("*.keras"):
+            if path.name != name:
+                path.unlink()
+        self._on_row(row)
+
+
+class EpochBegins(keras.callbacks.Callback):  # type: ignore[misc]
+    """Tells the training batches the number of the epoch, so that order and augmentation follow from it."""
+
+    def __init__(self, counter: EpochCounter) -> None:
+        super().__init__()
+        self._counter = counter
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Set the number of the epoch that begins."""
+        self._counter.next_epoch = epoch
+
+
+def _plain(value: Any) -> float | int | None:
+    return value if value is None or isinstance(value, int) else float(value)

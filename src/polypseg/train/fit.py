@@ -1,0 +1,253 @@
+"""The training itself: from a folder of images and a config to a run folder; and the way back after a kill."""
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from polypseg.config import Config, TrainConfig
+from polypseg.data.batches import BatchPlan, EpochCounter, SampleReader, batch_maker, make_readers
+from polypseg.data.catalogue import find_samples
+from polypseg.data.samples import Fault, Sample, check_samples, refuse
+from polypseg.data.splits import Split, load_split, make_split, verify_split
+from polypseg.errors import DataError, RunError
+from polypseg.models.checkpoint import load_model
+from polypseg.models.registry import build_model
+from polypseg.progress import Track, silent
+from polypseg.train.callbacks import EarlyStopping, EpochBegins, LastCheckpoint, ModelCheckpoint, ReduceLROnPlateau
+from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
+from polypseg.train.losses import BinaryCrossentropyDice
+from polypseg.train.run import Run, open_run, record_start, write_config, write_history
+from polypseg.train.state import HistoryRow, SavedState, load_state
+
+OnEpoch = Callable[[HistoryRow], None]
+
+
+def train(
+    data: Path,
+    folder: Path,
+    config: Config = Config(),  # noqa: B008 (frozen)
+    split_path: Path | None = None,
+    track: Track = silent,
+    on_epoch: OnEpoch = lambda row: None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Run:
+    """A new run: the data checked and split, the model trained, everything recorded in its folder.
+
+    Args:
+        data: A folder of images and masks in any layout that `find_samples` knows.
+        folder: The run folder; it must not hold a run yet.
+        config: All settings.
+        split_path: A split manifest to follow; without one the config makes a split.
+        track: Shows the progress of checking and hashing.
+        on_epoch: Called with each epoch's figures, after they are safe on disk.
+        callbacks: More Keras callbacks, for example to show progress.
+
+    Raises:
+        RunError: The folder already holds a run.
+        DataError: Samples that cannot be used (and `data.skip_bad` is off), or too few.
+        SplitError: The manifest does not fit the data.
+    """
+    run = Run(folder)
+    if run.config_path.exists():
+        raise RunError(f"{folder} already holds a run; go on with it (--resume), or choose another name (--name)")
+    samples, faults = usable_samples(data, config.data.skip_bad, track)
+    if split_path is None:
+        split = make_split(samples, config.split, track)
+    else:
+        split = load_split(split_path)
+        verify_split(split, samples, track)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    split.save(run.splits_path)
+    write_config(run, config)
+    keras.utils.set_random_seed(config.train.seed)
+    with _numerics(config.train):
+        model = _new_model(config)
+        _record(run, data, faults, 0, model, split)
+        _fit(run, model, config, samples, split, None, on_epoch, callbacks)
+    return run
+
+
+def resume(
+    folder: Path,
+    data: Path | None = None,
+    epochs: int | None = None,
+    track: Track = silent,
+    on_epoch: OnEpoch = lambda row: None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Run:
+    """The run, gone on with after its last whole epoch as if nothing had happened.
+
+    Args:
+        folder: The run folder.
+        data: Where the data are now; unless given, where they were.
+        epochs: Another last epoch; unless given, the config's.
+        track: Shows the progress of hashing.
+        on_epoch: As for `train`.
+        callbacks: As for `train`.
+
+    Raises:
+        RunError: The folder is no run, or its saved state is damaged.
+        SplitError: The data no longer match the run's manifest.
+    """
+    run = open_run(folder)
+    config = run.config()
+    if epochs is not None:
+        config = config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
+        write_config(run, config)
+    split = run.split()
+    data = data or Path(run.environment()["data"])
+    samples, faults = find_samples(data)
+    verify_split(split, samples, track)
+    state = load_state(run.last_folder)
+    if state is not None and state.epoch < config.train.epochs and epochs is not None:
+        state = state._replace(finished=False)
+    keras.utils.set_random_seed(config.train.seed)
+    with _numerics(config.train):
+        if state is None:
+            model = _new_model(config)
+        else:
+            write_history(run, state.history)
+            if state.finished:
+                return run
+            model = load_model(state.model_path, compiled=True)
+        _record(run, data, faults, state.epoch if state else 0, model, split)
+        _fit(run, model, config, samples, split, state, on_epoch, callbacks)
+    return run
+
+
+def usable_samples(data: Path, skip_bad: bool, track: Track = silent) -> tuple[list[Sample], list[Fault]]:
+    """The samples of a folder, each checked by decoding it, and what was left out.
+
+    Raises:
+        DataError: Something cannot be used and `skip_bad` is False, or nothing is left.
+    """
+    samples, faults = find_samples(data)
+    refuse(faults, skip_bad)
+    usable, bad = check_samples(samples, track)
+    refuse(bad, skip_bad)
+    if not usable:
+        raise DataError(f"{data}: no usable sample is left")
+    return usable, faults + bad
+
+
+def _new_model(config: Config) -> keras.Model:
+    model = build_model(config.model, config.data.size)
+    model.compile(
+        optimizer=keras.optimizers.Adam(config.train.learning_rate),
+        loss=BinaryCrossentropyDice(config.loss.dice_weight, config.loss.smooth),
+        metrics=[DiceCoefficient(), IoUCoefficient()],
+    )
+    return model
+
+
+def _fit(
+    run: Run,
+    model: keras.Model,
+    config: Config,
+    samples: Sequence[Sample],
+    split: Split,
+    state: SavedState | None,
+    on_epoch: OnEpoch,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Train to the end; the state after each epoch is on disk before the next begins."""
+    settings = config.train
+    readers = make_readers(samples, split, config.data, config.split)
+    counter = EpochCounter()
+    make = batch_maker()
+    batch_size = config.data.batch_size
+    batches = make(readers["train"], BatchPlan(batch_size, config.data.augment, True, settings.seed), counter)
+    validation = make(readers["validation"], BatchPlan(batch_size, "none", False, settings.seed), EpochCounter())
+
+    checkpoint = ModelCheckpoint(run.best_path)
+    plateau = ReduceLROnPlateau(
+        factor=settings.plateau_factor, patience=settings.plateau_patience, min_lr=settings.min_learning_rate
+    )
+    early = EarlyStopping(patience=settings.early_stopping_patience)
+    remembered = [checkpoint, plateau, early]
+    history = list(state.history) if state else []
+    for callback in remembered if state else []:
+        callback.restore(state.callbacks[type(callback).__name__])
+
+    def after_epoch(row: HistoryRow) -> None:
+        write_history(run, history)
+        on_epoch(row)
+
+    last = LastCheckpoint(run.last_folder, remembered, history, settings.epochs, after_epoch)
+    run.best_path.parent.mkdir(parents=True, exist_ok=True)
+    with _reader_errors(readers["train"], readers["validation"]):
+        model.fit(
+            batches,
+            validation_data=validation,
+            epochs=settings.epochs,
+            initial_epoch=state.epoch if state else 0,
+            callbacks=[EpochBegins(counter), *remembered, *_tensorboard(run, settings), *callbacks, last],
+            shuffle=False,  # the batches are shuffled already, by the seed
+            verbose=0,
+        )
+
+
+def _tensorboard(run: Run, settings: TrainConfig) -> list[keras.callbacks.Callback]:
+    if not settings.tensorboard or find_spec("tensorboard") is None or find_spec("tensorflow") is None:
+        return []
+    return [keras.callbacks.TensorBoard(str(run.logs_folder), write_graph=False)]
+
+
+def _record(run: Run, data: Path, faults: Sequence[Fault], first_epoch: int, model: keras.Model, split: Split) -> None:
+    facts = {
+        "backend": keras.backend.backend(),
+        "split_source": split.source,
+        "split_digest": split.digest(),
+        "num_parameters": int(model.count_params()),
+    }
+    record_start(run, data, [fault.name for fault in faults], first_epoch, facts)
+
+
+@contextmanager
+def _reader_errors(*readers: SampleReader) -> Iterator[None]:
+    """A file that fails in the pipeline's own thread ends the training with its own error, not the pipeline's."""
+    try:
+        yield
+    except Exception as error:
+        for reader in readers:
+            if reader.error is not None:
+                raise reader.error from error
+        raise
+
+
+@contextmanager
+def _numerics(settings: TrainConfig) -> Iterator[None]:
+    """Mixed precision and determinism for the time of a training."""
+    policy: Any = keras.config.dtype_policy()
+    on_gpu = any("GPU" in str(device).upper() or "CUDA" in str(device).upper() for device in _devices())
+    if settings.mixed_precision:
+        keras.config.set_dtype_policy("mixed_float16" if on_gpu else "mixed_bfloat16")
+    if settings.deterministic:
+        _make_deterministic()
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _devices() -> list[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(keras.distribution.list_devices())
+
+
+def _make_deterministic() -> None:
+    """Ask the backend for the same numbers each time (JAX on a CPU gives them as it is)."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True)

@@ -1,0 +1,190 @@
+"""The run folder: what a training leaves behind, and the only place that knows its file names.
+
+config.toml       all settings, defaults included
+splits.json       which sample is where, with a digest of each file
+environment.json  versions, machine, data folder, what chose the checkpoint, each start and resume
+history.csv       a row an epoch
+checkpoints/      best.keras (lowest validation loss), last/ (what a resume needs)
+figures/          pictures
+logs/             TensorBoard
+"""
+
+import csv
+import io
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from polypseg.config import Config, load_config
+from polypseg.data.splits import Split, load_split
+from polypseg.errors import RunError
+from polypseg.train.state import HISTORY_COLUMNS, HistoryRow, write_in_one_step
+
+PACKAGES = (
+    "polypseg",
+    "keras",
+    "tensorflow-cpu",
+    "tensorflow",
+    "jax",
+    "torch",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder."""
+
+    folder: Path
+
+    @property
+    def config_path(self) -> Path:
+        """All settings of the run."""
+        return self.folder / "config.toml"
+
+    @property
+    def splits_path(self) -> Path:
+        """The split manifest."""
+        return self.folder / "splits.json"
+
+    @property
+    def environment_path(self) -> Path:
+        """Versions, machine, data folder, starts."""
+        return self.folder / "environment.json"
+
+    @property
+    def history_path(self) -> Path:
+        """A row an epoch."""
+        return self.folder / "history.csv"
+
+    @property
+    def best_path(self) -> Path:
+        """The model of the lowest validation loss."""
+        return self.folder / "checkpoints" / "best.keras"
+
+    @property
+    def last_folder(self) -> Path:
+        """What a resume needs."""
+        return self.folder / "checkpoints" / "last"
+
+    @property
+    def figures_folder(self) -> Path:
+        """Pictures."""
+        return self.folder / "figures"
+
+    @property
+    def logs_folder(self) -> Path:
+        """TensorBoard's logs."""
+        return self.folder / "logs"
+
+    def config(self) -> Config:
+        """The settings, read from the folder."""
+        return load_config(self.config_path)
+
+    def split(self) -> Split:
+        """The split manifest, read from the folder."""
+        return load_split(self.splits_path)
+
+    def environment(self) -> dict[str, Any]:
+        """The record of versions, machine and data, read from the folder.
+
+        Raises:
+            RunError: It is missing or damaged.
+        """
+        try:
+            record: dict[str, Any] = json.loads(self.environment_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.environment_path}: cannot read the run's record ({error})") from error
+        return record
+
+    def history(self) -> list[HistoryRow]:
+        """The rows of history.csv.
+
+        Raises:
+            RunError: It is missing: no epoch was finished yet.
+        """
+        try:
+            text = self.history_path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"{self.history_path}: no epoch of this run is finished yet") from error
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(io.StringIO(text))]
+
+
+def open_run(folder: Path | str) -> Run:
+    """The run of an existing folder.
+
+    Raises:
+        RunError: There is no such folder, or it is no run.
+    """
+    run = Run(Path(folder))
+    if not run.folder.is_dir():
+        raise RunError(f"{folder}: no such run folder; expected what polypseg train wrote, as runs/NAME")
+    if not run.config_path.is_file():
+        raise RunError(f"{folder}: not a run folder (config.toml is missing); expected what polypseg train wrote")
+    return run
+
+
+def write_config(run: Run, config: Config) -> None:
+    """Write config.toml; unset values are left out, as TOML has no null."""
+    write_in_one_step(run.config_path, tomli_w.dumps(config.model_dump(exclude_none=True)))
+
+
+def write_history(run: Run, history: Sequence[HistoryRow]) -> None:
+    """Write history.csv."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_in_one_step(run.history_path, text.getvalue())
+
+
+def record_start(run: Run, data: Path, skipped: Sequence[str], first_epoch: int, facts: Mapping[str, Any]) -> None:
+    """Write environment.json, or add this start to it."""
+    starts: list[dict[str, Any]] = []
+    if run.environment_path.exists():
+        starts = run.environment().get("starts", [])
+    starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "first_epoch": first_epoch + 1})
+    record = {
+        "data": str(data.resolve()),
+        "skipped": list(skipped),
+        "checkpoint_chosen_by": "lowest val_loss on the validation split",
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "packages": _versions(),
+        **facts,
+        "starts": starts,
+    }
+    write_in_one_step(run.environment_path, json.dumps(record, indent=1))
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _processor() -> str:
+    """The processor's own name where Linux tells it, else Python's word for it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,78 @@
+"""The saved state of a training: what a resume reads. No framework here."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polypseg.errors import RunError
+
+HistoryRow = dict[str, float]
+HISTORY_COLUMNS = (
+    "epoch",
+    "loss",
+    "dice",
+    "iou",
+    "val_loss",
+    "val_dice",
+    "val_iou",
+    "learning_rate",
+    "seconds",
+)
+"""The columns of history.csv: train and validation figures of an epoch (from 1), its rate and its wall time."""
+
+
+class SavedState(NamedTuple):
+    """What was saved after the last whole epoch.
+
+    Attributes:
+        epoch: How many epochs are done.
+        model_path: Model, weights and optimizer state after it.
+        callbacks: The state of each callback, by class name.
+        history: A row an epoch.
+        finished: Whether the training came to its end.
+    """
+
+    epoch: int
+    model_path: Path
+    callbacks: dict[str, dict[str, Any]]
+    history: list[HistoryRow]
+    finished: bool
+
+
+def load_state(folder: Path) -> SavedState | None:
+    """The state saved in a folder (`checkpoints/last`), or None where no epoch was finished.
+
+    Raises:
+        RunError: The state is damaged.
+    """
+    path = folder / "state.json"
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        state = SavedState(
+            record["epoch"], folder / record["model"], record["callbacks"], record["history"], record["finished"]
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: cannot read the saved state of the training ({error!r}); start a new run") from error
+    if not state.model_path.is_file():
+        raise RunError(f"{path} names {state.model_path.name}, which is not there; start a new run")
+    return state
+
+
+def save_state(folder: Path, state: SavedState) -> None:
+    """Write the state in one step; its model file must be there already."""
+    record = {**state._asdict(), "model": state.model_path.name}
+    del record["model_path"]
+    write_in_one_step(folder / "state.json", json.dumps(record, indent=1))
+
+
+def write_in_one_step(path: Path, text: str) -> None:
+    """Write a text file so that a kill at any moment leaves the old file or the new one."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8") as opened:
+        opened.write(text)
+        opened.flush()
+        os.fsync(opened.fileno())
+    part.replace(path)
