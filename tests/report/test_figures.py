@@ -247,6 +247,11 @@ def test_pick_cases_by_hand(dice, expected):
     assert tuple(pick_cases(dice, count=2).values()) == expected
 
 
+def test_pick_cases_takes_the_median_from_the_middle():
+    # order of rising Dice: 1, 4, 2, 5, 3, 0, 6: the fourth of seven is 5
+    assert pick_cases([0.8, 0.1, 0.3, 0.6, 0.2, 0.5, 0.9], count=1)["median"] == [5]
+
+
 @given(st.lists(st.floats(0, 1) | st.just(float("nan")), max_size=30), st.integers(1, 4))
 def test_pick_cases_are_apart_and_in_order(dice, count):
     cases = pick_cases(dice, count)
@@ -292,6 +297,7 @@ def test_cases_are_saved(tmp_path):
 def test_figures_take_names_with_dollar_signs_literally(tmp_path):
     sample_figure([sample(r"a$\frac$b")], tmp_path / "samples.png")  # as mathematics this would not parse
     case_figure({"worst": [sample(r"a$\frac$b")]}, tmp_path / "cases.png")
+    attention_figure(sample().image, [(r"a$\frac$b", sample().attention)], tmp_path / "attention.png")
 
 
 @pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
