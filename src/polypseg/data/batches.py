@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from polypseg.config import DataConfig, SplitConfig
 from polypseg.data.augment import augment
-from polypseg.data.duplicates import join, near_duplicates, perceptual_hash
+from polypseg.data.duplicates import join, similar_pairs
+from polypseg.data.fingerprints import fingerprint
 from polypseg.data.samples import PolypDataset, Sample, load_sample
 from polypseg.data.splits import SPLIT_NAMES, Split, assign, make_split
 from polypseg.errors import PolypsegError, UsageError, missing_extra
@@ -199,8 +200,8 @@ def _assign_arrays(data: PolypDataset, config: SplitConfig) -> dict[str, list[st
     order = sorted(range(len(data.names)), key=lambda index: data.names[index])
     joined = []
     if config.near_duplicate_bits >= 0:
-        hashes = [perceptual_hash(np.rint(data.images[index] * 255).astype(np.uint8)) for index in order]
-        joined = join(len(order), near_duplicates(np.array(hashes, np.uint64), config.near_duplicate_bits))
+        prints = [fingerprint(np.rint(data.images[index] * 255).astype(np.uint8)) for index in order]
+        joined = join(len(order), similar_pairs(prints, config.near_duplicate_bits))
     names = [data.names[index] for index in order]
     assigned, _ = assign(names, [None] * len(names), joined, config)
     return {n: [name for name, split in zip(names, assigned, strict=True) if split == n] for n in SPLIT_NAMES}
