@@ -1,0 +1,55 @@
+"""Attention maps: the coefficients of a model's gates, at the image's own size."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from polypseg.arrays import Image, Probability, check_image
+from polypseg.errors import ModelError
+from polypseg.preprocess import normalise, resize_image, restore
+
+_SUFFIX = "_attention"
+
+
+class AttentionMap(NamedTuple):
+    """The coefficients of one gate.
+
+    Attributes:
+        level: 1 is the finest gate, at the resolution of the model's input.
+        map: Shape (H, W) float32 in [0, 1], at the image's own size.
+    """
+
+    level: int
+    map: Probability
+
+
+def attention_maps(model: keras.Model, image: Image) -> list[AttentionMap]:
+    """The gates' coefficients alpha for an image, the finest level first.
+
+    Args:
+        model: An `attention_unet`, as trained or loaded.
+        image: Shape (H, W, 3), uint8, any size.
+
+    Raises:
+        ModelError: The model has no gates, or no fixed input size.
+        DataError: Not an image.
+
+    Reference:
+        Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018, fig. 3.
+    """
+    gates = [layer for layer in model.layers if layer.name.endswith(_SUFFIX)]
+    if not gates:
+        raise ModelError(f"the model {model.name!r} has no attention gates; expected an attention_unet")
+    size = model.input_shape[1:3]
+    if None in size:
+        raise ModelError(f"the model {model.name!r} has no fixed input size; build it with one")
+    image = check_image(image)
+    batch = normalise(resize_image(image, size))[None]
+    outputs = keras.Model(model.input, [gate.output for gate in gates]).predict_on_batch(batch)
+    levels = [int(gate.name.removesuffix(_SUFFIX).rpartition("_")[2]) for gate in gates]
+    found = [
+        AttentionMap(level, restore(np.asarray(keras.ops.convert_to_numpy(output))[0, ..., 0], image.shape[:2]))
+        for level, output in zip(levels, outputs, strict=True)
+    ]
+    return sorted(found, key=lambda attention: attention.level)
