@@ -4,6 +4,8 @@ Every part takes and returns Keras tensors and names its layers after the role t
 (`encoder_1_convolution_1`, `gate_2_psi`), so that a figure, a summary and a weight can be found by name.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -46,6 +48,12 @@ class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, biased)):
             moving.assign(moving * self.momentum + ops.cast(batch, moving.dtype) * (1.0 - self.momentum))
         return outputs
+
+
+PLAIN_LAYERS: Mapping[type[layers.Layer], type[layers.Layer]] = MappingProxyType(
+    {FusedBatchNormalization: layers.BatchNormalization}
+)
+"""Keras' own layer for each layer of this module: the same variables, the same numbers, the same config."""
 
 
 def convolution(inputs: Any, filters: int, name: str) -> Any:
