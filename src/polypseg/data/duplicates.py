@@ -1,65 +1,140 @@
-"""Near-duplicate images, found by a perceptual hash (imagehash's 64-bit pHash) and its Hamming distance."""
+"""Near-duplicates: files that show one frame, or one scene a moment later, at any size, quality and margin.
+
+Two stages. Candidates are found among all pairs: perceptual hashes within a few bits, or small pictures of the
+local contrast that correlate, in any of the eight ways in which a picture can be turned and mirrored. A candidate
+is confirmed where larger pictures of the local contrast correlate once they are laid upon one another.
+
+Measured, judged by eye and by the video sequences:
+- Kvasir-SEG, 499,500 pairs: 660 candidates, 22 confirmed, all right: 18 times the very frame (15 of them once with
+  and once without a panel or margin, at hash distances up to 34 bits), 4 times one scene. Of the rest the best pair
+  that shows two scenes reaches 0.44.
+- CVC-ClinicDB, 186,966 pairs: 2,114 candidates, 275 confirmed, each within one sequence; the best pair of two
+  sequences reaches 0.51.
+- Of 60 images of Kvasir-SEG and 60 synthetic ones every copy was found at JPEG quality 30, with the longer side
+  shrunk to a quarter, squeezed to 64 x 64, mirrored, turned, grey, darker, brighter or cut by 5 %; of those cut by
+  10 % 84 of 120. No pair of different images was confirmed.
+
+Decisions:
+- All pairs are compared, in blocks: memory grows with the number of images, time with its square.
+- What is not found: a frame cut by more than about a tenth of a side, or a polyp seen again from elsewhere.
+"""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import imagehash
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from polypseg.arrays import Image
+from polypseg.data.fingerprints import COARSE_SIDE, SIDE, Fingerprint, fingerprint
 from polypseg.preprocess import read_image
 from polypseg.progress import Track, silent
 
+HASH_BITS = 4
+"""Hashes that differ in so many of 64 bits make a candidate."""
 
-class NearDuplicate(NamedTuple):
-    """Two images, by their places in the list, and the bits in which their hashes differ."""
+COARSE_SIMILARITY = 0.42
+"""Correlation of the small pictures that makes a candidate; 0.13 % of Kvasir-SEG's pairs reach it."""
+
+TURNED_COARSE_SIMILARITY = 0.6
+"""The same where one of the two is turned or mirrored, which adds seven chances to be alike by accident."""
+
+SIMILARITY = 0.55
+"""Correlation after alignment that confirms a pair; pairs of different scenes reach 0.51 (see above)."""
+
+MIN_COMMON_SHARE = 0.2
+"""So much of the picture must be shown by both."""
+
+ORIENTATIONS = (
+    "upright", "turned left", "turned around", "turned right",
+    "mirrored", "mirrored and turned left", "upside down", "mirrored and turned right",
+)  # fmt: skip
+"""How the second image lies to the first: number k is np.rot90(np.fliplr(second) if k >= 4 else second, k % 4)."""
+
+_BLOCK = 1024
+
+
+class SimilarPair(NamedTuple):
+    """Two images, by their places in the list, that show the same.
+
+    Attributes:
+        first: The smaller place.
+        second: The larger place.
+        similarity: Correlation of their local contrast after alignment, at most 1; 1 for identical pixels.
+        orientation: One of ORIENTATIONS: how the second has to be laid to fit the first.
+        is_identical: Whether all pixels are equal.
+    """
 
     first: int
     second: int
-    bits: int
+    similarity: float
+    orientation: str
+    is_identical: bool
 
 
-def perceptual_hashes(image_paths: Sequence[Path], track: Track = silent) -> NDArray[np.uint64]:
-    """The 64-bit perceptual hash of each image, shape (N,).
+class Candidate(NamedTuple):
+    """Two images that may show the same, and the orientation (0..7) in which they may."""
 
-    Reference:
-        Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010 (pHash by DCT).
+    first: int
+    second: int
+    orientation: int
+
+
+def near_duplicate_groups(image_paths: Sequence[Path], bits: int = HASH_BITS, track: Track = silent) -> list[list[int]]:
+    """The places of images that are near-duplicates of one another, directly or through a third, two or more each.
+
+    Args:
+        image_paths: Readable images.
+        bits: As in `similar_pairs`.
+        track: Shows progress.
+
+    Raises:
+        ImageError: A file cannot be read.
+    """
+    return join(len(image_paths), similar_pairs(fingerprints(image_paths, track), bits, track))
+
+
+def fingerprints(image_paths: Sequence[Path], track: Track = silent) -> list[Fingerprint]:
+    """The fingerprint of each image file.
+
+    Raises:
+        ImageError: A file cannot be read.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        hashes = pool.map(_hash, image_paths)
-        return np.array(list(track(hashes, "hashing images", len(image_paths))), np.uint64)
+        prints = pool.map(lambda path: fingerprint(read_image(path)), image_paths)
+        return list(track(prints, "reading images", len(image_paths)))
 
 
-def near_duplicates(hashes: NDArray[np.uint64], bits: int) -> list[NearDuplicate]:
-    """Every pair whose hashes differ in at most `bits` of 64 bits.
+def similar_pairs(prints: Sequence[Fingerprint], bits: int = HASH_BITS, track: Track = silent) -> list[SimilarPair]:
+    """Every pair of images that show the same frame or scene, in order of their places.
 
-    >>> near_duplicates(np.array([0b0000, 0b0011, 0b1111], np.uint64), bits=2)
-    [NearDuplicate(first=0, second=1, bits=2), NearDuplicate(first=1, second=2, bits=2)]
+    Args:
+        prints: From `fingerprint` or `fingerprints`.
+        bits: Pairs whose 64-bit hashes differ in at most so many bits are looked at too, however little their
+            visible parts seem to correlate. More bits find more and take longer; what is found is confirmed.
+        track: Shows progress.
     """
-    pairs: list[NearDuplicate] = []
-    for first in range(len(hashes) - 1):
-        distance = np.bitwise_count(hashes[first + 1 :] ^ hashes[first])
-        for offset in np.flatnonzero(distance <= bits):
-            pairs.append(NearDuplicate(first, first + 1 + int(offset), int(distance[offset])))
-    return pairs
+    candidates = find_candidates(prints, bits, track)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda candidate: _confirm(prints, candidate), candidates)
+        tracked = track(found, "comparing candidates", len(candidates))
+        best: dict[tuple[int, int], SimilarPair] = {}
+        for pair in tracked:
+            key = pair.first, pair.second
+            if pair.similarity >= SIMILARITY and (key not in best or pair.similarity > best[key].similarity):
+                best[key] = pair
+    return [best[key] for key in sorted(best)]
 
 
-def near_duplicate_groups(image_paths: Sequence[Path], bits: int, track: Track = silent) -> list[list[int]]:
-    """The places of images that are near-duplicates of one another, directly or through a third, two or more each."""
-    return join(len(image_paths), near_duplicates(perceptual_hashes(image_paths, track), bits))
-
-
-def join(count: int, pairs: Sequence[NearDuplicate]) -> list[list[int]]:
+def join(count: int, pairs: Sequence[SimilarPair]) -> list[list[int]]:
     """The connected components, of two or more, of `count` places joined by the pairs.
 
-    >>> join(4, [NearDuplicate(0, 2, 1), NearDuplicate(2, 3, 0)])
+    >>> join(4, [SimilarPair(0, 2, 0.9, "upright", False), SimilarPair(2, 3, 0.8, "upright", False)])
     [[0, 2, 3]]
     """
     links = coo_array((np.ones(len(pairs)), ([p.first for p in pairs], [p.second for p in pairs])), (count, count))
@@ -70,11 +145,103 @@ def join(count: int, pairs: Sequence[NearDuplicate]) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def perceptual_hash(image: Image) -> int:
-    """The 64-bit perceptual hash of an image (H, W, 3) uint8."""
-    grey = PillowImage.fromarray(image).convert("L").resize((256, 256), PillowImage.Resampling.BOX)
-    return int(str(imagehash.phash(grey)), 16)
+def find_candidates(prints: Sequence[Fingerprint], bits: int = HASH_BITS, track: Track = silent) -> list[Candidate]:
+    """The pairs worth a closer look; arguments as in `similar_pairs`."""
+    if len(prints) < 2:
+        return []
+    found = {Candidate(first, second, 0) for first, second in _near_hashes(prints, bits)}
+    coarse = np.stack([fingerprint.coarse for fingerprint in prints]).astype(np.float32)
+    shown = np.stack([fingerprint.coarse_shown for fingerprint in prints]).astype(np.float32)
+    starts = range(0, len(prints), _BLOCK)
+    for start in track(starts, "comparing all pairs", len(starts)):
+        for orientation in range(len(ORIENTATIONS)):
+            limit = TURNED_COARSE_SIMILARITY if orientation else COARSE_SIMILARITY
+            turned = (
+                orient(coarse[start : start + _BLOCK], orientation),
+                orient(shown[start : start + _BLOCK], orientation),
+            )
+            for other in range(0, start + 1, _BLOCK):
+                alike = _correlations((coarse[other : other + _BLOCK], shown[other : other + _BLOCK]), turned) >= limit
+                for row, column in np.argwhere(alike):
+                    first, second = other + int(row), start + int(column)
+                    if first < second:
+                        found.add(Candidate(first, second, orientation))
+    return sorted(found)
 
 
-def _hash(path: Path) -> int:
-    return perceptual_hash(read_image(path))
+def orient(pictures: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """The pictures (…, H, W) laid in one of the eight orientations.
+
+    >>> orient(np.array([[1, 2], [3, 4]]), ORIENTATIONS.index("mirrored")).tolist()
+    [[2, 1], [4, 3]]
+    """
+    return np.rot90(pictures[..., ::-1] if orientation >= 4 else pictures, orientation % 4, (-2, -1))
+
+
+def _near_hashes(prints: Sequence[Fingerprint], bits: int) -> Iterator[tuple[int, int]]:
+    hashes = np.array([fingerprint.hash for fingerprint in prints], np.uint64)
+    for first in range(len(hashes) - 1):
+        for offset in np.flatnonzero(np.bitwise_count(hashes[first + 1 :] ^ hashes[first]) <= bits):
+            yield first, first + 1 + int(offset)
+
+
+def _correlations(
+    first: tuple[NDArray[np.float32], NDArray[np.float32]], second: tuple[NDArray[np.float32], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """The correlation of each of the first with each of the second over what both show, 0 where that is little."""
+    contrast_a, shown_a, contrast_b, shown_b = (np.ascontiguousarray(x).reshape(len(x), -1) for x in first + second)
+    power_a, power_b = (contrast_a**2) @ shown_b.T, shown_a @ (contrast_b**2).T
+    correlation = (contrast_a @ contrast_b.T) / np.sqrt(power_a * power_b + np.float32(1e-3))
+    correlation[shown_a @ shown_b.T < MIN_COMMON_SHARE * COARSE_SIDE**2] = 0
+    return np.asarray(correlation, np.float32)
+
+
+def _confirm(prints: Sequence[Fingerprint], candidate: Candidate) -> SimilarPair:
+    first, second = prints[candidate.first], prints[candidate.second]
+    orientation = ORIENTATIONS[candidate.orientation]
+    if candidate.orientation == 0 and first.digest == second.digest:
+        return SimilarPair(candidate.first, candidate.second, 1.0, orientation, is_identical=True)
+    similarity = max(
+        _similarity(
+            (first.contrast[view], first.shown[view]),
+            (orient(second.contrast[view], candidate.orientation), orient(second.shown[view], candidate.orientation)),
+        )
+        for view in (0, 1)
+    )
+    return SimilarPair(candidate.first, candidate.second, round(similarity, 4), orientation, is_identical=False)
+
+
+def _similarity(first: tuple[NDArray[Any], NDArray[Any]], second: tuple[NDArray[Any], NDArray[Any]]) -> float:
+    """The correlation of two pictures of local contrast, the better of as they lie and after affine alignment.
+
+    Reference:
+        Evangelidis & Psarakis, "Parametric Image Alignment Using Enhanced Correlation Coefficient Maximization",
+        IEEE TPAMI 30(10), 2008.
+    """
+    contrast_a, shown_a, contrast_b, shown_b = (np.ascontiguousarray(x, np.float32) for x in first + second)
+    as_they_lie = _correlation(contrast_a, shown_a, contrast_b, shown_b)
+    soft_a, soft_b = cv2.GaussianBlur(contrast_a, (0, 0), 1), cv2.GaussianBlur(contrast_b, (0, 0), 1)
+    stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-3)
+    try:
+        still = np.eye(2, 3, dtype=np.float32)
+        _, warp = cv2.findTransformECC(soft_a, soft_b, still, cv2.MOTION_AFFINE, stop, None, 5)
+    except cv2.error:  # no alignment was found
+        return as_they_lie
+    if not 0.4 < float(np.linalg.det(warp[:, :2])) < 2.5:  # crumpled to a corner
+        return as_they_lie
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved, moved_shown = (cv2.warpAffine(x, warp, (SIDE, SIDE), flags=flags) for x in (contrast_b, shown_b))
+    return max(as_they_lie, _correlation(contrast_a, shown_a, moved, moved_shown))
+
+
+def _correlation(
+    contrast_a: NDArray[np.float32],
+    shown_a: NDArray[np.float32],
+    contrast_b: NDArray[np.float32],
+    shown_b: NDArray[np.float32],
+) -> float:
+    common = shown_a * shown_b
+    if float(common.mean()) < MIN_COMMON_SHARE:
+        return 0.0
+    power = float((contrast_a**2 * common).sum()) * float((contrast_b**2 * common).sum())
+    return min(1.0, float((contrast_a * contrast_b * common).sum()) / float(np.sqrt(power + 1e-3)))
