@@ -55,6 +55,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("f2", "overlap", "1", "higher", "F-measure that counts recall twice as important as precision"),
     Column("background_dice", "overlap", "1", "higher", "Dice of the background"),
     Column("background_iou", "overlap", "1", "higher", "intersection over union of the background"),
+    Column("two_class_dice", "overlap", "1", "higher", "mean of dice and background_dice"),
+    Column("two_class_iou", "overlap", "1", "higher", "mean of iou and background_iou"),
     Column("mae", "overlap", "1", "lower", "mean |probability - reference|, no threshold"),
     Column("num_lesions", "lesions", "", "", "connected polyps in the reference"),
     Column("num_found", "lesions", "", "", "of them, those that a finding meets"),
@@ -191,6 +193,8 @@ def _overlap(counts: Counts, shape: tuple[int, ...], error: float) -> dict[str, 
         "f2": counts.f_beta(2),
         "background_dice": counts.background.dice,
         "background_iou": counts.background.iou,
+        "two_class_dice": (counts.dice + counts.background.dice) / 2,
+        "two_class_iou": (counts.iou + counts.background.iou) / 2,
         "mae": error,
     }
 
