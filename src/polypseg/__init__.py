@@ -4,16 +4,24 @@ Each public name is imported from its module when it is first used, so that `imp
 and needs no training framework.
 """
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "attention_maps": "explain.attention",
+    "attention_unet": "models.attention_unet",
+    "augment": "data.augment",
+    "get_tf_dataset": "data.batches",
+    "load_model": "models.checkpoint",
+    "open_engine": "predict.engines",
+    "unet": "models.attention_unet",
     "Config": "config",
     "load_config": "config",
     "Sample": "data.samples",
-    "find_samples": "data.samples",
+    "find_samples": "data.catalogue",
     "load_polyp_dataset": "data.samples",
 }
 
@@ -30,6 +38,5 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-if TYPE_CHECKING:
-    from polypseg.config import Config as Config
-    from polypseg.config import load_config as load_config
+if "keras" in sys.modules:  # whoever has Keras loads models with it: let it know polypseg's layers, losses and metrics
+    import_module("polypseg.train.registered")

@@ -1,17 +1,16 @@
 """Saving a Keras model in one step, and loading it in safe mode.
 
-What polypseg adds to Keras (layers, losses, metrics) is registered, so that a file needs no `custom_objects`;
-the modules that register it are imported here before a file is read.
+What polypseg adds to Keras (layers, losses, metrics) is registered, so that a file needs no `custom_objects`.
 """
 
 import os
 import zipfile
-from importlib import import_module
 from pathlib import Path
 
 import keras
 
 from polypseg.errors import ModelError
+from polypseg.models import blocks  # noqa: F401  (registers its layers)
 
 
 def save_model(model: keras.Model, path: Path) -> None:
@@ -31,7 +30,7 @@ def load_model(path: Path | str, compiled: bool = False) -> keras.Model:
 
     Args:
         path: A `.keras` file, as `checkpoints/best.keras` of a run.
-        compiled: Whether to bring back loss, metrics and optimizer as well.
+        compiled: Whether to bring back loss, metrics and optimizer as well (train/registered.py knows them).
 
     Raises:
         ModelError: No such file, not a Keras file, or one that holds what polypseg does not know.
@@ -41,8 +40,6 @@ def load_model(path: Path | str, compiled: bool = False) -> keras.Model:
         raise ModelError(f"{path}: no such model file; expected a .keras file, as checkpoints/best.keras of a run")
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: not a Keras model, or a damaged one; expected a .keras file (a zip archive)")
-    for module in ("polypseg.models.blocks", "polypseg.train.losses", "polypseg.train.coefficients"):
-        import_module(module)
     try:
         return keras.saving.load_model(path, compile=compiled, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:

@@ -1,0 +1,49 @@
+# Each target does its own set-up: a virtual environment in .venv and the dependencies.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+DEMO ?= demo
+DEMO_IMAGES ?= 160
+DEMO_EPOCHS ?= 12
+
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help demo test check unit backends clean
+
+help:
+	@echo "make demo      train, score and picture a small model on synthetic data; no download"
+	@echo "make test      all checks and tests"
+	@echo "make check     formatting, lint, import order, types"
+	@echo "make backends  add JAX and PyTorch, so that 'make test' compares the three backends"
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "polypseg needs Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $(INSTALLED)
+
+demo: $(INSTALLED)
+	$(BIN)/python -c 'import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)' $(DEMO)
+	$(BIN)/polypseg data synth $(DEMO)/data --num-images $(DEMO_IMAGES)
+	$(BIN)/polypseg train --data $(DEMO)/data --runs $(DEMO)/runs --name demo --config configs/demo.toml --epochs $(DEMO_EPOCHS)
+	@echo "Look at the pictures in $(DEMO)/runs/demo/figures"
+
+test: check unit
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+unit: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+backends: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable ".[dev,backends]"
+
+clean:
+	rm -rf $(DEMO) build dist

@@ -1,0 +1,61 @@
+"""The command line. One module a command; heavy imports stay inside the functions, so that --help is quick."""
+
+from typing import Annotated
+
+import typer
+
+from polypseg import __version__
+from polypseg.cli import console as _console
+from polypseg.cli.compare import compare
+from polypseg.cli.data import app as data_app
+from polypseg.cli.evaluate import evaluate
+from polypseg.cli.show import show
+from polypseg.cli.summary import summary
+from polypseg.cli.train import train
+
+app = typer.Typer(
+    name="polypseg",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Finds the pixels of polyps in colonoscopy images: trains, judges and explains segmentation models.
+
+    [bold]From nothing to figures[/bold]
+
+    polypseg data synth demo/data
+    polypseg train --data demo/data --name demo
+    polypseg show runs/demo
+
+    [bold]With Kvasir-SEG[/bold]
+
+    polypseg data download kvasir-seg
+    polypseg data check data/kvasir-seg
+    polypseg train --data data/kvasir-seg --name kvasir
+
+    Not a medical device: for research and education.""",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"polypseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    _console.is_debugging = debug
+
+
+app.add_typer(data_app, name="data", rich_help_panel="Data")
+app.command(rich_help_panel="Train")(_console.one_line_errors(train))
+app.command(rich_help_panel="Train")(_console.one_line_errors(summary))
+app.command(rich_help_panel="Judge")(_console.one_line_errors(evaluate))
+app.command(rich_help_panel="Judge")(_console.one_line_errors(compare))
+app.command(rich_help_panel="Judge")(_console.one_line_errors(show))

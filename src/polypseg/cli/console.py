@@ -1,0 +1,73 @@
+"""What every command shares: the console, the progress bar, the one-line error."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from typing import Any, TypeVar
+
+import typer
+from rich.console import Console
+
+T = TypeVar("T")
+
+console = Console(highlight=False, soft_wrap=True)
+"""Results go here (standard output)."""
+
+messages = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Progress, warnings and errors go here (standard error)."""
+
+is_debugging = False
+"""Set by `--debug`: errors show their traceback."""
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """The items, under a bar with a count, a rate and the time left; silent where there is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as progress:
+        yield from progress.track(items, total=total, description=description)
+
+
+def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, with its errors told in one line and its exit code set: 1 for data and files, 2 for the call."""
+
+    @wraps(command)
+    def guarded(*arguments: Any, **options: Any) -> Any:
+        import warnings
+
+        from polypseg.errors import PolypsegError
+
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return command(*arguments, **options)
+            except PolypsegError as error:
+                _fail(error, str(error), error.exit_code)
+            except KeyboardInterrupt as error:
+                _fail(error, "stopped; what was finished is saved", 130)
+            except OSError as error:
+                where = f"{error.filename}: " if error.filename else ""
+                _fail(error, f"{where}{error.strerror or error}", 1)
+
+    return guarded
+
+
+def _fail(error: BaseException, message: str, code: int) -> None:
+    if is_debugging:
+        raise error
+    messages.print(f"[bold red]error:[/bold red] {_escaped(message)}")
+    raise typer.Exit(code)
+
+
+def _show_warning(message: Any, category: type[Warning], *_: Any) -> None:
+    from polypseg.data.samples import SkippedSamplesWarning
+
+    if issubclass(category, SkippedSamplesWarning) or "-W" in sys.argv:
+        messages.print(f"[yellow]note:[/yellow] {_escaped(str(message))}")
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

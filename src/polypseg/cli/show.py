@@ -1,0 +1,76 @@
+"""`polypseg show`: the pictures of a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def show(
+    run: Annotated[Path, typer.Argument(help="A run folder, as runs/NAME.")],
+    samples: Annotated[int, typer.Option(min=1, help="Number of validation samples in the figure.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the samples.")] = 0,
+) -> None:
+    """Draw a run's pictures into its figures/ folder and print where they are.
+
+    Training curves; random validation samples (image, reference, prediction, attention, with the Dice of each);
+    the attention of every level; the model's graph; and, where the run was evaluated, its scores.
+
+    [bold]Example[/bold]
+
+    polypseg show runs/kvasir --samples 8 --seed 3
+    """
+    from polypseg.cli.console import console
+
+    for path in draw_run(run, samples, seed):
+        console.print(f"wrote {path}")
+
+
+def draw_run(folder: Path, num_samples: int = 5, seed: int = 0) -> list[Path]:
+    """Draw the pictures of a run.
+
+    Returns:
+        The paths of the pictures.
+
+    Raises:
+        RunError: Not a run, or no epoch of it is finished.
+    """
+    import numpy as np
+
+    from polypseg.cli.console import track
+    from polypseg.data.catalogue import find_samples
+    from polypseg.data.samples import load_sample
+    from polypseg.explain.attention import attention_maps
+    from polypseg.metrics.overlap import dice
+    from polypseg.models.graph import draw_model
+    from polypseg.predict.engines import KerasEngine, predict_mask, stored_threshold
+    from polypseg.report.figures import SampleRow, attention_figure, sample_figure, training_curves
+    from polypseg.train.run import open_run
+
+    run = open_run(folder)
+    history = run.history()
+    engine = KerasEngine(run.best_path, stored_threshold(run.folder))
+    run.figures_folder.mkdir(exist_ok=True)
+    written = [training_curves(history, run.figures_folder / "training_curves.png")]
+    written += draw_model(engine.model, run.figures_folder / "model")
+    found, _ = find_samples(Path(run.environment()["data"]))
+    validation = run.split().select(found, "validation")
+    count = min(num_samples, len(validation))
+    chosen = np.random.default_rng(seed).choice(len(validation), count, replace=False)
+    has_gates = any(layer.name.endswith("_attention") for layer in engine.model.layers)
+    rows = []
+    for index in track(chosen, "drawing samples", count):
+        sample = validation[int(index)]
+        image, reference = load_sample(sample)
+        _, predicted = predict_mask(engine, image)
+        levels = attention_maps(engine.model, image) if has_gates else []
+        rows.append(
+            SampleRow(
+                sample.name, image, reference, predicted, dice(predicted, reference), levels[0].map if levels else None
+            )
+        )
+        if levels:
+            path = run.figures_folder / f"attention_{sample.name}.png"
+            written.append(attention_figure(image, [(f"level {a.level}", a.map) for a in levels], path))
+    written.append(sample_figure(rows, run.figures_folder / "validation_samples.png"))
+    return written

@@ -1,0 +1,59 @@
+"""The progress of a training in the terminal: a bar for the epoch that runs, a line for each that is done."""
+
+from types import TracebackType
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from polypseg.cli.console import console, messages
+
+
+def tell_epoch(row: dict[str, float]) -> None:
+    """Print one line with the figures of an epoch."""
+    console.print(
+        f"epoch {row['epoch']:3.0f}  loss {row['loss']:.4f}  Dice {row['dice']:.4f}  IoU {row['iou']:.4f}  |  "
+        f"validation: loss {row['val_loss']:.4f}  Dice {row['val_dice']:.4f}  IoU {row['val_iou']:.4f}  |  "
+        f"rate {row['learning_rate']:.1e}  {row['seconds']:.0f} s"
+    )
+
+
+class TrainingProgress:
+    """A bar over the batches of the running epoch; hidden where there is no terminal."""
+
+    def __init__(self, num_epochs: int) -> None:
+        self._num_epochs = num_epochs
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal)
+        self._task = self._bar.add_task("starting", total=None)
+
+    def __enter__(self) -> "TrainingProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def callback(self) -> Any:
+        """A Keras callback that moves the bar."""
+        import keras
+
+        bar, task, num_epochs = self._bar, self._task, self._num_epochs
+
+        class ShowBatches(keras.callbacks.Callback):  # type: ignore[misc]
+            def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+                bar.reset(task, total=self.params.get("steps"), description=f"epoch {epoch + 1} of {num_epochs}")
+
+            def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+                figures = f"  loss {logs['loss']:.3f}" if logs and "loss" in logs else ""
+                bar.update(task, completed=batch + 1, description=f"epoch {self._epoch(bar)}{figures}")
+
+            def on_test_begin(self, logs: Any = None) -> None:
+                bar.update(task, description="validating")
+
+            @staticmethod
+            def _epoch(shown: Progress) -> str:
+                return shown.tasks[0].description.removeprefix("epoch ").split("  ")[0]
+
+        return ShowBatches()

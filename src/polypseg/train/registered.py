@@ -1,0 +1,13 @@
+"""All that polypseg registers with Keras: with this imported, `keras.models.load_model` needs no `custom_objects`.
+
+`import polypseg` does it by itself where Keras was imported before; else:
+
+    import polypseg.train.registered
+"""
+
+from polypseg.models.blocks import FusedBatchNormalization
+from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
+from polypseg.train.losses import BinaryCrossentropyDice
+
+REGISTERED = (FusedBatchNormalization, BinaryCrossentropyDice, DiceCoefficient, IoUCoefficient)
+"""The classes, each as `polypseg>ClassName`."""

@@ -1,0 +1,93 @@
+"""What every network of the registry must do."""
+
+import keras
+import numpy as np
+import pytest
+
+from polypseg.config import ModelConfig
+from polypseg.errors import ModelError
+from polypseg.models.checkpoint import load_model, save_model
+from polypseg.models.registry import MODELS, PRESETS, build_model, preset
+from polypseg.train.coefficients import DiceCoefficient
+from polypseg.train.losses import BinaryCrossentropyDice
+
+pytestmark = pytest.mark.parametrize("name", sorted(MODELS))
+
+
+def small(name, size=None, dropout=0.0):
+    keras.utils.set_random_seed(1)
+    return build_model(ModelConfig(name=name, filters=4, depth=2, dropout=dropout), size)
+
+
+def noise(*shape):
+    return np.random.default_rng(0).random(shape, np.float32)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (8, 20), (36, 12)])
+def test_output_has_the_size_of_the_input(name, shape):
+    probability = small(name).predict_on_batch(noise(2, *shape, 3))
+    assert probability.shape == (2, *shape, 1)
+    assert probability.dtype == np.float32
+    assert probability.min() >= 0
+    assert probability.max() <= 1
+
+
+def test_batch_does_not_matter_in_inference(name):
+    model, images = small(name), noise(3, 16, 16, 3)
+    together = model.predict_on_batch(images)
+    alone = np.concatenate([model.predict_on_batch(image[None]) for image in images])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_saved_and_loaded_is_equal(name, tmp_path):
+    model, images = small(name, 16), noise(2, 16, 16, 3)
+    save_model(model, tmp_path / "model.keras")
+    again = load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(model.predict_on_batch(images), again.predict_on_batch(images))
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_every_weight_moves_when_trained(name):
+    model = small(name)
+    model.compile(keras.optimizers.Adam(1e-2), BinaryCrossentropyDice())
+    before = [w.numpy().copy() for w in model.trainable_weights]
+    model.fit(noise(4, 16, 16, 3), (noise(4, 16, 16, 1) > 0.7).astype("float32"), epochs=2, verbose=0)
+    still = [w.path for w, b in zip(model.trainable_weights, before, strict=True) if np.array_equal(w.numpy(), b)]
+    assert still == []
+
+
+def test_two_images_are_overfitted(name):
+    model = small(name)
+    model.compile(keras.optimizers.Adam(1e-2), BinaryCrossentropyDice(), metrics=[DiceCoefficient()])
+    masks = np.zeros((2, 16, 16, 1), np.float32)
+    masks[0, 3:9, 4:12] = 1
+    masks[1, 8:15, 2:7] = 1
+    images = np.clip(masks * 0.4 + 0.5 * noise(2, 16, 16, 3), 0, 1)
+    model.fit(images, masks, epochs=80, verbose=0)
+    assert model.evaluate(images, masks, verbose=0, return_dict=True)["dice"] > 0.95
+
+
+def test_dropout_acts_in_training_only(name):
+    model, images = small(name, dropout=0.5), noise(1, 16, 16, 3)
+    assert any(isinstance(layer, keras.layers.Dropout) for layer in model.layers)
+    np.testing.assert_array_equal(model.predict_on_batch(images), model.predict_on_batch(images))
+
+
+def test_filters_double_and_gates_stand_on_every_skip(name):
+    model = build_model(ModelConfig(name=name, filters=4, depth=3), 32)
+    widths = [model.get_layer(f"encoder_{level}_1_convolution").filters for level in (1, 2, 3)]
+    assert [*widths, model.get_layer("bottleneck_1_convolution").filters] == [4, 8, 16, 32]
+    gates = [layer.name for layer in model.layers if layer.name.endswith("_attention")]
+    assert gates == (["gate_3_attention", "gate_2_attention", "gate_1_attention"] if name == "attention_unet" else [])
+
+
+def test_wrong_sizes_are_refused(name):
+    with pytest.raises(ModelError, match=r"30 is not divisible by 2\*\*depth = 4; take 32"):
+        build_model(ModelConfig(name=name, filters=4, depth=2), 30)
+
+
+def test_presets_are_the_reference_widths(name):
+    filters = {preset(p).filters for p in PRESETS if preset(p).name == name}
+    assert filters == {16, 32}
+    with pytest.raises(ModelError, match="did you mean 'attention-unet-16'"):
+        preset("attention-unet-61")
