@@ -1,0 +1,147 @@
+"""The public data sets, and the samples of a folder in any layout that is known (`layouts`).
+
+Decisions:
+- Where a folder holds several sub-sets, each sample's name begins with its sub-set's, so that names stay unique.
+- A frame without a mask file counts as free of polyps only where the data set says so (PolypGen's negativeOnly)
+  or the caller does (`empty_masks`); a forgotten folder of masks must not become a set of negatives.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from polypseg.data.layouts import Part, recognise
+from polypseg.data.samples import Fault, Sample, find_images, pair_samples
+from polypseg.errors import DataError, PairingError, UsageError, listed, unknown_name
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A public data set.
+
+    Attributes:
+        name: As `polypseg data download` takes it.
+        title: Its own name.
+        content: What is in it.
+        url: The archive; None where it cannot be had without asking or signing in.
+        sha256: Of the archive, in hex; None until it is known.
+        home: The page of its owners.
+        terms: What the owners allow.
+        citation: What the owners ask to be cited.
+    """
+
+    name: str
+    title: str
+    content: str
+    url: str | None
+    sha256: str | None
+    home: str
+    terms: str
+    citation: str
+
+
+ENTRIES = (
+    Entry(
+        name="kvasir-seg",
+        title="Kvasir-SEG",
+        content="1000 frames with a polyp and their masks, 332x487 to 1920x1072, about 46 MB",
+        url="https://datasets.simula.no/downloads/kvasir-seg.zip",
+        sha256=None,
+        home="https://datasets.simula.no/kvasir-seg/",
+        terms="For research and education only; any commercial use needs the owners' prior written permission.",
+        citation='Jha et al., "Kvasir-SEG: A Segmented Polyp Dataset", MultiMedia Modeling (MMM) 2020',
+    ),
+    Entry(
+        name="cvc-clinicdb",
+        title="CVC-ClinicDB",
+        content="612 frames of 29 sequences with a polyp and their masks, 384x288",
+        url=None,
+        sha256=None,
+        home="https://polyp.grand-challenge.org/CVCClinicDB/",
+        terms="For research and education only; commercial use is forbidden.",
+        citation='Bernal et al., "WM-DOVA maps for accurate polyp highlighting in colonoscopy", CMIG 43, 2015',
+    ),
+    Entry(
+        name="polypgen",
+        title="PolypGen",
+        content="3762 frames with masks from six centres (1537 single, 2225 in sequences) and 4275 without a polyp",
+        url=None,
+        sha256=None,
+        home="https://www.synapse.org/Synapse:syn26376615 (free account needed)",
+        terms="CC BY 4.0: any use, with the citation.",
+        citation='Ali et al., "A multi-centre polyp detection and segmentation dataset", Scientific Data 10:75, 2023',
+    ),
+)
+
+
+def entry(name: str) -> Entry:
+    """The public data set of that name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    by_name = {known.name: known for known in ENTRIES}
+    if name not in by_name:
+        raise UsageError(unknown_name("data set", name, by_name))
+    return by_name[name]
+
+
+def find_samples(folder: Path | str, empty_masks: bool = False) -> tuple[list[Sample], list[Fault]]:
+    """The samples of a data set's folder, in order of their names, and the files that do not pair.
+
+    Args:
+        folder: Kvasir-SEG, CVC-ClinicDB, PolypGen, PraNet's TrainDataset or TestDataset, any images/ + masks/, any
+            folder of such folders, or a folder of images alone.
+        empty_masks: Images without a folder of masks show no polyp: the caller says so, nobody guesses.
+
+    Returns:
+        Samples with unique names; faults of unpaired files.
+
+    Raises:
+        PairingError: The folder is none of these, or it has images without masks and `empty_masks` is False.
+        DataError: The file that tells the groups is damaged, or does not know every image.
+    """
+    samples: list[Sample] = []
+    faults: list[Fault] = []
+    for part in recognise(Path(folder)).parts:
+        found, unpaired = _part_samples(part, empty_masks)
+        faults += unpaired
+        samples += [
+            replace(sample, name=part.prefix + sample.name, group=_group(part, sample.name), centre=part.centre)
+            for sample in found
+        ]
+        ungrouped = [sample.image_path.name for sample in found if part.groups and sample.name not in part.groups]
+        if ungrouped:
+            raise DataError(
+                f"{part.images.parent}: sequences.csv or groups.csv does not tell the group of {len(ungrouped)} of "
+                f"{len(found)} images; add them, or remove the file:{listed(ungrouped)}"
+            )
+    return sorted(samples, key=lambda sample: sample.name), faults
+
+
+def _group(part: Part, name: str) -> str | None:
+    return part.prefix + part.groups[name] if name in part.groups else part.group
+
+
+def _part_samples(part: Part, empty_masks: bool) -> tuple[list[Sample], list[Fault]]:
+    if part.masks is not None:
+        samples, faults = pair_samples(part.images, part.masks)
+        return _pair_trailing_underscores(samples, faults, part) if part.centre else (samples, faults)
+    if not (part.is_negative or empty_masks):
+        raise PairingError(
+            f"{part.images}: images, but no folder of masks beside them; expected masks/ there, or, if none of these "
+            "images shows a polyp, say so with empty_masks=True (--empty-masks)"
+        )
+    return [Sample(path.stem, path, None) for path in find_images(part.images)], []
+
+
+def _pair_trailing_underscores(
+    samples: list[Sample], faults: list[Fault], part: Part
+) -> tuple[list[Sample], list[Fault]]:
+    """PolypGen's C3_EndoCV2021_00489_.jpg belongs to C3_EndoCV2021_00489_mask.jpg; anything else stays as it was."""
+    unpaired = {Path(fault.name) for fault in faults}
+    for image in sorted(path for path in unpaired if path.parent == part.images and path.stem.endswith("_")):
+        mask = next((path for path in unpaired if path.stem == f"{image.stem}mask" and path.parent == part.masks), None)
+        if mask:
+            samples = [*samples, Sample(image.stem.rstrip("_"), image, mask)]
+            faults = [fault for fault in faults if Path(fault.name) not in (image, mask)]
+    return samples, faults

@@ -1,0 +1,239 @@
+"""How the folders of data sets look: which holds the images, which the masks, and what belongs together.
+
+Decisions:
+- A folder is recognised from the names of its folders and files alone; no image is opened.
+- Groups come from the layout (PolypGen's sequences), from a sequences.csv or groups.csv beside the images, or,
+  for CVC-ClinicDB, from the table in its own read-me file.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from polypseg.data.official import is_kvasir_seg
+from polypseg.data.samples import MASK_NAME_SUFFIXES
+from polypseg.errors import DataError, PairingError
+from polypseg.preprocess import IMAGE_SUFFIXES
+
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "originals", "frames")
+MASK_FOLDERS = (
+    "masks", "mask", "ground truth", "ground_truth", "groundtruth", "gt", "labels", "label", "annotations",
+    "segmentations",
+)  # fmt: skip
+"""Names of folders, in lower case, the first that is there counts."""
+
+GROUP_FILES = ("sequences.csv", "groups.csv")
+NAME_COLUMNS = ("frame", "name", "image", "file")
+GROUP_COLUMNS = ("sequence", "group", "patient", "video")
+
+CLINICDB_LAST_FRAMES = (
+    25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317, 342, 363, 383, 408, 428, 447, 466, 478, 503,
+    528, 546, 571, 591, 612,
+)  # fmt: skip
+"""The last frame of each of CVC-ClinicDB's 29 sequences, from the read-me file of its archive."""
+
+
+class Part(NamedTuple):
+    """One sub-set of a data set.
+
+    Attributes:
+        images: Folder of the images.
+        masks: Folder of the masks; None where there is none.
+        prefix: What its samples' names begin with; empty where there is only one part.
+        group: Of all its samples; None if unknown.
+        centre: Of all its samples; None if unknown.
+        is_negative: Whether the data set itself says that no image of it shows a polyp.
+        groups: Image stem to group, where a file or the data set's documentation tells; else empty.
+    """
+
+    images: Path
+    masks: Path | None
+    prefix: str = ""
+    group: str | None = None
+    centre: str | None = None
+    is_negative: bool = False
+    groups: Mapping[str, str] = MappingProxyType({})
+
+
+class Layout(NamedTuple):
+    """How a folder was understood.
+
+    Attributes:
+        name: kvasir-seg, cvc-clinicdb, polypgen, pairs, subsets or images.
+        title: The same in words.
+        parts: Its sub-sets, at least one.
+    """
+
+    name: str
+    title: str
+    parts: tuple[Part, ...]
+
+
+def recognise(folder: Path) -> Layout:
+    """How the folder is laid out.
+
+    Raises:
+        PairingError: It is no folder, or none of the known layouts; what was looked for and found is said.
+        DataError: The file that tells the groups is damaged.
+    """
+    if not folder.is_dir():
+        raise PairingError(
+            f"{folder}: no such folder; expected a data set, for example a folder with images/ and masks/"
+        )
+    folders = _folders(folder)
+    if {"traindataset", "testdataset"} <= folders.keys():
+        raise PairingError(
+            f"{folder}: holds both TrainDataset and TestDataset; name one of them, to train or to test on"
+        )
+    if "polypgen" in folder.name.lower() or any(re.fullmatch(r"data_c\d", name) for name in folders):
+        parts = tuple(_polypgen_parts(folder))
+        if parts:
+            return Layout("polypgen", f"PolypGen, {len(parts)} centres and sequences", parts)
+    pair = _pair(folders) or _pair_with_suffix(folders)
+    if pair:
+        return _recognise_pair(folder, *pair)
+    subsets = tuple(_subsets(folders.values()))
+    if len(subsets) == 1:
+        return recognise(subsets[0].images.parent)
+    if subsets:
+        names = ", ".join(part.images.parent.name for part in subsets)
+        return Layout("subsets", f"{len(subsets)} sub-sets: {names}", subsets)
+    if len(folders) == 1 and not _image_files(folder) and next(iter(folders)) not in IMAGE_FOLDERS:
+        return recognise(next(iter(folders.values())))
+    return _recognise_images(folder, folders)
+
+
+def _recognise_pair(folder: Path, images: Path, masks: Path) -> Layout:
+    stems = [path.stem for path in _image_files(images)]
+    part = Part(images, masks, groups=_read_groups(folder))
+    if is_kvasir_seg(stems):
+        return Layout("kvasir-seg", "Kvasir-SEG", (part,))
+    frames = CLINICDB_LAST_FRAMES[-1]
+    if len(stems) == frames and set(stems) == {str(number + 1) for number in range(frames)}:
+        return Layout("cvc-clinicdb", "CVC-ClinicDB", (part._replace(groups=part.groups or _clinicdb_groups()),))
+    return Layout("pairs", f"{images.name}/ and {masks.name}/", (part,))
+
+
+def _subsets(folders: Iterable[Path]) -> Iterator[Part]:
+    """The parts of those folders that hold images and masks, or images alone, in folders of their own."""
+    for folder in folders:
+        inner = _folders(folder)
+        pair = _pair(inner)
+        if pair:
+            yield _recognise_pair(folder, *pair).parts[0]._replace(prefix=f"{folder.name}_")
+        elif (alone := _images_folder(inner)) is not None:
+            yield Part(alone, None, prefix=f"{folder.name}_", groups=_read_groups(folder))
+
+
+def _recognise_images(folder: Path, folders: Mapping[str, Path]) -> Layout:
+    """The layout of images without masks; the last one tried, so it tells what was looked for."""
+    images = _images_folder(folders) or (folder if _image_files(folder) else None)
+    if images is None:
+        raise PairingError(
+            f"{folder}: not recognised as a data set; looked for images/ + masks/ (or alike), Original/ + "
+            "Ground Truth/ (CVC-ClinicDB), data_C1/ to data_C6/ (PolypGen), folders of such folders (TestDataset), or "
+            f"images; found {_found(folder)}"
+        )
+    beside = [path.name for path in _image_files(images) if path.stem.lower().endswith(MASK_NAME_SUFFIXES)]
+    if beside:
+        raise PairingError(
+            f"{images}: masks lie among the images ({beside[0]}); expected them in a folder of their own: "
+            "move them to masks/, beside images/"
+        )
+    return Layout(
+        "images", f"images without masks in {images.name}/", (Part(images, None, groups=_read_groups(folder)),)
+    )
+
+
+def _polypgen_parts(folder: Path) -> Iterator[Part]:
+    """Centres C1 to C6, positive and negative sequences: every sequence is one group."""
+    for child in sorted(folder.glob("data_C[0-9]")):
+        pair = _pair_with_suffix(_folders(child))
+        if pair:
+            centre = child.name.removeprefix("data_")
+            yield Part(*pair, prefix=f"{centre}_", centre=centre)
+    for child in sorted(folder.glob("sequenceData/positive/*/")):
+        pair = _pair_with_suffix(_folders(child))
+        if pair:
+            yield Part(*pair, prefix=f"{child.name}_", group=child.name)
+    for child in sorted(folder.glob("sequenceData/negativeOnly/*/")):
+        if _image_files(child):
+            yield Part(child, None, prefix=f"{child.name}_", group=child.name, is_negative=True)
+
+
+def _pair_with_suffix(folders: Mapping[str, Path]) -> tuple[Path, Path] | None:
+    """images_C1/ and masks_C1/ of PolypGen, whatever the suffix."""
+    images = next((path for name, path in folders.items() if re.match(r"images?(_|$)", name)), None)
+    masks = next((path for name, path in folders.items() if re.match(r"masks?(_|$)", name)), None)
+    return (images, masks) if images and masks else None
+
+
+def _images_folder(folders: Mapping[str, Path]) -> Path | None:
+    return next((folders[name] for name in IMAGE_FOLDERS if name in folders and _image_files(folders[name])), None)
+
+
+def _pair(folders: Mapping[str, Path]) -> tuple[Path, Path] | None:
+    images = next((folders[name] for name in IMAGE_FOLDERS if name in folders), None)
+    masks = next((folders[name] for name in MASK_FOLDERS if name in folders), None)
+    return (images, masks) if images and masks else None
+
+
+def _folders(folder: Path) -> dict[str, Path]:
+    """The folders within, by their names in lower case."""
+    inner = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    return {path.name.lower(): path for path in sorted(inner)}
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+
+
+def _found(folder: Path) -> str:
+    names = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.iterdir())
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "") if names else "nothing"
+
+
+def _clinicdb_groups() -> dict[str, str]:
+    bounds = pairwise((0, *CLINICDB_LAST_FRAMES))
+    return {
+        str(frame): str(sequence)
+        for sequence, (before, last) in enumerate(bounds, start=1)
+        for frame in range(before + 1, last + 1)
+    }
+
+
+def _read_groups(folder: Path) -> dict[str, str]:
+    """Image stem to group, from the folder's sequences.csv or groups.csv; empty where there is neither."""
+    path = next((folder / name for name in GROUP_FILES if (folder / name).is_file()), None)
+    if path is None:
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as opened:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(opened) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot read the groups: {error}") from error
+    header = [cell.lower() for cell in rows[0]] if rows else []
+    columns = _column(header, NAME_COLUMNS), _column(header, GROUP_COLUMNS)
+    if columns == (None, None) and header:  # no header: name, group
+        columns, rows = (0, 1), [[], *rows]
+    name, group = columns
+    if name is None or group is None or any(len(row) <= max(name, group) for row in rows[1:]):
+        raise DataError(
+            f"{path}: expected two columns, names ({', '.join(NAME_COLUMNS)}) and groups ({', '.join(GROUP_COLUMNS)}), "
+            f"found {','.join(rows[0]) if header else 'nothing'}"
+        )
+    return {_stem(row[name]): row[group] for row in rows[1:]}
+
+
+def _stem(name: str) -> str:
+    """The stem of an image's file name; a name without an ending, as `frame.001`, stays whole."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+
+
+def _column(header: Sequence[str], names: Sequence[str]) -> int | None:
+    return next((header.index(name) for name in names if name in header), None)
