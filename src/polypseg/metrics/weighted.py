@@ -45,6 +45,8 @@ def _false(values: NDArray[np.float64], reference: Mask) -> float:
     here = np.s_[top : top + height, left : left + width]
     wrong, background = wrong[here], (~reference[here]).view(np.uint8)
     distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[wrong]
+    # OpenCV's last digit varies from call to call; a squared distance is a whole number, whose root does not
+    distance = np.sqrt(np.rint(distance * distance))
     weights = 2 - np.exp2(distance / np.float32(-_HALVING_PX))
     return float(np.dot(values[here][wrong], weights.astype(np.float64)))
 
