@@ -119,16 +119,27 @@ def similar_pairs(prints: Sequence[Fingerprint], bits: int = HASH_BITS, track: T
             visible parts seem to correlate. More bits find more and take longer; what is found is confirmed.
         track: Shows progress.
     """
-    candidates = find_candidates(prints, bits, track)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda candidate: _confirm(prints, candidate), candidates)
-        tracked = track(found, "comparing candidates", len(candidates))
-        best: dict[tuple[int, int], SimilarPair] = {}
-        for pair in tracked:
-            key = pair.first, pair.second
-            if pair.similarity >= SIMILARITY and (key not in best or pair.similarity > best[key].similarity):
-                best[key] = pair
-    return [best[key] for key in sorted(best)]
+    return _confirmed(prints, find_candidates(prints, bits, track), track)
+
+
+def similar_across(
+    image_paths: Sequence[Path], other_paths: Sequence[Path], bits: int = HASH_BITS, track: Track = silent
+) -> list[SimilarPair]:
+    """Every pair of an image and one of the others that show the same; `second` is the place among the others.
+
+    Args:
+        image_paths: For example the images that are scored.
+        other_paths: For example those that the model was trained on.
+        bits: As in `similar_pairs`.
+        track: Shows progress.
+
+    Raises:
+        ImageError: A file cannot be read.
+    """
+    prints = fingerprints([*image_paths, *other_paths], track)
+    border = len(image_paths)
+    candidates = [c for c in find_candidates(prints, bits, track) if c.first < border <= c.second]
+    return [pair._replace(second=pair.second - border) for pair in _confirmed(prints, candidates, track)]
 
 
 def join(count: int, pairs: Sequence[SimilarPair]) -> list[list[int]]:
@@ -194,6 +205,18 @@ def _correlations(
     correlation = (contrast_a @ contrast_b.T) / np.sqrt(power_a * power_b + np.float32(1e-3))
     correlation[shown_a @ shown_b.T < MIN_COMMON_SHARE * COARSE_SIDE**2] = 0
     return np.asarray(correlation, np.float32)
+
+
+def _confirmed(prints: Sequence[Fingerprint], candidates: Sequence[Candidate], track: Track) -> list[SimilarPair]:
+    """The candidates that are confirmed, each pair once, in its best orientation."""
+    best: dict[tuple[int, int], SimilarPair] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda candidate: _confirm(prints, candidate), candidates)
+        for pair in track(found, "comparing candidates", len(candidates)):
+            key = pair.first, pair.second
+            if pair.similarity >= SIMILARITY and (key not in best or pair.similarity > best[key].similarity):
+                best[key] = pair
+    return [best[key] for key in sorted(best)]
 
 
 def _confirm(prints: Sequence[Fingerprint], candidate: Candidate) -> SimilarPair:

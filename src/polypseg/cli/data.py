@@ -1,0 +1,231 @@
+"""`polypseg data`: get, make and check data sets."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from polypseg.cli.console import console, messages, one_line_errors, track
+
+if TYPE_CHECKING:
+    from polypseg.data.catalogue import Entry
+    from polypseg.data.checks import Findings
+
+SHOWN_PAIRS = 12
+SHOWN_FAULTS = 20
+SHOWN_SIZES = 6
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Get, make and check data sets.",
+)
+
+
+@app.command()
+@one_line_errors
+def download(
+    name: Annotated[str, typer.Argument(help="kvasir-seg; cvc-clinicdb and polypgen say where to get them by hand.")],
+    to: Annotated[
+        Path | None, typer.Option(help="Folder to put it in; new or empty.", show_default="data/NAME")
+    ] = None,
+    accept_terms: Annotated[
+        bool, typer.Option("--accept-terms", help="Accept the owners' terms without being asked.")
+    ] = False,
+    sha256: Annotated[str | None, typer.Option(help="Refuse an archive of another SHA-256.")] = None,
+    mirror: Annotated[
+        str | None, typer.Option(envvar="POLYPSEG_MIRROR", help="Fetch the archive from this folder's address.")
+    ] = None,
+) -> None:
+    """Download a public data set and unpack it.
+
+    Shows the owners' terms first. After an interruption run the same command again: it goes on where it was.
+    The archive is compared with its known digest, or its digest is printed; it is unpacked with care (no path
+    out of the folder, no links, bounded size), and the folder appears only when it is whole.
+
+    [bold]Examples[/bold]
+
+    polypseg data download kvasir-seg
+
+    polypseg data download kvasir-seg --to /data/kvasir-seg --accept-terms
+    """
+    from polypseg.data.catalogue import entry
+    from polypseg.data.download import download as fetch_data_set
+
+    known = entry(name)
+    target = to if to is not None else Path("data") / known.name
+    if known.url is not None:
+        _show_terms(known, accept_terms)
+    got = fetch_data_set(known, target, sha256, mirror, track)
+    console.print(f"{known.title} is in {got.folder}")
+    console.print(f"SHA-256 of the archive: {got.sha256}" + ("" if got.was_checked else " (not known before)"))
+    console.print(f"next: polypseg data check {got.folder}")
+
+
+@app.command()
+@one_line_errors
+def check(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Data sets; several are compared.")],
+    splits: Annotated[Path | None, typer.Option(help="A run's splits.json: which sample is in which split.")] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder for a picture of each pair of near-duplicates.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings to this file.")] = None,
+    empty_masks: Annotated[
+        bool, typer.Option("--empty-masks", help="Images without a folder of masks show no polyp.")
+    ] = False,
+    bits: Annotated[
+        int,
+        typer.Option(
+            min=-1,
+            max=32,
+            help="Look also at pairs whose 64-bit perceptual hashes differ in so many bits; -1: at no pairs at all.",
+        ),
+    ] = 4,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Leaks across splits or data sets are an error too.")
+    ] = False,
+) -> None:
+    """Inspect data sets: sizes, polyp areas, unusable files, near-duplicates and leaks.
+
+    Knows Kvasir-SEG, CVC-ClinicDB, PolypGen, PraNet's TrainDataset and TestDataset, and any images/ + masks/.
+    A leak is a pair of images that show the same frame or scene, at any size, JPEG quality, margin, turned or
+    mirrored, or a group (video sequence) on two sides of a split. Without --splits Kvasir-SEG is audited against
+    its official 880/120. Exit code 1 if something cannot be used.
+
+    [bold]Examples[/bold]
+
+    polypseg data check data/kvasir-seg
+
+    polypseg data check data/kvasir-seg --splits runs/kvasir/splits.json --pictures leaks
+
+    polypseg data check data/kvasir-seg data/cvc-clinicdb --strict --json findings.json
+    """
+    from polypseg.data.checks import inspect, write_pictures
+    from polypseg.data.splits import load_split
+
+    split = load_split(splits) if splits is not None else None
+    findings = inspect(folders, split, empty_masks, bits, track)
+    _show_samples(findings)
+    _show_faults(findings)
+    if bits >= 0:
+        _show_leaks(findings)
+    if pictures is not None:
+        written = write_pictures(findings.leaks, pictures, track)
+        console.print(f"wrote {len(written)} pictures to {pictures}")
+    if json_file is not None:
+        json_file.write_text(json.dumps(findings.record(), indent=1) + "\n", encoding="utf-8")
+        console.print(f"wrote {json_file}")
+    leaking = any(leak.crosses for leak in findings.leaks) or bool(findings.split_groups)
+    if findings.faults or (strict and leaking):
+        raise typer.Exit(1)
+
+
+@app.command()
+@one_line_errors
+def synth(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; new or empty.")],
+    num_images: Annotated[int, typer.Option(min=1, help="How many frames, in sequences of 4.")] = 120,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same frames.")] = 0,
+    smallest: Annotated[int, typer.Option(min=16, help="Smallest height and width in pixels.")] = 224,
+    largest: Annotated[int, typer.Option(min=16, help="Largest height and width in pixels.")] = 352,
+    empty_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the sequences without a polyp.")] = 0.0,
+) -> None:
+    """Draw a synthetic data set: colonoscopy-like frames with exact masks, made by formulas.
+
+    Writes OUT/images, OUT/masks and OUT/sequences.csv. For trying things out: a score on these frames says
+    nothing about patients.
+
+    [bold]Example[/bold]
+
+    polypseg data synth demo/data --num-images 160 --empty-share 0.1
+    """
+    from polypseg.data.synthetic import make_synthetic
+
+    samples = make_synthetic(out, num_images, seed, (smallest, largest), empty_share, track)
+    sequences = len({sample.group for sample in samples})
+    console.print(f"wrote {len(samples)} frames of {sequences} sequences and their masks to {out}")
+
+
+def _show_terms(known: "Entry", accepted: bool) -> None:
+    """Print the terms; stop unless they are accepted."""
+    from polypseg.errors import UsageError
+
+    console.print(f"[bold]{known.title}[/bold]: {known.content}")
+    console.print(f"owners' page: {known.home}")
+    console.print(f"terms: {known.terms}")
+    console.print(f"to be cited: {known.citation}")
+    if accepted:
+        return
+    if not messages.is_terminal:
+        raise UsageError("the owners' terms have to be accepted: there is nobody to ask, so say --accept-terms")
+    if not typer.confirm("Do you accept these terms?", default=False, err=True):
+        raise UsageError("the terms were not accepted; nothing was downloaded")
+
+
+def _show_samples(findings: "Findings") -> None:
+    """Counts, sizes, areas and splits."""
+    from collections import Counter
+
+    from rich.table import Table
+
+    sources = Counter(found.source for found in findings.samples)
+    for source, count in sources.items():
+        splits = Counter(s.split for s in findings.samples if s.source == source and s.split is not None)
+        told = ", ".join(f"{name} {number}" for name, number in splits.items())
+        console.print(f"[bold]{_escaped(source)}[/bold]: {count} samples" + (f" ({told})" if told else ""))
+    groups = {(found.source, found.sample.group) for found in findings.samples if found.sample.group is not None}
+    if groups:
+        console.print(f"groups (sequences): {len(groups)}")
+    sizes = findings.sizes()
+    if sizes:
+        common = ", ".join(f"{height}x{width} ({number})" for (height, width), number in sizes.most_common(SHOWN_SIZES))
+        more = f" and {len(sizes) - SHOWN_SIZES} more sizes" if len(sizes) > SHOWN_SIZES else ""
+        console.print(f"sizes, height x width: {common}{more}")
+    areas = findings.areas()
+    most = max(number for _, number in areas)
+    if most:
+        table = Table("polyp area", "images", "", box=None, pad_edge=False)
+        for label, number in areas:
+            table.add_row(label, str(number), "█" * round(30 * number / most))
+        console.print(table)
+    console.print(f"without a polyp: {len(findings.empty)}")
+    soft = sum(found.is_soft for found in findings.samples)
+    if soft:
+        console.print(f"masks with other values than 0 and 255 (cut at > 127): {soft}")
+
+
+def _show_faults(findings: "Findings") -> None:
+    faults = findings.faults
+    if not faults:
+        console.print("[green]every file can be used[/green]")
+        return
+    console.print(f"[bold red]cannot be used: {len(faults)}[/bold red]")
+    for fault in faults[:SHOWN_FAULTS]:
+        console.print(f"  {_escaped(fault.name)}: {_escaped(fault.reason)}")
+    if len(faults) > SHOWN_FAULTS:
+        console.print(f"  … and {len(faults) - SHOWN_FAULTS} more (all of them with --json)")
+
+
+def _show_leaks(findings: "Findings") -> None:
+    """Near-duplicates by where they lie; the crossing ones by name."""
+    from collections import Counter
+
+    identical = sum(leak.pair.is_identical for leak in findings.leaks)
+    console.print(f"near-duplicates: {len(findings.leaks)} pairs, {identical} of them identical in every pixel")
+    for where, number in Counter(leak.where for leak in findings.leaks).items():
+        style = "[bold yellow]" if where.startswith("across") else "[default]"
+        console.print(f"  {style}{where}: {number}[/]")
+    crossing = [leak for leak in findings.leaks if leak.crosses]
+    for leak in crossing[:SHOWN_PAIRS]:
+        ends = (f"{end.source}/{end.sample.name}" + (f" ({end.split})" if end.split else "") for end in leak[:2])
+        console.print(f"    {leak.pair.similarity:.2f}  {_escaped(' = '.join(ends))}")
+    if len(crossing) > SHOWN_PAIRS:
+        console.print(f"    … and {len(crossing) - SHOWN_PAIRS} more (all of them with --json or --pictures)")
+    for group, splits in findings.split_groups.items():
+        console.print(f"  [bold yellow]group {_escaped(group)} is in {' and '.join(splits)}[/]")
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)

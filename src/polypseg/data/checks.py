@@ -1,0 +1,325 @@
+"""What there is to know about data before a model is trained on them, and the leak audit.
+
+Decisions:
+- Every file is decoded once; nothing is changed, and nothing stops the inspection: what cannot be used is a finding.
+- A leak is a pair of near-duplicates (`duplicates`) or a group on two sides: of a split, or of two data sets.
+- Kvasir-SEG without a manifest is audited against its official 880/120.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image as PillowImage
+from PIL import ImageDraw
+
+from polypseg.arrays import MASK_THRESHOLD, Image
+from polypseg.data.catalogue import find_samples
+from polypseg.data.duplicates import HASH_BITS, SimilarPair, similar_pairs
+from polypseg.data.fingerprints import Fingerprint, fingerprint
+from polypseg.data.official import is_kvasir_seg, official_test_names
+from polypseg.data.samples import Fault, Sample
+from polypseg.data.splits import Split, file_digests
+from polypseg.errors import DataError, UsageError
+from polypseg.preprocess import mask_problem, read_grey, read_image
+from polypseg.progress import Track, silent
+
+AREA_BOUNDS = (0.01, 0.05, 0.1, 0.2, 0.4)
+"""Between the classes of polyp area, as shares of the image."""
+
+PICTURE_HEIGHT = 320
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """One sample, as it was found.
+
+    Attributes:
+        sample: The sample.
+        source: The folder that was named, its last part.
+        split: train, validation or test; None where no split is known.
+        size: Height and width of the image in pixels; None where it cannot be read.
+        polyp_share: Area of the polyp over that of the image, 0 to 1; None where the mask cannot be used.
+        is_soft: Whether the mask has other values than 0 and 255 (as JPEG masks do).
+        fault: Why it cannot be trained on; None where it can.
+    """
+
+    sample: Sample
+    source: str
+    split: str | None
+    size: tuple[int, int] | None
+    polyp_share: float | None
+    is_soft: bool
+    fault: str | None
+
+
+class Leak(NamedTuple):
+    """Two samples that show the same, and where they lie to one another.
+
+    Attributes:
+        first: One sample.
+        second: The other.
+        pair: How alike they are; its places count the usable samples.
+        where: across splits, across data sets, within one group, within train (validation, test), or within the
+            data set.
+    """
+
+    first: Inspected
+    second: Inspected
+    pair: SimilarPair
+    where: str
+
+    @property
+    def crosses(self) -> bool:
+        """Whether a model may have seen in training what it is tested on."""
+        return self.where.startswith("across")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What `inspect` found.
+
+    Attributes:
+        samples: Every pair of image and mask, in order.
+        unpaired: Files that belong to no sample.
+        leaks: Near-duplicates, those that cross a border first, the most alike first.
+        split_groups: Groups that have samples in several splits, with the splits.
+        strangers: Samples of the split manifest that are not in the data, or that have changed since.
+    """
+
+    samples: tuple[Inspected, ...]
+    unpaired: tuple[Fault, ...]
+    leaks: tuple[Leak, ...]
+    split_groups: Mapping[str, tuple[str, ...]]
+    strangers: tuple[Fault, ...]
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Everything that would stop a training."""
+        unusable = [Fault(f"{s.source}/{s.sample.name}", s.fault) for s in self.samples if s.fault is not None]
+        return [*self.unpaired, *unusable, *self.strangers]
+
+    @property
+    def empty(self) -> list[str]:
+        """The names of samples without a polyp."""
+        return [found.sample.name for found in self.samples if found.polyp_share == 0]
+
+    def sizes(self) -> Counter[tuple[int, int]]:
+        """How many images there are of each height and width."""
+        return Counter(found.size for found in self.samples if found.size is not None)
+
+    def areas(self) -> list[tuple[str, int]]:
+        """How many polyps are of each class of area, in per cent of the image; frames without one left out."""
+        shares = [found.polyp_share for found in self.samples if found.polyp_share]
+        counts = np.bincount(np.searchsorted(AREA_BOUNDS, shares, side="right"), minlength=len(AREA_BOUNDS) + 1)
+        edges = ["0", *(f"{100 * bound:g}" for bound in AREA_BOUNDS), "100"]
+        labels = [f"{low} to {high} %" for low, high in pairwise(edges)]
+        return list(zip(labels, counts.tolist(), strict=True))
+
+    def record(self) -> dict[str, Any]:
+        """All of it as JSON takes it."""
+        return {
+            "num_samples": len(self.samples),
+            "splits": dict(Counter(found.split for found in self.samples if found.split)),
+            "sizes": {f"{height}x{width}": n for (height, width), n in sorted(self.sizes().items())},
+            "polyp_areas": dict(self.areas()),
+            "without_polyp": self.empty,
+            "soft_masks": sum(found.is_soft for found in self.samples),
+            "faults": [fault._asdict() for fault in self.faults],
+            "near_duplicates": [_leak_record(leak) for leak in self.leaks],
+            "groups_in_several_splits": {group: list(splits) for group, splits in self.split_groups.items()},
+        }
+
+
+def inspect(
+    folders: Sequence[Path],
+    split: Split | None = None,
+    empty_masks: bool = False,
+    bits: int = HASH_BITS,
+    track: Track = silent,
+) -> Findings:
+    """What there is to know about one or several data sets.
+
+    Args:
+        folders: As `find_samples` takes them; several are audited against one another.
+        split: A manifest that tells which sample is in which split.
+        empty_masks: As in `find_samples`.
+        bits: As in `similar_pairs`; -1 looks for no near-duplicates.
+        track: Shows progress.
+
+    Raises:
+        PairingError: A folder is no data set.
+        UsageError: A folder is named twice.
+    """
+    if len({folder.resolve() for folder in folders}) != len(folders):
+        raise UsageError("a folder is named twice; name each data set once")
+    samples: list[tuple[Sample, str]] = []
+    unpaired: list[Fault] = []
+    for folder, source in zip(folders, _source_names(folders), strict=True):
+        found, faults = find_samples(folder, empty_masks)
+        samples += [(sample, source) for sample in found]
+        unpaired += faults
+    splits, strangers = _assign(samples, split)
+    inspected: list[Inspected] = []
+    prints: list[Fingerprint | None] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = pool.map(_inspect_sample, samples, splits)
+        for result, fingerprint_ in track(results, "inspecting samples", len(samples)):
+            inspected.append(result)
+            prints.append(fingerprint_)
+    leaks = _leaks(inspected, prints, bits, track) if bits >= 0 else []
+    return Findings(tuple(inspected), tuple(unpaired), tuple(leaks), _split_groups(inspected), tuple(strangers))
+
+
+def write_pictures(leaks: Sequence[Leak], folder: Path, track: Track = silent) -> list[Path]:
+    """Each pair side by side, under its names, as a PNG in `folder`; the paths written.
+
+    Raises:
+        DataError: The folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot make the folder of pictures: {error.strerror}") from error
+    written = []
+    for number, leak in enumerate(track(leaks, "drawing pairs", len(leaks)), start=1):
+        name = f"{number:04d} {leak.where} {leak.first.sample.name} {leak.second.sample.name}"
+        path = folder / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', name)[:180]}.png"
+        draw_pair(leak).save(path)
+        written.append(path)
+    return written
+
+
+def draw_pair(leak: Leak) -> PillowImage.Image:
+    """The two images of a pair side by side, with where they are from and how alike they are."""
+    images = [_at_height(read_image(found.sample.image_path)) for found in (leak.first, leak.second)]
+    caption = 44
+    width = max(sum(image.shape[1] for image in images) + 8, 480)
+    canvas = PillowImage.new("RGB", (width, PICTURE_HEIGHT + caption), "white")
+    draw = ImageDraw.Draw(canvas)
+    left = 0
+    for image, found in zip(images, (leak.first, leak.second), strict=True):
+        canvas.paste(PillowImage.fromarray(image), (left, caption))
+        draw.text((left + 4, 4), _place(found).encode("ascii", "replace").decode(), fill="black")
+        left += image.shape[1] + 8
+    alike = "identical pixels" if leak.pair.is_identical else f"similarity {leak.pair.similarity:.2f}"
+    draw.text((4, 24), f"{leak.where}, {alike}, {leak.pair.orientation}", fill="black")
+    return canvas
+
+
+def _inspect_sample(given: tuple[Sample, str], split: str | None) -> tuple[Inspected, Fingerprint | None]:
+    sample, source = given
+    size, share, soft, print_ = None, None, False, None
+    try:
+        image = read_image(sample.image_path)
+        size = image.shape[0], image.shape[1]
+        print_ = fingerprint(image)
+        if sample.mask_path is None:
+            return Inspected(sample, source, split, size, 0.0, soft, None), print_
+        grey = read_grey(sample.mask_path)
+        soft = bool(np.any((grey != 0) & (grey != 255)))
+        fault = mask_problem(grey)
+        if grey.shape != size:
+            fault = f"the image is {size[0]}x{size[1]} (height x width), its mask {grey.shape[0]}x{grey.shape[1]}"
+        if fault is None:
+            share = float(np.mean(grey > MASK_THRESHOLD))
+    except DataError as error:
+        fault = str(error)
+    return Inspected(sample, source, split, size, share, soft, fault), print_
+
+
+def _assign(samples: Sequence[tuple[Sample, str]], split: Split | None) -> tuple[list[str | None], list[Fault]]:
+    """The split of each sample, and what of the manifest is not in the data or has changed."""
+    if split is None:
+        by_source: dict[str, list[str]] = {}
+        for sample, source in samples:
+            by_source.setdefault(source, []).append(sample.name)
+        test = {source: official_test_names(names) for source, names in by_source.items() if is_kvasir_seg(names)}
+        return [
+            ("test" if s.name in test[source] else "train") if source in test else None for s, source in samples
+        ], []
+    digests = file_digests([sample.image_path for sample, _ in samples if sample.name in split.entries])
+    assigned: list[str | None] = []
+    met: set[str] = set()
+    changed: dict[str, Path] = {}
+    for sample, _ in samples:
+        entry = split.entries.get(sample.name)
+        matches = entry is not None and digests[sample.image_path] == entry.image_digest
+        assigned.append(entry.split if entry is not None and matches else None)
+        if matches:
+            met.add(sample.name)
+        elif entry is not None:
+            changed[sample.name] = sample.image_path
+    strangers = [
+        Fault(str(changed[name]), "has changed since the split was made")
+        if name in changed
+        else Fault(name, "is in the split manifest, but not in the data")
+        for name in split.entries
+        if name not in met
+    ]
+    return assigned, strangers
+
+
+def _leaks(inspected: Sequence[Inspected], prints: Sequence[Fingerprint | None], bits: int, track: Track) -> list[Leak]:
+    usable = [(found, print_) for found, print_ in zip(inspected, prints, strict=True) if print_ is not None]
+    pairs = similar_pairs([print_ for _, print_ in usable], bits, track)
+    leaks = [
+        Leak(first, second, pair, _where(first, second))
+        for pair in pairs
+        for first, second in [(usable[pair.first][0], usable[pair.second][0])]
+    ]
+    return sorted(leaks, key=lambda leak: (not leak.crosses, -leak.pair.similarity, leak.pair))
+
+
+def _where(first: Inspected, second: Inspected) -> str:
+    if first.split is not None and second.split is not None and first.split != second.split:
+        return "across splits"
+    if first.source != second.source:
+        return "across data sets"
+    if first.sample.group is not None and first.sample.group == second.sample.group:
+        return "within one group"
+    return f"within {first.split}" if first.split and second.split else "within the data set"
+
+
+def _split_groups(inspected: Sequence[Inspected]) -> dict[str, tuple[str, ...]]:
+    splits: dict[str, set[str]] = {}
+    for found in inspected:
+        if found.sample.group is not None and found.split is not None:
+            splits.setdefault(f"{found.source}/{found.sample.group}", set()).add(found.split)
+    return {group: tuple(sorted(names)) for group, names in splits.items() if len(names) > 1}
+
+
+def _source_names(folders: Sequence[Path]) -> list[str]:
+    """The last part of each folder's path; the whole path where two would be the same."""
+    names = [folder.resolve().name for folder in folders]
+    return [name if names.count(name) == 1 else str(folder) for name, folder in zip(names, folders, strict=True)]
+
+
+def _leak_record(leak: Leak) -> dict[str, Any]:
+    return {
+        "where": leak.where,
+        "first": str(leak.first.sample.image_path),
+        "first_split": leak.first.split,
+        "second": str(leak.second.sample.image_path),
+        "second_split": leak.second.split,
+        "similarity": leak.pair.similarity,
+        "orientation": leak.pair.orientation,
+        "is_identical": leak.pair.is_identical,
+    }
+
+
+def _place(found: Inspected) -> str:
+    return f"{found.source}/{found.sample.name}" + (f" ({found.split})" if found.split else "")
+
+
+def _at_height(image: Image) -> Image:
+    width = max(1, round(image.shape[1] * PICTURE_HEIGHT / image.shape[0]))
+    return np.asarray(cv2.resize(image, (width, PICTURE_HEIGHT), interpolation=cv2.INTER_AREA), np.uint8)
