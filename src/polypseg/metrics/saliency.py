@@ -86,11 +86,8 @@ def saliency_scores(levels: Levels, reference: Mask, min_max: bool = False) -> S
     quadrants = _quadrant_histograms(levels, reference)
     histogram = quadrants.sum(axis=(0, 1))
     values = level_values(histogram, min_max)
-    counts = counts_at_levels(_moved(histogram, values))
     return SaliencyScores(
-        dice=_zero_without_overlap(counts.dice, counts),
-        iou=_zero_without_overlap(counts.iou, counts),
-        e_measure=_e_measure(counts),
+        **protocol_curves(histogram, min_max)._asdict(),
         adaptive_e_measure=_adaptive_e_measure(histogram, values),
         s_measure=_s_measure(quadrants, values),
         weighted_f=weighted_f_of(values[levels], reference),
@@ -101,6 +98,24 @@ def saliency_scores(levels: Levels, reference: Mask, min_max: bool = False) -> S
 def threshold_curves(histogram: Histogram, min_max: bool = False) -> CountCurve:
     """The counts at the thresholds 0/255 … 255/255, from an image's histogram (2, 256)."""
     return counts_at_levels(_moved(histogram, level_values(histogram, min_max)))
+
+
+class ProtocolCurves(NamedTuple):
+    """The part of the protocol that follows from an image's histogram, each curve of shape (256,)."""
+
+    dice: Curve
+    iou: Curve
+    e_measure: Curve
+
+
+def protocol_curves(histogram: Histogram, min_max: bool = False) -> ProtocolCurves:
+    """Dice, IoU and E-measure at the thresholds 0/255 … 255/255, from an image's histogram (2, 256)."""
+    counts = threshold_curves(histogram, min_max)
+    return ProtocolCurves(
+        dice=_zero_without_overlap(counts.dice, counts),
+        iou=_zero_without_overlap(counts.iou, counts),
+        e_measure=_e_measure(counts),
+    )
 
 
 def s_measure(levels: Levels, reference: Mask, min_max: bool = False) -> float:
