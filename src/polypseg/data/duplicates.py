@@ -5,7 +5,7 @@ local contrast that correlate, in any of the eight ways in which a picture can b
 is confirmed where larger pictures of the local contrast correlate once they are laid upon one another.
 
 Measured, judged by eye and by the video sequences:
-- Kvasir-SEG, 499,500 pairs: 660 candidates, 22 confirmed, all right: 18 times the very frame (15 of them once with
+- Kvasir-SEG, 499,500 pairs: 660 candidates, 22 confirmed, all right: 18 times the very frame (14 of them once with
   and once without a panel or margin, at hash distances up to 34 bits), 4 times one scene. Of the rest the best pair
   that shows two scenes reaches 0.44.
 - CVC-ClinicDB, 186,966 pairs: 2,114 candidates, 275 confirmed, each within one sequence; the best pair of two

@@ -170,26 +170,23 @@ def _wall(
 
 
 def _vessels(rng: np.random.Generator, size: tuple[int, int]) -> Field:
-    """How much of a vessel lies in each pixel, in [0, 1]: branching random walks."""
-    height, width = size
+    """How much of a vessel lies in each pixel, in [0, 1]: random walks that fork twice a generation."""
+    num_steps = 14
     canvas = np.zeros(size, np.uint8)
     unit = min(size)
-    stems = [
-        (rng.uniform(0, 1, 2) * (width, height), rng.uniform(0, 6.28), 1.0) for _ in range(int(rng.integers(5, 10)))
-    ]
-    while stems:
-        start, heading, thickness = stems.pop()
-        turns = heading + np.cumsum(rng.normal(0, 0.28, 14))
-        steps = np.stack([np.cos(turns), np.sin(turns)], 1) * (unit * 0.028)
-        path = start + np.cumsum(steps, 0)
+    num_stems = int(rng.integers(5, 10))
+    starts = rng.uniform(0, 1, (num_stems, 2)) * (size[1], size[0])
+    headings = rng.uniform(0, 6.28, num_stems)
+    for thickness in (1.0, 0.62, 0.38, 0.24):
+        turns = headings[:, None] + np.cumsum(rng.normal(0, 0.28, (len(headings), num_steps)), 1)
+        steps = np.stack([np.cos(turns), np.sin(turns)], -1) * (unit * 0.028)
+        paths = starts[:, None] + np.cumsum(steps, 1)
         pixels = max(1, round(thickness * unit / 130))
-        cv2.polylines(
-            canvas, [np.rint(path * 8).astype(np.int32)], False, int(110 + 140 * thickness), pixels, cv2.LINE_AA, 3
-        )
-        if thickness > 0.35:
-            for joint in rng.integers(3, 14, 2):
-                side = rng.choice([-1, 1]) * rng.uniform(0.4, 1.1)
-                stems.append((path[joint], float(turns[joint] + side), thickness * 0.62))
+        lines = list(np.rint(paths * 8).astype(np.int32))
+        cv2.polylines(canvas, lines, False, int(110 + 140 * thickness), pixels, cv2.LINE_AA, 3)
+        stems, joints = np.repeat(np.arange(len(lines)), 2), rng.integers(3, num_steps, 2 * len(lines))
+        aside = rng.choice([-1, 1], len(stems)) * rng.uniform(0.4, 1.1, len(stems))
+        starts, headings = paths[stems, joints], turns[stems, joints] + aside
     soft = cv2.GaussianBlur(canvas, (0, 0), unit / 300)
     return np.asarray(soft, np.float32) / np.float32(255)
 
