@@ -3,7 +3,8 @@
 Decisions:
 - Down the page goes the spatial reduction, a band a level; to the right goes time. A U-Net becomes a U.
 - A block stands in a column (its longest way from the input) and, within its level, in a lane. Its output runs
-  along its own lane as far as the last block that takes it, so that no line crosses a block of its level.
+  along its own lane as far as the last block that takes it, and changes rows between the columns (or above a
+  merge, where nothing stands between): no line crosses a block, but for a third one in a column of two joined.
 - Lengths are in inches, y points down, text is measured before anything is placed.
 """
 
@@ -184,15 +185,21 @@ def _lanes(blocks: Sequence[Block], columns: list[int]) -> list[int]:
     ends = [max([columns[i], *(columns[child] for child in children[i])]) for i in range(len(blocks))]
     lanes = [0] * len(blocks)
     taken: dict[tuple[int, int], list[int]] = {}
+
+    def continues(source: int, target: int) -> bool:
+        """The source's line may end in the target: no other merge of that column is reached through its place."""
+        last = [child for child in children[source] if columns[child] == ends[source]]
+        others = (blocks[child].kind == "merge" for child in last if child != target)
+        return columns[source] < ends[source] and target in last and not any(others)
+
     for i in sorted(range(len(blocks)), key=lambda i: (columns[i], i)):
         block = blocks[i]
-        same = [p for p in block.parents if blocks[p].level == block.level and columns[p] < columns[i] == ends[p]]
+        same = [p for p in block.parents if blocks[p].level == block.level and continues(p, i)]
         rises = any(blocks[p].level > block.level for p in block.parents)
         near = [sign * lane for lane in range(1, len(blocks) + 1) for sign in ((1, -1) if rises else (-1, 1))]
         for lane in [*sorted((lanes[p] for p in same), key=abs), 0, *near]:
             others = taken.setdefault((block.level, lane), [])
-            clash = (o for o in others if columns[o] <= ends[i] and columns[i] <= ends[o])
-            if all(o in block.parents and ends[o] == columns[i] > columns[o] for o in clash):
+            if all(o in same for o in others if columns[o] <= ends[i] and columns[i] <= ends[o]):
                 others.append(i)
                 lanes[i] = lane
                 break
@@ -233,7 +240,7 @@ def _lines(blocks: Sequence[Block], boxes: list[Box], lefts: list[float]) -> lis
                 points = [(from_.x, from_.y + sign * from_.height / 2), above]
             elif from_.y == to.y:
                 points = [right, left]
-            elif block.kind == "merge":
+            elif block.kind == "merge" and not _between(boxes, from_, to):
                 points = [right, (to.x, from_.y), above]
             else:
                 sources = gaps.setdefault(to.column, [])
@@ -242,6 +249,12 @@ def _lines(blocks: Sequence[Block], boxes: list[Box], lefts: list[float]) -> lis
                 points = [right, (x, from_.y), (x, to.y), left]
             lines.append(Line(tuple(points), _carries(blocks, boxes, source, target)))
     return lines
+
+
+def _between(boxes: list[Box], source: Box, target: Box) -> bool:
+    """A box of the target's column stands between the two rows, or in the source's."""
+    low, high = sorted((source.y, target.y))
+    return any(box.column == target.column and box is not target and low <= box.y <= high for box in boxes)
 
 
 def _carries(blocks: Sequence[Block], boxes: list[Box], source: int, target: int) -> str:
