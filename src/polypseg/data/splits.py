@@ -291,7 +291,8 @@ def _fill(
 ) -> list[list[int]]:
     """Give whole units, drawn at random, to a split until it has what it wants; the units that are left.
 
-    The last unit that would overshoot is taken only where that comes nearer to what is wanted.
+    A unit that would overshoot is taken only where that comes nearer to what is wanted; but where all of them
+    would, the smallest is taken, so that the split is not empty.
     """
     left: list[list[int]] = []
     taken = 0
@@ -303,4 +304,9 @@ def _fill(
                 assigned[index] = split
         else:
             left.append(unit)
+    if not taken and wanted and left:
+        smallest = min(left, key=len)
+        left.remove(smallest)
+        for index in smallest:
+            assigned[index] = split
     return sorted(left)
