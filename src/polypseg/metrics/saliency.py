@@ -90,7 +90,7 @@ def saliency_scores(levels: Levels, reference: Mask, min_max: bool = False) -> S
         **protocol_curves(histogram, min_max)._asdict(),
         adaptive_e_measure=_adaptive_e_measure(histogram, values),
         s_measure=_s_measure(quadrants, values),
-        weighted_f=weighted_f_of(values[levels], reference),
+        weighted_f=weighted_f_of(levels, values, reference),
         mean_absolute_error=_mean_absolute_error(histogram, values),
     )
 
@@ -161,7 +161,7 @@ def weighted_f_measure(levels: Levels, reference: Mask, min_max: bool = False) -
         Margolin, Zelnik-Manor, Tal, "How to Evaluate Foreground Maps?", CVPR 2014.
     """
     levels, reference = check_levels(levels, reference)
-    return weighted_f_of(level_values(level_histogram(levels, reference), min_max)[levels], reference)
+    return weighted_f_of(levels, level_values(level_histogram(levels, reference), min_max), reference)
 
 
 def level_values(histogram: Histogram, min_max: bool = False) -> Curve:
@@ -190,11 +190,12 @@ def _quadrant_histograms(levels: Levels, reference: Mask) -> NDArray[np.int64]:
     """Shape (2, 2, 2, 256): above or below, left or right of the polyp's centre, background or polyp, level."""
     height, width = levels.shape
     row, column = height, width
-    moments = cv2.moments(reference.view(np.uint8), binaryImage=True)
-    if moments["m00"]:
+    in_row = cv2.reduce(reference.view(np.uint8), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+    in_column = cv2.reduce(reference.view(np.uint8), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+    if num_polyp := int(in_row.sum()):
         # the centre's own row and column belong to the upper left; a half is rounded to even, as by PySODMetrics
-        row = round(moments["m01"] / moments["m00"]) + 1
-        column = round(moments["m10"] / moments["m00"]) + 1
+        row = round(int(np.arange(height) @ in_row) / num_polyp) + 1
+        column = round(int(np.arange(width) @ in_column) / num_polyp) + 1
     histograms = np.zeros((2, 2, 2, NUM_LEVELS), np.int64)
     for below, rows in enumerate((slice(0, row), slice(row, height))):
         for right, columns in enumerate((slice(0, column), slice(column, width))):

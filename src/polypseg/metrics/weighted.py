@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Mask
+from polypseg.metrics.thresholds import Curve, Levels
 
 _EPS = float(np.spacing(1.0))
 _REACH = 3
@@ -25,33 +26,41 @@ _NEAREST_FIRST = sorted(
 (as in SciPy's distance transform, hence in PySODMetrics)."""
 
 
-def weighted_f_of(values: NDArray[np.float64], reference: Mask) -> float:
-    """The weighted F-measure (β = 1) of a map (H, W) in [0, 1] and a mask; 0 for an empty mask."""
+def weighted_f_of(levels: Levels, values: Curve, reference: Mask) -> float:
+    """The weighted F-measure (β = 1) of a map and a mask; 0 for an empty mask.
+
+    Args:
+        levels: Shape (H, W), uint8.
+        values: Shape (256,), what each level stands for, in [0, 1] and rising.
+        reference: Shape (H, W), bool.
+    """
     num_polyp = int(np.count_nonzero(reference))
     if not num_polyp:
         return 0.0
-    missed = _missed(values, reference)
-    false = _false(values, reference)
+    missed = _missed(levels, values, reference)
+    false = _false(levels, values, reference)
     found = num_polyp - missed
     recall = 1 - missed / num_polyp
     precision = found / (found + false + _EPS)
     return float(2 * recall * precision / (recall + precision + _EPS))
 
 
-def _false(values: NDArray[np.float64], reference: Mask) -> float:
+def _false(levels: Levels, values: Curve, reference: Mask) -> float:
     """The sum of the errors outside the polyp, each weighed by its distance to the polyp."""
-    wrong = (values > 0) & ~reference
+    num_zero = int(np.searchsorted(values, 0, side="right"))  # so many levels stand for 0: no error
+    wrong = (levels >= num_zero) & ~reference
     left, top, width, height = cv2.boundingRect((wrong | reference).view(np.uint8))
     here = np.s_[top : top + height, left : left + width]
-    wrong, background = wrong[here], (~reference[here]).view(np.uint8)
-    distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[wrong]
+    places = np.flatnonzero(wrong[here])
+    background = (~reference[here]).view(np.uint8)
+    distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).ravel()[places]
     # OpenCV's last digit varies from call to call; a squared distance is a whole number, whose root does not
     distance = np.sqrt(np.rint(distance * distance))
     weights = 2 - np.exp2(distance / np.float32(-_HALVING_PX))
-    return float(np.dot(values[here][wrong], weights.astype(np.float64)))
+    return float(np.bincount(levels[here].ravel()[places], weights, values.size) @ values)
 
 
-def _missed(values: NDArray[np.float64], reference: Mask) -> float:
+def _missed(levels: Levels, values: Curve, reference: Mask) -> float:
     """The sum of the errors inside the polyp, each at most the Gaussian mean of the errors around it."""
     left, top, width, height = cv2.boundingRect(reference.view(np.uint8))
     # a margin in which the window and the search for the nearest polyp pixel never leave the array
@@ -61,7 +70,7 @@ def _missed(values: NDArray[np.float64], reference: Mask) -> float:
     inner = np.s_[margin:-margin, margin:-margin]
     here = np.s_[top : top + height, left : left + width]
     polyp[inner] = reference[here]
-    np.subtract(1, values[here], out=errors[inner], where=reference[here])
+    errors[inner] = np.where(reference[here], (1 - values)[levels[here]], 0)
     if not errors.any():
         return 0.0
     band = cv2.dilate(polyp, np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)) & (1 - polyp)
