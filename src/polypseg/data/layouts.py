@@ -26,6 +26,9 @@ MASK_FOLDERS = (
 )  # fmt: skip
 """Names of folders, in lower case, the first that is there counts."""
 
+MAX_DEPTH = 2
+"""A data set may lie in an only folder of an only folder of the one that was named."""
+
 GROUP_FILES = ("sequences.csv", "groups.csv")
 NAME_COLUMNS = ("frame", "name", "image", "file")
 GROUP_COLUMNS = ("sequence", "group", "patient", "video")
@@ -84,6 +87,17 @@ def recognise(folder: Path) -> Layout:
         raise PairingError(
             f"{folder}: no such folder; expected a data set, for example a folder with images/ and masks/"
         )
+    layout = _layout(folder, MAX_DEPTH)
+    if layout is None:
+        raise PairingError(
+            f"{folder}: not recognised as a data set; looked for images/ + masks/ (or alike), Original/ + "
+            "Ground Truth/ (CVC-ClinicDB), data_C1/ to data_C6/ (PolypGen), folders of such folders (TestDataset), or "
+            f"images; found {_found(folder)}"
+        )
+    return layout
+
+
+def _layout(folder: Path, depth: int) -> Layout | None:
     folders = _folders(folder)
     if {"traindataset", "testdataset"} <= folders.keys():
         raise PairingError(
@@ -98,13 +112,14 @@ def recognise(folder: Path) -> Layout:
         return _recognise_pair(folder, *pair)
     subsets = tuple(_subsets(folders.values()))
     if len(subsets) == 1:
-        return recognise(subsets[0].images.parent)
+        return _layout(subsets[0].images.parent, depth)
     if subsets:
         names = ", ".join(part.images.parent.name for part in subsets)
         return Layout("subsets", f"{len(subsets)} sub-sets: {names}", subsets)
-    if len(folders) == 1 and not _image_files(folder) and next(iter(folders)) not in IMAGE_FOLDERS:
-        return recognise(next(iter(folders.values())))
-    return _recognise_images(folder, folders)
+    alone = _recognise_images(folder, folders)
+    if alone is None and len(folders) == 1 and depth > 0:  # what an archive's outer folder holds
+        return _layout(next(iter(folders.values())), depth - 1)
+    return alone
 
 
 def _recognise_pair(folder: Path, images: Path, masks: Path) -> Layout:
@@ -129,15 +144,10 @@ def _subsets(folders: Iterable[Path]) -> Iterator[Part]:
             yield Part(alone, None, prefix=f"{folder.name}_", groups=_read_groups(folder))
 
 
-def _recognise_images(folder: Path, folders: Mapping[str, Path]) -> Layout:
-    """The layout of images without masks; the last one tried, so it tells what was looked for."""
+def _recognise_images(folder: Path, folders: Mapping[str, Path]) -> Layout | None:
     images = _images_folder(folders) or (folder if _image_files(folder) else None)
     if images is None:
-        raise PairingError(
-            f"{folder}: not recognised as a data set; looked for images/ + masks/ (or alike), Original/ + "
-            "Ground Truth/ (CVC-ClinicDB), data_C1/ to data_C6/ (PolypGen), folders of such folders (TestDataset), or "
-            f"images; found {_found(folder)}"
-        )
+        return None
     beside = [path.name for path in _image_files(images) if path.stem.lower().endswith(MASK_NAME_SUFFIXES)]
     if beside:
         raise PairingError(
