@@ -141,7 +141,7 @@ def test_file_that_vanishes_is_kept_as_the_error(samples, tmp_path):
 
     broken = [dataclasses.replace(samples[0], image_path=tmp_path / "gone.jpg"), *samples[1:]]
     reader = SampleReader(broken, 32, keep=False)
-    with pytest.raises(DataError, match="no such file|cannot read"):
+    with pytest.raises(DataError, match=r"no such file|cannot read"):
         reader.read(np.array([0, 1]))
     assert isinstance(reader.error, DataError)
 

@@ -1,0 +1,236 @@
+"""Whole trainings, small ones: from a folder to a run, and on again after a kill."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from polypseg.config import config_from, load_config
+from polypseg.data.splits import SplitName, make_split
+from polypseg.data.synthetic import make_synthetic
+from polypseg.errors import DataError, PairingError, RunError, SplitError
+from polypseg.models.checkpoint import load_model
+from polypseg.train.fit import resume, train, usable_samples
+from polypseg.train.run import open_run
+from polypseg.train.state import HISTORY_COLUMNS, load_state
+
+SMALL = {
+    "split": {"kind": "ratio", "validation": 0.25, "test": 0.25, "near_duplicate_bits": -1},
+    "data": {"size": 32, "batch_size": 4, "augment": "standard"},
+    "model": {"filters": 2, "depth": 2, "dropout": 0.2},
+    "train": {"epochs": 5, "plateau_patience": 1, "learning_rate": 0.02, "deterministic": True, "tensorboard": False},
+}
+
+
+def small(**train_settings):
+    return config_from({**SMALL, "train": {**SMALL["train"], **train_settings}})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("set")
+    make_synthetic(folder, 16, seed=2, side_range=(40, 56))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    return train(folder, tmp_path_factory.mktemp("runs") / "first", small())
+
+
+def figures(run):
+    """The history without its wall times."""
+    return [[value for key, value in row.items() if key != "seconds"] for row in run.history()]
+
+
+def test_run_folder_holds_what_is_promised(run):
+    present = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
+    assert present == {
+        "config.toml",
+        "splits.json",
+        "environment.json",
+        "history.csv",
+        "checkpoints/best.keras",
+        "checkpoints/last/epoch-0005.keras",
+        "checkpoints/last/state.json",
+    }
+    assert run.config() == small()
+    assert tuple(run.history()[0]) == HISTORY_COLUMNS
+    assert [row["epoch"] for row in run.history()] == [1, 2, 3, 4, 5]
+    assert run.environment()["checkpoint_chosen_by"] == "lowest val_loss on the validation split"
+    assert run.environment()["split_digest"] == run.split().digest()
+
+
+def test_best_checkpoint_is_the_one_of_the_lowest_validation_loss(run, folder):
+    import keras
+
+    from polypseg.data.batches import get_tf_dataset
+    from polypseg.data.catalogue import find_samples
+
+    samples, _ = find_samples(folder)
+    validation = get_tf_dataset(samples, run.split(), run.config().data).validation
+    found = load_model(run.best_path, compiled=True).evaluate(validation, verbose=0, return_dict=True)
+    lowest = min(run.history(), key=lambda row: row["val_loss"])
+    assert found["loss"] == pytest.approx(lowest["val_loss"], rel=1e-5)
+    assert found["dice"] == pytest.approx(lowest["val_dice"], rel=1e-5)
+    keras.backend.clear_session()
+
+
+def test_rate_falls_on_the_plateau_of_the_history(run):
+    rates = [row["learning_rate"] for row in run.history()]
+    best = np.inf
+    expected = np.float32(0.02)
+    for row, rate in zip(run.history(), rates, strict=True):  # patience 1: halved after each epoch without a new best
+        assert rate == pytest.approx(expected, rel=1e-6)
+        expected = expected if row["val_loss"] < best else expected / 2
+        best = min(best, row["val_loss"])
+
+
+def test_two_runs_of_one_seed_are_equal_and_of_another_are_not(run, folder, tmp_path):
+    assert figures(train(folder, tmp_path / "again", small())) == figures(run)
+    assert figures(train(folder, tmp_path / "other", small(seed=1))) != figures(run)
+
+
+def test_killed_training_goes_on_as_if_nothing_had_happened(run, folder, tmp_path):
+    code = (
+        "import sys, tests_config as c\n"
+        "from pathlib import Path\n"
+        "from polypseg.config import load_config\n"
+        "from polypseg.train.fit import train\n"
+        "train(Path(sys.argv[1]), Path(sys.argv[2]), load_config(Path(sys.argv[3])))\n"
+    ).replace(", tests_config as c", "")
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder), str(killed), str(run.config_path)],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    state = killed / "checkpoints" / "last" / "state.json"
+    deadline = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = load_state(state.parent).epoch
+    assert 1 <= done < 5
+    (killed / "checkpoints" / ".best.part.keras").write_bytes(b"half written")
+    again = resume(killed)
+    assert figures(again) == figures(run)
+    assert [start["first_epoch"] for start in again.environment()["starts"]] == [1, done + 1]
+    best, other = (load_model(r.best_path).get_weights() for r in (again, run))
+    assert all(np.array_equal(a, b) for a, b in zip(best, other, strict=True))
+    assert not list(again.folder.rglob("*.part*"))
+
+
+def test_resume_before_the_first_epoch_starts_from_the_beginning(run, folder, tmp_path):
+    started = train(folder, tmp_path / "short", small(epochs=1)).folder
+    for path in sorted((started / "checkpoints").rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    (started / "history.csv").unlink()
+    assert figures(resume(started, epochs=5)) == figures(run)
+
+
+def test_finished_run_resumes_to_itself_and_longer_on_request(run, folder, tmp_path):
+    short = train(folder, tmp_path / "short", small(epochs=3))
+    before = short.best_path.read_bytes()
+    assert figures(resume(short.folder)) == figures(run)[:3]
+    assert short.best_path.read_bytes() == before
+    assert figures(resume(short.folder, epochs=5)) == figures(run)
+    assert open_run(short.folder).config().train.epochs == 5
+
+
+def test_early_stopping_ends_the_run(folder, tmp_path):
+    # A rate of 1e-9 never lowers the loss by much; with patience 1 the first epoch that is no better is the last.
+    stopped = train(folder, tmp_path / "stopped", small(early_stopping_patience=1, epochs=40, learning_rate=0.5))
+    losses = [row["val_loss"] for row in stopped.history()]
+    assert len(losses) < 40
+    assert losses[-1] >= min(losses[:-1])
+    assert all(later < earlier for earlier, later in zip(losses[:-2], losses[1:-1], strict=True))
+    assert load_state(stopped.last_folder).finished
+
+
+def test_manifest_is_followed(run, folder, tmp_path):
+    again = train(folder, tmp_path / "same", small(epochs=1), split_path=run.splits_path)
+    assert again.split() == run.split()
+
+
+def test_run_is_never_overwritten(run, folder):
+    with pytest.raises(RunError, match="already holds a run"):
+        train(folder, run.folder, small())
+
+
+def test_resume_refuses_data_that_changed(run, folder, tmp_path):
+    import shutil
+
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    changed = next((moved / "images").iterdir())
+    changed.write_bytes(changed.read_bytes() + b"\0")
+    with pytest.raises(SplitError, match=changed.name):
+        resume(run.folder, data=moved, epochs=6)
+
+
+def test_bad_files_stop_the_training_or_are_left_out_and_listed(folder, tmp_path):
+    import shutil
+
+    from polypseg.data.samples import SkippedSamplesWarning
+
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder, damaged)
+    first = sorted((damaged / "images").iterdir())[0]
+    first.write_bytes(first.read_bytes()[:200])
+    with pytest.raises(DataError, match=f"(?s)1 of the files cannot be used.*{first.name}"):
+        train(damaged, tmp_path / "run", small())
+    assert not (tmp_path / "run").exists()
+    with pytest.warns(SkippedSamplesWarning, match=first.name):
+        usable, faults = usable_samples(damaged, skip_bad=True)
+    assert (len(usable), [fault.name for fault in faults]) == (15, [first.stem])
+
+
+def test_missing_folder_and_missing_run(tmp_path):
+    with pytest.raises(PairingError, match="nowhere"):
+        train(tmp_path / "nowhere", tmp_path / "run", small())
+    with pytest.raises(RunError, match="no such run folder"):
+        resume(tmp_path / "run")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match="not a run folder"):
+        open_run(tmp_path / "empty")
+
+
+def test_mixed_precision_trains_and_leaves_the_policy_as_it_was(folder, tmp_path):
+    import keras
+
+    mixed = train(folder, tmp_path / "mixed", small(epochs=1, mixed_precision=True))
+    assert np.isfinite(mixed.history()[0]["loss"])
+    assert keras.config.dtype_policy().name == "float32"
+    model = load_model(mixed.best_path)
+    assert model.get_layer("encoder_1_1_convolution").compute_dtype == "bfloat16"
+    assert model.get_layer("head_probability").compute_dtype == "float32"
+
+
+def test_file_that_vanishes_in_training_is_named(folder, tmp_path):
+    import shutil
+
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    config = config_from({**SMALL, "data": {**SMALL["data"], "cache": "none"}})
+    split = make_split(usable_samples(moved, False)[0], config.split)
+    name: SplitName = "train"
+    victim = next(path for path in (moved / "images").iterdir() if path.stem == split.names(name)[0])
+
+    def remove(row):
+        victim.unlink(missing_ok=True)
+
+    with pytest.raises(DataError, match=f"{victim.name}: (no such file|cannot read)"):
+        train(moved, tmp_path / "run", config, on_epoch=remove)
+
+
+def test_demo_config_is_valid():
+    from pathlib import Path
+
+    for path in sorted((Path(__file__).parents[2] / "configs").glob("*.toml")):
+        load_config(path)
