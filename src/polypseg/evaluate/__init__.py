@@ -1,0 +1,1 @@
+"""Scoring predictions against references, summing the scores up, and comparing evaluations."""

@@ -1,0 +1,124 @@
+"""A whole evaluation: scored, counted, looked through for leaks, summed up."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polypseg.evaluate.folder import Evaluation, run_evaluation
+from polypseg.evaluate.history import add_evaluation, read_evaluations, times_test_was_scored
+from polypseg.evaluate.leaks import TRAINING, LeakReport, find_leaks
+from polypseg.evaluate.plan import Plan
+from polypseg.evaluate.score import ScoreOptions, score
+from polypseg.evaluate.scores import Scores
+from polypseg.evaluate.selection import EXTERNAL
+from polypseg.evaluate.summary import SummaryOptions, summarise
+from polypseg.progress import Track, silent
+
+
+def evaluate(
+    plan: Plan,
+    folder: Path | None = None,
+    score_options: ScoreOptions | None = None,
+    summary_options: SummaryOptions | None = None,
+    search_leaks: bool = True,
+    command: str = "",
+    track: Track = silent,
+) -> tuple[Evaluation, dict[str, Any]]:
+    """The finished evaluation and its summary.
+
+    Args:
+        plan: What is scored (`plan_run`, `plan_model`, `plan_predictions`).
+        folder: Where it goes; None for `default_folder`.
+        score_options: How images are scored.
+        summary_options: How scores are summed up.
+        search_leaks: Look for near-duplicates of the run's training images.
+        command: What the user typed, for the record.
+        track: Shows progress.
+
+    Raises:
+        ScoreError: An image cannot be scored, or the folder holds a stopped evaluation with other settings.
+    """
+    evaluation, num_scored = score(plan, folder or default_folder(plan), score_options, track)
+    scores = evaluation.scores()
+    _count(plan, evaluation, scores)
+    faulty = [name for name, fault in zip(scores.names, scores.text["fault"], strict=True) if fault]
+    leaks = find_leaks(plan, faulty, search_leaks, track)
+    provenance = {
+        "command": command,
+        "times_test_was_scored": times_test_was_scored(plan.run) if plan.run else None,
+        "num_scored_now": num_scored,
+        "leaks": leaks.record(),
+        "notes": notes(plan, scores, leaks),
+    }
+    return evaluation, summarise(evaluation, summary_options, provenance)
+
+
+def default_folder(plan: Plan) -> Path:
+    """Where an evaluation goes unless told otherwise.
+
+    In the run folder, evaluation/SPLIT, or evaluation/DATA for other data; beside a model file or a folder of
+    predictions, NAME-evaluation.
+    """
+    if plan.run is not None:
+        data = Path(plan.source["data"]).name
+        label = plan.label if plan.label != EXTERNAL else data
+        is_taken = plan.label == EXTERNAL and data in (*TRAINING, "test", "all")
+        return run_evaluation(plan.run, f"{EXTERNAL}-{data}" if is_taken else label).folder
+    if "model" in plan.source:
+        model = Path(plan.source["model"])
+        return model.with_name(f"{model.stem}-evaluation") / Path(plan.source["data"]).name
+    predictions = Path(plan.source["predictions"])
+    return predictions.with_name(f"{predictions.name}-evaluation")
+
+
+def notes(plan: Plan, scores: Scores, leaks: LeakReport) -> list[str]:
+    """What a reader of the figures must know besides them, a sentence each."""
+    found = []
+    resized = [size for size in scores.text["resized_from"] if size]
+    if resized:
+        found.append(f"{len(resized)} of {len(scores)} predictions were resized to their reference's size (bilinear)")
+    num_faulty = sum(1 for fault in scores.text["fault"] if fault)
+    if num_faulty or plan.skipped:
+        found.append(f"{num_faulty + len(plan.skipped)} files or images were left out; summary.json lists them")
+    if plan.label not in TRAINING:
+        seen = sum(split in TRAINING for split in scores.text["split"])
+        if seen:
+            found.append(f"{seen} of {len(scores)} images are training or validation images of this run")
+    found += _leak_notes(leaks)
+    return found
+
+
+def _leak_notes(leaks: LeakReport) -> list[str]:
+    found = []
+    if leaks.leaks:
+        scored = list(dict.fromkeys(leak.scored for leak in leaks.leaks))
+        names = ", ".join(scored[:5]) + (f", … ({len(scored) - 5} more)" if len(scored) > 5 else "")
+        count = f"{len(scored)} scored images show" if len(scored) > 1 else "1 scored image shows"
+        found.append(f"{count} what a training or validation image shows: {names}")
+    if leaks.unchecked:
+        found.append(f"near-duplicates of training images: not checked, {leaks.unchecked}")
+    return found
+
+
+def _count(plan: Plan, evaluation: Evaluation, scores: Scores) -> None:
+    """Write the evaluation down in the run, once, however often it was stopped and gone on with."""
+    if plan.run is None:
+        return
+    started = evaluation.record()["started"]
+    if any(entry.get("started") == started for entry in read_evaluations(plan.run)):
+        return
+    facts: Mapping[str, Any] = {
+        "started": started,
+        "split": plan.label,
+        "splits": _sorted(scores.text["split"]),
+        "data_digest": plan.data_digest(),
+        "model_digest": plan.source["model_digest"],
+        "threshold": plan.threshold,
+        "num_images": len(scores),
+        "folder": str(evaluation.folder),
+    }
+    add_evaluation(plan.run, facts)
+
+
+def _sorted(values: Sequence[str]) -> list[str]:
+    return sorted(set(values))

@@ -1,0 +1,155 @@
+"""Whether a scored image was seen in training: by its bytes, and by what it shows.
+
+Decisions:
+- Training means the training and the validation split: the one made the weights, the other chose among them.
+- What is found is told, not removed: a published split stays as it is, and its leaks stand beside its figures.
+- The search takes its time once: its result is kept in the run folder, by the digests of both sides.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polypseg.data.catalogue import find_samples
+from polypseg.data.duplicates import similar_across
+from polypseg.data.samples import Sample
+from polypseg.errors import DataError
+from polypseg.evaluate.folder import RUN_FOLDER
+from polypseg.evaluate.plan import Plan
+from polypseg.evaluate.selection import Case
+from polypseg.progress import Track, silent
+from polypseg.train.state import write_in_one_step
+
+TRAINING = ("train", "validation")
+
+
+class Leak(NamedTuple):
+    """A scored image that shows what a training image shows.
+
+    Attributes:
+        scored: Name of the scored image.
+        training: Name of the training image.
+        split: Of the training image: train or validation.
+        similarity: Correlation after alignment; 1 for identical files.
+        is_identical: Whether the two have the same bytes or pixels.
+    """
+
+    scored: str
+    training: str
+    split: str
+    similarity: float
+    is_identical: bool
+
+
+class LeakReport(NamedTuple):
+    """What was found, and what was not looked for.
+
+    Attributes:
+        leaks: Each pair, the most alike first.
+        unchecked: Why near-duplicates were not looked for; empty where they were.
+    """
+
+    leaks: list[Leak]
+    unchecked: str
+
+    def record(self) -> dict[str, Any]:
+        """As summary.json holds it."""
+        return {"unchecked": self.unchecked, "pairs": [leak._asdict() for leak in self.leaks]}
+
+
+def find_leaks(plan: Plan, leave_out: Sequence[str] = (), search: bool = True, track: Track = silent) -> LeakReport:
+    """The scored images that the run saw in training.
+
+    Args:
+        plan: What was scored. Images of the training splits themselves are no leak where they were asked for.
+        leave_out: Names that could not be scored.
+        search: Look for near-duplicates too; identical files are always found.
+        track: Shows progress.
+    """
+    if plan.manifest is None:
+        return LeakReport([], "what the model was trained on is not known")
+    if plan.label in TRAINING:
+        return LeakReport([], f"the {plan.label} split itself was scored")
+    fresh = [case for case in plan.cases if case.name not in leave_out and not _is_asked_for(case, plan)]
+    identical = _identical(fresh, plan)
+    if not search:
+        return LeakReport(identical, "near-duplicates were not looked for (--no-leaks)")
+    training = _training_samples(plan)
+    if not training:
+        return LeakReport(
+            identical, "the training images are not where they were (pass their folder as the run's data)"
+        )
+    met = {(leak.scored, leak.training) for leak in identical}
+    similar = [leak for leak in _similar(fresh, training, plan, track) if (leak.scored, leak.training) not in met]
+    return LeakReport(sorted(identical + similar, key=lambda leak: -leak.similarity), "")
+
+
+def _is_asked_for(case: Case, plan: Plan) -> bool:
+    return plan.label == "all" and case.split in TRAINING
+
+
+def _identical(cases: Sequence[Case], plan: Plan) -> list[Leak]:
+    """Cases whose bytes are those of a training image."""
+    entries = plan.manifest.entries.items() if plan.manifest else ()
+    seen = {entry.image_digest: (name, entry.split) for name, entry in entries if entry.split in TRAINING}
+    return [Leak(case.name, *seen[case.digests[0]], 1.0, True) for case in cases if case.digests[0] in seen]
+
+
+def _training_samples(plan: Plan) -> list[Sample]:
+    """The training and validation samples, from the data that are scored or from where the run had its own."""
+    if plan.manifest is None:
+        return []
+    wanted = {name for name, entry in plan.manifest.entries.items() if entry.split in TRAINING}
+    folders = [Path(plan.source["data"])]
+    folders += [Path(plan.run.environment()["data"])] if plan.run else []
+    for folder in folders:
+        try:
+            samples, _ = find_samples(folder, empty_masks=True)
+        except DataError:
+            continue
+        found = [sample for sample in samples if sample.name in wanted]
+        if len(found) == len(wanted):
+            return found
+    return []
+
+
+def _similar(cases: Sequence[Case], training: Sequence[Sample], plan: Plan, track: Track) -> list[Leak]:
+    with_image = [case for case in cases if case.image_path is not None]
+    digests = "".join(case.digests[0] for case in with_image) + (plan.manifest.digest() if plan.manifest else "")
+    key = hashlib.sha256(digests.encode()).hexdigest()
+    path = plan.run.folder / RUN_FOLDER / "near-duplicates.json" if plan.run else None
+    kept = _kept(path)
+    if key not in kept:
+        kept[key] = [leak._asdict() for leak in _search(with_image, training, plan, track)]
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_in_one_step(path, json.dumps(kept, indent=1))
+    return [Leak(**leak) for leak in kept[key]]
+
+
+def _search(cases: Sequence[Case], training: Sequence[Sample], plan: Plan, track: Track) -> list[Leak]:
+    paths = [case.image_path for case in cases if case.image_path is not None]
+    entries = plan.manifest.entries if plan.manifest else {}
+    return [
+        Leak(
+            cases[pair.first].name,
+            training[pair.second].name,
+            entries[training[pair.second].name].split,
+            pair.similarity,
+            pair.is_identical,
+        )
+        for pair in similar_across(paths, [sample.image_path for sample in training], track=track)
+    ]
+
+
+def _kept(path: Path | None) -> dict[str, Any]:
+    """Earlier results by key; a damaged file is as none, for all of it can be found again."""
+    if path is None or not path.is_file():
+        return {}
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return kept

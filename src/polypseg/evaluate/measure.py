@@ -1,0 +1,159 @@
+"""One image: from its prediction and reference to its row, its histogram and its saved mask.
+
+Decisions:
+- A prediction is brought to the reference's size before it is scored (bilinear), never the other way round.
+- An 8-bit map means level / 255; so 128 is the first level that is polyp at the threshold 0.5.
+- Reading, scoring and writing one image is one call without shared state: it may run in any thread or process.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.arrays import Mask, Probability
+from polypseg.config import LossConfig
+from polypseg.errors import DataError, ScoreError
+from polypseg.evaluate.folder import Evaluation
+from polypseg.evaluate.model_size import model_size_columns
+from polypseg.evaluate.scores import Row
+from polypseg.evaluate.selection import Case
+from polypseg.metrics.table import ScoreSettings, score_image
+from polypseg.metrics.thresholds import NUM_LEVELS, Histogram, to_levels
+from polypseg.preprocess import read_grey, read_mask, resize_mask, restore
+
+
+class Prediction(NamedTuple):
+    """What predicts one image.
+
+    Attributes:
+        map: A model's output, shape (size, size), float32 in [0, 1]; None where the case has a file.
+        image_shape: Height and width of the image; None where it was not read.
+        fault: Why there is no map although a model should have made one; empty otherwise.
+    """
+
+    map: NDArray[np.float32] | None = None
+    image_shape: tuple[int, int] | None = None
+    fault: str = ""
+
+
+class Measured(NamedTuple):
+    """What one image gives: a row of scores.csv and its (2, 256) histogram."""
+
+    row: Row
+    histogram: Histogram
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How each image is scored, and where its mask goes.
+
+    Attributes:
+        evaluation: The folder.
+        settings: What decides a row besides the image.
+        loss: The training's loss, for the figures at the model's size; None without a run.
+        save_maps: Write the probability maps too.
+        skip_bad: An image that cannot be scored becomes a row with a fault instead of an error.
+    """
+
+    evaluation: Evaluation
+    settings: ScoreSettings = field(default_factory=ScoreSettings)
+    loss: LossConfig | None = None
+    save_maps: bool = False
+    skip_bad: bool = False
+
+    def __call__(self, case: Case, prediction: Prediction) -> Measured:
+        """The row and the histogram of one image; its mask is on disk afterwards.
+
+        Raises:
+            ScoreError: The image cannot be scored, and `skip_bad` is False.
+        """
+        try:
+            return self._measured(case, prediction)
+        except DataError as error:
+            message = str(error) if case.name in str(error) else f"{case.name}: {error}"
+            if not self.skip_bad:
+                raise ScoreError(f"{message}; mend or remove it, or leave it out with --skip-bad") from error
+            return Measured({**case.texts(), "fault": message}, np.zeros((2, NUM_LEVELS), np.int64))
+
+    def _measured(self, case: Case, prediction: Prediction) -> Measured:
+        probability, reference, resized_from = _read_pair(case, prediction)
+        scored = score_image(probability, reference, self.settings)
+        predicted = probability >= np.float32(self.settings.threshold)
+        row: Row = {
+            **case.texts(),
+            "reference_digest": mask_digest(reference),
+            "resized_from": resized_from,
+            "reference_px": int(np.count_nonzero(reference)),
+            "predicted_px": int(np.count_nonzero(predicted)),
+            **scored.row,
+        }
+        if prediction.map is not None:
+            side = (prediction.map.shape[0], prediction.map.shape[1])
+            row |= model_size_columns(prediction.map, resize_mask(reference, side), self.loss)
+        write_grey(self.evaluation.mask_path(case.name), predicted.astype(np.uint8) * np.uint8(255))
+        if self.save_maps:
+            write_grey(self.evaluation.map_path(case.name), to_levels(probability))
+        return Measured(row, scored.histogram)
+
+
+def read_pair(case: Case, prediction: Prediction) -> tuple[Probability, Mask]:
+    """Probability and reference of one image, at the reference's size.
+
+    Raises:
+        ImageError: A file cannot be read.
+        DataError: Image and reference differ in size.
+    """
+    probability, reference, _ = _read_pair(case, prediction)
+    return probability, reference
+
+
+def mask_digest(mask: Mask) -> str:
+    """The first 16 digits of the SHA-256 of a mask's size and pixels: the same for a PNG and a JPEG of one mask.
+
+    >>> mask_digest(np.zeros((2, 3), bool)) == mask_digest(np.zeros((3, 2), bool))
+    False
+    """
+    content = f"{mask.shape[0]}x{mask.shape[1]} ".encode() + np.packbits(mask).tobytes()
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def write_grey(path: Path, grey: NDArray[np.uint8]) -> None:
+    """Write a grey image (H, W) uint8 as PNG, without loss.
+
+    Raises:
+        ScoreError: It cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_encoded, content = cv2.imencode(".png", grey)
+    if not is_encoded:
+        raise ScoreError(f"{path}: the picture of {grey.shape} pixels cannot be encoded as PNG")
+    path.write_bytes(content.tobytes())
+
+
+def _read_pair(case: Case, prediction: Prediction) -> tuple[Probability, Mask, str]:
+    """Probability and reference at the reference's size, and the size of a file that had another."""
+    if prediction.fault:
+        raise DataError(prediction.fault)
+    if prediction.map is not None:
+        small, shape = prediction.map, prediction.image_shape
+    elif case.prediction_path is not None:
+        small, shape = read_grey(case.prediction_path).astype(np.float32) / np.float32(255), None
+    else:
+        raise DataError(f"{case.name}: neither a model nor a file predicts it")
+    if case.reference_path is not None:
+        reference = read_mask(case.reference_path)
+    else:
+        reference = np.zeros(shape or small.shape, bool)
+    if shape is not None and shape != reference.shape:
+        raise DataError(
+            f"{case.image_path} is {shape[0]}x{shape[1]} (height x width), its mask {case.reference_path} is "
+            f"{reference.shape[0]}x{reference.shape[1]}; expected one size"
+        )
+    is_resized = prediction.map is None and small.shape != reference.shape
+    resized_from = f"{small.shape[0]}x{small.shape[1]}" if is_resized else ""
+    return restore(small, (reference.shape[0], reference.shape[1])), reference, resized_from

@@ -1,0 +1,212 @@
+"""What is scored and what is known of it: a run, a model with a folder of data, or maps that another program wrote.
+
+Decisions:
+- A run brings its own data and its test split. A folder that does not hold that split is other data: all of it is
+  scored, as `external`.
+- Predictions and references must pair completely. A missing prediction would raise the mean unseen.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from polypseg.config import LossConfig
+from polypseg.data.catalogue import find_samples
+from polypseg.data.samples import Fault, Sample, find_images, pair_samples, refuse
+from polypseg.data.splits import Split, file_digests, load_split
+from polypseg.errors import PairingError, UsageError, listed
+from polypseg.evaluate.selection import (
+    EXTERNAL,
+    Case,
+    Selection,
+    add_digests,
+    cases_of,
+    choose_split,
+    keep_named,
+    label_splits,
+    read_names,
+)
+from polypseg.predict.engines import DEFAULT_THRESHOLD, Engine, open_engine
+from polypseg.progress import Track, silent
+from polypseg.train.run import Run, open_run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that scoring needs to know.
+
+    Attributes:
+        cases: The images, in order of their names.
+        label: What the whole is called: test, validation, train, all, or external.
+        threshold: A pixel is polyp where its probability is at least this.
+        threshold_source: Where the threshold comes from, in words.
+        source: What is judged, as it is saved: model or predictions, digests, data folder, split.
+        engine: What predicts; None where the predictions are files.
+        loss: The training's loss; None where there is no run.
+        run: The run that is judged; None where there is none.
+        manifest: The splits, to know what was trained on; None where unknown.
+        skipped: What was left out before scoring.
+    """
+
+    cases: Sequence[Case]
+    label: str
+    threshold: float
+    threshold_source: str
+    source: Mapping[str, Any]
+    engine: Engine | None = None
+    loss: LossConfig | None = None
+    run: Run | None = None
+    manifest: Split | None = None
+    skipped: Sequence[Fault] = field(default_factory=tuple)
+
+    def data_digest(self) -> str:
+        """SHA-256 over the names and file digests of images and references: one value, the same data."""
+        lines = (f"{case.name} {case.digests[0]} {case.digests[1]}\n" for case in self.cases)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def plan_run(folder: Path, data: Path | None = None, selection: Selection | None = None, track: Track = silent) -> Plan:
+    """A run on a split of its own data, or on other data.
+
+    Args:
+        folder: The run folder.
+        data: A folder of images and masks; None for the run's own.
+        selection: Which of the images; None for the test split.
+        track: Shows the progress of hashing.
+
+    Raises:
+        RunError: Not a run.
+        ModelError: A run without a finished epoch.
+        SplitError: The data no longer match the run's manifest.
+        DataError: Files do not pair.
+    """
+    selection = selection or Selection()
+    run = open_run(folder)
+    engine = open_engine(folder)
+    environment = run.environment()
+    manifest = load_split(selection.manifest) if selection.manifest else run.split()
+    data = data or Path(environment["data"])
+    label, cases, faults = _cases_in(data, manifest, selection, track)
+    source = {
+        "kind": "run",
+        "run": str(folder),
+        **_model_record(run.best_path, engine),
+        **_data_record(data, label, manifest),
+        "checkpoint_chosen_by": environment.get("checkpoint_chosen_by", "unknown"),
+    }
+    is_stored = (folder / "threshold.json").is_file()
+    where = "chosen on the validation split (threshold.json)" if is_stored else "default"
+    loss = run.config().loss
+    return Plan(cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults)
+
+
+def plan_model(path: Path, data: Path, selection: Selection | None = None, track: Track = silent) -> Plan:
+    """A model file on a folder of data; arguments and errors as `plan_run`.
+
+    Raises:
+        UsageError: A split is asked for, and there is no manifest that knows it.
+    """
+    selection = selection or Selection()
+    manifest = load_split(selection.manifest) if selection.manifest else None
+    if manifest is None and selection.split not in (None, "all"):
+        raise UsageError(
+            f"--split {selection.split}: a model file knows no split; give its run folder instead, "
+            "or the manifest (--splits splits.json), or the names (--names FILE)"
+        )
+    engine = open_engine(path)
+    label, cases, faults = _cases_in(data, manifest, selection, track)
+    source = {
+        "kind": "model",
+        **_model_record(path, engine),
+        **_data_record(data, label, manifest),
+        "checkpoint_chosen_by": "unknown",
+    }
+    where = "default" if engine.threshold == DEFAULT_THRESHOLD else "stored in the model"
+    return Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults)
+
+
+def plan_predictions(
+    predictions: Path,
+    references: Path | None,
+    images: Path | None = None,
+    selection: Selection | None = None,
+    track: Track = silent,
+) -> Plan:
+    """Maps that another program wrote, against their references.
+
+    Args:
+        predictions: Grey or black and white images; 0 is no polyp, 255 is polyp.
+        references: Masks of the same stems (a suffix as `_mask` is allowed); None where no image shows a polyp.
+        images: The images themselves, for pictures; None without.
+        selection: Which of them, by names; a split is not known here.
+        track: Shows the progress of hashing.
+
+    Raises:
+        PairingError: A folder is missing or empty, or files do not pair.
+        UsageError: Neither references nor `selection.negatives`, or both; or a split.
+    """
+    selection = selection or Selection()
+    if (references is None) != selection.negatives:
+        raise UsageError("give --references FOLDER, or --negatives where no image shows a polyp (not both)")
+    if selection.split is not None or selection.manifest is not None:
+        raise UsageError("--split and --splits belong to a run; choose among predictions with --names FILE")
+    pairs, faults = _pair_predictions(predictions, references, selection)
+    shown = {path.stem: path for path in find_images(images)} if images else {}
+    cases = [Case(pair.name, shown.get(pair.name), pair.mask_path, pair.image_path) for pair in pairs]
+    cases = keep_named(cases, selection.names)
+    unseen = [case.name for case in cases if images and case.image_path is None]
+    if unseen:
+        raise PairingError(f"{images}: has no image for {len(unseen)} of the predictions:{listed(unseen)}")
+    folders = {"predictions": predictions, "references": references, "images": images}
+    source = {
+        "kind": "predictions",
+        **{kind: str(folder.resolve()) if folder else None for kind, folder in folders.items()},
+        "split": EXTERNAL,
+        "checkpoint_chosen_by": "unknown",
+    }
+    cases = add_digests(cases, track)
+    return Plan(cases, EXTERNAL, DEFAULT_THRESHOLD, "default", source, skipped=tuple(faults))
+
+
+def _cases_in(
+    data: Path, manifest: Split | None, selection: Selection, track: Track
+) -> tuple[str, list[Case], tuple[Fault, ...]]:
+    """The label and the cases of a folder of data, and what was left out."""
+    samples, faults = find_samples(data, empty_masks=selection.negatives)
+    label, is_own = EXTERNAL, False
+    if manifest is not None:
+        label, samples, is_own = choose_split(samples, manifest, selection.split, data)
+    if selection.negatives and samples and all(sample.mask_path for sample in samples):
+        raise UsageError("--negatives is for images without masks; these have masks, which tell it themselves")
+    if not is_own:
+        refuse(faults, selection.skip_bad, PairingError)
+    cases = add_digests(keep_named(cases_of(samples), selection.names), track)
+    cases = label_splits(cases, manifest, is_own) if manifest is not None else cases
+    return label, cases, () if is_own else tuple(faults)
+
+
+def _pair_predictions(
+    predictions: Path, references: Path | None, selection: Selection
+) -> tuple[list[Sample], list[Fault]]:
+    """Prediction and reference of each name; the prediction stands in the place of a sample's image."""
+    if references is None:
+        return [Sample(path.stem, path, None) for path in find_images(predictions)], []
+    pairs, faults = pair_samples(predictions, references)
+    if selection.names is not None:
+        wanted = read_names(selection.names)
+        faults = [fault for fault in faults if Path(fault.name).stem in wanted]
+    refuse(faults, selection.skip_bad, PairingError)
+    return pairs, faults
+
+
+def _model_record(path: Path, engine: Engine) -> dict[str, Any]:
+    return {"model": str(path), "model_digest": file_digests([path])[path], "size": engine.size, "engine": engine.name}
+
+
+def _data_record(data: Path, label: str, manifest: Split | None) -> dict[str, Any]:
+    record: dict[str, Any] = {"data": str(data.resolve()), "split": label}
+    if manifest:
+        record |= {"split_source": manifest.source, "split_digest": manifest.digest()}
+    return record

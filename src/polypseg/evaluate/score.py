@@ -1,0 +1,249 @@
+"""Scoring: image by image, safe to kill at any moment, memory flat in the number of images.
+
+Decisions:
+- evaluation.json is written first: what is scored and how. Rows are appended as they come, in the order of the
+  cases; a kill leaves whole rows and at most one broken one, which is cut off.
+- The same command goes on where it was stopped, and a finished evaluation is not made again, as long as model, data
+  and settings are the same to the last digest. A stopped one with other settings is refused unless `restart` throws
+  it away: rows that were made in two ways must not stand in one table.
+- The model runs in this thread; reading, metrics and writing run beside it, a few images ahead at most.
+"""
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg import __version__
+from polypseg.errors import DataError, ScoreError
+from polypseg.evaluate.folder import Evaluation
+from polypseg.evaluate.measure import Measure, Measured, Prediction
+from polypseg.evaluate.plan import Plan
+from polypseg.evaluate.scores import COLUMNS, format_row, header
+from polypseg.evaluate.selection import Case
+from polypseg.metrics.table import ScoreSettings
+from polypseg.metrics.thresholds import NUM_LEVELS
+from polypseg.predict.engines import Engine
+from polypseg.preprocess import normalise, read_image, resize_image
+from polypseg.progress import Track, silent
+from polypseg.train.state import write_in_one_step
+
+FORMAT = 1
+_AHEAD = 4
+"""Images in work for each worker; more would only cost memory."""
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How a plan is carried out.
+
+    Attributes:
+        settings: What decides a row besides the image; its threshold is that of the plan.
+        batch_size: Images that the model sees at once.
+        save_maps: Write the probability maps too.
+        skip_bad: An image that cannot be scored becomes a row with a fault instead of an error.
+        restart: Throw away what an evaluation with other settings has left, or score anew.
+        workers: Threads; None for one a core.
+    """
+
+    settings: ScoreSettings = field(default_factory=ScoreSettings)
+    batch_size: int = 8
+    save_maps: bool = False
+    skip_bad: bool = False
+    restart: bool = False
+    workers: int | None = None
+
+
+def score(
+    plan: Plan, folder: Path, options: ScoreOptions | None = None, track: Track = silent
+) -> tuple[Evaluation, int]:
+    """The finished evaluation, and how many images were scored for it now (the others were there already).
+
+    Args:
+        plan: What is scored.
+        folder: Where the evaluation goes; made if there is none.
+        options: How.
+        track: Shows progress.
+
+    Raises:
+        ScoreError: An image cannot be scored, or the folder holds a stopped evaluation with other settings.
+    """
+    options = options or ScoreOptions()
+    options = replace(options, settings=replace(options.settings, threshold=plan.threshold))
+    evaluation = Evaluation(folder)
+    num_done = begin(evaluation, _record(plan, options), len(plan.cases), options.restart)
+    pending = plan.cases[num_done:]
+    measure = Measure(evaluation, options.settings, plan.loss, options.save_maps, options.skip_bad)
+    histograms = _open_histograms(evaluation.histograms_path, len(plan.cases))
+    with ThreadPoolExecutor(options.workers or os.cpu_count()) as pool:
+        measured = measure_all(pending, plan.engine, measure, options, pool)
+        _append(evaluation, track(measured, "scoring images", len(pending)), histograms, num_done)
+    evaluation.unfinished_path.replace(evaluation.scores_path)
+    return evaluation, len(pending)
+
+
+def measure_all(
+    cases: Sequence[Case], engine: Engine | None, measure: Measure, options: ScoreOptions, pool: Executor
+) -> Iterator[Measured]:
+    """What each case gives, in order."""
+    predictions = predict_cases(engine, cases, options.batch_size, pool) if engine else (Prediction() for _ in cases)
+    work = zip(cases, predictions, strict=True)
+    return _in_order(pool, measure, work, _AHEAD * (options.workers or os.cpu_count() or 1))
+
+
+def predict_cases(engine: Engine, cases: Sequence[Case], batch_size: int, pool: Executor) -> Iterator[Prediction]:
+    """The model's own map of each case, in order; the same numbers as `predict.engines.predict_probabilities`.
+
+    An image that cannot be read is a prediction with a fault.
+    """
+    waiting = iter(cases)
+    while chunk := list(islice(waiting, batch_size)):
+        read = list(pool.map(_read_square, chunk, [engine.size] * len(chunk)))
+        good = [square for square in read if not isinstance(square, str)]
+        maps = iter(engine.run(normalise(np.stack([square for square, _ in good])))[..., 0] if good else ())
+        for square in read:
+            yield Prediction(fault=square) if isinstance(square, str) else Prediction(next(maps), square[1])
+
+
+def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restart: bool) -> int:
+    """How many rows are there already; the folder is ready for the others afterwards.
+
+    Raises:
+        ScoreError: A stopped evaluation with other settings is there, and `restart` is False.
+    """
+    is_stopped, is_finished = evaluation.unfinished_path.is_file(), evaluation.scores_path.is_file()
+    if evaluation.record_path.is_file() and (is_stopped or is_finished) and not restart:
+        old = evaluation.record()
+        differing = _differences(old, record)
+        if not differing:
+            write_in_one_step(evaluation.record_path, json.dumps(record | {"started": old["started"]}, indent=1))
+            if not is_stopped:
+                evaluation.scores_path.replace(evaluation.unfinished_path)
+            return _cut_to_whole_rows(evaluation.unfinished_path, num_cases)
+        if is_stopped:
+            raise ScoreError(
+                f"{evaluation.folder}: holds a stopped evaluation that differs in {', '.join(differing)}; finish it "
+                "with its own settings, choose another folder (--out), or throw it away (--restart)"
+            )
+    evaluation.folder.mkdir(parents=True, exist_ok=True)
+    for path in (evaluation.scores_path, evaluation.summary_path, evaluation.curves_path, evaluation.histograms_path):
+        path.unlink(missing_ok=True)
+    write_in_one_step(evaluation.record_path, json.dumps(record, indent=1))
+    write_in_one_step(evaluation.unfinished_path, header())
+    return 0
+
+
+def _record(plan: Plan, options: ScoreOptions) -> dict[str, Any]:
+    """What evaluation.json holds; all of it but the time must be equal for an evaluation to be gone on with."""
+    return {
+        "format": FORMAT,
+        "polypseg": __version__,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": dict(plan.source),
+        "threshold_source": plan.threshold_source,
+        "settings": {**asdict(options.settings), "groups": list(options.settings.groups)},
+        "save_maps": options.save_maps,
+        "skip_bad": options.skip_bad,
+        "columns": list(COLUMNS),
+        "data_digest": plan.data_digest(),
+        "skipped": [fault._asdict() for fault in plan.skipped],
+        "samples": [case.record() for case in plan.cases],
+    }
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """In what two records differ, in words; where files lie does not matter, what is in them does."""
+    settings = {key: (old.get("settings", {}).get(key), value) for key, value in new["settings"].items()}
+    found = [f"{key} ({was} there, {now} now)" for key, (was, now) in settings.items() if was != now]
+    words = {
+        "polypseg": "polypseg's version",
+        "columns": "columns",
+        "save_maps": "--save-maps",
+        "skip_bad": "--skip-bad",
+        "model": "model",
+        "samples": "images",
+    }
+    was, now = _identity(old), _identity(new)
+    return found + [word for key, word in words.items() if was[key] != now[key]]
+
+
+def _identity(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with digests in the place of paths."""
+    samples = [
+        {key: value["sha256"] if isinstance(value, dict) else value for key, value in sample.items()}
+        for sample in record.get("samples", [])
+    ]
+    model = [record.get("source", {}).get(key) for key in ("kind", "model_digest", "size", "engine")]
+    return {
+        **dict.fromkeys(("polypseg", "columns", "save_maps", "skip_bad")),
+        **record,
+        "samples": samples,
+        "model": model,
+    }
+
+
+def _append(evaluation: Evaluation, measured: Iterable[Measured], histograms: NDArray[np.int32], num_done: int) -> None:
+    """Write each row as it comes; a row is in the file only after its histogram."""
+    with evaluation.unfinished_path.open("a", encoding="utf-8", newline="") as opened:
+        for place, (row, histogram) in enumerate(measured, start=num_done):
+            histograms[place] = histogram
+            opened.write(format_row(row))
+            opened.flush()
+    histograms.flush()  # type: ignore[attr-defined]
+
+
+def _open_histograms(path: Path, num_cases: int) -> NDArray[np.int32]:
+    shape = (num_cases, 2, NUM_LEVELS)
+    open_memmap: Callable[..., NDArray[np.int32]] = np.lib.format.open_memmap
+    if path.is_file():
+        opened = open_memmap(path, mode="r+")
+        if opened.shape == shape:
+            return opened
+    return open_memmap(path, mode="w+", dtype=np.int32, shape=shape)
+
+
+def _cut_to_whole_rows(path: Path, num_cases: int) -> int:
+    """How many whole rows a stopped file of scores holds; what follows the last line's end is cut off."""
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    if not whole:
+        write_in_one_step(path, header())
+    num_rows = max(0, whole.count(b"\n") - 1)
+    if num_rows > num_cases or (whole and not whole.decode("utf-8").startswith(header())):
+        raise ScoreError(f"{path}: does not fit its evaluation.json; throw it away (--restart)")
+    return num_rows
+
+
+def _read_square(case: Case, size: int) -> tuple[NDArray[np.uint8], tuple[int, int]] | str:
+    """The image squeezed to the model's size and its own height and width, or why it cannot be read."""
+    if case.image_path is None:
+        return f"{case.name}: there is no image for the model"
+    try:
+        image = read_image(case.image_path)
+    except DataError as error:
+        return str(error)
+    return resize_image(image, (size, size)), (image.shape[0], image.shape[1])
+
+
+def _in_order(
+    pool: Executor, measure: Measure, work: Iterable[tuple[Case, Prediction]], ahead: int
+) -> Iterator[Measured]:
+    """What each piece of work gives, in order, with at most `ahead` pieces in the pool."""
+    waiting: deque[Future[Measured]] = deque()
+    for case, prediction in work:
+        waiting.append(pool.submit(measure, case, prediction))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,134 @@
+"""scores.csv: its columns, its rows, and the table that is read from it.
+
+Decisions:
+- First who the image is (texts), then its areas, then the columns of `metrics.table`, then what a run adds.
+- Numbers are written with all their digits, so that a file read again, or an evaluation gone on with, is the same
+  to the last bit. An undefined value is `nan`, an unknown text is empty.
+- A row with a `fault` is an image that could not be scored and was left out on purpose; all its numbers are NaN.
+"""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.errors import ScoreError
+from polypseg.metrics.table import columns_of
+
+Row = dict[str, str | float]
+
+TEXT_COLUMNS = ("name", "split", "group", "centre", "reference_digest", "resized_from", "fault")
+"""name; train, validation, test or external; sequence or patient; hospital; SHA-256 of the reference's pixels (first
+16 digits); height x width of a prediction that was resized; why an image could not be scored."""
+
+AREA_COLUMNS = ("reference_px", "predicted_px")
+"""Pixels of the polyp in the reference, and predicted."""
+
+MODEL_SIZE_COLUMNS = ("loss", "model_size_dice", "model_size_iou")
+"""At the model's own size, as Keras' `model.evaluate` sees the image: an empty pair counts as 1; NaN without one."""
+
+NUMBER_COLUMNS = (*AREA_COLUMNS, *columns_of(), *MODEL_SIZE_COLUMNS)
+COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The rows of a scores.csv, column by column.
+
+    Attributes:
+        text: Each of TEXT_COLUMNS, N values; empty where unknown.
+        values: Each column of numbers, shape (N,), float64; NaN where undefined.
+    """
+
+    text: Mapping[str, Sequence[str]]
+    values: Mapping[str, NDArray[np.float64]]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The N names."""
+        return self.text["name"]
+
+    @property
+    def is_scored(self) -> NDArray[np.bool_]:
+        """Shape (N,): False for images that were left out with a fault."""
+        return np.array([not fault for fault in self.text["fault"]], bool)
+
+    @property
+    def has_polyp(self) -> NDArray[np.bool_]:
+        """Shape (N,): the images with a polyp, over which scores are averaged."""
+        return np.asarray(self.values["reference_px"] > 0)
+
+    @property
+    def is_polyp_free(self) -> NDArray[np.bool_]:
+        """Shape (N,): the images without a polyp, which are reported apart."""
+        return np.asarray(self.values["reference_px"] == 0)
+
+    def groups(self) -> list[str] | None:
+        """The group of each image, an image without one being its own; None where no image has a group."""
+        given = self.text["group"]
+        if not any(given):
+            return None
+        return [f"group {group}" if group else f"image {name}" for group, name in zip(given, self.names, strict=True)]
+
+    def select(self, chosen: NDArray[np.bool_]) -> "Scores":
+        """The rows where `chosen`, shape (N,), is True."""
+        places = np.flatnonzero(chosen)
+        text = {key: [column[place] for place in places] for key, column in self.text.items()}
+        return Scores(text, {key: column[places] for key, column in self.values.items()})
+
+
+def header() -> str:
+    """The first line of a scores.csv."""
+    return _line(COLUMNS)
+
+
+def format_row(row: Mapping[str, str | float]) -> str:
+    """The line of one image; what the row lacks is `nan`, or empty in a column of texts."""
+    missing = dict.fromkeys(TEXT_COLUMNS, "") | dict.fromkeys(NUMBER_COLUMNS, math.nan)
+    return _line([_cell(value) for value in {**missing, **row}.values()])
+
+
+def read_scores(path: Path) -> Scores:
+    """The table of a scores.csv.
+
+    Columns that a newer or older polypseg wrote are kept as numbers where they are numbers.
+
+    Raises:
+        ScoreError: No such file, or not one that polypseg wrote.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as opened:
+            rows = list(csv.DictReader(opened))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ScoreError(f"{path}: cannot read the scores ({error})") from error
+    needed = {"name", "reference_digest", "reference_px", "dice"}
+    if not rows or not needed <= rows[0].keys():
+        lacking = sorted(needed - (rows[0].keys() if rows else set()))
+        raise ScoreError(f"{path}: not a scores.csv of polypseg evaluate; it lacks {', '.join(lacking) or 'rows'}")
+    text = {key: [row.get(key) or "" for row in rows] for key in TEXT_COLUMNS}
+    try:
+        numbers = [key for key in rows[0] if key not in TEXT_COLUMNS]
+        values = {key: np.array([float(row[key]) for row in rows]) for key in numbers}
+    except (TypeError, ValueError) as error:
+        raise ScoreError(f"{path}: a row is damaged ({error}); score again with: polypseg evaluate") from error
+    return Scores(text, values)
+
+
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if isinstance(value, int | np.integer) else repr(float(value))
+
+
+def _line(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
