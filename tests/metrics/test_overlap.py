@@ -19,6 +19,7 @@ from polypseg.metrics.overlap import (
     pooled,
     precision,
     recall,
+    soft_dice,
     specificity,
 )
 from reference import overlap as slow
@@ -159,3 +160,25 @@ def test_mean_absolute_error_constant_map(value, reference, expected):
 def test_mean_absolute_error_value_outside_is_refused(value):
     with pytest.raises(DataError, match=r"expected values in \[0, 1\]"):
         mean_absolute_error(np.array([[0.5, value]]), np.array([[False, True]]))
+
+
+@given(arrays(np.float32, (4, 5), elements=st.floats(0, 1, width=32)), arrays(bool, (4, 5)))
+def test_soft_dice_equals_loop(probability, reference):
+    assert soft_dice(probability, reference) == pytest.approx(slow.soft_dice(probability, reference), abs=1e-6)
+
+
+@given(mask_pairs())
+def test_soft_dice_of_a_mask_is_its_dice(pair):
+    assert soft_dice(pair[0].astype(np.float32), pair[1]) == pytest.approx(dice(*pair))
+
+
+# 2·Σpg / (Σp + Σg) of a map that is a quarter everywhere, over 8 pixels: 0/(2+0), 4/(2+8), 1/(2+2)
+@pytest.mark.parametrize(("reference", "expected"), [("empty", 0), ("full", 4 / 10), ("partial", 1 / 4)])
+def test_soft_dice_constant_map(reference, expected):
+    assert soft_dice(np.full((2, 4), 0.25), MASKS[reference]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("value", [math.nan, 1.5, -0.25])
+def test_soft_dice_value_outside_is_refused(value):
+    with pytest.raises(DataError, match=r"expected values in \[0, 1\]"):
+        soft_dice(np.array([[0.5, value]]), np.array([[False, True]]))

@@ -28,3 +28,12 @@ def mean_absolute_error(probability: np.ndarray, reference: np.ndarray) -> float
         for column in range(probability.shape[1]):
             total += abs(float(probability[row, column]) - float(reference[row, column]))
     return total / probability.size
+
+
+def soft_dice(probability: np.ndarray, reference: np.ndarray) -> float:
+    both = total = 0.0
+    for row in range(probability.shape[0]):
+        for column in range(probability.shape[1]):
+            both += float(probability[row, column]) * float(reference[row, column])
+            total += float(probability[row, column]) + float(reference[row, column])
+    return 2 * both / total if total else 1.0

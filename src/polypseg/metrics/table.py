@@ -20,7 +20,7 @@ from polypseg.errors import UsageError, unknown_name
 from polypseg.metrics.boundary import boundary_distances
 from polypseg.metrics.calibration import brier_score, expected_calibration_error
 from polypseg.metrics.lesions import count_lesions
-from polypseg.metrics.overlap import Counts, count
+from polypseg.metrics.overlap import Counts, count, mean_absolute_error, soft_dice
 from polypseg.metrics.saliency import SaliencyScores, saliency_scores
 from polypseg.metrics.thresholds import Histogram, level_histogram, to_levels
 
@@ -57,6 +57,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("background_iou", "overlap", "1", "higher", "intersection over union of the background"),
     Column("two_class_dice", "overlap", "1", "higher", "mean of dice and background_dice"),
     Column("two_class_iou", "overlap", "1", "higher", "mean of iou and background_iou"),
+    Column("soft_dice", "overlap", "1", "higher", "Dice of the probabilities themselves, no threshold"),
     Column("mae", "overlap", "1", "lower", "mean |probability - reference|, no threshold"),
     Column("num_lesions", "lesions", "", "", "connected polyps in the reference"),
     Column("num_found", "lesions", "", "", "of them, those that a finding meets"),
@@ -163,10 +164,9 @@ def score_image(probability: Probability, reference: Mask, settings: ScoreSettin
     histogram = level_histogram(levels, reference)
     wanted = set(settings.groups)
     saliency = saliency_scores(levels, reference, settings.min_max) if "saliency" in wanted else None
-    error = float(np.mean(np.abs(probability - reference), dtype=np.float64))
     row: dict[str, float] = {}
     parts: dict[Group, Callable[[], dict[str, float]]] = {
-        "overlap": lambda: _overlap(count(predicted, reference), predicted.shape, error),
+        "overlap": lambda: _overlap(count(predicted, reference), probability, reference),
         "lesions": lambda: _lesions(predicted, reference, settings),
         "boundary": lambda: _boundary(predicted, reference, settings),
         "saliency": lambda: _saliency(saliency) if saliency else {},
@@ -178,10 +178,10 @@ def score_image(probability: Probability, reference: Mask, settings: ScoreSettin
     return ImageScores(row, histogram, saliency)
 
 
-def _overlap(counts: Counts, shape: tuple[int, ...], error: float) -> dict[str, float]:
+def _overlap(counts: Counts, probability: Probability, reference: Mask) -> dict[str, float]:
     return {
-        "height_px": shape[0],
-        "width_px": shape[1],
+        "height_px": reference.shape[0],
+        "width_px": reference.shape[1],
         **counts._asdict(),
         "polyp_share": counts.num_reference / counts.num_pixels,
         "dice": counts.dice,
@@ -195,7 +195,8 @@ def _overlap(counts: Counts, shape: tuple[int, ...], error: float) -> dict[str, 
         "background_iou": counts.background.iou,
         "two_class_dice": (counts.dice + counts.background.dice) / 2,
         "two_class_iou": (counts.iou + counts.background.iou) / 2,
-        "mae": error,
+        "soft_dice": soft_dice(probability, reference),
+        "mae": mean_absolute_error(probability, reference),
     }
 
 
