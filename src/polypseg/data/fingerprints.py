@@ -98,7 +98,7 @@ def local_contrast(image: Image, reach_px: float) -> tuple[NDArray[np.int8], NDA
     is_panel = np.maximum(green, blue) > 1.25 * red + 10  # mucosa is red, even where it is dyed
     shown = cv2.erode((_lit(image) & ~is_panel).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     weight = shown.astype(np.float32)
-    nearby = cv2.GaussianBlur(weight, (0, 0), reach_px) + np.float32(1e-3)
+    nearby = np.maximum(cv2.GaussianBlur(weight, (0, 0), reach_px), np.float32(1e-3))
     grey = (red + green + blue) / 3
     difference = (grey - cv2.GaussianBlur(grey * weight, (0, 0), reach_px) / nearby) * weight
     deviation = np.sqrt(cv2.GaussianBlur(difference**2, (0, 0), reach_px) / nearby)
