@@ -10,6 +10,8 @@ Decisions:
 """
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -31,10 +33,27 @@ MAX_GREY_SHARE = 0.02
 """A mask may have so many pixels of middling grey (64..191). Kvasir-SEG's have none, CVC-ClinicDB's at most 0.00017."""
 
 
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    PillowImage.DecompressionBombError,
+    PillowImage.DecompressionBombWarning,
+)
+"""What Pillow raises on damaged files, found by feeding it some."""
+
+
 def read_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image:
     """The image as RGB, upright.
 
-    Grey, palette, CMYK, alpha (laid on black) and 16-bit files (scaled by 1/257) become 8-bit RGB.
+    Grey, palette, CMYK, alpha (laid on black) and 16-bit files (scaled by 1/257) become 8-bit RGB. A 16-bit file
+    that holds 8-bit values (none above 256) is refused: scaled, it would be black.
 
     Args:
         path: JPEG, PNG, TIFF or BMP.
@@ -101,8 +120,8 @@ def mask_problem(grey: NDArray[np.uint8]) -> str | None:
     middling = float(np.mean((grey >= 64) & (grey <= 191)))
     if middling > MAX_GREY_SHARE:
         return (
-            f"the mask has {np.unique(grey).size} grey levels, {100 * middling:.0f} % of its pixels between 64 and 191; "
-            "expected black and white: threshold it first"
+            f"the mask has {np.unique(grey).size} grey levels, {100 * middling:.0f} % of its pixels between 64 and 191;"
+            " expected black and white: threshold it first"
         )
     return None
 
@@ -115,9 +134,13 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """
     try:
         with PillowImage.open(path) as opened:
-            width, height = opened.size
             turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
+            if turned and opened.format == "TIFF":  # Pillow turns these itself, from some version on before they load
+                opened.load()
+                width, height = ImageOps.exif_transpose(opened).size
+                return height, width
+            width, height = opened.size
+    except _UNREADABLE as error:
         raise ImageError(f"{path}: {_reason(error)}") from error
     return (width, height) if turned else (height, width)
 
@@ -177,15 +200,23 @@ def _decode(content: bytes, name: str, max_pixels: int) -> PillowImage.Image:
             upright = ImageOps.exif_transpose(opened)
     except ImageError:
         raise
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
+    except _UNREADABLE as error:
         raise ImageError(f"{name}: {_reason(error)}") from error
-    return _to_eight_bits(upright)
+    return _to_eight_bits(upright, name)
 
 
-def _to_eight_bits(image: PillowImage.Image) -> PillowImage.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16- and 32-bit grey: Pillow itself would clip at 255
-        deep = np.asarray(image).astype(np.float64)
-        return PillowImage.fromarray(np.clip(np.rint(deep / 257), 0, 255).astype(np.uint8))
+def _to_eight_bits(image: PillowImage.Image, name: str) -> PillowImage.Image:
+    if image.mode == "F":
+        raise ImageError(f"{name}: holds floating-point values; expected 8 or 16 bit: store it as 8 bit, 0 to 255")
+    if image.mode.startswith("I"):  # 16- and 32-bit grey: Pillow itself would clip at 255
+        deep = np.asarray(image).astype(np.int64)
+        low, high = int(deep.min()), int(deep.max())
+        if low < 0 or high > 65535 or 0 < high < 257:
+            raise ImageError(
+                f"{name}: a deep grey file with values from {low} to {high}; expected 16 bit, white being 65535: "
+                "store it as 8 bit, 0 to 255"
+            )
+        return PillowImage.fromarray(np.rint(deep / 257).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layered = image.convert("RGBA")
         return PillowImage.alpha_composite(PillowImage.new("RGBA", layered.size, (0, 0, 0, 255)), layered)
