@@ -243,7 +243,7 @@ def _by_stem(folder: Path, strip: bool) -> tuple[dict[str, Path], list[Fault]]:
     for path in files:
         stem = path.stem
         if strip:
-            stem = next((stem.removesuffix(s) for s in MASK_NAME_SUFFIXES if stem.lower().endswith(s)), stem)
+            stem = next((stem[: -len(s)] for s in MASK_NAME_SUFFIXES if stem.lower().endswith(s)), stem)
             if stem != path.stem and stem in exact:
                 stem = path.stem  # both a.png and a_mask.png are here: the plain one is the mask of a
         if stem in found:
