@@ -216,6 +216,12 @@ def test_arrange_names_what_a_line_carries(small):
     assert carried["decoder 1", "head"] == "flow"
 
 
+def test_arrange_puts_a_branch_beside_the_block_that_waits_for_it():
+    # 0 > 1 > 2 > 3 > 5 is the longest way; 4 needs 0 alone, and stands in the column before 5, not in that after 0
+    blocks = [block(0, kind="input"), block(0, 0), block(0, 1), block(0, 2), block(0, 0), block(0, 3, 4, kind="merge")]
+    assert [box.column for box in arrange(blocks).boxes] == [0, 1, 2, 3, 3, 4]
+
+
 @st.composite
 def graphs(draw):
     """Any graph of up to twelve blocks: each takes one to three blocks before it, at a level near theirs."""
@@ -283,13 +289,13 @@ def test_draw_model_shows_every_layer_of_the_reference_model(tmp_path):
 def test_draw_model_takes_any_functional_model(tmp_path):
     left, right = keras.Input((16, 16, 2), name="left"), keras.Input((16, 16, 2), name="right")
     shared = layers.Conv2D(2, 3, strides=2, padding="same", name="shared")
-    tail = keras.Sequential([keras.Input((8, 8, 2)), layers.Conv2D(1, 1)], name="cost $a$")
+    tail = keras.Sequential([keras.Input((8, 8, 2)), layers.Conv2D(1, 1)], name=r"cost $\frac$")
     difference = keras.ops.abs(shared(left) - shared(right))
     squeezed = layers.Dense(2, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(difference))
     attended = layers.Multiply()([difference, squeezed])
     model = keras.Model([left, right], [tail(attended), layers.Dense(3)(layers.Flatten()(attended))])
     _, svg = draw_model(model, tmp_path / "model", renderer="matplotlib")
-    assert {"left", "right", "shared", "shared#2", "cost $a$"} <= set(drawn_names(svg))
+    assert {"left", "right", "shared", "shared#2", r"cost $\frac$"} <= set(drawn_names(svg))
 
 
 def test_draw_model_shrinks_a_picture_that_would_be_too_large(small, tmp_path, monkeypatch):

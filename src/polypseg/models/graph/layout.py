@@ -98,12 +98,13 @@ class Layout(NamedTuple):
 def text_width(text: str, bold: bool = False) -> float:
     """The printed width in inches."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
+    from matplotlib.textpath import text_to_path
 
     if not text.strip():
         return 0.0
     font = FontProperties(family=FONT, size=TEXT_PT, weight="bold" if bold else "normal")
-    return float(TextPath((0, 0), text, prop=font).get_extents().width) / 72
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(width) / 72
 
 
 def lines_of(block: Block) -> list[tuple[str, str]]:
@@ -185,16 +186,9 @@ def _lanes(blocks: Sequence[Block], columns: list[int]) -> list[int]:
     ends = [max([columns[i], *(columns[child] for child in children[i])]) for i in range(len(blocks))]
     lanes = [0] * len(blocks)
     taken: dict[tuple[int, int], list[int]] = {}
-
-    def continues(source: int, target: int) -> bool:
-        """The source's line may end in the target: no other merge of that column is reached through its place."""
-        last = [child for child in children[source] if columns[child] == ends[source]]
-        others = (blocks[child].kind == "merge" for child in last if child != target)
-        return columns[source] < ends[source] and target in last and not any(others)
-
     for i in sorted(range(len(blocks)), key=lambda i: (columns[i], i)):
         block = blocks[i]
-        same = [p for p in block.parents if blocks[p].level == block.level and continues(p, i)]
+        same = [p for p in block.parents if blocks[p].level == block.level and columns[p] < columns[i] == ends[p]]
         rises = any(blocks[p].level > block.level for p in block.parents)
         near = [sign * lane for lane in range(1, len(blocks) + 1) for sign in ((1, -1) if rises else (-1, 1))]
         for lane in [*sorted((lanes[p] for p in same), key=abs), 0, *near]:
