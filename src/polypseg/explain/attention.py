@@ -46,10 +46,12 @@ def attention_maps(model: keras.Model, image: Image) -> list[AttentionMap]:
         raise ModelError(f"the model {model.name!r} has no fixed input size; build it with one")
     image = check_image(image)
     batch = normalise(resize_image(image, size))[None]
-    outputs = keras.Model(model.input, [gate.output for gate in gates]).predict_on_batch(batch)
-    levels = [int(gate.name.removesuffix(_SUFFIX).rpartition("_")[2]) for gate in gates]
+    alphas = keras.Model(model.input, {gate.name: gate.output for gate in gates}).predict_on_batch(batch)
     found = [
-        AttentionMap(level, restore(np.asarray(keras.ops.convert_to_numpy(output))[0, ..., 0], image.shape[:2]))
-        for level, output in zip(levels, outputs, strict=True)
+        AttentionMap(
+            int(name.removesuffix(_SUFFIX).rpartition("_")[2]),
+            restore(np.asarray(keras.ops.convert_to_numpy(alpha))[0, ..., 0], image.shape[:2]),
+        )
+        for name, alpha in alphas.items()
     ]
     return sorted(found, key=lambda attention: attention.level)

@@ -1,0 +1,52 @@
+import pytest
+
+from polypseg.config import Config, load_config
+from polypseg.errors import ConfigError
+
+
+def test_file_and_overrides_are_diffs_from_the_defaults(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("[model]\nfilters = 32\n[train]\nepochs = 7\n")
+    config = load_config(path, ["train.epochs=9", "data.augment=flip", "train.deterministic=true"])
+    assert config.model.filters == 32
+    assert config.train.epochs == 9
+    assert config.data.augment == "flip"
+    assert config.train.deterministic is True
+    assert config.loss == Config().loss
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.filter=3", r"unknown key in \[model\] 'filter'; did you mean 'filters'"),
+        ("modell.filters=3", "unknown table 'modell'; did you mean 'model'"),
+        ("train.epochs=0", r"train\.epochs: .*greater than or equal to 1 \(found 0\)"),
+        ("train.epochs=many", r"train\.epochs: .*\(found 'many'\)"),
+        ("data.augment=strong", r"data\.augment: .*'none', 'flip' or 'standard' \(found 'strong'\)"),
+        ("data.size=100", r"data\.size 100 is not divisible by 2\*\*model\.depth = 16; take 96 or 112"),
+        ("epochs", r"expected table\.key=value"),
+        ("a.b.c=1", r"expected table\.key=value"),
+        ("train.learning_rate=nan", r"train\.learning_rate"),
+    ],
+)
+def test_wrong_overrides_say_what_is_wrong(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(overrides=[override])
+
+
+def test_shares_that_leave_nothing_are_refused():
+    with pytest.raises(ConfigError, match=r"validation 0\.5 \+ test 0\.5 leave nothing to train on"):
+        load_config(overrides=["split.validation=0.5", "split.test=0.5"])
+
+
+def test_files_that_are_no_config(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read the config"):
+        load_config(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("= 3")
+    with pytest.raises(ConfigError, match="not a TOML file"):
+        load_config(tmp_path / "bad.toml")
+
+
+def test_config_is_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Config().model.filters = 3
