@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Image, Mask
-from polypseg.errors import DataError, ImageError, PairingError, listed
+from polypseg.errors import DataError, ImageError, PairingError, UsageError, listed
 from polypseg.preprocess import (
     IMAGE_SUFFIXES,
     image_size,
@@ -181,10 +181,13 @@ def load_polyp_dataset(
     Raises:
         PairingError: A folder is missing or empty, or files do not pair.
         DataError: Files that cannot be read, differ in size, or are not masks; all are named.
+        UsageError: The size is less than 1.
 
     Example:
         images, masks, names = load_polyp_dataset("Kvasir-SEG/images", "Kvasir-SEG/masks", size=256)
     """
+    if size < 1:
+        raise UsageError(f"size {size}: expected at least 1 pixel")
     samples, faults = pair_samples(Path(images_dir), Path(masks_dir))
     refuse(faults, skip_bad, PairingError)
     images = np.empty((len(samples), size, size, 3), np.float32)
