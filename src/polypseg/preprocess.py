@@ -33,6 +33,7 @@ MAX_GREY_SHARE = 0.02
 """A mask may have so many pixels of middling grey (64..191). Kvasir-SEG's have none, CVC-ClinicDB's at most 0.00017."""
 
 
+_EMPTY = "the file is empty (0 bytes); expected an image"
 _UNREADABLE = (
     OSError,
     SyntaxError,
@@ -133,6 +134,8 @@ def image_size(path: Path | str) -> tuple[int, int]:
         ImageError: No such file, or not an image.
     """
     try:
+        if Path(path).stat().st_size == 0:
+            raise ImageError(f"{path}: {_EMPTY}")
         with PillowImage.open(path) as opened:
             turned = opened.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             if turned and opened.format == "TIFF":  # Pillow turns these itself, from some version on before they load
@@ -188,7 +191,7 @@ def _open(path: Path, max_pixels: int) -> PillowImage.Image:
 def _decode(content: bytes, name: str, max_pixels: int) -> PillowImage.Image:
     """The upright image of a file's bytes, its values scaled to 8 bit, alpha laid on black."""
     if not content:
-        raise ImageError(f"{name}: the file is empty (0 bytes); expected an image")
+        raise ImageError(f"{name}: {_EMPTY}")
     try:
         with PillowImage.open(io.BytesIO(content)) as opened:
             width, height = opened.size
