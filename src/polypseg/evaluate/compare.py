@@ -185,6 +185,9 @@ def _paired(
 ) -> PairedResult:
     first, second = (each.values[metric] for each in scores)
     comparison = compare_paired(first, second, scores[0].groups(), **draws)
+    groups = scores[0].groups()
+    if groups is not None and len(set(groups)) < 2:  # one draw cannot tell how others would fall out
+        comparison = comparison._replace(difference=comparison.difference._replace(low=math.nan, high=math.nan))
     if metric in LOWER_IS_BETTER:
         comparison = comparison._replace(wins=comparison.losses, losses=comparison.wins)
     both = np.isfinite(first) & np.isfinite(second)

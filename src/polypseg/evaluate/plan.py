@@ -7,7 +7,9 @@ Decisions:
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from polypseg.config import LossConfig
 from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Fault, Sample, find_images, pair_samples, refuse
 from polypseg.data.splits import Split, file_digests, load_split
-from polypseg.errors import PairingError, UsageError, listed
+from polypseg.errors import ImageError, PairingError, ScoreError, UsageError, listed
 from polypseg.evaluate.selection import (
     EXTERNAL,
     Case,
@@ -29,8 +31,12 @@ from polypseg.evaluate.selection import (
     read_names,
 )
 from polypseg.predict.engines import DEFAULT_THRESHOLD, Engine, open_engine
+from polypseg.preprocess import read_grey
 from polypseg.progress import Track, silent
 from polypseg.train.run import Run, open_run
+
+_LOOKED_AT = 20
+"""So many predictions are looked at before all are scored."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +102,7 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
         **_data_record(data, label, manifest),
         "checkpoint_chosen_by": environment.get("checkpoint_chosen_by", "unknown"),
     }
-    is_stored = (folder / "threshold.json").is_file()
-    where = "chosen on the validation split (threshold.json)" if is_stored else "default"
+    where = _threshold_source(folder, source["model_digest"])
     loss = run.config().loss
     return Plan(cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults)
 
@@ -156,6 +161,7 @@ def plan_predictions(
     shown = {path.stem: path for path in find_images(images)} if images else {}
     cases = [Case(pair.name, shown.get(pair.name), pair.mask_path, pair.image_path) for pair in pairs]
     cases = keep_named(cases, selection.names)
+    _refuse_labels([case.prediction_path for case in cases if case.prediction_path])
     unseen = [case.name for case in cases if images and case.image_path is None]
     if unseen:
         raise PairingError(f"{images}: has no image for {len(unseen)} of the predictions:{listed(unseen)}")
@@ -193,12 +199,48 @@ def _pair_predictions(
     """Prediction and reference of each name; the prediction stands in the place of a sample's image."""
     if references is None:
         return [Sample(path.stem, path, None) for path in find_images(predictions)], []
-    pairs, faults = pair_samples(predictions, references)
+    pairs, unpaired = pair_samples(predictions, references)
+    faults = [fault._replace(reason=_as_prediction(fault.reason)) for fault in unpaired]
     if selection.names is not None:
         wanted = read_names(selection.names)
         faults = [fault for fault in faults if Path(fault.name).stem in wanted]
     refuse(faults, selection.skip_bad, PairingError)
     return pairs, faults
+
+
+def _as_prediction(reason: str) -> str:
+    """A pairing's fault in the words of predictions and references."""
+    reason = reason.replace("no image of that name in", "no prediction of that name in")
+    return reason.replace("no mask of that name in", "no reference of that name in")
+
+
+def _refuse_labels(paths: Sequence[Path]) -> None:
+    """Nothing, unless the maps look like labels 0 and 1: read as 8-bit probabilities they would all be empty.
+
+    Raises:
+        ScoreError: None of the maps looked at is brighter than 1, and some are not black.
+    """
+    step = max(1, len(paths) // _LOOKED_AT)
+    brightest = []
+    for path in paths[::step]:
+        with suppress(ImageError):  # said when it is scored
+            brightest.append(int(read_grey(path).max()))
+    if max(brightest, default=0) == 1:
+        raise ScoreError(
+            f"{paths[0].parent}: no pixel of the {len(brightest)} predictions looked at is brighter than 1; expected 0 "
+            "to 255 (0 no polyp, 255 polyp): multiply 0/1 masks by 255"
+        )
+
+
+def _threshold_source(folder: Path, model_digest: str) -> str:
+    """Where a run's threshold comes from, in words."""
+    path = folder / "threshold.json"
+    if not path.is_file():
+        return "default"
+    chosen_for = json.loads(path.read_text(encoding="utf-8")).get("model_digest")
+    if chosen_for in (None, model_digest):
+        return "chosen on the validation split (threshold.json)"
+    return "chosen on the validation split for an earlier checkpoint; choose it again with --tune-threshold"
 
 
 def _model_record(path: Path, engine: Engine) -> dict[str, Any]:

@@ -54,14 +54,14 @@ def pooled_counts(scores: Scores) -> Counts:
 
 def _pranet(scores: Scores, curves: Mapping[str, NDArray[Any]]) -> dict[str, float]:
     return {
-        "mean Dice": float(curves["pranet_dice"].mean()),
-        "mean IoU": float(curves["pranet_iou"].mean()),
-        "weighted F": _mean(scores, "weighted_f"),
-        "S-measure": _mean(scores, "s_measure"),
-        "mean E": float(curves["pranet_e_measure"].mean()),
-        "max E": float(curves["pranet_e_measure"].max()),
-        "max Dice": float(curves["pranet_dice"].max()),
-        "max IoU": float(curves["pranet_iou"].max()),
+        "meanDic": float(curves["pranet_dice"].mean()),
+        "meanIoU": float(curves["pranet_iou"].mean()),
+        "wFm": _mean(scores, "weighted_f"),
+        "Sm": _mean(scores, "s_measure"),
+        "meanEm": float(curves["pranet_e_measure"].mean()),
+        "maxEm": float(curves["pranet_e_measure"].max()),
+        "maxDic": float(curves["pranet_dice"].max()),
+        "maxIoU": float(curves["pranet_iou"].max()),
         "MAE": _mean(scores, "pranet_mae"),
     }
 

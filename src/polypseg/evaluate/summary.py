@@ -6,6 +6,7 @@ Decisions:
   the pooled pixels) stand side by side, because papers call each of them Dice.
 - Images without a polyp stand apart (`negatives`).
 - Intervals draw whole groups (sequences, patients) where the data have groups.
+- A single image or group has no interval.
 - `num_missing` counts the images in which a score does not exist (a distance to an outline that is not there).
 """
 
@@ -132,8 +133,9 @@ def metric_figures(polyps: Scores, histogram: NDArray[np.int64], options: Summar
         pooled_low, pooled_high, two_class_mean, two_class_pooled.
     """
     columns = [column.name for column in COLUMNS if column.better]
+    draws = options.bootstrap()
     table = np.stack([polyps.values[column] for column in columns], axis=1)
-    intervals = bootstrap_means(table, polyps.groups(), **options.bootstrap())
+    intervals = [_with_spread(interval, polyps) for interval in bootstrap_means(table, polyps.groups(), **draws)]
     figures = {
         column: {**_mean(interval), "median": _median(polyps.values[column])}
         for column, interval in zip(columns, intervals, strict=True)
@@ -168,7 +170,8 @@ def stratum_figures(scores: Scores, options: SummaryOptions) -> dict[str, dict[s
 
 def _stratum(scores: Scores, options: SummaryOptions) -> dict[str, Any]:
     table = np.stack([scores.values[column] for column in STRATUM_METRICS], axis=1)
-    intervals = bootstrap_means(table, scores.groups(), **options.bootstrap())
+    drawn = bootstrap_means(table, scores.groups(), **options.bootstrap())
+    intervals = [_with_spread(interval, scores) for interval in drawn]
     return {
         "num_images": len(scores),
         **{
@@ -183,7 +186,7 @@ def _pooled_ratios(scores: Scores, options: SummaryOptions) -> dict[str, Interva
     ratios = {name: (fields @ np.array(top), fields @ np.array(bottom)) for name, (top, bottom) in _POOLED.items()}
     ratios["lesion_sensitivity"] = scores.values["num_found"], scores.values["num_lesions"]
     return {
-        name: bootstrap_ratio(top, bottom, scores.groups(), **options.bootstrap())
+        name: _with_spread(bootstrap_ratio(top, bottom, scores.groups(), **options.bootstrap()), scores)
         for name, (top, bottom) in ratios.items()
     }
 
@@ -223,6 +226,13 @@ def _mean(interval: Interval) -> dict[str, Any]:
         "num_images": interval.num_values,
         "num_missing": interval.num_missing,
     }
+
+
+def _with_spread(interval: Interval, scores: Scores) -> Interval:
+    """The interval, unknown where all images are one group: one draw cannot tell how others would fall out."""
+    groups = scores.groups()
+    num_units = len(scores) if groups is None else len(set(groups))
+    return interval if num_units > 1 else interval._replace(low=math.nan, high=math.nan)
 
 
 def _median(values: NDArray[np.float64]) -> float:

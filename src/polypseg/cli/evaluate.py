@@ -1,0 +1,274 @@
+"""`polypseg evaluate`: a run, a model, or another program's maps against their references."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from polypseg.evaluate.plan import Plan
+    from polypseg.evaluate.selection import Selection
+
+WHAT, WHICH, HOW, SUMMED = "What is judged", "Which images", "How they are scored", "How scores are summed up"
+
+
+def evaluate(
+    model: Annotated[
+        str | None, typer.Argument(metavar="RUN|MODEL", help="A run folder, or a model file with --data.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Folder of maps that another program wrote.", rich_help_panel=WHAT)
+    ] = None,
+    references: Annotated[
+        Path | None, typer.Option(help="Folder of the masks that --predictions are judged by.", rich_help_panel=WHAT)
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the images of --predictions, for pictures.", rich_help_panel=WHAT)
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of images and masks; a run has its own.", rich_help_panel=WHICH)
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="test, validation, train or all; unset: test, or all of other data.",
+            rich_help_panel=WHICH,
+        ),
+    ] = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="Manifest (splits.json) instead of the run's own.", rich_help_panel=WHICH)
+    ] = None,
+    names: Annotated[
+        Path | None, typer.Option(help="Text file, a name a line: score only these.", rich_help_panel=WHICH)
+    ] = None,
+    negatives: Annotated[
+        bool, typer.Option("--negatives", help="No image shows a polyp; there are no masks.", rich_help_panel=WHICH)
+    ] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out what cannot be read; list it.", rich_help_panel=WHICH)
+    ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Instead of the run's own (0.5 unless it was tuned).", rich_help_panel=HOW),
+    ] = None,
+    tune_threshold: Annotated[
+        bool,
+        typer.Option(
+            "--tune-threshold",
+            help="Choose the run's threshold on its validation split, store it, and score that split.",
+            rich_help_panel=HOW,
+        ),
+    ] = False,
+    tolerance: Annotated[float, typer.Option(min=0, help="Of the surface Dice, in pixels.", rich_help_panel=HOW)] = 2.0,
+    min_area: Annotated[
+        int,
+        typer.Option(min=1, help="Smaller components (pixels) are neither lesion nor finding.", rich_help_panel=HOW),
+    ] = 10,
+    min_max: Annotated[
+        bool,
+        typer.Option("--min-max", help="Stretch each map to 0 … 1 for PraNet's protocol.", rich_help_panel=HOW),
+    ] = False,
+    save_maps: Annotated[
+        bool, typer.Option("--save-maps", help="Write the probability maps as 8-bit PNG.", rich_help_panel=HOW)
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images the model sees at once.", rich_help_panel=HOW)] = 8,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Score anew, whatever is there already.", rich_help_panel=HOW)
+    ] = False,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Print the figures that papers report: pranet (stretches maps), kvasir or duck.",
+            rich_help_panel=SUMMED,
+        ),
+    ] = None,
+    area_limits: Annotated[
+        str,
+        typer.Option(
+            metavar="LOW,HIGH", help="Small, medium and large polyps, in % of the image.", rich_help_panel=SUMMED
+        ),
+    ] = "5,20",
+    strata_csv: Annotated[
+        Path | None, typer.Option(help="CSV, a row an image, with columns for --by.", rich_help_panel=SUMMED)
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Column of --strata-csv; repeatable.", rich_help_panel=SUMMED),
+    ] = None,
+    alarm_area: Annotated[
+        int,
+        typer.Option(min=1, help="Pixels of a false finding that raise an alarm.", rich_help_panel=SUMMED),
+    ] = 100,
+    frame_rate: Annotated[
+        float | None, typer.Option(min=0, help="Frames a second, for alarms a minute.", rich_help_panel=SUMMED)
+    ] = None,
+    leaks: Annotated[
+        bool,
+        typer.Option("--leaks/--no-leaks", help="Look for near-duplicates of training images.", rich_help_panel=SUMMED),
+    ] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.", rich_help_panel=SUMMED)] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the results.", show_default="RUN/evaluation/SPLIT"),
+    ] = None,
+) -> None:
+    """Score predictions against references: every definition in use, with intervals.
+
+    A run is scored on the test split of its own data, at the images' own sizes and the run's threshold. Other
+    data are scored whole (--data), and so are maps that another program wrote (--predictions with --references:
+    grey or black and white images of the masks' names, 0 no polyp, 255 polyp; other sizes are resized).
+
+    Writes scores.csv (a row an image), summary.json (means, medians, pooled figures, intervals, strata, images
+    without a polyp, provenance), curves.npz and the predicted masks. Kill it at any moment: the same command goes
+    on. Images without a polyp never enter a mean; they are reported apart. Each run counts how often its test
+    split was scored.
+
+    [bold]Examples[/bold]
+
+    polypseg evaluate runs/kvasir
+
+    polypseg evaluate runs/kvasir --tune-threshold
+
+    polypseg evaluate runs/kvasir --data data/cvc-clinicdb --strata-csv light.csv --by light
+
+    polypseg evaluate runs/kvasir --data frames-without-polyps --negatives --frame-rate 25
+
+    polypseg evaluate --predictions results/PraNet/Kvasir --references TestDataset/Kvasir/masks --protocol pranet
+    """
+    import sys
+    from dataclasses import replace
+
+    from polypseg.cli.console import console, track
+    from polypseg.errors import UsageError, unknown_name
+    from polypseg.evaluate.evaluation import evaluate as evaluate_plan
+    from polypseg.evaluate.protocols import PROTOCOLS
+    from polypseg.evaluate.score import ScoreOptions
+    from polypseg.evaluate.selection import Selection
+    from polypseg.evaluate.summary import SummaryOptions
+    from polypseg.metrics.table import ScoreSettings
+
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise UsageError(unknown_name("protocol", protocol, PROTOCOLS))
+    settings = ScoreSettings(tolerance_px=tolerance, min_area_px=min_area, min_max=min_max or protocol == "pranet")
+    summary_options = SummaryOptions(
+        seed=seed,
+        area_limits=_two_numbers(area_limits),
+        strata_table=strata_csv,
+        strata_columns=tuple(by or ()),
+        alarm_area_px=alarm_area,
+        frame_rate=frame_rate,
+    )
+    if tune_threshold:
+        split = _tune(model, predictions, data, split, threshold, batch_size)
+    selection = Selection(split, splits, names, negatives, skip_bad)
+    plan = _plan(model, data, (predictions, references, images), selection)
+    if threshold is not None:
+        plan = replace(plan, threshold=threshold, threshold_source="given (--threshold)")
+    options = ScoreOptions(settings, batch_size, save_maps, skip_bad, restart, processes=True)
+    command = " ".join(["polypseg", *sys.argv[1:]])
+    evaluation, summary = evaluate_plan(plan, out, options, summary_options, leaks, command, track)
+    _show(summary, protocol)
+    console.print(f"wrote {evaluation.scores_path}, {evaluation.summary_path}")
+
+
+def _plan(
+    model: str | None, data: Path | None, folders: tuple[Path | None, Path | None, Path | None], selection: "Selection"
+) -> "Plan":
+    """The plan of whatever was named."""
+    from polypseg.cli.console import track
+    from polypseg.errors import UsageError
+    from polypseg.evaluate.plan import plan_model, plan_predictions, plan_run
+
+    predictions, references, images = folders
+    if (model is None) == (predictions is None):
+        raise UsageError("name a run, a model file or --predictions FOLDER, and one of them only (see --help)")
+    if predictions is not None:
+        if data is not None:
+            raise UsageError("--data belongs to a run or a model; for --predictions name --references (and --images)")
+        return plan_predictions(predictions, references, images, selection, track)
+    if references is not None or images is not None:
+        raise UsageError("--references and --images belong to --predictions; for a run or a model name --data")
+    path = Path(str(model))
+    if path.is_file():
+        if data is None:
+            raise UsageError(f"{path}: a model file has no data of its own; name --data DIR, or give its run folder")
+        return plan_model(path, data, selection, track)
+    return plan_run(path, data, selection, track)
+
+
+def _tune(
+    model: str | None,
+    predictions: Path | None,
+    data: Path | None,
+    split: str | None,
+    threshold: float | None,
+    batch_size: int,
+) -> str:
+    """The split that is scored after the threshold was chosen on it: validation, and no other."""
+    from polypseg.cli.console import console, track
+    from polypseg.errors import UsageError
+    from polypseg.evaluate.threshold import tune_threshold
+
+    if model is None or predictions is not None or Path(model).is_file():
+        raise UsageError("--tune-threshold needs a run folder: its validation split chooses the threshold")
+    if split not in (None, "validation"):
+        raise UsageError(
+            f"--tune-threshold with --split {split}: a threshold is chosen on the validation split and on nothing "
+            "else; leave out --split, then score the test split without --tune-threshold"
+        )
+    if threshold is not None:
+        raise UsageError("--threshold and --tune-threshold exclude one another")
+    tuned = tune_threshold(Path(model), data, batch_size, track)
+    console.print(
+        f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {tuned.num_images} validation images "
+        f"({tuned.dice_at_half:.4f} at 0.5); stored in {Path(model) / 'threshold.json'}"
+    )
+    return "validation"
+
+
+def _show(summary: dict[str, Any], protocol: str | None) -> None:
+    from rich.markup import escape
+
+    from polypseg.cli.console import console
+    from polypseg.cli.scores_table import metric_table, negative_table, protocol_table, stratum_tables
+
+    facts = summary["provenance"]
+    judged = facts.get("run") or facts.get("model") or facts["predictions"]
+    against = f"against {facts.get('references')}" if facts.get("references") else "declared free of polyps"
+    where = f"{facts['split']} of {facts['data']}" if "data" in facts else against
+    console.print(escape(f"{judged}: {where}; threshold {facts['threshold']:.4g} ({facts['threshold_source']})"))
+    if not facts["num_scored_now"]:
+        console.print("nothing to score: the same model, data and settings were scored before (--restart scores anew)")
+    if summary["num_polyp_images"]:
+        console.print(metric_table(summary))
+        for table in stratum_tables(summary):
+            console.print(table)
+    negatives = negative_table(summary)
+    if negatives is not None:
+        console.print(negatives)
+    if protocol is not None and summary["num_polyp_images"]:
+        console.print(protocol_table(summary, protocol))
+    if summary["model_size"]:
+        small = summary["model_size"]
+        loss = "" if small["loss"] is None else f"loss {small['loss']:.4f}, "
+        console.print(
+            f"at the model's own size ({small['size']} px, all {small['num_images']} images): {loss}"
+            f"Dice {small['dice']:.4f}, IoU {small['iou']:.4f}"
+        )
+    if facts["times_test_was_scored"]:
+        console.print(f"times this run's test split was scored: {facts['times_test_was_scored']}")
+    for note in facts["notes"]:
+        console.print(f"[yellow]note:[/yellow] {escape(note)}")
+
+
+def _two_numbers(text: str) -> tuple[float, float]:
+    """Two numbers with a comma between them."""
+    from polypseg.errors import UsageError
+
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--area-limits {text!r}: expected two numbers with a comma, as 5,20") from error
+    return low, high

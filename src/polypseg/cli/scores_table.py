@@ -1,0 +1,214 @@
+"""What `evaluate` and `compare` print: tables of a summary and of a comparison."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from polypseg.evaluate.compare import PairedResult
+
+_STYLE: dict[str, Any] = {
+    "box": SIMPLE_HEAD,
+    "title_justify": "left",
+    "title_style": "bold",
+    "padding": (0, 0, 0, 1),
+    "pad_edge": False,
+}
+
+SHOWN_STRATA = 12
+"""A way of dividing the images into more parts than this is left to summary.json."""
+
+METRIC_ROWS = (
+    ("dice", "Dice"),
+    ("iou", "IoU"),
+    ("precision", "Precision"),
+    ("recall", "Recall"),
+    ("specificity", "Specificity"),
+    ("accuracy", "Accuracy"),
+    ("f2", "F2"),
+    ("soft_dice", "Soft Dice"),
+    ("mae", "Absolute error"),
+    ("nsd_percent", "Surface Dice, {tolerance_percent:g} % diag"),
+    ("nsd_px", "Surface Dice, {tolerance_px:g} px"),
+    ("hd95_percent", "Hausdorff 95, % diag"),
+    ("hd95_px", "Hausdorff 95, px"),
+    ("asd_px", "Surface distance, px"),
+    ("lesion_sensitivity", "Lesions found"),
+    ("num_false", "False findings"),
+    ("pranet_mean_dice", "Dice, 256 cuts{stretched}"),
+    ("pranet_mean_iou", "IoU, 256 cuts{stretched}"),
+    ("weighted_f", "Weighted F{stretched}"),
+    ("s_measure", "S-measure{stretched}"),
+    ("mean_e_measure", "E, 256 cuts{stretched}"),
+    ("ece", "Calibration error"),
+    ("brier", "Brier score"),
+)
+"""Column of scores.csv and what the table calls it."""
+
+NEGATIVE_ROWS = (
+    ("any_false_positive", "Frames with any false positive, %", 100),
+    ("alarm", "Frames with a false finding of {alarm_area_px} px or more, %", 100),
+    ("false_positive_percent", "False-positive area, % of the image", 1),
+    ("specificity", "Specificity", 1),
+    ("false_findings", "False findings a frame", 1),
+    ("alarms_a_minute", "Frames with an alarm a minute ({frame_rate:g} a second)", 1),
+    ("false_findings_a_minute", "False findings a minute ({frame_rate:g} a second)", 1),
+)
+
+SHORT_NAMES = {
+    "nsd_percent": "surface Dice",
+    "hd95_percent": "Hausdorff 95",
+    "lesion_sensitivity": "lesions found",
+    "num_false": "false findings",
+    "predicted_px": "predicted px",
+    "weighted_f": "weighted F",
+    "s_measure": "S-measure",
+}
+"""Columns of a comparison whose names would be too long."""
+
+
+def metric_table(summary: Mapping[str, Any]) -> Table:
+    """Every metric over the images with a polyp: mean, interval, median, pooled, two classes, missing."""
+    confidence, over = summary["intervals"]["confidence"], summary["intervals"]["over"]
+    table = _table(f"Over {summary['num_polyp_images']} images with a polyp (intervals: bootstrap over {over})")
+    _add_columns(table, "mean", f"{100 * confidence:g} %", "median", "pooled", "2-class", "NaN")
+    stretched = " *" if summary["settings"]["min_max"] else ""
+    for column, label in METRIC_ROWS:
+        figures = summary["metrics"][column]
+        table.add_row(
+            label.format(**summary["settings"], stretched=stretched),
+            figure(figures["mean"]),
+            interval(figures),
+            figure(figures["median"]),
+            figure(figures.get("pooled"), ""),
+            figure(figures.get("two_class_mean"), ""),
+            str(figures["num_missing"] or ""),
+        )
+    return table
+
+
+def stratum_tables(summary: Mapping[str, Any]) -> Iterator[Table | str]:
+    """A table for each way of dividing the images, or a line where there are too many parts."""
+    for way, strata in summary["strata"].items():
+        if len(strata) > SHOWN_STRATA:
+            yield f"By {way}: {len(strata)} parts, in summary.json"
+            continue
+        table = _table(f"By {way}")
+        _add_columns(table, "images", "Dice", "interval", "median", "IoU", "recall")
+        for stratum, figures in strata.items():
+            table.add_row(
+                stratum,
+                str(figures["num_images"]),
+                figure(figures["dice"]["mean"]),
+                interval(figures["dice"]),
+                figure(figures["dice"]["median"]),
+                figure(figures["iou"]["mean"]),
+                figure(figures["recall"]["mean"]),
+            )
+        yield table
+
+
+def negative_table(summary: Mapping[str, Any]) -> Table | None:
+    """The images without a polyp; None where there is none."""
+    negatives = summary["negatives"]
+    if negatives is None:
+        return None
+    table = _table(f"Over {negatives['num_images']} images without a polyp")
+    _add_columns(table, "mean", "95 %")
+    for name, label, factor in NEGATIVE_ROWS:
+        if name in negatives:
+            figures = negatives[name]
+            scaled = {key: _times(factor, figures[key]) for key in ("mean", "low", "high")}
+            table.add_row(label.format(**negatives), figure(scaled["mean"]), interval(scaled))
+    return table
+
+
+def protocol_table(summary: Mapping[str, Any], protocol: str) -> Table:
+    """The figures that one line of papers reports, by its names."""
+    stretched = summary["settings"]["min_max"] or protocol != "pranet"
+    table = Table(title=f"As {protocol} papers report it" + ("" if stretched else ", but maps not stretched"), **_STYLE)
+    figures = summary["protocols"][protocol]
+    _add_columns(table, *figures)
+    table.add_row(*(figure(value) for value in figures.values()))
+    return table
+
+
+def comparison_table(results: Sequence["PairedResult"]) -> Table:
+    """Two evaluations, metric by metric."""
+    first, second, images = results[0].first, results[0].second, results[0].images
+    what = "with a polyp" if images == "polyp" else "without a polyp"
+    table = _table(f"A = {first}, B = {second}; images {what} (+ A is better, - worse, = the same)")
+    table.padding = (0, 0)
+    _add_columns(table, "A", "B", "A - B", "95 %", "Wilcoxon", "permuted", "+/-/=")
+    for result in results:
+        difference = result.comparison.difference
+        table.add_row(
+            SHORT_NAMES.get(result.metric, result.metric),
+            figure(result.first_mean),
+            figure(result.second_mean),
+            signed(difference.value),
+            "–" if difference.low != difference.low else f"{signed(difference.low)} to {signed(difference.high)}",
+            p_value(result.wilcoxon_p),
+            p_value(result.permutation_p),
+            f"{result.comparison.wins}/{result.comparison.losses}/{result.comparison.ties}",
+        )
+    return table
+
+
+def figure(value: float | None, missing: str = "–") -> str:
+    """A figure to the third decimal, from 10 on to the first.
+
+    >>> figure(0.77436), figure(12.3456), figure(None)
+    ('0.774', '12.3', '–')
+    """
+    if value is None or value != value:
+        return missing
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def interval(figures: Mapping[str, float | None]) -> str:
+    """The interval of a figure.
+
+    >>> interval({"low": 0.25, "high": 0.5})
+    '0.250–0.500'
+    """
+    if figures["low"] is None or figures["high"] is None:
+        return "–"
+    return f"{figure(figures['low'])}–{figure(figures['high'])}"
+
+
+def signed(value: float) -> str:
+    """A difference.
+
+    >>> signed(0.01234), signed(-50.0), signed(float("nan"))
+    ('+0.012', '-50.0', '–')
+    """
+    return "–" if value != value else f"{value:+.1f}" if abs(value) >= 10 else f"{value:+.3f}"
+
+
+def p_value(value: float) -> str:
+    """A p-value.
+
+    >>> p_value(0.0312), p_value(0.00001), p_value(float("nan"))
+    ('0.031', '< 0.001', '–')
+    """
+    if value != value:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _times(factor: float, value: float | None) -> float | None:
+    return None if value is None else factor * value
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, **_STYLE)
+    table.add_column("", no_wrap=True)
+    return table
+
+
+def _add_columns(table: Table, *headings: str) -> None:
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
