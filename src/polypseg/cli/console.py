@@ -29,6 +29,39 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
         yield from progress.track(items, total=total, description=description)
 
 
+def import_keras_quietly() -> None:
+    """Import Keras and its backend without TensorFlow's start-up notices; whatever else they say comes through.
+
+    The notices are written to file descriptor 2 before any setting of TensorFlow can silence them.
+    """
+    import os
+    import tempfile
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if find_spec("keras") is None:
+        from polypseg.errors import missing_extra
+
+        raise missing_extra("keras", "train")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            import_module("keras")
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            caught.seek(0)
+            for line in caught.read().decode(errors="replace").splitlines():
+                if not any(notice in line for notice in _START_UP_NOTICES):
+                    sys.stderr.write(line + "\n")
+
+
+_START_UP_NOTICES = ("oneDNN custom operations are on", "before absl::InitializeLog()")
+
+
 def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command, with its errors told in one line and its exit code set: 1 for data and files, 2 for the call."""
 

@@ -37,7 +37,9 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0) -> list[Path]:
     """
     import numpy as np
 
-    from polypseg.cli.console import track
+    from polypseg.cli.console import import_keras_quietly, track
+
+    import_keras_quietly()
     from polypseg.data.catalogue import find_samples
     from polypseg.data.samples import load_sample
     from polypseg.explain.attention import attention_maps

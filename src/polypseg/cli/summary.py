@@ -26,7 +26,9 @@ def summary(
 
     polypseg summary runs/kvasir
     """
-    from polypseg.cli.console import console
+    from polypseg.cli.console import console, import_keras_quietly
+
+    import_keras_quietly()
     from polypseg.models.checkpoint import load_model
     from polypseg.models.graph import draw_model
     from polypseg.models.registry import build_model, preset

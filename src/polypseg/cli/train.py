@@ -67,11 +67,12 @@ def train(
 
 
 def _start(run_folder: Path, data: Path, config: Path | None, overrides: list[str], splits: Path | None) -> None:
-    from polypseg.cli.console import track
+    from polypseg.cli.console import import_keras_quietly, track
     from polypseg.cli.training_progress import TrainingProgress, tell_epoch
     from polypseg.config import load_config
 
     settings = load_config(config, overrides)
+    import_keras_quietly()
     from polypseg.train.fit import train
 
     with TrainingProgress(settings.train.epochs) as progress:
@@ -79,11 +80,12 @@ def _start(run_folder: Path, data: Path, config: Path | None, overrides: list[st
 
 
 def _resume(run_folder: Path, data: Path | None, epochs: int | None) -> None:
-    from polypseg.cli.console import track
+    from polypseg.cli.console import import_keras_quietly, track
     from polypseg.cli.training_progress import TrainingProgress, tell_epoch
     from polypseg.train.run import open_run
 
     last = epochs or open_run(run_folder).config().train.epochs
+    import_keras_quietly()
     from polypseg.train.fit import resume
 
     with TrainingProgress(last) as progress:

@@ -1,6 +1,7 @@
 """Attention maps: the coefficients of a model's gates, at the image's own size."""
 
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
@@ -10,6 +11,9 @@ from polypseg.errors import ModelError
 from polypseg.preprocess import normalise, resize_image, restore
 
 _SUFFIX = "_attention"
+
+_READERS: "WeakKeyDictionary[keras.Model, keras.Model]" = WeakKeyDictionary()
+"""The model that gives the gates' outputs, for each model that was asked."""
 
 
 class AttentionMap(NamedTuple):
@@ -46,7 +50,9 @@ def attention_maps(model: keras.Model, image: Image) -> list[AttentionMap]:
         raise ModelError(f"the model {model.name!r} has no fixed input size; build it with one")
     image = check_image(image)
     batch = normalise(resize_image(image, size))[None]
-    alphas = keras.Model(model.input, {gate.name: gate.output for gate in gates}).predict_on_batch(batch)
+    if model not in _READERS:  # built once a model: each new one costs a compilation
+        _READERS[model] = keras.Model(model.input, {gate.name: gate.output for gate in gates})
+    alphas = _READERS[model].predict_on_batch(batch)
     found = [
         AttentionMap(
             int(name.removesuffix(_SUFFIX).rpartition("_")[2]),
