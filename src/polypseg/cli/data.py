@@ -40,15 +40,17 @@ def download(
 ) -> None:
     """Download a public data set and unpack it.
 
-    Shows the owners' terms first. After an interruption run the same command again: it goes on where it was.
-    The archive is compared with its known digest, or its digest is printed; it is unpacked with care (no path
-    out of the folder, no links, bounded size), and the folder appears only when it is whole.
+    Shows the owners' terms first. After an interruption run the same command
+    again: it goes on where it was. The archive is compared with its known
+    digest, or its digest is printed; it is unpacked with care (no path out of
+    the folder, no links, bounded size), and the folder appears only when it is
+    whole.
 
     [bold]Examples[/bold]
 
     polypseg data download kvasir-seg
 
-    polypseg data download kvasir-seg --to /data/kvasir-seg --accept-terms
+    polypseg data download kvasir-seg --to elsewhere/kvasir --accept-terms
     """
     from polypseg.data.catalogue import entry
     from polypseg.data.download import download as fetch_data_set
@@ -87,18 +89,23 @@ def check(
 ) -> None:
     """Inspect data sets: sizes, polyp areas, unusable files, near-duplicates and leaks.
 
-    Knows Kvasir-SEG, CVC-ClinicDB, PolypGen, PraNet's TrainDataset and TestDataset, and any images/ + masks/.
-    A leak is a pair of images that show the same frame or scene, at any size, JPEG quality, margin, turned or
-    mirrored, or a group (video sequence) on two sides of a split. Without --splits Kvasir-SEG is audited against
-    its official 880/120. Exit code 1 if something cannot be used.
+    Knows Kvasir-SEG, CVC-ClinicDB, PolypGen, PraNet's TrainDataset and
+    TestDataset, and any images/ + masks/.
+
+    A leak is a pair of images that show the same frame or scene (at any size,
+    JPEG quality or margin, turned or mirrored) on two sides of a split or in
+    two data sets, or a group (video sequence) on two sides. Without --splits
+    Kvasir-SEG is audited against its official 880/120.
+
+    Exit code 1 if something cannot be used.
 
     [bold]Examples[/bold]
 
     polypseg data check data/kvasir-seg
 
-    polypseg data check data/kvasir-seg --splits runs/kvasir/splits.json --pictures leaks
+    polypseg data check DATA --splits runs/kvasir/splits.json --pictures leaks
 
-    polypseg data check data/kvasir-seg data/cvc-clinicdb --strict --json findings.json
+    polypseg data check data/kvasir-seg data/cvc-clinicdb --json findings.json
     """
     from polypseg.data.checks import inspect, write_pictures
     from polypseg.data.splits import load_split
@@ -132,8 +139,8 @@ def synth(
 ) -> None:
     """Draw a synthetic data set: colonoscopy-like frames with exact masks, made by formulas.
 
-    Writes OUT/images, OUT/masks and OUT/sequences.csv. For trying things out: a score on these frames says
-    nothing about patients.
+    Writes OUT/images, OUT/masks and OUT/sequences.csv. For trying things out: a
+    score on these frames says nothing about patients.
 
     [bold]Example[/bold]
 
