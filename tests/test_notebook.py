@@ -28,10 +28,7 @@ def test_notebook_runs(tmp_path, monkeypatch):
     assert (run / "figures" / "validation_samples.png").stat().st_size > 1000
     assert (run / "evaluation" / "test" / "summary.json").is_file()
     pictures = [
-        output
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
+        output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
     assert len(pictures) >= 5
 

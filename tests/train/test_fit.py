@@ -1,5 +1,6 @@
 """Whole trainings, small ones: from a folder to a run, and on again after a kill."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -149,7 +150,7 @@ def test_early_stopping_ends_the_run(folder, tmp_path):
     losses = [row["val_loss"] for row in stopped.history()]
     assert len(losses) < 40
     assert losses[-1] >= min(losses[:-1])
-    assert all(later < earlier for earlier, later in zip(losses[:-2], losses[1:-1], strict=True))
+    assert all(later < earlier for earlier, later in itertools.pairwise(losses[:-1]))
     assert load_state(stopped.last_folder).finished
 
 

@@ -72,7 +72,7 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         from polypseg.errors import PolypsegError
 
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
             try:
                 return command(*arguments, **options)
             except PolypsegError as error:

@@ -12,6 +12,7 @@ Decisions:
 """
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -149,7 +150,7 @@ class _Operations:
             import tensorflow as tf
 
             self.cast, self.clip = tf.cast, tf.clip_by_value
-            self._tensor = lambda key: tf.cast(tf.convert_to_tensor(key), tf.int32)
+            self._tensor: Callable[[Any], Any] = lambda key: tf.cast(tf.convert_to_tensor(key), tf.int32)
         else:
             self.cast, self.clip = keras.ops.cast, keras.ops.clip
             self._tensor = lambda key: keras.ops.convert_to_tensor(key, dtype="uint32")

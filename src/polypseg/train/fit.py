@@ -171,8 +171,9 @@ def _fit(
     early = EarlyStopping(patience=settings.early_stopping_patience)
     remembered = [checkpoint, plateau, early]
     history = list(state.history) if state else []
-    for callback in remembered if state else []:
-        callback.restore(state.callbacks[type(callback).__name__])
+    if state is not None:
+        for callback in remembered:
+            callback.restore(state.callbacks[type(callback).__name__])
 
     def after_epoch(row: HistoryRow) -> None:
         write_history(run, history)
