@@ -239,9 +239,15 @@ def test_weighted_f_measure_black_map_finds_nothing_but_at_the_edge():
 
 
 def test_weighted_f_measure_repeats_to_the_last_digit():
-    levels, reference = image(0, "soft")
-    first = weighted_f_measure(levels, reference)
-    assert all(weighted_f_measure(levels.copy(), reference.copy()) == first for _ in range(50))
+    # OpenCV's distance transform rounds differently from one place in memory to another
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:40, :50]
+    reference, levels = np.hypot(rows - 18, columns - 24) < 11, rng.integers(1, 256, (40, 50)).astype(np.uint8)
+    kept, scores = [], set()
+    for size in rng.integers(1, 5000, 200):
+        kept.append(np.zeros(size))
+        scores.add(weighted_f_measure(levels, reference))
+    assert len(scores) == 1
 
 
 @pytest.mark.parametrize("value", [0, 51, 255])

@@ -82,9 +82,10 @@ def test_score_image_in_memory_equals_from_disk_at_8_bits():
     assert in_memory == from_disk
 
 
-def test_score_image_threshold_equal_to_a_level_counts_as_polyp():
-    settings = ScoreSettings(threshold=77 / 255, groups=("overlap",))
-    probability = (np.array([[77, 76]]) / 255).astype(np.float32)
+def test_score_image_value_equal_to_the_threshold_counts_as_polyp():
+    # as float32 0.7 is a bit less than 0.7
+    settings = ScoreSettings(threshold=np.float64(0.7), groups=("overlap",))
+    probability = np.array([[0.7, 0.699]], np.float32)
     assert score_image(probability, np.array([[True, True]]), settings).row["true_positive"] == 1
 
 

@@ -158,7 +158,7 @@ def score_image(probability: Probability, reference: Mask, settings: ScoreSettin
     settings = settings or ScoreSettings()
     probability, reference = check_probability(probability), check_mask(reference, "reference")
     check_same_shape(probability, reference)
-    # compared in float32, so that a level/255 that equals the threshold is not lost to rounding
+    # compared in float32, so that a value that equals the threshold is not lost to rounding
     predicted = probability >= np.float32(settings.threshold)
     levels = to_levels(probability)
     histogram = level_histogram(levels, reference)

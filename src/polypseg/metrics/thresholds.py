@@ -245,8 +245,8 @@ class ThresholdCurves:
         if not self.num_polyp_images:
             raise ScoreError("no image with a polyp was scored, so no threshold can be chosen; add some first")
         curve = {"dice": self.mean_dice, "iou": self.mean_iou}[score]
-        best = np.flatnonzero(curve >= curve[1:].max() - 1e-12)
-        best = best[best > 0]  # level 0 predicts everything everywhere
+        # from level 1 on: level 0 predicts everything everywhere
+        best = 1 + np.flatnonzero(curve[1:] >= curve[1:].max() - 1e-12)
         return threshold_of(int(best[np.argmin(np.abs(best - 128))]))
 
     @property
