@@ -148,6 +148,13 @@ def test_find_samples_looks_into_an_only_folder(tmp_path: Path) -> None:
     assert find_samples(tmp_path)[0][0].name == "a"
 
 
+def test_find_samples_does_not_look_deeper_than_two_folders(tmp_path: Path) -> None:
+    _write(*(tmp_path / "1/2/3/4" / kind / "a.png" for kind in ("images", "masks")))
+    assert len(find_samples(tmp_path / "1")[0]) == 1
+    with pytest.raises(PairingError, match="not recognised"):
+        find_samples(tmp_path)
+
+
 @pytest.mark.parametrize("folder", [".", "images"])
 def test_find_samples_images_alone_need_a_word(tmp_path: Path, folder: str) -> None:
     _write(tmp_path / "images/a.png", tmp_path / "images/b.png")

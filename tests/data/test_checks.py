@@ -103,13 +103,14 @@ def test_inspect_without_a_split_near_duplicates_lie_within_the_data_set(tmp_pat
 
 def test_inspect_leaks_across_splits_come_first(tmp_path: Path) -> None:
     for name, number in {"a": 0, "b": 0, "c": 1, "d": 1, "e": 2, "f": 2, "g": 3}.items():
-        options = {} if name in "ace" else {"quality": 60}
+        options = {"quality": 60} if name in "df" else {}  # b is a itself, d and f are copies
         _add(tmp_path, name, _frame(number), ending=".jpg" if options else ".png", **options)
     split = _split(tmp_path, {"a": "train", "b": "train", "c": "train", "d": "test", "e": "validation", "f": "train"})
     findings = inspect([tmp_path], split)
     assert sorted(_pairs(findings)[:2]) == [("across splits", "c", "d"), ("across splits", "e", "f")]
     assert _pairs(findings)[2:] == [("within train", "a", "b")]
     assert [leak.crosses for leak in findings.leaks] == [True, True, False]
+    assert findings.leaks[2].pair.similarity > findings.leaks[0].pair.similarity >= findings.leaks[1].pair.similarity
     assert [found.split for found in findings.samples] == [
         "train", "train", "train", "test", "validation", "train", None,
     ]  # fmt: skip

@@ -153,8 +153,8 @@ def test_fetch_server_without_range_sends_all_again(server: Server, tmp_path: Pa
 def test_fetch_file_that_changed_meanwhile_is_not_mixed_with_the_old_one(
     server: Server, tmp_path: Path, pauses: list[float]
 ) -> None:
-    server.cut_after = [100_000] * 4
-    server.content = b"o" * 500_000
+    server.cut_after = [50_000] * 4
+    server.content = b"o" * 300_000
     with pytest.raises(DownloadError):
         fetch(f"{server.url}/a.zip", tmp_path / "a.zip")
     server.content, server.version = CONTENT, '"v2"'
@@ -344,6 +344,18 @@ def test_unpack_flipped_byte_is_found(tmp_path: Path, place: int) -> None:
     archive.write_bytes(content)
     with pytest.raises(UnusableArchiveError, match="damaged one"):
         unpack(archive, tmp_path / "out")
+    assert _left(tmp_path) == ["a.zip"]
+
+
+def test_unpack_stopped_midway_leaves_nothing(tmp_path: Path) -> None:
+    def stopping(items, description, total):
+        yield next(iter(items))
+        raise KeyboardInterrupt
+
+    archive = tmp_path / "a.zip"
+    archive.write_bytes(_archive())
+    with pytest.raises(KeyboardInterrupt):
+        unpack(archive, tmp_path / "out", track=stopping)
     assert _left(tmp_path) == ["a.zip"]
 
 

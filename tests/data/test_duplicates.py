@@ -99,6 +99,12 @@ def test_similar_pairs_no_false_alarm_among_distinct_scenes() -> None:
     assert similar_pairs(many) == []
 
 
+def test_similar_pairs_no_false_alarm_even_where_every_pair_is_a_candidate() -> None:
+    many = [fingerprint(synthetic_image(np.random.default_rng(number), (128, 160))[0]) for number in range(30)]
+    assert len({(candidate.first, candidate.second) for candidate in find_candidates(many, bits=64)}) == 30 * 29 / 2
+    assert similar_pairs(many, bits=64) == []
+
+
 def test_similar_pairs_no_false_alarm_among_the_views_of_one_scene() -> None:
     # The views of a synthetic sequence share colours and the polyp's look, but neither folds nor vessels.
     scene = draw_scene(np.random.default_rng(1))

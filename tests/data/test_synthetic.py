@@ -58,6 +58,18 @@ def test_make_synthetic_another_seed_gives_other_masks(tmp_path: Path) -> None:
     )
 
 
+def test_make_synthetic_frames_of_a_sequence_are_seen_through_one_endoscope(tmp_path: Path) -> None:
+    samples = make_synthetic(tmp_path, num_images=24, side_range=(64, 64))
+    outlines: dict[str | None, set[tuple[bool, ...]]] = {}
+    for sample in samples:
+        image = load_sample(sample)[0]
+        # Upper left corner and the middle of the lower left quarter: black by surround and by panel.
+        outline = tuple(bool(image[row, column].max() < 20) for row, column in ((1, 1), (56, 8)))
+        outlines.setdefault(sample.group, set()).add(outline)
+    assert all(len(seen) == 1 for seen in outlines.values())
+    assert len(set.union(*outlines.values())) > 1
+
+
 @pytest.mark.parametrize(("empty_share", "num_empty"), [(0.0, 0), (0.25, 4), (0.5, 8), (1.0, 16)])
 def test_make_synthetic_empty_share_counts_sequences(tmp_path: Path, empty_share: float, num_empty: int) -> None:
     # 16 frames are 4 sequences: a share of 0.25 is one sequence, 4 frames.
