@@ -210,6 +210,15 @@ def test_find_samples_groups_from_a_file(tmp_path: Path, file: str, text: str) -
     assert [sample.group for sample in find_samples(tmp_path)[0]] == ["1", "1", "2"]
 
 
+def test_find_samples_groups_of_names_with_dots(tmp_path: Path) -> None:
+    _write(*(tmp_path / folder / f"frame.{number}.png" for folder in ("images", "masks") for number in "12"))
+    (tmp_path / "groups.csv").write_text("name,group
+frame.1,x
+frame.2.png,y
+")
+    assert [(s.name, s.group) for s in find_samples(tmp_path)[0]] == [("frame.1", "x"), ("frame.2", "y")]
+
+
 def test_find_samples_groups_of_a_subset_carry_its_name(tmp_path: Path) -> None:
     for subset in ("x", "y"):
         _write(tmp_path / subset / "images/a.png", tmp_path / subset / "masks/a.png")

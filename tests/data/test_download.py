@@ -31,6 +31,7 @@ class Server:
     cut_after: list[int] = field(default_factory=list)  # bytes sent by the first, second, … answer before it hangs up
     version: str | None = '"v1"'
     status: int | None = None
+    piece_from: int | None = None  # the place from which a misled cache sends the rest, whatever was asked for
     url: str = ""
     asked: list[str | None] = field(default_factory=list)  # the Range of each request
 
@@ -44,6 +45,8 @@ def _answer(server: Server, handler: BaseHTTPRequestHandler) -> None:
     start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and server.knows_range else 0
     if handler.headers.get("If-Range") not in (None, server.version):
         start = 0
+    if start and server.piece_from is not None:
+        start, server.piece_from = server.piece_from, None
     if start >= len(server.content):
         handler.send_response(416)
         handler.send_header("Content-Range", f"bytes */{len(server.content)}")
@@ -160,6 +163,16 @@ def test_fetch_file_that_changed_meanwhile_is_not_mixed_with_the_old_one(
     server.content, server.version = CONTENT, '"v2"'
     fetch(f"{server.url}/a.zip", tmp_path / "a.zip")
     assert (tmp_path / "a.zip").read_bytes() == CONTENT
+
+
+def test_fetch_another_piece_than_the_one_asked_for_is_not_appended(
+    server: Server, tmp_path: Path, pauses: list[float]
+) -> None:
+    server.cut_after = [100_000]
+    server.piece_from = 200_000
+    fetch(f"{server.url}/a.zip", tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=100000-", None]
 
 
 def test_fetch_part_that_is_already_whole(server: Server, tmp_path: Path) -> None:
