@@ -212,10 +212,7 @@ def test_find_samples_groups_from_a_file(tmp_path: Path, file: str, text: str) -
 
 def test_find_samples_groups_of_names_with_dots(tmp_path: Path) -> None:
     _write(*(tmp_path / folder / f"frame.{number}.png" for folder in ("images", "masks") for number in "12"))
-    (tmp_path / "groups.csv").write_text("name,group
-frame.1,x
-frame.2.png,y
-")
+    (tmp_path / "groups.csv").write_text("name,group\nframe.1,x\nframe.2.png,y\n")
     assert [(s.name, s.group) for s in find_samples(tmp_path)[0]] == [("frame.1", "x"), ("frame.2", "y")]
 
 
