@@ -104,11 +104,11 @@ def _count(plan: Plan, evaluation: Evaluation, scores: Scores) -> None:
     """Write the evaluation down in the run, once, however often it was stopped and gone on with."""
     if plan.run is None:
         return
-    started = evaluation.record()["started"]
-    if any(entry.get("started") == started for entry in read_evaluations(plan.run)):
+    identity = evaluation.record()["id"]
+    if any(entry.get("id") == identity for entry in read_evaluations(plan.run)):
         return
     facts: Mapping[str, Any] = {
-        "started": started,
+        "id": identity,
         "split": plan.label,
         "splits": _sorted(scores.text["split"]),
         "data_digest": plan.data_digest(),

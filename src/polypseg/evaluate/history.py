@@ -18,7 +18,7 @@ def read_evaluations(run: Run) -> list[dict[str, Any]]:
     """Every evaluation of a run, the first one first.
 
     Returns:
-        Each with time, split, splits (those that images came from), data_digest, threshold, num_images.
+        Each with time, id, split, splits (those that images came from), data_digest, threshold, num_images.
 
     Raises:
         RunError: The file is damaged.

@@ -140,20 +140,27 @@ def _read_pair(case: Case, prediction: Prediction) -> tuple[Probability, Mask, s
     if prediction.fault:
         raise DataError(prediction.fault)
     if prediction.map is not None:
-        small, shape = prediction.map, prediction.image_shape
-    elif case.prediction_path is not None:
-        small, shape = read_grey(case.prediction_path).astype(np.float32) / np.float32(255), None
-    else:
+        shape = prediction.image_shape or prediction.map.shape
+        reference = _read_reference(case, (shape[0], shape[1]))
+        if shape != reference.shape:
+            raise DataError(
+                f"{case.image_path} is {shape[0]}x{shape[1]} (height x width), its mask {case.reference_path} is "
+                f"{reference.shape[0]}x{reference.shape[1]}; expected one size"
+            )
+        return restore(prediction.map, (shape[0], shape[1])), reference, ""
+    if case.prediction_path is None:
         raise DataError(f"{case.name}: neither a model nor a file predicts it")
-    if case.reference_path is not None:
-        reference = read_mask(case.reference_path)
-    else:
-        reference = np.zeros(shape or small.shape, bool)
-    if shape is not None and shape != reference.shape:
-        raise DataError(
-            f"{case.image_path} is {shape[0]}x{shape[1]} (height x width), its mask {case.reference_path} is "
-            f"{reference.shape[0]}x{reference.shape[1]}; expected one size"
-        )
-    is_resized = prediction.map is None and small.shape != reference.shape
-    resized_from = f"{small.shape[0]}x{small.shape[1]}" if is_resized else ""
-    return restore(small, (reference.shape[0], reference.shape[1])), reference, resized_from
+    grey = read_grey(case.prediction_path)
+    height, width = grey.shape
+    reference = _read_reference(case, (height, width))
+    resized_from = "" if grey.shape == reference.shape else f"{height}x{width}"
+    if resized_from:
+        # an 8-bit map stays one: so do PySODMetrics' users and most published evaluations resize
+        size = reference.shape[1], reference.shape[0]
+        grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    return grey.astype(np.float32) / np.float32(255), reference, resized_from
+
+
+def _read_reference(case: Case, shape: tuple[int, int]) -> Mask:
+    """The reference mask, which is empty and of the shape given where the image shows no polyp."""
+    return np.zeros(shape, bool) if case.reference_path is None else read_mask(case.reference_path)

@@ -21,6 +21,7 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,7 +134,9 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restar
         old = evaluation.record()
         differing = _differences(old, record)
         if not differing:
-            write_in_one_step(evaluation.record_path, json.dumps(record | {"started": old["started"]}, indent=1))
+            write_in_one_step(
+                evaluation.record_path, json.dumps(record | {"id": old["id"], "started": old["started"]}, indent=1)
+            )
             if not is_stopped:
                 evaluation.scores_path.replace(evaluation.unfinished_path)
             return _cut_to_whole_rows(evaluation.unfinished_path, num_cases)
@@ -160,10 +163,11 @@ def _pool(options: ScoreOptions, num_pending: int) -> Executor:
 
 
 def _record(plan: Plan, options: ScoreOptions) -> dict[str, Any]:
-    """What evaluation.json holds; all of it but the time must be equal for an evaluation to be gone on with."""
+    """What evaluation.json holds; an evaluation that is gone on with keeps its id and its time."""
     return {
         "format": FORMAT,
         "polypseg": __version__,
+        "id": uuid4().hex,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": dict(plan.source),
         "threshold_source": plan.threshold_source,

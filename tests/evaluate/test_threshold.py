@@ -1,0 +1,73 @@
+import json
+
+import numpy as np
+import pytest
+
+from evaluate.conftest import make_run, rectangle, write_image, write_mask
+from polypseg.errors import RunError, SplitError
+from polypseg.evaluate.evaluation import evaluate
+from polypseg.evaluate.plan import plan_run
+from polypseg.evaluate.selection import Selection
+from polypseg.evaluate.threshold import tune_threshold
+from polypseg.predict.engines import stored_threshold
+
+
+@pytest.fixture
+def doubtful(run, data):
+    """The validation images get a map of 100 on the polyp and 60 beside it; the test images one of 200 and 150.
+
+    On validation every threshold above 60/255 and up to 100/255 is perfect; nearest to 0.5 of those is level 100.
+    """
+    for name, (inside, beside) in {"s2": (100, 60), "s3": (100, 60), "s4": (200, 150), "s5": (200, 150)}.items():
+        polyp, around = rectangle(8, 8, (2, 6), (2, 6)), rectangle(8, 8, (1, 7), (1, 7))
+        write_image(data / "images" / f"{name}.png", np.where(polyp, inside, np.where(around, beside, 0)))
+        write_mask(data / "masks" / f"{name}.png", polyp)
+    names = {"s0": "train", "s1": "train", "s2": "validation", "s3": "validation", "s4": "test", "s5": "test"}
+    return make_run(run.folder.parent / "doubtful", data, names)
+
+
+def test_threshold_is_the_best_on_validation_and_is_stored_in_the_run(doubtful):
+    tuned = tune_threshold(doubtful.folder)
+    assert tuned.threshold == pytest.approx(99.5 / 255)  # level 100 and more
+    assert (tuned.dice, tuned.dice_at_half, tuned.num_images) == (1, 0, 2)
+    assert stored_threshold(doubtful.folder) == tuned.threshold
+    record = json.loads((doubtful.folder / "threshold.json").read_text())
+    assert record["chosen_on"] == "validation"
+    plan = plan_run(doubtful.folder)
+    assert plan.threshold == tuned.threshold
+    assert plan.threshold_source == "chosen on the validation split (threshold.json)"
+
+
+def test_test_images_take_no_part_in_the_choice(doubtful, data):
+    before = tune_threshold(doubtful.folder)
+    for name in ("s4", "s5"):
+        (data / "images" / f"{name}.png").unlink()
+    assert tune_threshold(doubtful.folder) == before
+
+
+def test_chosen_threshold_is_used_on_the_test_split(doubtful):
+    tune_threshold(doubtful.folder)
+    _, summary = evaluate(plan_run(doubtful.folder), search_leaks=False)
+    assert summary["provenance"]["threshold"] == pytest.approx(99.5 / 255)
+    # everything of 150 and 200 is predicted: 6x6 over 4x4, Dice 2*16/(36+16)
+    assert summary["metrics"]["dice"]["mean"] == pytest.approx(32 / 52)
+
+
+def test_run_without_a_validation_split_has_no_threshold_to_choose(run, data):
+    names = {"s0": "train", "s4": "test"}
+    alone = make_run(run.folder.parent / "alone", data, names)
+    with pytest.raises(SplitError, match="validation split is empty"):
+        tune_threshold(alone.folder)
+
+
+def test_threshold_of_no_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="no such run folder"):
+        tune_threshold(tmp_path / "nothing")
+
+
+def test_figure_at_half_is_that_of_the_evaluation_at_half(doubtful):
+    tuned = tune_threshold(doubtful.folder)
+    (doubtful.folder / "threshold.json").unlink()
+    plan = plan_run(doubtful.folder, selection=Selection(split="validation"))
+    _, summary = evaluate(plan, search_leaks=False)
+    assert summary["metrics"]["dice"]["mean"] == tuned.dice_at_half
