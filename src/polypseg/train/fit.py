@@ -1,6 +1,5 @@
 """The training itself: from a folder of images and a config to a run folder; and the way back after a kill."""
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -225,9 +224,8 @@ def _reader_errors(*readers: SampleReader) -> Iterator[None]:
 def _numerics(settings: TrainConfig) -> Iterator[None]:
     """Mixed precision and determinism for the time of a training."""
     policy: Any = keras.config.dtype_policy()
-    on_gpu = any("GPU" in str(device).upper() or "CUDA" in str(device).upper() for device in _devices())
     if settings.mixed_precision:
-        keras.config.set_dtype_policy("mixed_float16" if on_gpu else "mixed_bfloat16")
+        keras.config.set_dtype_policy("mixed_float16" if _has_gpu() else "mixed_bfloat16")
     if settings.deterministic:
         _make_deterministic()
     try:
@@ -236,10 +234,17 @@ def _numerics(settings: TrainConfig) -> Iterator[None]:
         keras.config.set_dtype_policy(policy)
 
 
-def _devices() -> list[Any]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return list(keras.distribution.list_devices())
+def _has_gpu() -> bool:
+    """Whether the backend sees a GPU (Keras' own list of devices is missing on PyTorch)."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_physical_devices("GPU"))
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return bool(torch.cuda.is_available())
+    return any("GPU" in str(device).upper() for device in keras.distribution.list_devices())
 
 
 def _make_deterministic() -> None:
