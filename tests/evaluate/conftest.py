@@ -74,14 +74,12 @@ def make_run(folder, data, splits):
     return run
 
 
-@pytest.fixture
-def data(tmp_path):
+def make_data(folder):
     """Six samples of unlike sizes. The red model finds the left half of each polyp exactly, at probability 0.8.
 
     The polyp is 4 wide and 4 high; found are its 2 left columns: Dice 2*8/(8+16) = 2/3, IoU 1/2, recall 1/2,
     precision 1.
     """
-    folder = tmp_path / "data"
     for number in range(6):
         height, width = 8 * (1 + number % 2), 8 * (1 + number % 3)
         scale = height // 8, width // 8
@@ -92,16 +90,23 @@ def data(tmp_path):
     return folder
 
 
+SPLITS = {"s0": "train", "s1": "train", "s2": "validation", "s3": "validation", "s4": "test", "s5": "test"}
+
+
+def open_red_engine(model):
+    """What `open_engine` gives here: the red model at the run's stored threshold."""
+    path = Path(model) / "threshold.json"
+    return RedEngine(json.loads(path.read_text())["threshold"] if path.is_file() else 0.5)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """The folder of `make_data`."""
+    return make_data(tmp_path / "data")
+
+
 @pytest.fixture
 def run(tmp_path, data, monkeypatch):
     """A run on `data`: s0 and s1 train, s2 and s3 validation, s4 and s5 test."""
-    engines = []
-
-    def opened(model):
-        path = Path(model) / "threshold.json"
-        engines.append(RedEngine(json.loads(path.read_text())["threshold"] if path.is_file() else 0.5))
-        return engines[-1]
-
-    monkeypatch.setattr("polypseg.evaluate.plan.open_engine", opened)
-    splits = {"s0": "train", "s1": "train", "s2": "validation", "s3": "validation", "s4": "test", "s5": "test"}
-    return make_run(tmp_path / "runs" / "red", data, splits)
+    monkeypatch.setattr("polypseg.evaluate.plan.open_engine", open_red_engine)
+    return make_run(tmp_path / "runs" / "red", data, SPLITS)

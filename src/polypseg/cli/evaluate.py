@@ -237,7 +237,8 @@ def _show(summary: dict[str, Any], protocol: str | None) -> None:
     facts = summary["provenance"]
     judged = facts.get("run") or facts.get("model") or facts["predictions"]
     against = f"against {facts.get('references')}" if facts.get("references") else "declared free of polyps"
-    where = f"{facts['split']} of {facts['data']}" if "data" in facts else against
+    label = "all of" if facts["split"] in ("external", "all") else f"{facts['split']} split of"
+    where = f"{label} {facts['data']}" if "data" in facts else against
     console.print(escape(f"{judged}: {where}; threshold {facts['threshold']:.4g} ({facts['threshold_source']})"))
     if not facts["num_scored_now"]:
         console.print("nothing to score: the same model, data and settings were scored before (--restart scores anew)")
