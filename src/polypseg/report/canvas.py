@@ -140,6 +140,10 @@ def show_image(axes: Axes, image: NDArray[np.generic], anchor: Literal["C", "N"]
     """Draws an RGB image or a mask, whole and unsqueezed, in the middle (C) or at the top (N) of a cell."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, aspect="equal")
     axes.set_anchor(anchor)
+    axes.set_axis_on()
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():  # a thin frame: a mask that is white all over would vanish on the page
+        spine.set(color="0.7", linewidth=0.6)
 
 
 def label_row(figure: Figure, first: Axes, text: str, detail: str = "") -> None:
