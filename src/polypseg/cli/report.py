@@ -1,0 +1,91 @@
+"""`polypseg report`: a page, a model card and a checklist from saved results."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    scores: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN|SCORES",
+            help="A run folder (its test split), a folder that polypseg evaluate wrote, or its scores.csv.",
+        ),
+    ],
+    images: Annotated[
+        bool, typer.Option("--images/--no-images", help="Put pictures of the data into the page.")
+    ] = True,
+    cases: Annotated[
+        int, typer.Option(min=0, max=24, help="Images in each group: worst, median, best, largest false alarms.")
+    ] = 4,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a model card or checklist that was edited.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The page (ends in .html), or a folder.", show_default="where the scores are"),
+    ] = None,
+) -> None:
+    """Write one page that holds everything, a draft of a model card and a draft of the CLAIM checklist.
+
+    Nothing is computed again and no model is run: the page is filled from what polypseg evaluate saved and from
+    the run's own record. It needs no network: tables with intervals, charts (histogram, polyp size, reliability,
+    precision and recall, thresholds, false alarms), pictures of the worst, median and best images, near-duplicates
+    with training images, data, split, versions, commands, and how often the test split was scored.
+
+    The pictures are made from the data's images, and most data sets forbid to publish those: leave them out
+    with --no-images before you pass the page on.
+
+    model_card.md and claim.md are for you to go on writing. What the record does not tell is marked unknown. One
+    that you have edited is kept (--overwrite replaces it).
+
+    [bold]Examples[/bold]
+
+    polypseg report runs/kvasir
+
+    polypseg report runs/kvasir/evaluation/cvc-clinicdb --no-images -o cvc.html
+
+    polypseg report results/PraNet/Kvasir-evaluation/scores.csv -o review/
+    """
+    from polypseg.cli.console import console, messages
+    from polypseg.report.card import model_card
+    from polypseg.report.claim import claim_checklist
+    from polypseg.report.documents import write_draft
+    from polypseg.report.html import write_page
+    from polypseg.report.record import read_record
+
+    record = read_record(scores)
+    page = page_path(record.evaluation.folder, out)
+    written = [write_page(record, page, images, cases)]
+    for name, draft in (("model_card.md", model_card(record)), ("claim.md", claim_checklist(record))):
+        path = page.with_name(name)
+        if write_draft(path, draft, overwrite):
+            written.append(path)
+        else:
+            messages.print(f"kept {path}: it was edited (--overwrite replaces it)", markup=False)
+    console.print(f"wrote {', '.join(map(str, written))}", markup=False)
+    if images and cases:
+        terms = record.terms.terms
+        messages.print(
+            f"the page holds pictures of the data (--no-images leaves them out); terms: {terms}", markup=False
+        )
+
+
+def page_path(folder: Path, out: Path | None) -> Path:
+    """Where the page goes: report.html where the scores are, the file that was named, or report.html in that folder.
+
+    Raises:
+        UsageError: A file that does not end in .html.
+
+    >>> str(page_path(Path("runs/a/evaluation/test"), Path("review")))
+    'review/report.html'
+    """
+    from polypseg.errors import UsageError
+
+    if out is None or out.is_dir() or not out.suffix:
+        return (out or folder) / "report.html"
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--out {out}: expected a file that ends in .html, or a folder")
+    return out

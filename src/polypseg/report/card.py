@@ -1,0 +1,54 @@
+"""A model card, filled from the record: what the model is, what it learned from, how it was judged, what is unknown.
+
+Decisions:
+- The sections are those of the paper. What the package knows of itself (research and education, no medical device)
+  stands in every card; what only people know is marked as unknown.
+
+Reference:
+    Mitchell, Wu, Zaldivar et al., "Model Cards for Model Reporting", FAT* 2019.
+"""
+
+from polypseg import __version__
+from polypseg.report import facts, tables
+from polypseg.report.documents import render_markdown
+from polypseg.report.record import Record, split_counts
+
+CARD_METRICS = (
+    "dice",
+    "iou",
+    "precision",
+    "recall",
+    "f2",
+    "nsd_percent",
+    "hd95_percent",
+    "lesion_sensitivity",
+    "num_false",
+    "ece",
+)
+"""What a card tells; the others are in the page."""
+
+
+def model_card(record: Record) -> str:
+    """The card as Markdown."""
+    rows, _ = tables.metric_rows(record.summary)
+    run = record.run
+    values = {
+        "version": __version__,
+        "record": record,
+        "summary": record.summary,
+        "run": run,
+        "confidence": f"{100 * record.summary['intervals']['confidence']:g}",
+        "model_facts": facts.model_facts(record),
+        "training_facts": facts.training_facts(run) if run else [],
+        "training_terms": record.training_terms,
+        "splits": split_counts(run.split) if run and run.split else {},
+        "data_facts": facts.data_facts(record),
+        "metric_rows": [row for row in rows if row.name in CARD_METRICS],
+        "strata": {way: tables.stratum_rows(strata) for way, strata in record.summary["strata"].items()},
+        "most_strata": 12,
+        "negative_rows": tables.negative_rows(record.summary),
+        "threshold": facts.threshold_words(record),
+        "warnings": [f"{text[:1].upper()}{text[1:]}." for text in facts.warnings(record)],
+        "scored": facts.scored_words(record),
+    }
+    return render_markdown("model_card.md.j2", **values)

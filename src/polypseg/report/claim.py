@@ -1,0 +1,345 @@
+"""A draft of the CLAIM checklist: what the record tells stands in it, and the rest is marked for the authors.
+
+Decisions:
+- An answer is RECORDED where the record answers the whole item, PART where the authors must add to it, UNKNOWN where it
+  says nothing. Nothing is guessed: what a person decided (aims, ethics, who drew the masks) is never filled in.
+- An answer is a draft of a sentence for a paper, not the page number that the form asks for.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from polypseg import __version__
+from polypseg.report import facts, tables
+from polypseg.report.claim_items import ITEMS, Item
+from polypseg.report.documents import UNKNOWN, render_markdown
+from polypseg.report.figures import pick_cases
+from polypseg.report.record import Record, split_counts
+from polypseg.report.tables import figure, interval, plural
+
+RECORDED, PART = "recorded", "in part"
+
+RANDOM_STARTS = ("attention_unet", "unet")
+"""Networks that begin with random weights and have no pre-trained ones."""
+
+
+class Answer(NamedTuple):
+    """What the record says to an item: RECORDED, PART or UNKNOWN, and the words."""
+
+    status: str
+    text: str
+
+
+def claim_checklist(record: Record) -> str:
+    """The checklist as Markdown."""
+    answers = [(item, answer(item, record)) for item in ITEMS]
+    sections: dict[str, list[tuple[Item, Answer]]] = {}
+    for item, given in answers:
+        sections.setdefault(item.section, []).append((item, given))
+    counts = {status: sum(given.status == status for _, given in answers) for status in (RECORDED, PART, UNKNOWN)}
+    return render_markdown("claim.md.j2", record=record, sections=sections, counts=counts, version=__version__)
+
+
+def answer(item: Item, record: Record) -> Answer:
+    """What the record says to an item."""
+    asked = _ANSWERS.get(item.number)
+    return (asked(record) if asked else None) or Answer(UNKNOWN, "")
+
+
+def _title(record: Record) -> Answer | None:
+    network = facts.network_words(record.run)
+    return None if network == UNKNOWN else Answer(PART, f"Deep learning, a convolutional network ({network}).")
+
+
+def _abstract(record: Record) -> Answer:
+    summary = record.summary
+    text = f"{plural(summary['num_images'], 'image')} scored; "
+    if summary["num_polyp_images"]:
+        dice, iou = facts.headline(record, "dice"), facts.headline(record, "iou")
+        return Answer(PART, f"{text}mean Dice {dice}, mean IoU {iou}.")
+    return Answer(PART, f"{text}none of them with a polyp.")
+
+
+def _retrospective(record: Record) -> Answer | None:
+    if not record.terms.is_public:
+        return None
+    return Answer(RECORDED, f"Retrospective: the images are those of a published data set, {record.terms.title}.")
+
+
+def _sources(record: Record) -> Answer:
+    terms, training = record.terms, record.training_terms
+    scored = f"Scored: {terms.title or 'data without a known name'} ({terms.citation or 'no citation known'})"
+    if training is None:
+        return Answer(PART, f"{scored}. Training data: {UNKNOWN}.")
+    learned = (
+        f"Trained on: {training.title or 'data without a known name'} ({training.citation or 'no citation known'})"
+    )
+    digest = f"SHA-256 of the scored files {record.source['data_digest']}"
+    return Answer(PART, f"{learned}. {scored}; {digest}.")
+
+
+def _criteria(record: Record) -> Answer:
+    skipped = record.run.environment.get("skipped", []) if record.run else []
+    trained = f"; in training: {plural(len(skipped), 'file')}" if record.run else ""
+    return Answer(
+        PART, f"Files that could not be used were left out: in the evaluation {facts.left_out_words(record)}{trained}."
+    )
+
+
+def _preprocessing(record: Record) -> Answer | None:
+    size = record.source.get("size")
+    if size is None:
+        return None
+    return Answer(
+        RECORDED,
+        f"Turned by their EXIF orientation, RGB, squeezed to {size} x {size} px (by area where they shrink), scaled "
+        "to 0 … 1. The map is brought back to the image's own size (bilinear). Threshold: "
+        f"{facts.threshold_words(record)}.",
+    )
+
+
+def _subsets(record: Record) -> Answer:
+    return Answer(PART, f"Whole images; scored: {record.source['split']} split, {plural(len(record.scores), 'image')}.")
+
+
+def _missing(record: Record) -> Answer:
+    figures = record.summary["metrics"].get("hd95_px", {})
+    undefined = figures.get("num_missing", 0) if record.summary["num_polyp_images"] else 0
+    return Answer(
+        RECORDED,
+        f"Left out: {facts.left_out_words(record)}. A score that does not exist is left out of its mean and counted "
+        f"(Hausdorff distance: {plural(undefined, 'image')}). Images without a polyp are reported apart.",
+    )
+
+
+def _reference(record: Record) -> Answer:
+    cited = f" Data set: {record.terms.citation}." if record.terms.citation else ""
+    return Answer(PART, f"Masks of the polyp's pixels, two-valued (above 127 of 255), at the image's own size.{cited}")
+
+
+def _partitions(record: Record) -> Answer | None:
+    if record.run is None or record.run.split is None:
+        return None
+    split = record.run.split
+    counts = ", ".join(f"{name} {images}" for name, (images, _) in split_counts(split).items())
+    return Answer(
+        RECORDED, f"{split.source}, seed {split.seed}: {counts} images (splits.json, SHA-256 {split.digest()})."
+    )
+
+
+def _disjoint(record: Record) -> Answer | None:
+    if record.run is None or record.run.split is None:
+        return None
+    shared, unchecked = record.run.shared_groups, record.source["leaks"]["unchecked"]
+    leaks = f"near-duplicates of training images: {f'not checked ({unchecked})' if unchecked else len(record.leaks)}"
+    if shared is None:
+        return Answer(PART, f"Image; the data name no sequences or patients. Scored {leaks}.")
+    level = (
+        "no group (sequence or patient) is in two splits" if not shared else f"{len(shared)} groups are in two splits"
+    )
+    return Answer(RECORDED, f"Group: {level}. Scored {leaks}.")
+
+
+def _sample_size(record: Record) -> Answer:
+    summary = record.summary
+    polyps = plural(summary["num_polyp_images"], "image with a polyp", "images with a polyp")
+    return Answer(PART, f"{polyps} and {summary['num_polyp_free_images']} without one were scored.")
+
+
+def _model(record: Record) -> Answer | None:
+    network = facts.network_words(record.run)
+    if record.run is None or network == UNKNOWN:
+        return None
+    parameters = record.run.environment.get("num_parameters", UNKNOWN)
+    return Answer(PART, f"{network}; {parameters} parameters; one probability a pixel. Code: polypseg {__version__}.")
+
+
+def _software(record: Record) -> Answer | None:
+    words = facts.version_words(record.run.environment) if record.run else UNKNOWN
+    scored = f"Scored with polypseg {record.source['polypseg']}"
+    return Answer(PART, f"{scored}.") if words == UNKNOWN else Answer(RECORDED, f"{words}. {scored}.")
+
+
+def _initial(record: Record) -> Answer | None:
+    config = record.run.config if record.run else None
+    if config is None or config.model.name not in RANDOM_STARTS:
+        return None
+    return Answer(RECORDED, f"Random (He normal), seed {config.train.seed}; no pre-trained weights.")
+
+
+def _training(record: Record) -> Answer | None:
+    if record.run is None or record.run.config is None:
+        return None
+    run, config = record.run, record.run.config
+    machine = facts.machine_words(run.environment)
+    return Answer(
+        PART,
+        f"{facts.training_words(run)}; augmentation: {config.data.augment}; epochs: {facts.epoch_words(run)}; "
+        f"machine: {machine}. Settings: config.toml.",
+    )
+
+
+def _final_model(record: Record) -> Answer | None:
+    words = facts.checkpoint_words(record)
+    if words == UNKNOWN:
+        return None
+    scored = f"; times the test split was scored: {record.run.times_test_was_scored}" if record.run else ""
+    return Answer(RECORDED, f"Checkpoint: {words}; threshold: {facts.threshold_words(record)}{scored}.")
+
+
+def _ensemble(record: Record) -> Answer | None:
+    return None if record.source["kind"] == "predictions" else Answer(RECORDED, "None: one model, one pass.")
+
+
+def _metrics(record: Record) -> Answer:
+    rows, _ = tables.metric_rows(record.summary)
+    labels = [row.label for row in rows] + [row[0] for row in tables.negative_rows(record.summary)]
+    return Answer(PART, f"{'; '.join(labels)}. Definitions: polypseg's documentation of metrics.")
+
+
+def _uncertainty(record: Record) -> Answer:
+    drawn = record.summary["intervals"]
+    return Answer(
+        RECORDED,
+        f"{100 * drawn['confidence']:g} % percentile intervals of {drawn['num_resamples']} bootstrap samples over "
+        f"{drawn['over']}, seed {drawn['seed']}. No other model is compared here.",
+    )
+
+
+def _robustness(record: Record) -> Answer | None:
+    ways = [way for way, strata in record.summary["strata"].items() if strata]
+    if not ways:
+        return None
+    curve = "; all scores over the threshold" if record.has_probabilities else ""
+    return Answer(PART, f"Strata by {', '.join(ways)}{curve}.")
+
+
+def _is_test(record: Record) -> bool:
+    return bool(record.source["split"] == "test")
+
+
+def _internal(record: Record) -> Answer | None:
+    if _is_test(record):
+        return Answer(RECORDED, f"Test split of the same data: mean Dice {facts.headline(record, 'dice')}.")
+    return _other(record, is_internal=True)
+
+
+def _external(record: Record) -> Answer | None:
+    if record.source["split"] == "external" and record.run is not None:
+        if not record.summary["num_polyp_images"]:
+            return Answer(PART, f"{record.terms.title or record.data}: images without a polyp alone; see item 38.")
+        named = record.terms.title or record.data
+        return Answer(PART, f"{named}: mean Dice {facts.headline(record, 'dice')}.")
+    return _other(record, is_internal=False)
+
+
+def _other(record: Record, is_internal: bool) -> Answer | None:
+    """What the run's other evaluations tell: its own test split, or other data."""
+    others = record.run.others if record.run else {}
+    found = [
+        f"{name}: mean Dice {figure(summary['metrics']['dice']['mean'])} ({interval(summary['metrics']['dice'])}, "
+        f"{plural(summary['num_polyp_images'], 'image')})"
+        for name, summary in others.items()
+        if summary["num_polyp_images"] and summary["provenance"]["split"] == ("test" if is_internal else "external")
+    ]
+    return Answer(RECORDED if is_internal else PART, f"{'; '.join(found)}.") if found else None
+
+
+def _included(record: Record) -> Answer:
+    groups = record.scores.groups()
+    counted = f", of {len(set(groups))} groups (sequences or patients)" if groups else ""
+    return Answer(PART, f"{plural(len(record.scores), 'image')}{counted}; left out: {facts.left_out_words(record)}.")
+
+
+def _characteristics(record: Record) -> Answer | None:
+    sizes: Mapping[str, Mapping[str, Any]] = record.summary["strata"].get("polyp area", {})
+    if not sizes:
+        return None
+    counts = ", ".join(f"{name}: {figures['num_images']}" for name, figures in sizes.items())
+    return Answer(PART, f"Polyp area of the scored images: {counts}.")
+
+
+def _performance(record: Record) -> Answer | None:
+    if not record.summary["num_polyp_images"]:
+        return None
+    rows, _ = tables.metric_rows(record.summary)
+    words = [
+        f"{row.label} {row.mean} ({row.interval})" for row in rows if row.name in ("dice", "iou", "precision", "recall")
+    ]
+    return Answer(PART, f"{'; '.join(words)}: {record.source['split']} split. All others: report.html, summary.json.")
+
+
+def _diagnostic(record: Record) -> Answer | None:
+    words = [f"{label}: {value} ({spread})" for label, value, spread in tables.negative_rows(record.summary)]
+    if record.summary["num_polyp_images"]:
+        lesions = record.summary["metrics"]["lesion_sensitivity"]
+        words.insert(0, f"lesions found, mean over images: {figure(lesions['mean'])} ({interval(lesions)})")
+    return Answer(PART, f"{'; '.join(words)}.") if words else None
+
+
+def _failures(record: Record) -> Answer | None:
+    polyps = record.polyps
+    places = pick_cases(polyps.values["dice"], 4)["worst"] if len(polyps) else []
+    if not places:
+        return None
+    worst = [f"{polyps.names[place]} ({figure(float(polyps.values['dice'][place]))})" for place in places]
+    return Answer(PART, f"The lowest Dice: {', '.join(worst)}; pictures and strata: report.html.")
+
+
+def _limitations(record: Record) -> Answer:
+    known = [f"{text[:1].upper()}{text[1:]}." for text in facts.warnings(record)]
+    return Answer(PART, " ".join(known)) if known else Answer(UNKNOWN, "")
+
+
+def _implications(record: Record) -> Answer:
+    return Answer(PART, "Not a medical device: for research and education.")
+
+
+def _protocol(record: Record) -> Answer:
+    own = "; of the training: config.toml, splits.json, environment.json, history.csv" if record.run else ""
+    return Answer(PART, f"Of the evaluation: evaluation.json, summary.json, scores.csv{own}.")
+
+
+def _availability(record: Record) -> Answer:
+    model = record.source.get("model_digest")
+    weights = f" Model file: SHA-256 {model}." if model else ""
+    return Answer(
+        PART, f"Software: polypseg {__version__}, Apache-2.0.{weights} Terms of the scored data: {record.terms.terms}"
+    )
+
+
+_ANSWERS: dict[int, Callable[[Record], Answer | None]] = {
+    1: _title,
+    2: _abstract,
+    5: _retrospective,
+    7: _sources,
+    8: _criteria,
+    9: _preprocessing,
+    10: _subsets,
+    12: _missing,
+    14: _reference,
+    19: _partitions,
+    20: _disjoint,
+    21: _sample_size,
+    22: _model,
+    23: _software,
+    24: _initial,
+    25: _training,
+    26: _final_model,
+    27: _ensemble,
+    28: _metrics,
+    29: _uncertainty,
+    30: _robustness,
+    32: _internal,
+    33: _external,
+    35: _included,
+    36: _characteristics,
+    37: _performance,
+    38: _diagnostic,
+    39: _failures,
+    40: _limitations,
+    41: _implications,
+    42: _protocol,
+    43: _availability,
+}
+"""How each item is answered; the others only the authors can tell."""

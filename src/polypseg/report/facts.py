@@ -1,0 +1,207 @@
+"""What a report says besides figures: what was judged, on what, how, and what a reader must know.
+
+A fact is (label, value), both text; a value that the record does not tell is UNKNOWN.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from polypseg.report.documents import UNKNOWN
+from polypseg.report.record import Record, RunRecord
+from polypseg.report.tables import figure, plural
+
+Fact = tuple[str, str]
+
+
+def model_facts(record: Record) -> list[Fact]:
+    """What was judged, what chose its checkpoint and its threshold."""
+    source, run = record.source, record.run
+    if source["kind"] == "predictions":
+        return [
+            ("predictions", str(source["predictions"])),
+            ("model that made them", UNKNOWN),
+            ("what chose its checkpoint", UNKNOWN),
+            ("threshold", threshold_words(record)),
+        ]
+    return [
+        ("run" if "run" in source else "model", str(source.get("run") or source["model"])),
+        ("network", network_words(run)),
+        (
+            "parameters",
+            f"{run.environment['num_parameters']:,}" if run and "num_parameters" in run.environment else UNKNOWN,
+        ),
+        ("input", f"RGB, squeezed to {source['size']} x {source['size']} px, scaled to 0 … 1"),
+        ("what chose the checkpoint", checkpoint_words(record)),
+        ("threshold", threshold_words(record)),
+        ("model file, SHA-256", str(source["model_digest"])),
+    ]
+
+
+def training_facts(run: RunRecord) -> list[Fact]:
+    """How the run was trained."""
+    config, environment = run.config, run.environment
+    facts = [("data", str(environment.get("data", UNKNOWN)))]
+    facts += (
+        [("split", run.split.source), ("split, SHA-256", run.split.digest())] if run.split else [("split", UNKNOWN)]
+    )
+    facts += [("training", training_words(run)), ("augmentation", config.data.augment if config else UNKNOWN)]
+    facts.append(("epochs", epoch_words(run)))
+    facts.append(("command", str(environment.get("command", UNKNOWN))))
+    starts = [str(start["time"]) for start in environment.get("starts", ())]
+    facts.append(("started", ", resumed ".join(starts) or UNKNOWN))
+    facts.append(("machine", machine_words(environment)))
+    facts.append(("versions", version_words(environment)))
+    return facts
+
+
+def data_facts(record: Record) -> list[Fact]:
+    """Which images were scored, and what their owners allow."""
+    summary, source, terms = record.summary, record.source, record.terms
+    counted = plural(summary["num_polyp_images"], "image with a polyp", "images with a polyp")
+    facts = [
+        ("data", f"{terms.title or UNKNOWN} in {record.data or UNKNOWN}"),
+        ("split", str(source["split"])),
+        ("images", f"{counted}, {summary['num_polyp_free_images']} without one"),
+        ("left out", left_out_words(record)),
+        ("resized to the reference", f"{source['num_resized']} of {len(record.scores)} predictions"),
+        ("data, SHA-256", str(source["data_digest"])),
+        ("terms of the data", terms.terms),
+        ("to be cited", terms.citation or UNKNOWN),
+    ]
+    if "split_source" in source:
+        facts.insert(2, ("split made by", str(source["split_source"])))
+    return facts
+
+
+def evaluation_facts(record: Record) -> list[Fact]:
+    """How it was scored."""
+    source, intervals, settings = record.source, record.summary["intervals"], record.summary["settings"]
+    drawn = f"{100 * intervals['confidence']:g} %, percentiles of {intervals['num_resamples']} bootstrap samples"
+    return [
+        ("command", str(source.get("command") or UNKNOWN)),
+        ("started", str(source.get("started", UNKNOWN))),
+        ("polypseg", str(source["polypseg"])),
+        ("intervals", f"{drawn} over {intervals['over']}, seed {intervals['seed']}"),
+        ("scored at", "the reference's own size; predictions of another size are resized, bilinear"),
+        ("findings", f"8-connected, of {settings['min_area_px']} px or more; one meets a lesion {_meeting(settings)}"),
+        ("stretched to 0 … 1 for PraNet's protocol", "yes" if settings["min_max"] else "no"),
+        ("times the test split was scored", scored_words(record)),
+    ]
+
+
+def warnings(record: Record) -> Iterator[str]:
+    """What a reader of the figures must know besides them."""
+    yield from record.source["notes"]
+    yield from record.unreadable
+    run, summary = record.run, record.summary
+    if run is not None and run.is_unchanged is False:
+        yield "the run's checkpoint has changed since this evaluation; score it again with polypseg evaluate"
+    if run is not None and run.times_test_was_scored > 1:
+        yield (
+            f"the test split of this run was scored {run.times_test_was_scored} times; the more often, the more it has "
+            "become a validation split"
+        )
+    if run is not None and run.shared_groups:
+        yield f"{plural(len(run.shared_groups), 'group')} (sequences or patients) are in more than one split"
+    if "--threshold" in record.source["threshold_source"]:
+        yield "the threshold was given by hand; nothing tells on which images it was chosen"
+    if record.source["checkpoint_chosen_by"] == UNKNOWN:
+        yield "it is not known on which images the checkpoint was chosen; if on these, the figures flatter it"
+    if summary["num_polyp_images"] and summary["metrics"]["dice"]["low"] is None:
+        yield "all images with a polyp are one image or one group: no interval can be told"
+    if summary["negatives"] is None:
+        yield "no image without a polyp was scored: how often the model raises a false alarm is unknown"
+
+
+def threshold_words(record: Record) -> str:
+    """The threshold and where it comes from."""
+    words = f"{record.source['threshold']:.4g}, {record.source['threshold_source']}"
+    chosen = record.run.threshold if record.run else {}
+    if chosen.get("threshold") == record.source["threshold"] and "validation" in words:
+        words += f": {chosen.get('chosen_by', UNKNOWN)}, {chosen.get('num_images', UNKNOWN)} images"
+    return words
+
+
+def checkpoint_words(record: Record) -> str:
+    """What chose the checkpoint, and its epoch."""
+    words = str(record.source["checkpoint_chosen_by"])
+    best = record.run.best_epoch if record.run and record.run.is_unchanged is not False else None
+    return words if best is None else f"{words} (epoch {best['epoch']:g}: {best['val_loss']:.4f})"
+
+
+def network_words(run: RunRecord | None) -> str:
+    """The network and what shapes it."""
+    if run is None or run.config is None:
+        return UNKNOWN
+    model = run.config.model.model_dump()
+    shape = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in model.items() if key != "name")
+    return f"{model['name']}: {shape}"
+
+
+def training_words(run: RunRecord) -> str:
+    """Loss, optimiser and schedule."""
+    if run.config is None:
+        return UNKNOWN
+    train, loss, data = run.config.train, run.config.loss, run.config.data
+    return (
+        f"binary cross-entropy + {loss.dice_weight:g} x (1 - Dice); Adam, learning rate {train.learning_rate:g}, "
+        f"x {train.plateau_factor:g} after {train.plateau_patience} epochs without a lower validation loss; stops "
+        f"after {train.early_stopping_patience}; batches of {data.batch_size}; seed {train.seed}"
+    )
+
+
+def epoch_words(run: RunRecord) -> str:
+    """How many epochs were trained, of how many at most, and how long."""
+    if not run.history:
+        return UNKNOWN
+    most = f" of at most {run.config.train.epochs}" if run.config else ""
+    took = timedelta(seconds=round(sum(row.get("seconds", 0.0) for row in run.history)))
+    return f"{len(run.history)}{most}, {took} (h:mm:ss)"
+
+
+def machine_words(environment: Mapping[str, Any]) -> str:
+    """Processor, cores, platform."""
+    known = [str(environment[key]) for key in ("processor", "platform") if environment.get(key)]
+    if "cores" in environment:
+        known.insert(min(1, len(known)), f"{environment['cores']} cores")
+    return ", ".join(known) or UNKNOWN
+
+
+def version_words(environment: Mapping[str, Any]) -> str:
+    """Python, packages and backend of the training."""
+    packages = [f"{name} {version}" for name, version in environment.get("packages", {}).items()]
+    python = [f"Python {environment['python']}"] if "python" in environment else []
+    backend = [f"backend {environment['backend']}"] if "backend" in environment else []
+    return ", ".join(python + packages + backend) or UNKNOWN
+
+
+def left_out_words(record: Record) -> str:
+    """How many files or images were left out."""
+    left_out: Sequence[Mapping[str, str]] = record.summary["left_out"]
+    return plural(len(left_out), "file or image", "files or images") if left_out else "none"
+
+
+def scored_words(record: Record) -> str:
+    """How often the run's test split was scored."""
+    if record.run is not None:
+        return str(record.run.times_test_was_scored)
+    times = record.source.get("times_test_was_scored")
+    return UNKNOWN if times is None else f"{times}, up to this evaluation"
+
+
+def headline(record: Record, metric: str) -> str:
+    """Mean of a metric with its interval, in words."""
+    figures = record.summary["metrics"][metric]
+    if figures["mean"] is None:
+        return UNKNOWN
+    if figures["low"] is None:
+        return figure(figures["mean"])
+    confidence = 100 * record.summary["intervals"]["confidence"]
+    return (
+        f"{figure(figures['mean'])} ({confidence:g} % interval {figure(figures['low'])} to {figure(figures['high'])})"
+    )
+
+
+def _meeting(settings: Mapping[str, Any]) -> str:
+    return f"from an IoU of {settings['min_iou']:g} on" if settings["min_iou"] else "where they share a pixel"

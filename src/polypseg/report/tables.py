@@ -1,0 +1,192 @@
+"""The tables of a report: rows of text, made from a summary, as a page or a Markdown file lays them out.
+
+Decisions:
+- A figure has three decimals, from 10 on one, as the command line prints it; what is undefined is a dash.
+- A metric that was not worked out for any image is not a row; it is named below the table.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.evaluate.scores import Scores
+from polypseg.metrics.statistics import bootstrap_mean
+from polypseg.metrics.table import COLUMNS
+
+METRICS = {
+    "dice": "Dice",
+    "iou": "IoU",
+    "precision": "Precision",
+    "recall": "Recall (sensitivity)",
+    "specificity": "Specificity",
+    "accuracy": "Accuracy",
+    "f2": "F2",
+    "soft_dice": "Soft Dice",
+    "mae": "Absolute error",
+    "nsd_percent": "Surface Dice, {tolerance_percent:g} % of diagonal",
+    "nsd_px": "Surface Dice, {tolerance_px:g} px",
+    "hd95_percent": "Hausdorff 95 %, % of diagonal",
+    "hd95_px": "Hausdorff 95 %, px",
+    "asd_percent": "Surface distance, % of diagonal",
+    "asd_px": "Surface distance, px",
+    "lesion_sensitivity": "Lesions found",
+    "num_false": "False findings an image",
+    "pranet_mean_dice": "Dice, mean over 256 thresholds",
+    "pranet_mean_iou": "IoU, mean over 256 thresholds",
+    "weighted_f": "Weighted F-measure",
+    "s_measure": "S-measure",
+    "mean_e_measure": "E-measure, mean over 256 thresholds",
+    "ece": "Calibration error",
+    "brier": "Brier score",
+}
+"""Column of scores.csv and what a report calls it; the tolerances are those of the evaluation."""
+
+NEGATIVES = (
+    ("any_false_positive", "frames with any false-positive pixel", 100, " %"),
+    ("alarm", "frames with a false finding of {alarm_area_px} px or more", 100, " %"),
+    ("false_positive_percent", "false-positive area, mean over all frames", 1, " % of the image"),
+    ("specificity", "specificity, mean over frames", 1, ""),
+    ("false_findings", "false findings a frame", 1, ""),
+    ("alarms_a_minute", "frames with an alarm, a minute at {frame_rate:g} frames a second", 1, ""),
+    ("false_findings_a_minute", "false findings, a minute at {frame_rate:g} frames a second", 1, ""),
+)
+"""Figure of the images without a polyp, its words, its factor and its unit."""
+
+MEANINGS = {column.name: column.meaning for column in COLUMNS}
+PROTOCOL_TITLES = {
+    "pranet": "PraNet and its kin: 256 thresholds, then means",
+    "kvasir": "Kvasir papers: a score an image at the threshold, then the mean",
+    "duck": "DUCK-Net: all pixels pooled",
+}
+
+
+class MetricRow(NamedTuple):
+    """One metric over the images with a polyp, as text."""
+
+    name: str
+    label: str
+    meaning: str
+    better: str
+    mean: str
+    interval: str
+    median: str
+    pooled: str
+    two_class: str
+    missing: str
+
+
+def metric_rows(summary: Mapping[str, Any]) -> tuple[list[MetricRow], list[str]]:
+    """A row a metric that was worked out, and the labels of those that were not."""
+    better = {column.name: column.better for column in COLUMNS}
+    rows, absent = [], []
+    for name, template in METRICS.items():
+        figures = summary["metrics"].get(name)
+        label = template.format(**summary["settings"])
+        if figures is None or not figures["num_images"]:
+            absent.append(label)
+            continue
+        cells = (
+            figure(figures["mean"]),
+            interval(figures),
+            figure(figures["median"]),
+            figure(figures.get("pooled"), ""),
+            figure(figures.get("two_class_mean"), ""),
+            str(figures["num_missing"] or ""),
+        )
+        rows.append(MetricRow(name, label, MEANINGS[name], better[name], *cells))
+    return rows, absent
+
+
+def stratum_rows(strata: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Stratum, images, mean Dice, its interval, median Dice, mean IoU, mean recall, lesions found."""
+    return [
+        [
+            name,
+            str(figures["num_images"]),
+            figure(figures["dice"]["mean"]),
+            interval(figures["dice"]),
+            figure(figures["dice"]["median"]),
+            figure(figures["iou"]["mean"]),
+            figure(figures["recall"]["mean"]),
+            figure(figures["lesion_sensitivity"]["mean"]),
+        ]
+        for name, figures in strata.items()
+    ]
+
+
+def negative_rows(summary: Mapping[str, Any]) -> list[list[str]]:
+    """Words, figure and interval of each figure of the images without a polyp; none where there is no such image."""
+    negatives = summary["negatives"]
+    if negatives is None:
+        return []
+    rows = []
+    for name, label, factor, unit in NEGATIVES:
+        if name in negatives:
+            keys = ("mean", "low", "high")
+            values = {key: None if negatives[name][key] is None else factor * negatives[name][key] for key in keys}
+            rows.append([label.format(**negatives), f"{figure(values['mean'])}{unit}", interval(values)])
+    return rows
+
+
+def protocol_rows(summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Title of each line of papers, and its figures under the names that they use."""
+    return [
+        (PROTOCOL_TITLES.get(name, name), [(label, figure(value)) for label, value in figures.items()])
+        for name, figures in summary["protocols"].items()
+        if any(value is not None for value in figures.values())
+    ]
+
+
+def without_leaks(scores: Scores, leaked: Sequence[str], intervals: Mapping[str, Any]) -> tuple[int, str, str] | None:
+    """Number of images with a polyp that no training image shows, their mean Dice and its interval; None without any.
+
+    Args:
+        scores: The rows of the images with a polyp.
+        leaked: Names to leave out.
+        intervals: confidence, num_resamples and seed of the summary's bootstrap.
+    """
+    fresh = scores.select(~np.isin(np.array(scores.names), leaked))
+    if not len(fresh):
+        return None
+    draws = {key: intervals[key] for key in ("confidence", "num_resamples", "seed")}
+    drawn = bootstrap_mean(fresh.values["dice"], fresh.groups(), **draws)
+    return len(fresh), figure(drawn.value), interval({"low": drawn.low, "high": drawn.high})
+
+
+def polyp_percent(scores: Scores) -> NDArray[np.float64]:
+    """Shape (N,): the share of each image that is polyp, in %."""
+    return np.asarray(100 * scores.values["reference_px"] / (scores.values["height_px"] * scores.values["width_px"]))
+
+
+def figure(value: float | None, missing: str = "–") -> str:
+    """A figure to the third decimal, from 10 on to the first.
+
+    >>> figure(0.77436), figure(12.3456), figure(None)
+    ('0.774', '12.3', '–')
+    """
+    if value is None or value != value:
+        return missing
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def interval(figures: Mapping[str, float | None]) -> str:
+    """The interval of a figure.
+
+    >>> interval({"low": 0.25, "high": 0.5})
+    '0.250–0.500'
+    """
+    low, high = figures["low"], figures["high"]
+    if low is None or high is None or low != low or high != high:
+        return "–"
+    return f"{figure(low)}–{figure(high)}"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """The count and its noun.
+
+    >>> plural(1, "image"), plural(0, "image"), plural(2, "frame with a polyp", "frames with a polyp")
+    ('1 image', '0 images', '2 frames with a polyp')
+    """
+    return f"{count} {one if count == 1 else many or one + 's'}"
