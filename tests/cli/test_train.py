@@ -1,0 +1,143 @@
+"""The commands train, show and summary, as a user calls them."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from polypseg.cli import app
+from polypseg.data.synthetic import make_synthetic
+
+SMALL = [
+    *("--set", "data.size=32", "--set", "data.batch_size=4", "--set", "data.augment=flip"),
+    *("--set", "model.filters=2", "--set", "model.depth=2", "--set", "train.tensorboard=false"),
+    *("--set", "split.validation=0.25", "--set", "split.test=0.25", "--set", "split.near_duplicate_bits=-1"),
+]
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("set")
+    make_synthetic(folder, 16, seed=2, side_range=(40, 56))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    done = call("train", "--data", folder, "--runs", runs, "--name", "small", "--epochs", 1, *SMALL)
+    assert done.exit_code == 0, done.output
+    return runs / "small", done.output
+
+
+def test_train_scores_and_draws(trained):
+    run, output = trained
+    assert "epoch   1  loss" in output
+    assert "Dice" in output
+    figures = {path.name for path in (run / "figures").iterdir()}
+    assert {"training_curves.png", "validation_samples.png", "model.png", "model.svg"} <= figures
+    assert sum(name.startswith("attention_") for name in figures) == 4  # all the validation samples that there are
+    assert (run / "evaluation" / "test" / "scores.csv").read_text().count("\n") == 1 + 4
+    assert (run / "evaluation" / "test" / "summary.json").is_file()
+
+
+def test_train_never_overwrites_a_run(trained, folder):
+    run, _ = trained
+    again = call("train", "--data", folder, "--runs", run.parent, "--name", run.name, *SMALL)
+    assert again.exit_code == 1
+    assert "already holds a run; go on with it (--resume)" in again.output
+
+
+def test_resume_goes_on(trained):
+    run, _ = trained
+    done = call("train", "--runs", run.parent, "--name", run.name, "--resume", "--epochs", 2, "--no-evaluate")
+    assert done.exit_code == 0, done.output
+    assert "epoch   2  loss" in done.output
+    assert "epoch   1  loss" not in done.output
+
+
+def test_show_draws_as_many_samples_as_asked(trained):
+    run, _ = trained
+    for path in (run / "figures").glob("attention_*"):
+        path.unlink()
+    done = call("show", run, "--samples", 2, "--seed", 1)
+    assert done.exit_code == 0, done.output
+    assert len(list((run / "figures").glob("attention_*"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train"], 2, "--data is missing"),
+        (["train", "--data", "nowhere"], 1, "nowhere"),
+        (["train", "--data", "nowhere", "--set", "model.filter=1"], 2, "did you mean 'filters'"),
+        (["train", "--resume", "--runs", "nowhere"], 1, "no such run folder"),
+        (["train", "--resume", "--set", "model.filters=1"], 2, "of them only --epochs can change"),
+        (["show", "nowhere"], 1, "no such run folder"),
+        (["summary", "attention-unet-61"], 1, "did you mean 'attention-unet-16'"),
+        (["summary", "nothing.keras"], 1, "no such model file"),
+        (["trian"], 2, "No such command"),
+    ],
+)
+def test_errors_are_one_line_with_their_exit_code(arguments, code, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call(*arguments)
+    assert done.exit_code == code
+    assert message in done.output
+    assert "Traceback" not in done.output
+    if "error:" in done.output:
+        assert done.output.strip().count("\n") == 0
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    from polypseg.cli import console
+    from polypseg.errors import RunError
+
+    done = call("--debug", "show", "nowhere")
+    monkeypatch.setattr(console, "is_debugging", False)
+    assert isinstance(done.exception, RunError)
+
+
+def test_summary_prints_and_draws(tmp_path):
+    done = call("summary", "unet-16", "--size", 32, "--out", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "Total params" in done.output
+    assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".svg"}
+
+
+@pytest.mark.parametrize("command", ["train", "summary", "evaluate", "compare", "report", "show", "data"])
+def test_every_help_shows_an_example(command):
+    done = call(command, "--help")
+    assert done.exit_code == 0
+    assert command == "data" or f"polypseg {command}" in done.output
+
+
+def test_full_disk_is_one_line_and_the_last_state_stays_whole(trained, monkeypatch):
+    import keras
+
+    from polypseg.train.state import load_state
+
+    run, _ = trained
+    before = load_state(run / "checkpoints" / "last").epoch
+
+    def full(self, path, **_):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(keras.Model, "save", full)
+    done = call("train", "--runs", run.parent, "--name", run.name, "--resume", "--epochs", before + 1)
+    assert done.exit_code == 1
+    assert "No space left on device" in done.output
+    state = load_state(run / "checkpoints" / "last")
+    assert state.epoch == before
+    assert state.model_path.is_file()
+
+
+@pytest.mark.parametrize("what", ["--version", "--help"])
+def test_module_is_the_command(what):
+    done = subprocess.run([sys.executable, "-m", "polypseg", what], capture_output=True, text=True, check=True)
+    assert "polypseg" in done.stdout
