@@ -34,7 +34,11 @@ class SplitConfig(_Table):
     test: float = Field(0.1, ge=0, lt=1, description="share of all samples (kind ratio)")
     official_validation: int = Field(80, gt=0, lt=880, description="images carved out of the 880 (kind official)")
     near_duplicate_bits: int = Field(
-        4, ge=-1, le=32, description="64-bit perceptual hashes this close stay on one side; -1 switches the search off"
+        4,
+        ge=-1,
+        le=32,
+        description="near-duplicates stay on one side: pairs whose 64-bit perceptual hashes are this close are looked "
+        "at besides those that correlate; -1 switches the search off",
     )
     seed: int = Field(0, ge=0)
 
