@@ -7,6 +7,7 @@ from polypseg.errors import DataError, UsageError
 from polypseg.metrics import boundary, calibration, lesions, overlap, saliency
 from polypseg.metrics.table import COLUMNS, GROUPS, ScoreSettings, columns_of, score_image
 from polypseg.metrics.thresholds import level_histogram, to_levels
+from polypseg.preprocess import read_mask
 
 
 def example():
@@ -87,6 +88,16 @@ def test_score_image_value_equal_to_the_threshold_counts_as_polyp():
     settings = ScoreSettings(threshold=np.float64(0.7), groups=("overlap",))
     probability = np.array([[0.7, 0.699]], np.float32)
     assert score_image(probability, np.array([[True, True]]), settings).row["true_positive"] == 1
+
+
+@pytest.mark.data
+def test_score_image_real_masks_as_their_own_prediction_are_perfect(real_data):
+    for path in sorted((real_data / "kvasir-seg" / "masks").iterdir())[::40]:
+        reference = read_mask(path)
+        row = score_image(reference.astype(np.float32), reference).row
+        best = {"dice": 1, "soft_dice": 1, "mae": 0, "hd95_px": 0, "nsd_px": 1, "weighted_f": 1, "ece": 0, "brier": 0}
+        assert {name: row[name] for name in best} == pytest.approx(best), path.name
+        assert row["lesion_sensitivity"] == 1, path.name
 
 
 MASKS = {"empty": np.zeros((12, 12), bool), "full": np.ones((12, 12), bool), "pixel": np.eye(12, dtype=bool) & False}
