@@ -9,12 +9,14 @@ from polypseg.cli import console as _console
 from polypseg.cli.compare import compare
 from polypseg.cli.data import app as data_app
 from polypseg.cli.evaluate import evaluate
+from polypseg.cli.report import report
 from polypseg.cli.show import show
 from polypseg.cli.summary import summary
 from polypseg.cli.train import train
 
 app = typer.Typer(
     name="polypseg",
+    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -58,4 +60,5 @@ app.command(rich_help_panel="Train")(_console.one_line_errors(train))
 app.command(rich_help_panel="Train")(_console.one_line_errors(summary))
 app.command(rich_help_panel="Judge")(_console.one_line_errors(evaluate))
 app.command(rich_help_panel="Judge")(_console.one_line_errors(compare))
+app.command(rich_help_panel="Judge")(_console.one_line_errors(report))
 app.command(rich_help_panel="Judge")(_console.one_line_errors(show))
