@@ -34,6 +34,7 @@ def model_card(record: Record) -> str:
     run = record.run
     values = {
         "version": __version__,
+        "plural": tables.plural,
         "record": record,
         "summary": record.summary,
         "run": run,

@@ -227,8 +227,8 @@ def _internal(record: Record) -> Answer | None:
 def _external(record: Record) -> Answer | None:
     if record.source["split"] == "external" and record.run is not None:
         if not record.summary["num_polyp_images"]:
-            return Answer(PART, f"{record.terms.title or record.data}: images without a polyp alone; see item 38.")
-        named = record.terms.title or record.data
+            return Answer(PART, f"{record.data_name}: images without a polyp alone; see item 38.")
+        named = record.data_name
         return Answer(PART, f"{named}: mean Dice {facts.headline(record, 'dice')}.")
     return _other(record, is_internal=False)
 

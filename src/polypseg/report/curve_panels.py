@@ -4,6 +4,7 @@ Every panel takes the arrays of curves.npz (`evaluate.curves` says which) and dr
 threshold that was used is marked. `plot_NAME(…)` returns a figure of one panel, wide enough for a phone.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -160,17 +161,13 @@ def draw_alarms(axes: Axes, curves: Curves, threshold: float) -> None:
     _legend(axes, "lower right")
 
 
-def level_of(thresholds: NDArray[np.float64], threshold: float) -> int:
-    """The place of the curves at which the used threshold stands.
+def level_of(threshold: float) -> int:
+    """The place of the curves at which a threshold in (0, 1] stands: the first 8-bit level that is polyp at it.
 
-    Args:
-        thresholds: Shape (256,), rising: (k - 1/2) / 255.
-        threshold: In (0, 1].
-
-    >>> level_of((np.arange(256) - 0.5) / 255, 0.5)
-    128
+    >>> level_of(0.5), level_of(0.4)
+    (128, 102)
     """
-    return min(int(np.searchsorted(thresholds, threshold - 1e-12)), thresholds.size - 1)
+    return min(math.ceil(255 * threshold - 1e-9), 255)
 
 
 def holds_probabilities(curves: Curves) -> bool:
@@ -179,7 +176,7 @@ def holds_probabilities(curves: Curves) -> bool:
 
 
 def _mark(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], curves: Curves, threshold: float) -> None:
-    place = level_of(curves["threshold"], threshold)
+    place = level_of(threshold)
     label = f"used: {threshold:.3g}"
     axes.plot([x[place]], [y[place]], "o", markersize=6.5, mfc="none", mec=ORANGE, mew=1.5, label=label, zorder=4)
 

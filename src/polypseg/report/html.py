@@ -25,7 +25,8 @@ from polypseg.report.curve_panels import (
     plot_thresholds,
 )
 from polypseg.report.documents import render_html, trusted
-from polypseg.report.figures import plot_training_curves
+from polypseg.report.figures import KINDS, plot_training_curves
+from polypseg.report.overlay import OUTLINE
 from polypseg.report.record import Record, split_counts
 from polypseg.report.svg import inline_svg
 from polypseg.report.tables import figure, interval, plural
@@ -66,6 +67,7 @@ def render_page(record: Record, with_images: bool = True, num_cases: int = 4) ->
     cases = choose_cases(record, num_cases, with_images)
     values = {
         "version": __version__,
+        "plural": plural,
         "record": record,
         "summary": record.summary,
         "source": record.source,
@@ -84,6 +86,7 @@ def render_page(record: Record, with_images: bool = True, num_cases: int = 4) ->
         "training": list(_training_charts(record)),
         "cases": cases,
         "with_images": with_images,
+        "key": [(label, f"#{bytes(colour).hex()}") for label, colour in (*KINDS, ("the reference's border", OUTLINE))],
         "some_missing": any_missing(cases),
         "most_pairs": MOST_PAIRS,
         "fresh": _without_leaks(record),
@@ -148,7 +151,7 @@ def _curve_charts(record: Record) -> Iterator[Chart]:
     yield _chart(
         plot_precision_recall(curves, threshold), "precision-recall", f"Precision against recall. {caption}", caption
     )
-    place = level_of(curves["threshold"], threshold)
+    place = level_of(threshold)
     caption = (
         f"At the used threshold, {threshold:.3g}: mean Dice {figure(float(curves['mean_dice'][place]))}. A better one "
         "that is seen here must not be taken: choose it on validation images (polypseg evaluate --tune-threshold)."

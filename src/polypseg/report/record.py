@@ -121,6 +121,13 @@ class Record:
         return str(self.source.get("data") or self.source.get("references") or self.source.get("images") or "")
 
     @property
+    def data_name(self) -> str:
+        """The name of the data set, or of the folder that holds it, as far as it is known."""
+        folder = Path(self.data)
+        generic = folder.name.lower() in ("images", "masks", "references")
+        return self.terms.title or (folder.parent.name if generic else folder.name) or "its images"
+
+    @property
     def polyps(self) -> Scores:
         """The rows of the images with a polyp."""
         return self.scores.select(self.scores.has_polyp)

@@ -1,0 +1,95 @@
+"""The model card: what the record tells, what it does not, and what happens to a card that was edited."""
+
+import re
+
+import pytest
+
+from polypseg.report.card import model_card
+from polypseg.report.documents import escape_markdown, render_markdown, write_draft
+from polypseg.report.record import read_record
+from report.conftest import score_maps
+
+
+def tables(markdown):
+    """The tables as lists of rows of cells; a cell ends at a bar without a backslash."""
+    found, rows = [], []
+    for line in [*markdown.splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]])
+        elif rows:
+            found.append(rows)
+            rows = []
+    return found
+
+
+def cells(markdown, label):
+    return next(row for table in tables(markdown) for row in table if row[0] == label)
+
+
+@pytest.mark.parametrize("record", ["run_record", "maps_record"])
+def test_card_has_whole_tables(record, request):
+    found = tables(model_card(request.getfixturevalue(record)))
+    assert len(found) >= 4
+    for rows in found:
+        assert {len(row) for row in rows} == {len(rows[0])}
+        assert set(rows[1]) == {"---"}
+
+
+def test_card_of_a_run_tells_model_data_and_figures(run_record):
+    card = model_card(run_record)
+    assert card.startswith("# Model card, draft: kvasir\n")
+    assert "**Not a medical device.**" in card
+    assert cells(card, "what chose the checkpoint")[1] == "lowest val_loss on the validation split (epoch 2: 0.4000)"
+    assert cells(card, "train") == ["train", "1", "1"]
+    assert cells(card, "Dice")[1] == "0.556"  # (1 + 2/3 + 0) / 3
+    assert cells(card, "frames with any false-positive pixel")[1] == "100.0 %"
+    assert "Times the test split was scored: 1." in card
+    assert cells(card, "made by")[1] == "**unknown**"
+    assert cells(card, "Hausdorff 95 %, % of diagonal (lower is better)")
+
+
+def test_card_of_maps_marks_the_model_as_unknown(maps_record):
+    card = model_card(maps_record)
+    assert cells(card, "model that made them")[1] == "**unknown**"
+    assert "## Training data\n\n**unknown**" in card
+    assert "Times the test split was scored: **unknown**." in card
+    assert "- It is not known on which images the checkpoint was chosen" in card
+
+
+def test_card_of_polyp_images_alone_marks_false_alarms_as_unknown(tmp_path):
+    score_maps(tmp_path, names=["exact", "missed"])
+    card = model_card(read_record(tmp_path / "evaluation"))
+    assert "how often the model raises a false alarm is **unknown**" in card
+
+
+def test_markdown_values_stay_in_their_cell():
+    assert escape_markdown("a|b\r\nc <script>") == r"a\|b c &lt;script&gt;"
+    with pytest.raises(Exception, match="undefined"):
+        render_markdown("model_card.md.j2")
+
+
+def test_draft_is_written_again_until_it_is_edited(tmp_path):
+    path = tmp_path / "new" / "card.md"
+    assert write_draft(path, "# one\n")
+    assert path.read_text().startswith("# one\n\n<!-- draft of polypseg ")
+    assert write_draft(path, "# two\n")  # nobody has touched it
+    path.write_text(path.read_text().replace("two", "mine"))
+    assert not write_draft(path, "# three\n")
+    assert "mine" in path.read_text()
+    assert write_draft(path, "# three\n", overwrite=True)
+    assert "three" in path.read_text()
+
+
+@pytest.mark.parametrize("content", ["", "my own card", "# one\n\n<!-- draft of polypseg 1, sha256 0 -->\n"])
+def test_draft_never_replaces_a_file_that_is_no_draft(tmp_path, content):
+    path = tmp_path / "card.md"
+    path.write_text(content)
+    assert not write_draft(path, "# one\n")
+    assert path.read_text() == content
+
+
+def test_draft_with_words_below_its_mark_is_edited(tmp_path):
+    path = tmp_path / "card.md"
+    write_draft(path, "# one\n")
+    path.write_text(path.read_text() + "my words\n")
+    assert not write_draft(path, "# two\n")

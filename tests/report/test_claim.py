@@ -1,0 +1,104 @@
+"""The CLAIM draft: its items, and what is answered from a record, in part, or not at all."""
+
+import shutil
+
+import pytest
+
+from polypseg.report.claim import PART, RECORDED, answer, claim_checklist
+from polypseg.report.claim_items import ITEMS
+from polypseg.report.documents import UNKNOWN
+from polypseg.report.record import read_record
+from report.conftest import score_maps
+from report.test_card import cells, tables
+
+ONLY_AUTHORS = {3, 4, 6, 11, 13, 15, 16, 17, 18, 31, 34, 44}
+"""What no record of a run can tell: aims, de-identification, annotators, registration, funding, …"""
+
+
+def answers(record):
+    return {item.number: answer(item, record) for item in ITEMS}
+
+
+def test_items_are_the_44_of_2024_with_the_40_of_2020_that_are_left():
+    assert [item.number for item in ITEMS] == list(range(1, 45))
+    old = [item.number_2020 for item in ITEMS if item.number_2020 is not None]
+    # 2020 has 42; definitions of data elements (11) and annotation tools (17) have no item of their own in 2024
+    assert sorted(old) == sorted(set(range(1, 43)) - {11, 17})
+
+
+def test_answers_that_only_authors_know_are_never_filled_in(run_record, maps_record):
+    for record in (run_record, maps_record):
+        given = answers(record)
+        assert all(given[number] == (UNKNOWN, "") for number in ONLY_AUTHORS)
+
+
+def test_answers_of_a_run(run_record):
+    given = answers(run_record)
+    assert given[9].status == given[19].status == given[26].status == RECORDED
+    assert "squeezed to 256 x 256 px" in given[9].text
+    assert "ratio: made by hand, seed 3: train 1, validation 1, test 4 images" in given[19].text
+    assert given[20].text.startswith("Group: no group (sequence or patient) is in two splits")
+    assert "not checked (near-duplicates were not looked for" in given[20].text
+    assert given[24].text == "Random (He normal), seed 0; no pre-trained weights."
+    assert given[26].text == (
+        "Checkpoint: lowest val_loss on the validation split (epoch 2: 0.4000); threshold: 0.5, default; times the "
+        "test split was scored: 1."
+    )
+    assert given[27] == (RECORDED, "None: one model, one pass.")
+    assert given[32].text.startswith("Test split of the same data: mean Dice 0.556")
+    assert given[33].status == UNKNOWN
+    assert given[36].text == "Polyp area of the scored images: large (> 20 %): 3."
+    assert given[39].text.startswith("The lowest Dice: missed (0.000)")
+
+
+def test_answers_of_maps_leave_the_model_open(maps_record):
+    given = answers(maps_record)
+    assert {number for number in range(19, 28) if given[number].status == UNKNOWN} == {19, 20, 22, 24, 25, 26, 27}
+    assert given[7].text.endswith("Training data: unknown.")
+    assert given[23] == (PART, f"Scored with polypseg {maps_record.source['polypseg']}.")
+    assert (
+        given[2].text == f"4 images scored; mean Dice {mean(maps_record, 'dice')}, mean IoU {mean(maps_record, 'iou')}."
+    )
+
+
+def mean(record, metric):
+    figures = record.summary["metrics"][metric]
+    return f"{figures['mean']:.3f} (95 % interval {figures['low']:.3f} to {figures['high']:.3f})"
+
+
+def test_answer_on_external_data_comes_from_the_other_evaluations(own_run):
+    other = shutil.copytree(own_run / "evaluation" / "test", own_run / "evaluation" / "clinicdb")
+    for path in (other / "summary.json", other / "evaluation.json"):
+        path.write_text(path.read_text().replace('"split": "test"', '"split": "external"'))
+    given = answers(read_record(own_run))
+    assert given[33].status == PART
+    assert given[33].text.startswith("clinicdb: mean Dice 0.556")
+    external = answers(read_record(other))
+    assert external[33].text.startswith("data: mean Dice 0.556")
+    assert external[32].text.startswith("test: mean Dice 0.556")
+
+
+def test_answers_of_polyp_free_images_alone(tmp_path):
+    score_maps(tmp_path, names=["clean"])
+    given = answers(read_record(tmp_path / "evaluation"))
+    assert given[2].text == "1 image scored; none of them with a polyp."
+    assert given[30].status == given[36].status == given[37].status == given[39].status == UNKNOWN
+    assert "frames with any false-positive pixel: 100.0 %" in given[38].text
+
+
+@pytest.mark.parametrize("record", ["run_record", "maps_record"])
+def test_checklist_counts_its_answers_and_marks_what_is_open(record, request):
+    record = request.getfixturevalue(record)
+    text = claim_checklist(record)
+    rows = [row for table in tables(text) for row in table[2:]]
+    assert [row[0] for row in rows] == [str(number) for number in range(1, 45)]
+    assert {len(row) for row in rows} == {5}
+    status = [row[3] for row in rows]
+    assert set(status) == {"recorded", "**in part**", "**unknown**"}
+    counts = [status.count(word) for word in ("recorded", "**in part**", "**unknown**")]
+    assert "{} items are recorded, {} in part, {} unknown.".format(*counts) in text
+    assert all("*For the authors:" in row[4] for row in rows if row[3] != "recorded")
+    assert cells(text, "13")[1] == "new"
+    assert cells(text, "34")[1] == "40"
+    assert "e200029" in text
+    assert "e240300" in text
