@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from evaluate.conftest import rectangle
+from evaluate.conftest import rectangle, write_mask
 from evaluate.test_summary import QUICK, scored
 from polypseg.evaluate.summary import summarise
 from polypseg.metrics.thresholds import threshold_of
@@ -31,8 +33,6 @@ def test_curves_by_hand(curves):
 
 
 def test_alarm_area_decides_sensitivity_and_false_positive_frames(tmp_path):
-    from dataclasses import replace
-
     evaluation = scored(tmp_path, {"p": (GREY, LEFT), "n": (GREY, NONE), "clear": (NONE, NONE)})
     summarise(evaluation, replace(QUICK, alarm_area_px=2))
     curves = evaluation.curves()
@@ -57,6 +57,15 @@ def test_saved_curves_hold_no_pickle(tmp_path):
         assert all(saved[name].dtype != object for name in saved.files)
         assert float(saved["average_precision"]) == 1
         assert np.isnan(saved["false_positive_frames"]).all()  # there is no image without a polyp
+
+
+def test_image_that_could_not_be_scored_is_in_no_curve(tmp_path):
+    write_mask(tmp_path / "reference" / "bad.png", NONE)
+    (tmp_path / "predicted").mkdir()
+    (tmp_path / "predicted" / "bad.png").write_bytes(b"")
+    evaluation = scored(tmp_path, {"p": (GREY, LEFT), "n": (np.full((2, 2), 255, np.uint8), NONE)})
+    summarise(evaluation, replace(QUICK, alarm_area_px=1))
+    assert evaluation.curves()["false_positive_frames"][255] == 1  # of one frame, not of two
 
 
 def test_curves_without_a_polyp_are_nan_and_quiet(tmp_path):

@@ -126,3 +126,4 @@ def test_mask_digest_is_of_pixels_not_of_files(tmp_path):
     moved = mask.copy()
     moved[0, 0] = True
     assert mask_digest(moved) != mask_digest(mask)
+    assert mask_digest(np.zeros((2, 3), bool)) != mask_digest(np.zeros((3, 2), bool))

@@ -58,6 +58,14 @@ def test_summary_of_two_images_by_hand(tmp_path):
     assert (dice["num_images"], dice["num_missing"]) == (2, 0)
 
 
+def test_pooled_absolute_error_weighs_an_image_by_its_pixels(tmp_path):
+    wrong = np.array([[1, 1], [1, 1]], bool), np.array([[1, 0], [0, 0]], bool)  # 3 of 4 pixels wrong
+    right = rectangle(6, 6, (0, 3), (0, 3)), rectangle(6, 6, (0, 3), (0, 3))  # none of 36
+    error = summarise(scored(tmp_path, {"wrong": wrong, "right": right}), QUICK)["metrics"]["mae"]
+    assert error["mean"] == pytest.approx(0.75 / 2)
+    assert error["pooled"] == pytest.approx(3 / 40)
+
+
 def test_images_without_a_polyp_enter_no_mean(tmp_path):
     alone = summarise(scored(tmp_path / "alone", masks({"a": HALF, "b": WHOLE})), QUICK)
     mixed = summarise(
