@@ -22,7 +22,7 @@ class Track(Protocol):
         """
 
 
-def silent(items: Iterable[T], description: str, total: int) -> Iterator[T]:  # noqa: ARG001
+def silent(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     """The items, without a word.
 
     >>> list(silent([1, 2], "counting", 2))
