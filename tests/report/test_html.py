@@ -262,6 +262,7 @@ def test_page_without_polyp_free_images_says_what_is_unknown(tmp_path, no_charts
     text = Page(render_page(read_record(tmp_path / "evaluation"))).text
     assert "how often the model sees a polyp where there is none is unknown" in text
     assert "no interval can be told" in text
+    assert "mean Dice 1.000 1 image mean IoU" in text
 
 
 def test_page_tells_what_of_the_run_cannot_be_read(own_run, no_charts):

@@ -106,7 +106,8 @@ def _tiles(record: Record) -> Iterator[tuple[str, str, str]]:
     if record.summary["num_polyp_images"]:
         counted = plural(record.summary["num_polyp_images"], "image")
         for name in ("dice", "iou"):
-            yield f"mean {tables.METRICS[name]}", figure(metrics[name]["mean"]), f"{interval(metrics[name])}, {counted}"
+            spread = "" if metrics[name]["low"] is None else f"{interval(metrics[name])}, "
+            yield f"mean {tables.METRICS[name]}", figure(metrics[name]["mean"]), spread + counted
         lesions = metrics["lesion_sensitivity"]
         if lesions["num_images"]:
             found = lesions.get("pooled")
