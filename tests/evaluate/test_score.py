@@ -115,6 +115,19 @@ def test_finished_evaluation_is_not_made_again_unless_something_changed(plan, tm
     assert num_scored == 6
 
 
+def test_folder_with_other_files_is_not_written_into(plan, data, tmp_path):
+    before = (data / "masks" / "s0.png").read_bytes()
+    with pytest.raises(ScoreError, match=r"data: holds files, but no evaluation; expected a new or empty folder"):
+        score(plan, data, ScoreOptions(restart=True))
+    assert (data / "masks" / "s0.png").read_bytes() == before
+
+
+def test_masks_of_an_earlier_evaluation_do_not_stay(plan, tmp_path):
+    score(plan, tmp_path / "out")
+    evaluation, _ = score(replace(plan, cases=plan.cases[:2]), tmp_path / "out")
+    assert sorted(path.name for path in evaluation.masks_folder.iterdir()) == ["s0.png", "s1.png"]
+
+
 def test_data_that_moved_go_on_where_they_were_stopped(plan, data, tmp_path, run):
     with pytest.raises(Killed):
         score(plan, tmp_path / "out", track=kill_after(2))

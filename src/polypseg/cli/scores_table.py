@@ -130,7 +130,8 @@ def protocol_table(summary: Mapping[str, Any], protocol: str) -> Table:
     stretched = summary["settings"]["min_max"] or protocol != "pranet"
     table = Table(title=f"As {protocol} papers report it" + ("" if stretched else ", but maps not stretched"), **_STYLE)
     figures = summary["protocols"][protocol]
-    _add_columns(table, *figures)
+    for name in figures:
+        table.add_column(name, justify="right", min_width=5)
     table.add_row(*(figure(value) for value in figures.values()))
     return table
 

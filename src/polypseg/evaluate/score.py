@@ -11,6 +11,7 @@ Decisions:
 
 import json
 import os
+import shutil
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -127,7 +128,8 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restar
     """How many rows are there already; the folder is ready for the others afterwards.
 
     Raises:
-        ScoreError: A stopped evaluation with other settings is there, and `restart` is False.
+        ScoreError: A stopped evaluation with other settings is there, and `restart` is False; or files that are no
+            evaluation.
     """
     is_stopped, is_finished = evaluation.unfinished_path.is_file(), evaluation.scores_path.is_file()
     if evaluation.record_path.is_file() and (is_stopped or is_finished) and not restart:
@@ -145,12 +147,35 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restar
                 f"{evaluation.folder}: holds a stopped evaluation that differs in {', '.join(differing)}; finish it "
                 "with its own settings, choose another folder (--out), or throw it away (--restart)"
             )
-    evaluation.folder.mkdir(parents=True, exist_ok=True)
-    for path in (evaluation.scores_path, evaluation.summary_path, evaluation.curves_path, evaluation.histograms_path):
-        path.unlink(missing_ok=True)
+    _clear(evaluation)
     write_in_one_step(evaluation.record_path, json.dumps(record, indent=1))
     write_in_one_step(evaluation.unfinished_path, header())
     return 0
+
+
+def _clear(evaluation: Evaluation) -> None:
+    """The folder is there, and empty of an earlier evaluation.
+
+    Raises:
+        ScoreError: It holds files, and no evaluation of polypseg: its masks/ may be somebody's references.
+    """
+    evaluation.folder.mkdir(parents=True, exist_ok=True)
+    if not evaluation.record_path.is_file() and any(evaluation.folder.iterdir()):
+        raise ScoreError(
+            f"{evaluation.folder}: holds files, but no evaluation; expected a new or empty folder (--out), so that "
+            "nothing of yours is written over"
+        )
+    for path in (
+        evaluation.unfinished_path,
+        evaluation.scores_path,
+        evaluation.summary_path,
+        evaluation.curves_path,
+        evaluation.histograms_path,
+    ):
+        path.unlink(missing_ok=True)
+    for folder in (evaluation.masks_folder, evaluation.maps_folder):
+        if folder.is_dir():
+            shutil.rmtree(folder)
 
 
 def _pool(options: ScoreOptions, num_pending: int) -> Executor:
