@@ -11,6 +11,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from polypseg.models.winograd import WinogradConvolution
+
 BATCH_MOMENTUM = 0.9
 """Of the moving averages. Keras' 0.99 lags by hundreds of steps, and an epoch of Kvasir-SEG has a hundred."""
 
@@ -21,7 +23,7 @@ class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
 
     The same variables and the same numbers as `keras.layers.BatchNormalization`: the fused kernel's
     variance, which divides by n - 1, is brought back to n before it enters the moving average. Keras
-    itself composes the operation of small ones, which costs about a fifth of a training step on a CPU
+    itself composes the operation of small ones, each of which reads and writes the whole batch
     (docs/performance.md).
 
     Reference:
@@ -54,14 +56,14 @@ class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
 
 
 PLAIN_LAYERS: Mapping[type[layers.Layer], type[layers.Layer]] = MappingProxyType(
-    {FusedBatchNormalization: layers.BatchNormalization}
+    {FusedBatchNormalization: layers.BatchNormalization, WinogradConvolution: layers.Conv2D}
 )
-"""Keras' own layer for each layer of this module: the same variables, the same numbers, the same config."""
+"""Keras' own layer for each of ours: the same config, the same variables, the same numbers but for rounding."""
 
 
 def convolution(inputs: Any, filters: int, name: str) -> Any:
     """A 3x3 convolution, batch normalisation, ReLU: (N, H, W, C) to (N, H, W, filters)."""
-    features = layers.Conv2D(
+    features = WinogradConvolution(
         filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_convolution"
     )(inputs)
     features = FusedBatchNormalization(momentum=BATCH_MOMENTUM, name=f"{name}_normalisation")(features)

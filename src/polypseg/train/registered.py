@@ -6,8 +6,9 @@
 """
 
 from polypseg.models.blocks import FusedBatchNormalization
+from polypseg.models.winograd import WinogradConvolution
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
 from polypseg.train.losses import BinaryCrossentropyDice
 
-REGISTERED = (FusedBatchNormalization, BinaryCrossentropyDice, DiceCoefficient, IoUCoefficient)
+REGISTERED = (FusedBatchNormalization, WinogradConvolution, BinaryCrossentropyDice, DiceCoefficient, IoUCoefficient)
 """The classes, each as `polypseg>ClassName`."""
