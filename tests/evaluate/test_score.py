@@ -1,14 +1,17 @@
 import json
 import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from evaluate.conftest import RedEngine, write_image
+from evaluate.conftest import RedEngine, rectangle, write_image, write_mask
 from polypseg.errors import ScoreError
 from polypseg.evaluate.folder import Evaluation, open_evaluation
-from polypseg.evaluate.plan import plan_run
+from polypseg.evaluate.plan import plan_predictions, plan_run
 from polypseg.evaluate.score import ScoreOptions, predict_cases, score
 from polypseg.evaluate.selection import Selection
 from polypseg.metrics.table import ScoreSettings
@@ -64,6 +67,32 @@ def test_killed_evaluation_goes_on_to_an_identical_file(plan, tmp_path, count):
     assert resumed.scores_path.read_bytes() == whole.scores_path.read_bytes()
     assert np.array_equal(resumed.histograms(), whole.histograms())
     assert sorted(p.name for p in resumed.masks_folder.iterdir()) == [f"s{n}.png" for n in range(6)]
+
+
+def test_process_killed_for_good_leaves_what_the_next_one_goes_on_with(tmp_path):
+    for number in range(12):
+        mask = rectangle(20, 24, (2, 3 + number), (4, 16))
+        write_mask(tmp_path / "predicted" / f"p{number:02d}.png", np.roll(mask, 2, 1))
+        write_mask(tmp_path / "reference" / f"p{number:02d}.png", mask)
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from polypseg.evaluate.plan import plan_predictions\n"
+        "from polypseg.evaluate.score import score\n"
+        "def track(items, description, total):\n"
+        "    for place, item in enumerate(items):\n"
+        "        if place == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "        yield item\n"
+        "folder = Path(sys.argv[1])\n"
+        "score(plan_predictions(folder / 'predicted', folder / 'reference'), folder / 'killed', track=track)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    plan = plan_predictions(tmp_path / "predicted", tmp_path / "reference")
+    whole, _ = score(plan, tmp_path / "whole")
+    resumed, num_scored = score(plan, tmp_path / "killed")
+    assert num_scored == 7
+    assert resumed.scores_path.read_bytes() == whole.scores_path.read_bytes()
+    assert np.array_equal(resumed.histograms(), whole.histograms())
 
 
 @pytest.mark.parametrize("num_bytes", [1, 40, 300])
