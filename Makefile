@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 DEMO ?= demo
 DEMO_IMAGES ?= 160
-DEMO_EPOCHS ?= 12
+DEMO_EPOCHS ?= 25
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 

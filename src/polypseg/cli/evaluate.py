@@ -177,7 +177,7 @@ def _plan(
     model: str | None, data: Path | None, folders: tuple[Path | None, Path | None, Path | None], selection: "Selection"
 ) -> "Plan":
     """The plan of whatever was named."""
-    from polypseg.cli.console import track
+    from polypseg.cli.console import import_keras_quietly, track
     from polypseg.errors import UsageError
     from polypseg.evaluate.plan import plan_model, plan_predictions, plan_run
 
@@ -191,6 +191,8 @@ def _plan(
     if references is not None or images is not None:
         raise UsageError("--references and --images belong to --predictions; for a run or a model name --data")
     path = Path(str(model))
+    if path.exists():
+        import_keras_quietly()
     if path.is_file():
         if data is None:
             raise UsageError(f"{path}: a model file has no data of its own; name --data DIR, or give its run folder")
@@ -207,7 +209,7 @@ def _tune(
     batch_size: int,
 ) -> str:
     """The split that is scored after the threshold was chosen on it: validation, and no other."""
-    from polypseg.cli.console import console, track
+    from polypseg.cli.console import console, import_keras_quietly, track
     from polypseg.errors import UsageError
     from polypseg.evaluate.threshold import tune_threshold
 
@@ -220,6 +222,8 @@ def _tune(
         )
     if threshold is not None:
         raise UsageError("--threshold and --tune-threshold exclude one another")
+    if Path(model).exists():
+        import_keras_quietly()
     tuned = tune_threshold(Path(model), data, batch_size, track)
     console.print(
         f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {tuned.num_images} validation images "
