@@ -13,11 +13,12 @@ from polypseg.errors import ModelError
 from polypseg.models import blocks  # noqa: F401  (registers its layers)
 
 
-def save_model(model: keras.Model, path: Path) -> None:
+def save_model(model: keras.Model, path: Path | str) -> None:
     """Write the model, its weights and its optimizer's state as a `.keras` file, in one step.
 
     A process killed at any moment leaves the old file or the new one, never half of one.
     """
+    path = Path(path)
     temporary = path.with_name(f".{path.stem}.part.keras")
     model.save(temporary)
     with temporary.open("rb") as written:

@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 
 from polypseg.data.batches import EpochCounter
 from polypseg.models.checkpoint import save_model
@@ -139,15 +140,28 @@ class LastCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class EpochBegins(keras.callbacks.Callback):  # type: ignore[misc]
-    """Tells the training batches the number of the epoch, so that order and augmentation follow from it."""
+    """Makes all that an epoch draws follow from the seed and the number of the epoch.
 
-    def __init__(self, counter: EpochCounter) -> None:
+    The batches learn the number, for order and augmentation. The generators of dropout are set from it: Keras
+    does not save their state, so that a resumed training would draw otherwise.
+
+    Args:
+        counter: Of the training batches.
+        seed: The training's seed.
+    """
+
+    def __init__(self, counter: EpochCounter, seed: int) -> None:
         super().__init__()
-        self._counter = counter
+        self._counter, self._seed = counter, seed
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Set the number of the epoch that begins."""
         self._counter.next_epoch = epoch
+        for index, layer in enumerate(self.model.layers):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                first = np.random.SeedSequence([self._seed, index, epoch]).generate_state(1)[0] % 2**31
+                generator.state.assign(np.array([first, 0], generator.state.dtype))
 
 
 def _plain(value: Any) -> float | int | None:

@@ -186,7 +186,13 @@ def _fit(
             validation_data=validation,
             epochs=settings.epochs,
             initial_epoch=state.epoch if state else 0,
-            callbacks=[EpochBegins(counter), *remembered, *_tensorboard(run, settings), *callbacks, last],
+            callbacks=[
+                EpochBegins(counter, settings.seed),
+                *remembered,
+                *_tensorboard(run, settings),
+                *callbacks,
+                last,
+            ],
             shuffle=False,  # the batches are shuffled already, by the seed
             verbose=0,
         )
