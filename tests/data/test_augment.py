@@ -101,3 +101,27 @@ def test_same_inside_tf_data_as_outside():
 def test_unknown_preset_lists_the_choices():
     with pytest.raises(UsageError, match="did you mean 'standard'"):
         augment(*pair(), preset="standart")
+
+
+def test_without_a_seed_each_call_draws_anew():
+    tf = pytest.importorskip("tensorflow")
+    images, masks = pair(count=1)
+
+    def is_mirrored(image):
+        return np.array_equal(np.asarray(image), images[0][:, ::-1])
+
+    called = {is_mirrored(numbers(*augment(images[0], masks[0]))[0]) for _ in range(30)}
+    mapped = tf.data.Dataset.from_tensors((images[0], masks[0])).repeat(30).map(augment)
+    assert called == {is_mirrored(image) for image, _ in mapped} == {True, False}  # missed with a chance of 2 in 10^9
+
+
+def test_mixed_precision_leaves_the_augmentation_alone():
+    images, masks = pair()
+    before = numbers(*augment(images, masks, 3, "standard"))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        after = numbers(*augment(images, masks, 3, "standard"))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert after[0].dtype == np.float32
+    np.testing.assert_array_equal(after[0], before[0])

@@ -136,3 +136,10 @@ def test_write_in_one_step_replaces_and_leaves_nothing_else(tmp_path):
         write_in_one_step(path, text)
         assert path.read_text() == text
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_nan_never_becomes_the_best(tmp_path):
+    checkpoint = begin(ModelCheckpoint(tmp_path / "best.keras"), tiny_model())
+    play([checkpoint], checkpoint.model, [float("nan"), 0.5])
+    assert checkpoint.best == 0.5
+    assert (tmp_path / "best.keras").is_file()

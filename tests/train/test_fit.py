@@ -13,7 +13,7 @@ import pytest
 from polypseg.config import config_from, load_config
 from polypseg.data.splits import SplitName, make_split
 from polypseg.data.synthetic import make_synthetic
-from polypseg.errors import DataError, PairingError, RunError, SplitError
+from polypseg.errors import DataError, PairingError, RunError, SplitError, UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.train.fit import resume, train, usable_samples
 from polypseg.train.run import open_run
@@ -142,6 +142,13 @@ def test_finished_run_resumes_to_itself_and_longer_on_request(run, folder, tmp_p
     assert short.best_path.read_bytes() == before
     assert figures(resume(short.folder, epochs=5)) == figures(run)
     assert open_run(short.folder).config().train.epochs == 5
+
+
+def test_fewer_epochs_than_are_done_are_refused(run):
+    before = run.config_path.read_bytes()
+    with pytest.raises(UsageError, match=r"5 epochs of .* are done; expected at least as many, found 2"):
+        resume(run.folder, epochs=2)
+    assert run.config_path.read_bytes() == before
 
 
 def test_early_stopping_ends_the_run(folder, tmp_path):

@@ -50,6 +50,13 @@ def import_keras_quietly() -> None:
         os.dup2(caught.fileno(), 2)
         try:
             import_module("keras")
+        except (ImportError, ValueError) as error:
+            from polypseg.errors import UsageError
+
+            raise UsageError(
+                f"Keras cannot use its backend {os.environ.get('KERAS_BACKEND', 'tensorflow')!r} ({error}); install it "
+                "or set KERAS_BACKEND to one that is installed: tensorflow, jax or torch"
+            ) from error
         finally:
             os.dup2(kept, 2)
             os.close(kept)

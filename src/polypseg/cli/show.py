@@ -42,11 +42,12 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0) -> list[Path]:
     import_keras_quietly()
     from polypseg.data.catalogue import find_samples
     from polypseg.data.samples import load_sample
+    from polypseg.evaluate.folder import run_evaluation
     from polypseg.explain.attention import attention_maps
     from polypseg.metrics.overlap import dice
     from polypseg.models.graph import draw_model
     from polypseg.predict.engines import KerasEngine, predict_mask, stored_threshold
-    from polypseg.report.figures import SampleRow, attention_figure, sample_figure, training_curves
+    from polypseg.report.figures import SampleRow, attention_figure, sample_figure, score_figure, training_curves
     from polypseg.train.run import open_run
 
     run = open_run(folder)
@@ -75,4 +76,9 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0) -> list[Path]:
             path = run.figures_folder / f"attention_{sample.name}.png"
             written.append(attention_figure(image, [(f"level {a.level}", a.map) for a in levels], path))
     written.append(sample_figure(rows, run.figures_folder / "validation_samples.png"))
+    evaluation = run_evaluation(run, "test")
+    if evaluation.scores_path.is_file():
+        values = evaluation.scores().values
+        dices, areas = values["dice"], values["polyp_share"]
+        written.append(score_figure(dices, areas, run.figures_folder / "test_scores.png"))
     return written

@@ -96,8 +96,11 @@ def _finish(run_folder: Path, evaluate: bool) -> None:
     """Pictures and test figures of a run that came to its end."""
     from polypseg.cli.console import console
     from polypseg.cli.show import draw_run
+    from polypseg.train.run import open_run
 
-    if evaluate:
+    if evaluate and not open_run(run_folder).split().names("test"):
+        console.print("the split has no test samples: nothing was scored")
+    elif evaluate:
         from polypseg.cli.evaluate import evaluate as run_evaluation
 
         run_evaluation(model=str(run_folder))

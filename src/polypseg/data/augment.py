@@ -12,6 +12,7 @@ Decisions:
 """
 
 import math
+import random
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -25,7 +26,7 @@ PRESETS = ("none", "flip", "standard")
 """The names of the augmentation presets."""
 
 
-def augment(image: Any, mask: Any, seed: Any = 0, preset: str = "flip") -> tuple[Any, Any]:
+def augment(image: Any, mask: Any, seed: Any = None, preset: str = "flip") -> tuple[Any, Any]:
     """The image and its mask, randomly changed together.
 
     Works on one pair or on a batch (each pair of it is changed on its own), eagerly or inside `tf.data`.
@@ -33,7 +34,8 @@ def augment(image: Any, mask: Any, seed: Any = 0, preset: str = "flip") -> tuple
     Args:
         image: Shape (H, W, 3) or (N, H, W, 3), float32 in [0, 1].
         mask: Shape (H, W, 1) or (N, H, W, 1), values 0 and 1.
-        seed: The whole number that decides what is drawn, or an integer tensor of shape (2,).
+        seed: The whole number that decides what is drawn, or an integer tensor of shape (2,); None draws anew at
+            each call, and for each element inside `tf.data` (`keras.utils.set_random_seed` makes that repeatable).
         preset: One of `PRESETS`.
 
     Returns:
@@ -43,7 +45,7 @@ def augment(image: Any, mask: Any, seed: Any = 0, preset: str = "flip") -> tuple
         UsageError: An unknown preset.
 
     Example:
-        batches = dataset.map(lambda image, mask: augment(image, mask, seed=7))
+        batches = dataset.map(augment)
     """
     if preset not in PRESETS:
         raise UsageError(unknown_name("augmentation preset", preset, PRESETS))
@@ -73,15 +75,15 @@ def _layers_of(preset: str) -> tuple[list[Any], list[Any]]:
     if preset == "none":
         return [], []
     if preset == "flip":
-        return [layers.RandomFlip("horizontal")], []
+        return [layers.RandomFlip("horizontal", dtype="float32")], []
     # Half a turn either way: an endoscope has no upright.
-    geometry = [RandomAffine(0.5, scale=(0.75, 1.35), shift=0.1, flip=True, fill_mode="constant", fill_value=0.0)]
+    geometry = [RandomAffine(0.5, scale=(0.75, 1.35), shift=0.1, flip=True, fill_mode="constant", dtype="float32")]
     colour = [
-        layers.RandomBrightness(0.15, value_range=(0, 1)),
-        layers.RandomContrast(0.25, value_range=(0, 1)),
-        layers.RandomSaturation((0.35, 0.65), value_range=(0, 1)),  # 0.5 leaves the image as it is
-        layers.RandomHue(0.03, value_range=(0, 1)),
-        layers.RandomGaussianBlur(factor=0.25, kernel_size=5, sigma=(0.1, 1.5), value_range=(0, 1)),
+        layers.RandomBrightness(0.15, value_range=(0, 1), dtype="float32"),
+        layers.RandomContrast(0.25, value_range=(0, 1), dtype="float32"),
+        layers.RandomSaturation((0.35, 0.65), value_range=(0, 1), dtype="float32"),  # 0.5 leaves the image as it is
+        layers.RandomHue(0.03, value_range=(0, 1), dtype="float32"),
+        layers.RandomGaussianBlur(factor=0.25, kernel_size=5, sigma=(0.1, 1.5), value_range=(0, 1), dtype="float32"),
     ]
     return geometry, colour
 
@@ -151,11 +153,15 @@ class _Operations:
 
             self.cast, self.clip = tf.cast, tf.clip_by_value
             self._tensor: Callable[[Any], Any] = lambda key: tf.cast(tf.convert_to_tensor(key), tf.int32)
+            self._drawn: Callable[[], Any] = lambda: tf.random.uniform((2,), maxval=2**31 - 1, dtype=tf.int32)
         else:
             self.cast, self.clip = keras.ops.cast, keras.ops.clip
             self._tensor = lambda key: keras.ops.convert_to_tensor(key, dtype="uint32")
+            self._drawn = lambda: self._tensor([random.getrandbits(31), random.getrandbits(31)])
 
     def seed(self, key: Any) -> Any:
+        if key is None:
+            return self._drawn()
         return self._tensor([key, 0] if isinstance(key, int) else key)
 
 

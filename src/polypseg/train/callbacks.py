@@ -6,6 +6,7 @@ here keep the names and the behaviour, and can say and take back what they know.
 of it after each epoch, in one step, so that a process killed at any moment can go on from its last whole epoch.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -82,6 +83,8 @@ class ModelCheckpoint(_Remembers, keras.callbacks.ModelCheckpoint):  # type: ign
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Save where the monitored value is the lowest so far, then put the whole file in place."""
+        if not math.isfinite((logs or {}).get(self.monitor, 0.0)):
+            return  # Keras would take NaN for the best value, which nothing ever beats
         super().on_epoch_end(epoch, logs)
         if self._part.exists():
             with self._part.open("rb") as written:

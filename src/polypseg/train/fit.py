@@ -13,7 +13,7 @@ from polypseg.data.batches import BatchPlan, EpochCounter, SampleReader, batch_m
 from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Fault, Sample, check_samples, refuse
 from polypseg.data.splits import Split, load_split, make_split, verify_split
-from polypseg.errors import DataError, RunError
+from polypseg.errors import DataError, RunError, UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.models.registry import build_model
 from polypseg.progress import Track, silent
@@ -62,11 +62,11 @@ def train(
         verify_split(split, samples, track)
     run.folder.mkdir(parents=True, exist_ok=True)
     split.save(run.splits_path)
-    write_config(run, config)
     keras.utils.set_random_seed(config.train.seed)
     with _numerics(config.train):
         model = _new_model(config)
         _record(run, data, faults, 0, model, split)
+        write_config(run, config)  # last: it is what makes the folder a run, which from here on can be resumed
         _fit(run, model, config, samples, split, None, on_epoch, callbacks)
     return run
 
@@ -95,14 +95,16 @@ def resume(
     """
     run = open_run(folder)
     config = run.config()
+    state = load_state(run.last_folder)
     if epochs is not None:
+        if state is not None and epochs < state.epoch:
+            raise UsageError(f"{state.epoch} epochs of {folder} are done; expected at least as many, found {epochs}")
         config = config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
-        write_config(run, config)
     split = run.split()
     data = data or Path(run.environment()["data"])
     samples, faults = find_samples(data)
     verify_split(split, samples, track)
-    state = load_state(run.last_folder)
+    write_config(run, config)
     if state is not None and state.epoch < config.train.epochs and epochs is not None:
         state = state._replace(finished=False)
     keras.utils.set_random_seed(config.train.seed)

@@ -106,6 +106,8 @@ class Run:
             record: dict[str, Any] = json.loads(self.environment_path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(f"{self.environment_path}: cannot read the run's record ({error})") from error
+        if not isinstance(record, dict) or "data" not in record:
+            raise RunError(f"{self.environment_path}: not a run's record: it does not name its data")
         return record
 
     def history(self) -> list[HistoryRow]:
@@ -118,7 +120,11 @@ class Run:
             text = self.history_path.read_text(encoding="utf-8")
         except OSError as error:
             raise RunError(f"{self.history_path}: no epoch of this run is finished yet") from error
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(io.StringIO(text))]
+        try:
+            rows = csv.DictReader(io.StringIO(text))
+            return [{key: float(value) for key, value in row.items() if value} for row in rows]
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{self.history_path}: damaged: {error}; polypseg train --resume writes it anew") from error
 
 
 def open_run(folder: Path | str) -> Run:
