@@ -92,9 +92,8 @@ def measure_memory(folder: Path, count: int) -> None:
     for number, _ in enumerate(tf_batches(reader, BatchPlan(BATCH_SIZE, "none", True, 0)), start=1):
         if number == 50:
             early = resident_mib()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     rate = count / (time.perf_counter() - start)
-    print(f"| {count:,} | {early} | {resident_mib()} | {peak} | {rate:.0f} |", flush=True)
+    print(f"| {count:,} | {early} | {resident_mib()} | {rate:.0f} |", flush=True)
 
 
 def resident_mib() -> int:
@@ -121,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         make_synthetic(folder, 40, seed=0, side_range=(400, 640))
         measure_speed(folder, options.rounds)
         print(
-            "\n| samples streamed | resident after 400, MiB | at the end | peak | images/s |\n|---|---|---|---|---|",
+            "\n| samples streamed | resident after 400, MiB | at the end | images/s |\n|---|---|---|---|",
             flush=True,
         )
         for count in options.counts:
