@@ -7,7 +7,8 @@ product over the channels, and brings the sums back to tiles of 4x4 (A^T m A): 3
 
 Decisions:
 - Both gradients go the same way: that of the input is a convolution of the output's gradient by the turned
-  kernel; that of the kernel is taken among the transformed tiles, which are computed anew rather than kept.
+  kernel; that of the kernel is taken among the transformed tiles, which TensorFlow makes in
+  the forward pass and holds: this costs memory (docs/performance.md).
 - The transforms are matrix products too, over the places in a tile, which `space_to_batch` brings to the front.
   As strided slices and sums they took longer than the multiplications that they save; compiled by XLA they are
   as fast as products, after seconds of compiling for each shape.
