@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from polypseg.report.tables import figure, interval
+
 if TYPE_CHECKING:
     from polypseg.evaluate.compare import PairedResult
 
@@ -156,28 +158,6 @@ def comparison_table(results: Sequence["PairedResult"]) -> Table:
             f"{result.comparison.wins}/{result.comparison.losses}/{result.comparison.ties}",
         )
     return table
-
-
-def figure(value: float | None, missing: str = "–") -> str:
-    """A figure to the third decimal, from 10 on to the first.
-
-    >>> figure(0.77436), figure(12.3456), figure(None)
-    ('0.774', '12.3', '–')
-    """
-    if value is None or value != value:
-        return missing
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
-
-
-def interval(figures: Mapping[str, float | None]) -> str:
-    """The interval of a figure.
-
-    >>> interval({"low": 0.25, "high": 0.5})
-    '0.250–0.500'
-    """
-    if figures["low"] is None or figures["high"] is None:
-        return "–"
-    return f"{figure(figures['low'])}–{figure(figures['high'])}"
 
 
 def signed(value: float) -> str:
