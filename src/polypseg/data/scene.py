@@ -214,7 +214,10 @@ def _place_polyp(
         dome = _lobes(scene, rng, u, v, middle * (0.97**attempt))
         if not near_lumen and np.mean((dome > 0) & visible) >= MIN_POLYP_SHARE:
             return dome
-    return _lobes(scene, rng, u, v, np.zeros(2))  # the middle is visible under every surround
+    dome = _lobes(scene, rng, u, v, np.zeros(2))  # the middle is visible under every surround
+    while np.mean((dome > 0) & visible) < MIN_POLYP_SHARE:  # small beside a frame that is long and narrow
+        dome = 1 - (1 - dome) / np.float32(1.44)  # every lobe a fifth wider
+    return dome
 
 
 def _lobes(scene: Scene, rng: np.random.Generator, u: Field, v: Field, middle: NDArray[np.floating]) -> Field:
