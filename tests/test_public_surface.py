@@ -1,7 +1,11 @@
 """The public names, and what is imported when."""
 
+import importlib.util
+import os
 import subprocess
 import sys
+
+import pytest
 
 import polypseg
 
@@ -59,3 +63,77 @@ def test_version_is_the_one_of_the_distribution():
     from importlib.metadata import version
 
     assert polypseg.__version__ == version("polypseg")
+
+
+LOAD = "import keras; keras.models.load_model({path!r})"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "import polypseg",
+        "import keras, polypseg",
+        "import polypseg, keras",
+        "from polypseg import get_tf_dataset",
+        "import polypseg; polypseg.augment",
+        "import polypseg.data.samples",
+    ],
+)
+def test_keras_loads_a_model_without_custom_objects_in_any_order_of_imports(before, tmp_path):
+    from polypseg import attention_unet
+    from polypseg.train.losses import BinaryCrossentropyDice
+
+    model = attention_unet((8, 8, 3), filters=2, depth=1)
+    model.compile("adam", BinaryCrossentropyDice())
+    model.save(tmp_path / "model.keras")
+    assert "polypseg.train.registered" in modules_after(f"{before}\n{LOAD.format(path=str(tmp_path / 'model.keras'))}")
+
+
+HIDE = """
+import sys
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {hidden!r}:
+            raise ModuleNotFoundError(name)
+import importlib.util as u
+find = u.find_spec
+u.find_spec = lambda name, package=None: None if name in {hidden!r} else find(name, package)
+sys.meta_path.insert(0, Hide())
+import os, polypseg.keras_import as k
+k.find_spec = u.find_spec
+k.choose_backend()
+print(os.environ.get('KERAS_BACKEND'))
+"""
+
+
+@pytest.mark.parametrize(
+    ("hidden", "environment", "expected"),
+    [
+        ([], {}, "None"),  # TensorFlow is Keras' own default
+        (["tensorflow", "jax", "torch"], {}, "None"),  # nothing to choose from: Keras says so
+        (["tensorflow"], {"KERAS_BACKEND": "tensorflow"}, "tensorflow"),  # an explicit choice stays
+    ],
+)
+def test_backend_is_one_that_is_installed(hidden, environment, expected, tmp_path):
+    assert chosen_backend(hidden, environment, tmp_path) == expected
+
+
+def test_backend_without_tensorflow_is_the_next_one(tmp_path):
+    installed = [name for name in ("jax", "torch") if importlib.util.find_spec(name)]
+    if not installed:
+        pytest.skip("neither JAX nor PyTorch is installed (make backends)")
+    assert chosen_backend(["tensorflow"], {}, tmp_path) == installed[0]
+    (tmp_path / "keras.json").write_text("{}")  # a choice of the user's, left alone
+    assert chosen_backend(["tensorflow"], {}, tmp_path) == "None"
+
+
+def chosen_backend(hidden, environment, home):
+    inherited = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", HIDE.format(hidden=hidden)],
+        env={**inherited, "KERAS_HOME": str(home), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()

@@ -4,9 +4,10 @@ Each public name is imported from its module when it is first used, so that `imp
 and needs no training framework.
 """
 
-import sys
 from importlib import import_module
 from typing import Any
+
+from polypseg.keras_import import register, watch
 
 __version__ = "0.1.0"
 
@@ -22,7 +23,7 @@ _HOMES = {
     "load_config": "config",
     "Sample": "data.samples",
     "find_samples": "data.catalogue",
-    "load_polyp_dataset": "data.samples",
+    "load_polyp_dataset": "data.in_memory",
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -30,7 +31,9 @@ __all__ = ["__version__", *_HOMES]
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(import_module(f"polypseg.{_HOMES[name]}"), name)
+        value = getattr(import_module(f"polypseg.{_HOMES[name]}"), name)
+        register()  # where that module was what imported Keras
+        return value
     raise AttributeError(f"module 'polypseg' has no attribute {name!r}")
 
 
@@ -38,5 +41,4 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-if "keras" in sys.modules:  # whoever has Keras loads models with it: let it know polypseg's layers, losses and metrics
-    import_module("polypseg.train.registered")
+watch()

@@ -11,7 +11,8 @@ from polypseg.data.batches import (
     make_readers,
     tf_batches,
 )
-from polypseg.data.samples import load_polyp_dataset, load_sample
+from polypseg.data.in_memory import load_polyp_dataset
+from polypseg.data.samples import load_sample
 from polypseg.data.splits import make_split
 from polypseg.data.synthetic import make_synthetic
 from polypseg.errors import DataError, SplitError, UsageError

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
+from polypseg.data.in_memory import load_polyp_dataset
 from polypseg.data.samples import (
     Fault,
     Sample,
     SkippedSamplesWarning,
     check_samples,
     find_images,
-    load_polyp_dataset,
     load_sample,
     pair_samples,
     refuse,

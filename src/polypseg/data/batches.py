@@ -21,7 +21,8 @@ from polypseg.config import DataConfig, SplitConfig
 from polypseg.data.augment import augment
 from polypseg.data.duplicates import join, similar_pairs
 from polypseg.data.fingerprints import fingerprint
-from polypseg.data.samples import PolypDataset, Sample, load_sample
+from polypseg.data.in_memory import PolypDataset, checked_dataset
+from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import SPLIT_NAMES, Split, assign, make_split
 from polypseg.errors import PolypsegError, UsageError, missing_extra
 from polypseg.preprocess import normalise
@@ -143,7 +144,7 @@ class TfDatasets(NamedTuple):
 
 
 def get_tf_dataset(
-    data: PolypDataset | Sequence[Sample],
+    data: PolypDataset | tuple[Any, ...] | Sequence[Sample],
     split: Split | None = None,
     config: DataConfig = DataConfig(),  # noqa: B008 (frozen)
     split_config: SplitConfig = SplitConfig(),  # noqa: B008 (frozen)
@@ -155,7 +156,8 @@ def get_tf_dataset(
     prefetched.
 
     Args:
-        data: What `load_polyp_dataset` returned, or samples (`find_samples`), which are read as needed.
+        data: What `load_polyp_dataset` returned, or (images, masks, names) made alike, or samples
+            (`find_samples`), which are read as needed.
         split: A manifest; without one, `split_config` makes a split.
         config: Size, batch size, augmentation preset, cache. The size of data in memory is their own.
         split_config: Ratios, official split, seed.
@@ -163,7 +165,8 @@ def get_tf_dataset(
 
     Raises:
         MissingExtraError: TensorFlow is not installed.
-        SplitError: The manifest names a sample that is not in the data, or no split can be made.
+        SplitError: No split can be made.
+        UsageError: The manifest names a sample that is not in the data, or the arrays do not hold what they should.
 
     Example:
         data = load_polyp_dataset("Kvasir-SEG/images", "Kvasir-SEG/masks", size=256)
@@ -179,10 +182,14 @@ def get_tf_dataset(
 
 
 def make_readers(
-    data: PolypDataset | Sequence[Sample], split: Split | None, config: DataConfig, split_config: SplitConfig
+    data: PolypDataset | tuple[Any, ...] | Sequence[Sample],
+    split: Split | None,
+    config: DataConfig,
+    split_config: SplitConfig,
 ) -> dict[str, SampleReader]:
     """A reader for each of the three splits."""
-    if isinstance(data, PolypDataset):
+    if isinstance(data, tuple):
+        data = checked_dataset(data)
         where = {name: index for index, name in enumerate(data.names)}
         assigned = {n: split.names(n) for n in SPLIT_NAMES} if split else _assign_arrays(data, split_config)
         missing = [name for names in assigned.values() for name in names if name not in where]
@@ -203,7 +210,7 @@ def _assign_arrays(data: PolypDataset, config: SplitConfig) -> dict[str, list[st
         prints = [fingerprint(np.rint(data.images[index] * 255).astype(np.uint8)) for index in order]
         joined = join(len(order), similar_pairs(prints, config.near_duplicate_bits))
     names = [data.names[index] for index in order]
-    assigned, _ = assign(names, [None] * len(names), joined, config)
+    assigned, _ = assign(names, [data.groups[index] for index in order], joined, config)
     return {n: [name for name, split in zip(names, assigned, strict=True) if split == n] for n in SPLIT_NAMES}
 
 

@@ -6,6 +6,7 @@ Decisions:
   or the caller does (`empty_masks`); a forgotten folder of masks must not become a set of negatives.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,16 +107,24 @@ def find_samples(folder: Path | str, empty_masks: bool = False) -> tuple[list[Sa
         found, unpaired = _part_samples(part, empty_masks)
         faults += unpaired
         samples += [
-            replace(sample, name=part.prefix + sample.name, group=_group(part, sample.name), centre=part.centre)
-            for sample in found
+            replace(sample, name=part.prefix + sample.name, centre=part.centre) for sample in with_groups(found, part)
         ]
-        ungrouped = [sample.image_path.name for sample in found if part.groups and sample.name not in part.groups]
-        if ungrouped:
-            raise DataError(
-                f"{part.images.parent}: sequences.csv or groups.csv does not tell the group of {len(ungrouped)} of "
-                f"{len(found)} images; add them, or remove the file:{listed(ungrouped)}"
-            )
     return sorted(samples, key=lambda sample: sample.name), faults
+
+
+def with_groups(samples: Sequence[Sample], part: Part) -> list[Sample]:
+    """The samples of a part of a data set, each with the group that the part's layout or its file of groups tells.
+
+    Raises:
+        DataError: The file of groups does not know every image.
+    """
+    ungrouped = [sample.image_path.name for sample in samples if part.groups and sample.name not in part.groups]
+    if ungrouped:
+        raise DataError(
+            f"{part.images.parent}: sequences.csv or groups.csv does not tell the group of {len(ungrouped)} of "
+            f"{len(samples)} images; add them, or remove the file:{listed(ungrouped)}"
+        )
+    return [replace(sample, group=_group(part, sample.name)) for sample in samples]
 
 
 def _group(part: Part, name: str) -> str | None:

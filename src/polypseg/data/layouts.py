@@ -109,7 +109,7 @@ def _layout(folder: Path, depth: int) -> Layout | None:
             return Layout("polypgen", f"PolypGen, {len(parts)} centres and sequences", parts)
     pair = _pair(folders) or _pair_with_suffix(folders)
     if pair:
-        return _recognise_pair(folder, *pair)
+        return recognise_pair(folder, *pair)
     subsets = tuple(_subsets(folders.values()))
     if len(subsets) == 1:
         return _layout(subsets[0].images.parent, depth)
@@ -122,7 +122,12 @@ def _layout(folder: Path, depth: int) -> Layout | None:
     return alone
 
 
-def _recognise_pair(folder: Path, images: Path, masks: Path) -> Layout:
+def recognise_pair(folder: Path, images: Path, masks: Path) -> Layout:
+    """What a folder of images and a folder of masks are, and the groups that `folder` tells.
+
+    Raises:
+        DataError: The file of groups is damaged.
+    """
     stems = [path.stem for path in _image_files(images)]
     part = Part(images, masks, groups=_read_groups(folder))
     if is_kvasir_seg(stems):
@@ -139,7 +144,7 @@ def _subsets(folders: Iterable[Path]) -> Iterator[Part]:
         inner = _folders(folder)
         pair = _pair(inner)
         if pair:
-            yield _recognise_pair(folder, *pair).parts[0]._replace(prefix=f"{folder.name}_")
+            yield recognise_pair(folder, *pair).parts[0]._replace(prefix=f"{folder.name}_")
         elif (alone := _images_folder(inner)) is not None:
             yield Part(alone, None, prefix=f"{folder.name}_", groups=_read_groups(folder))
 

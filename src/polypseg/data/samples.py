@@ -1,4 +1,4 @@
-"""Samples: an image file and its mask file, paired by name; and the reference system's `load_polyp_dataset`.
+"""Samples: an image file and its mask file, paired by name.
 
 Decisions:
 - Files are paired by stem, never by their place in a sorted list; a mask may carry a suffix (`_mask`, …).
@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from polypseg.arrays import Image, Mask
-from polypseg.errors import DataError, ImageError, PairingError, UsageError, listed
+from polypseg.errors import DataError, ImageError, PairingError, listed
 from polypseg.preprocess import (
     IMAGE_SUFFIXES,
     image_size,
-    normalise,
     read_image,
     read_mask,
     resize_image,
@@ -58,20 +56,6 @@ class Fault(NamedTuple):
 
     name: str
     reason: str
-
-
-class PolypDataset(NamedTuple):
-    """What `load_polyp_dataset` returns.
-
-    Attributes:
-        images: Shape (N, size, size, 3), float32 in [0, 1].
-        masks: Shape (N, size, size, 1), float32, each value 0 or 1.
-        names: The N file stems.
-    """
-
-    images: NDArray[np.float32]
-    masks: NDArray[np.float32]
-    names: list[str]
 
 
 class SkippedSamplesWarning(UserWarning):
@@ -160,59 +144,6 @@ def refuse(faults: Sequence[Fault], skip_bad: bool, error: type[DataError] = Dat
         f"{len(faults)} of the files cannot be used; mend or remove them, or leave them out with skip_bad "
         f"(--skip-bad):{listed(lines)}"
     )
-
-
-def load_polyp_dataset(
-    images_dir: Path | str, masks_dir: Path | str, size: int = 256, skip_bad: bool = False
-) -> PolypDataset:
-    """Every image and mask of two folders, paired by file stem and squeezed to (size, size), in memory.
-
-    Masks are cut at > 127 before they are resized, and stay two-valued.
-
-    Args:
-        images_dir: JPEG, PNG, TIFF or BMP files.
-        masks_dir: Masks of the same stems, which may end in `_mask`, `_segmentation` or alike.
-        size: Side of the square in pixels.
-        skip_bad: Leave out what cannot be used, with a SkippedSamplesWarning that lists it.
-
-    Returns:
-        images (N, size, size, 3) float32 in [0, 1], masks (N, size, size, 1) float32 in {0, 1}, names.
-
-    Raises:
-        PairingError: A folder is missing or empty, or files do not pair.
-        DataError: Files that cannot be read, differ in size, or are not masks; all are named.
-        UsageError: The size is less than 1.
-
-    Example:
-        images, masks, names = load_polyp_dataset("Kvasir-SEG/images", "Kvasir-SEG/masks", size=256)
-    """
-    if size < 1:
-        raise UsageError(f"size {size}: expected at least 1 pixel")
-    samples, faults = pair_samples(Path(images_dir), Path(masks_dir))
-    refuse(faults, skip_bad, PairingError)
-    images = np.empty((len(samples), size, size, 3), np.float32)
-    masks = np.empty((len(samples), size, size, 1), np.float32)
-    names: list[str] = []
-    bad: list[Fault] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for sample, loaded in zip(samples, pool.map(lambda s: _try_load(s, size), samples), strict=True):
-            if isinstance(loaded, Fault):
-                bad.append(loaded)
-                continue
-            images[len(names)] = normalise(loaded[0])
-            masks[len(names), ..., 0] = loaded[1]
-            names.append(sample.name)
-    refuse(bad, skip_bad)
-    if not names:
-        raise DataError(f"{images_dir}: no usable sample is left")
-    return PolypDataset(images[: len(names)], masks[: len(names)], names)
-
-
-def _try_load(sample: Sample, size: int) -> tuple[Image, Mask] | Fault:
-    try:
-        return load_sample(sample, size)
-    except DataError as error:
-        return Fault(sample.name, str(error))
 
 
 def _fault(sample: Sample) -> Fault | None:

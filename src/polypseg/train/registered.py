@@ -1,8 +1,6 @@
 """All that polypseg registers with Keras: with this imported, `keras.models.load_model` needs no `custom_objects`.
 
-`import polypseg` does it by itself where Keras was imported before; else:
-
-    import polypseg.train.registered
+`import polypseg` sees to it, whether Keras is imported before or after (keras_import.py).
 """
 
 from polypseg.models.blocks import FusedBatchNormalization
