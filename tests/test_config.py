@@ -50,3 +50,14 @@ def test_files_that_are_no_config(tmp_path):
 def test_config_is_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Config().model.filters = 3
+
+
+def test_fault_is_laid_to_the_file_or_to_the_overrides(tmp_path):
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text("[train]\nepochs = 3\n")
+    bad.write_text("[train]\nepochs = 0\n")
+    with pytest.raises(ConfigError, match=r"good.toml with --set: model.filters: .*\(found 0\)"):
+        load_config(good, ["model.filters=0"])
+    with pytest.raises(ConfigError, match=r"bad.toml: train.epochs"):
+        load_config(bad, ["model.filters=2"])
+    assert load_config(bad, ["train.epochs=2"]).train.epochs == 2  # an override may mend the file

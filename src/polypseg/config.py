@@ -130,6 +130,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
     32
     """
     tables: dict[str, Any] = {}
+    overrides = list(overrides)
     if path is not None:
         try:
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -139,7 +140,13 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
             raise ConfigError(f"{path}: not a TOML file: {error}") from error
     for override in overrides:
         _override(tables, override)
-    return config_from(tables, source=str(path) if path else "--set")
+    if path is None or not overrides:
+        return config_from(tables, source=str(path) if path else "--set")
+    try:
+        return config_from(tables, source=str(path))
+    except ConfigError:
+        load_config(path)  # where the file alone is at fault, say so; else the overrides are
+        return config_from(tables, source=f"{path} with --set")
 
 
 def config_from(tables: Mapping[str, Any], source: str = "config") -> Config:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 
@@ -242,3 +243,69 @@ def test_demo_config_is_valid():
 
     for path in sorted((Path(__file__).parents[2] / "configs").glob("*.toml")):
         load_config(path)
+
+
+def test_loss_that_is_no_number_ends_the_training_and_leaves_what_was_saved(folder, tmp_path):
+    runs = tmp_path / "nan"
+    train(folder, runs, small(epochs=1))
+    state = load_state(runs / "checkpoints" / "last")
+
+    class Poison(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            weight = self.model.trainable_weights[0]
+            weight.assign(np.full(weight.shape, np.nan, np.float32))
+
+    with pytest.raises(RunError, match=r"loss became nan in epoch 2, batch 1, .* the 1 epochs before are saved"):
+        resume(runs, epochs=3, callbacks=[Poison()])
+    assert load_state(runs / "checkpoints" / "last").epoch == state.epoch == 1
+    assert [row["epoch"] for row in resume(runs, epochs=3).history()] == [1, 2, 3]
+
+
+def test_each_start_keeps_its_own_command_and_the_record_the_first(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/bin/polypseg", "train", "first"])
+    run = train(folder, tmp_path / "twice", small(epochs=1))
+    monkeypatch.setattr("sys.argv", ["/bin/polypseg", "train", "second"])
+    resume(run.folder, epochs=2)
+    record = run.environment()
+    assert record["command"] == "polypseg train first"
+    assert [start["command"] for start in record["starts"]] == ["polypseg train first", "polypseg train second"]
+    assert [start["first_epoch"] for start in record["starts"]] == [1, 2]
+    assert all(start["packages"]["keras"] for start in record["starts"])
+
+
+def test_best_model_that_is_gone_is_missed_at_once(folder, tmp_path):
+    run = train(folder, tmp_path / "gone", small(epochs=1))
+    run.best_path.unlink()
+    with pytest.raises(RunError, match=r"best.keras is gone: .* Put it back from a copy, or start a new run"):
+        resume(run.folder, epochs=2)
+    assert load_state(run.last_folder).epoch == 1
+
+
+def test_damaged_state_is_told_in_one_line(folder, tmp_path):
+    run = train(folder, tmp_path / "damaged", small(epochs=1))
+    path = load_state(run.last_folder).model_path
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(RunError, match=r"epoch-0001.keras: .*The saved state of epoch 1 is damaged") as caught:
+        resume(run.folder, epochs=2)
+    assert "\n" not in str(caught.value)
+
+
+def test_run_that_stopped_early_goes_on_with_its_whole_patience(folder, tmp_path):
+    # At a rate of 1e-9 the loss stands still but for rounding, so that patience 2 ends the run.
+    settings = {"early_stopping_patience": 2, "learning_rate": 0.5, "plateau_patience": 9}
+    run = train(folder, tmp_path / "stopped", small(epochs=40, **settings))
+    done = len(run.history())
+    assert done < 40
+    more = resume(run.folder, epochs=done + 2).history()
+    assert len(more) == done + 2  # with the old counter the first epoch without progress would be the last
+
+
+def test_start_killed_before_its_first_step_is_started_again(run, folder, tmp_path):
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for path in (run.splits_path, run.environment_path):
+        (killed / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(RunError, match=r"stopped before its first step.*start it again, without --resume"):
+        resume(killed)
+    again = train(folder, killed, small(epochs=1))
+    assert len(again.environment()["starts"]) == 1

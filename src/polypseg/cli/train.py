@@ -1,5 +1,7 @@
 """`polypseg train`: from a folder of images to a trained, scored and pictured run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -56,14 +58,34 @@ def train(
                 "--resume goes on with the settings of the run; of them only --epochs can change. "
                 "For other settings start a new run (--name)"
             )
-        _resume(run_folder, data, epochs)
+        with _told_how_to_go_on(run_folder, runs, name):
+            _resume(run_folder, data, epochs)
     else:
         if data is None:
             raise UsageError("--data is missing: the folder of images and masks (polypseg data synth makes one)")
         overrides = [*(settings or []), *(["data.skip_bad=true"] if skip_bad else [])]
         overrides += [f"train.epochs={epochs}"] if epochs is not None else []
-        _start(run_folder, data, config, overrides, splits)
+        with _told_how_to_go_on(run_folder, runs, name):
+            _start(run_folder, data, config, overrides, splits)
     _finish(run_folder, evaluate)
+
+
+@contextmanager
+def _told_how_to_go_on(run_folder: Path, runs: Path, name: str) -> Iterator[None]:
+    """Ctrl-C in a training ends with the number of the last saved epoch and the command that goes on from it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from polypseg.cli.console import messages
+        from polypseg.train.state import load_state
+
+        state = load_state(run_folder / "checkpoints" / "last")
+        where = "" if runs == Path("runs") else f"--runs {runs} "
+        again = f"go on with: polypseg train {where}--name {name} --resume"
+        if not (run_folder / "config.toml").is_file():
+            again = "start it again with the same command"
+        messages.print(f"stopped; {state.epoch if state else 0} epochs are saved. To {again}", markup=False)
+        raise typer.Exit(130) from None
 
 
 def _start(run_folder: Path, data: Path, config: Path | None, overrides: list[str], splits: Path | None) -> None:

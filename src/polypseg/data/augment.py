@@ -8,7 +8,8 @@ Decisions:
   the training ran through or was resumed, and on however many threads the pipeline runs.
 - Geometry is drawn once and applied to image and mask alike, the mask by nearest neighbour, so that it
   stays two-valued. What comes in from outside the frame is black, as the rim of an endoscope's picture is.
-- Colour and blur touch the image alone.
+- Colour and blur touch the image alone. Whether an image is blurred is drawn for each, how strongly once a batch
+  (Keras' layer does so).
 """
 
 import math

@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from polypseg.data.batches import EpochCounter
+from polypseg.errors import RunError
 from polypseg.models.checkpoint import save_model
 from polypseg.train.state import HISTORY_COLUMNS, HistoryRow, SavedState, save_state
 
@@ -140,6 +141,35 @@ class LastCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
             if path.name != name:
                 path.unlink()
         self._on_row(row)
+
+
+class TerminateOnNaN(keras.callbacks.Callback):  # type: ignore[misc]
+    """Ends a training whose loss is no number, before such weights are saved.
+
+    `keras.callbacks.TerminateOnNaN` prints and lets the epoch end, so that its weights would be the saved state.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Remember where we are."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Raise where the loss is NaN or infinite.
+
+        Raises:
+            RunError: It is.
+        """
+        loss = float((logs or {}).get("loss", 0.0))
+        if not math.isfinite(loss):
+            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            raise RunError(
+                f"the loss became {loss} in epoch {self._epoch + 1}, batch {batch + 1}, at a learning rate of {rate:g}; the "
+                f"{self._epoch} epochs before are saved. Start a new run with a lower train.learning_rate"
+            )
 
 
 class EpochBegins(keras.callbacks.Callback):  # type: ignore[misc]

@@ -1,5 +1,6 @@
 """The training itself: from a folder of images and a config to a run folder; and the way back after a kill."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -13,11 +14,18 @@ from polypseg.data.batches import BatchPlan, EpochCounter, SampleReader, batch_m
 from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Fault, Sample, check_samples, refuse
 from polypseg.data.splits import Split, load_split, make_split, verify_split
-from polypseg.errors import DataError, RunError, UsageError
+from polypseg.errors import DataError, ModelError, RunError, UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.models.registry import build_model
 from polypseg.progress import Track, silent
-from polypseg.train.callbacks import EarlyStopping, EpochBegins, LastCheckpoint, ModelCheckpoint, ReduceLROnPlateau
+from polypseg.train.callbacks import (
+    EarlyStopping,
+    EpochBegins,
+    LastCheckpoint,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    TerminateOnNaN,
+)
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
 from polypseg.train.losses import BinaryCrossentropyDice
 from polypseg.train.run import Run, open_run, record_start, write_config, write_history
@@ -62,6 +70,7 @@ def train(
         verify_split(split, samples, track)
     run.folder.mkdir(parents=True, exist_ok=True)
     split.save(run.splits_path)
+    run.environment_path.unlink(missing_ok=True)  # of a start that was killed before it was a run
     keras.utils.set_random_seed(config.train.seed)
     with _numerics(config.train):
         model = _new_model(config)
@@ -84,18 +93,21 @@ def resume(
     Args:
         folder: The run folder.
         data: Where the data are now; unless given, where they were.
-        epochs: Another last epoch; unless given, the config's.
+        epochs: Another last epoch; unless given, the config's. A run that early stopping ended goes on, with its
+            whole patience.
         track: Shows the progress of hashing.
         on_epoch: As for `train`.
         callbacks: As for `train`.
 
     Raises:
-        RunError: The folder is no run, or its saved state is damaged.
+        RunError: The folder is no run, its saved state is damaged, its best model is gone, or the loss is no number.
         SplitError: The data no longer match the run's manifest.
     """
     run = open_run(folder)
     config = run.config()
     state = load_state(run.last_folder)
+    if state is not None:
+        _check_best(run, state)
     if epochs is not None:
         if state is not None and epochs < state.epoch:
             raise UsageError(f"{state.epoch} epochs of {folder} are done; expected at least as many, found {epochs}")
@@ -106,7 +118,7 @@ def resume(
     verify_split(split, samples, track)
     write_config(run, config)
     if state is not None and state.epoch < config.train.epochs and epochs is not None:
-        state = state._replace(finished=False)
+        state = _reopened(state, config.train)
     keras.utils.set_random_seed(config.train.seed)
     with _numerics(config.train):
         if state is None:
@@ -115,10 +127,47 @@ def resume(
             write_history(run, state.history)
             if state.finished:
                 return run
-            model = load_model(state.model_path, compiled=True)
+            model = _last_model(state)
         _record(run, data, faults, state.epoch if state else 0, model, split)
         _fit(run, model, config, samples, split, state, on_epoch, callbacks)
     return run
+
+
+def _check_best(run: Run, state: SavedState) -> None:
+    """Nothing where the best model is there, or none was saved yet.
+
+    Raises:
+        RunError: It was saved and is gone.
+    """
+    best = state.callbacks["ModelCheckpoint"]["best"]
+    if best is not None and math.isfinite(best) and not run.best_path.is_file():
+        raise RunError(
+            f"{run.best_path} is gone: the model of the lowest validation loss so far ({best:.4g}). "
+            "Put it back from a copy, or start a new run (--name)"
+        )
+
+
+def _reopened(state: SavedState, settings: TrainConfig) -> SavedState:
+    """A finished state, made ready for more epochs; what early stopping ended gets its whole patience again."""
+    stopping = state.callbacks["EarlyStopping"]
+    if state.finished and stopping["wait"] >= settings.early_stopping_patience:
+        stopping = {**stopping, "wait": 0, "stopped_epoch": 0}
+    return state._replace(finished=False, callbacks={**state.callbacks, "EarlyStopping": stopping})
+
+
+def _last_model(state: SavedState) -> keras.Model:
+    """The model of the last whole epoch, with its optimizer's state.
+
+    Raises:
+        RunError: Its file is damaged.
+    """
+    try:
+        return load_model(state.model_path, compiled=True)
+    except ModelError as error:
+        raise RunError(
+            f"{error}. The saved state of epoch {state.epoch} is damaged: put the file back from a copy, "
+            "or start a new run (--name)"
+        ) from error
 
 
 def usable_samples(data: Path, skip_bad: bool, track: Track = silent) -> tuple[list[Sample], list[Fault]]:
@@ -190,6 +239,7 @@ def _fit(
             initial_epoch=state.epoch if state else 0,
             callbacks=[
                 EpochBegins(counter, settings.seed),
+                TerminateOnNaN(),
                 *remembered,
                 *_tensorboard(run, settings),
                 *callbacks,

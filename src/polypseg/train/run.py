@@ -136,6 +136,11 @@ def open_run(folder: Path | str) -> Run:
     run = Run(Path(folder))
     if not run.folder.is_dir():
         raise RunError(f"{folder}: no such run folder; expected what polypseg train wrote, as runs/NAME")
+    if run.splits_path.is_file() and not run.config_path.is_file():
+        raise RunError(
+            f"{folder}: the training was stopped before its first step, there is nothing to go on with; "
+            "start it again, without --resume"
+        )
     if not run.config_path.is_file():
         raise RunError(f"{folder}: not a run folder (config.toml is missing); expected what polypseg train wrote")
     return run
@@ -156,15 +161,15 @@ def write_history(run: Run, history: Sequence[HistoryRow]) -> None:
 
 
 def record_start(run: Run, data: Path, skipped: Sequence[str], first_epoch: int, facts: Mapping[str, Any]) -> None:
-    """Write environment.json, or add this start to it."""
-    starts: list[dict[str, Any]] = []
-    if run.environment_path.exists():
-        starts = run.environment().get("starts", [])
-    starts.append({"time": datetime.now(UTC).isoformat(timespec="seconds"), "first_epoch": first_epoch + 1})
-    record = {
+    """Write environment.json, or add this start to it.
+
+    The record's own entries tell of the first start, and where the data are now; each start adds what it ran with.
+    """
+    start = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "first_epoch": first_epoch + 1,
         "data": str(data.resolve()),
         "skipped": list(skipped),
-        "checkpoint_chosen_by": "lowest val_loss on the validation split",
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -172,8 +177,14 @@ def record_start(run: Run, data: Path, skipped: Sequence[str], first_epoch: int,
         "cores": os.cpu_count(),
         "packages": _versions(),
         **facts,
-        "starts": starts,
     }
+    if run.environment_path.exists():
+        record = run.environment()
+        record |= {"data": start["data"], "starts": [*record.get("starts", []), start]}
+    else:
+        first = {key: value for key, value in start.items() if key not in ("time", "first_epoch")}
+        chosen_by = "lowest val_loss on the validation split"
+        record = {**first, "checkpoint_chosen_by": chosen_by, "starts": [start]}
     write_in_one_step(run.environment_path, json.dumps(record, indent=1))
 
 
