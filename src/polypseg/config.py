@@ -74,10 +74,23 @@ class ModelConfig(_Table):
 
 
 class LossConfig(_Table):
-    """Binary cross-entropy + weight x (1 - Dice)."""
+    """Which loss; `bce_dice` is binary cross-entropy + dice_weight x (1 - Dice)."""
 
-    dice_weight: float = Field(0.5, ge=0)
-    smooth: float = Field(1.0, gt=0, description="added to numerator and denominator of Dice, in pixels")
+    name: Literal["bce_dice", "focal_tversky", "lovasz", "structure"] = "bce_dice"
+    dice_weight: float = Field(0.5, ge=0, description="bce_dice; 1 for BCE + Dice")
+    smooth: float = Field(
+        1.0, gt=0, description="bce_dice, focal_tversky: added to numerator and denominator of the overlap, in pixels"
+    )
+    false_negative_weight: float = Field(0.7, ge=0, le=1, description="focal_tversky; a false pixel weighs the rest")
+    gamma: float = Field(0.75, gt=0, description="focal_tversky: power of one minus the overlap")
+    boundary_weight: float = Field(5.0, ge=0, description="structure: how much more the polyp's boundary weighs")
+    window: int = Field(31, ge=1, description="structure: odd side in pixels of the square that tells the boundary")
+
+    @model_validator(mode="after")
+    def _window_has_a_centre(self) -> "LossConfig":
+        if self.window % 2 == 0:
+            raise ValueError(f"loss.window {self.window}: expected an odd number; take {self.window + 1}")
+        return self
 
 
 class TrainConfig(_Table):

@@ -1,13 +1,17 @@
 """The commands train, show and summary, as a user calls them."""
 
+import re
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from typer.testing import CliRunner
 
 from polypseg.cli import app
 from polypseg.data.synthetic import make_synthetic
+from polypseg.train.state import load_state
 
 SMALL = [
     *("--set", "data.size=32", "--set", "data.batch_size=4", "--set", "data.augment=flip"),
@@ -141,3 +145,23 @@ def test_full_disk_is_one_line_and_the_last_state_stays_whole(trained, monkeypat
 def test_module_is_the_command(what):
     done = subprocess.run([sys.executable, "-m", "polypseg", what], capture_output=True, text=True, check=True)
     assert "polypseg" in done.stdout
+
+
+def test_interrupted_training_says_how_to_go_on(tmp_path):
+    make_synthetic(tmp_path / "data", 12, seed=3, side_range=(32, 40))
+    settings = ["data.size=32", "model.filters=2", "model.depth=2", "train.early_stopping_patience=500"]
+    command = [sys.executable, "-m", "polypseg", "train", "--data", "data", "--name", "cut", "--epochs", "500"]
+    command += [part for setting in settings for part in ("--set", setting)]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "runs/cut/checkpoints/last/state.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    told = re.search(r"stopped; (\d+) epochs are saved. To go on with: (.*)$", said.strip().splitlines()[-1])
+    assert int(told[1]) == load_state(tmp_path / "runs/cut/checkpoints/last").epoch >= 1
+    assert told[2] == "polypseg train --name cut --resume"

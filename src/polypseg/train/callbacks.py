@@ -167,7 +167,7 @@ class TerminateOnNaN(keras.callbacks.Callback):  # type: ignore[misc]
         if not math.isfinite(loss):
             rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             raise RunError(
-                f"the loss became {loss} in epoch {self._epoch + 1}, batch {batch + 1}, at a learning rate of {rate:g}; the "
+                f"the loss became {loss} in epoch {self._epoch + 1}, batch {batch + 1}, learning rate {rate:g}; the "
                 f"{self._epoch} epochs before are saved. Start a new run with a lower train.learning_rate"
             )
 

@@ -27,7 +27,7 @@ from polypseg.train.callbacks import (
     TerminateOnNaN,
 )
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
-from polypseg.train.losses import BinaryCrossentropyDice
+from polypseg.train.losses import build_loss
 from polypseg.train.run import Run, open_run, record_start, write_config, write_history
 from polypseg.train.state import HistoryRow, SavedState, load_state
 
@@ -189,7 +189,7 @@ def _new_model(config: Config) -> keras.Model:
     model = build_model(config.model, config.data.size)
     model.compile(
         optimizer=keras.optimizers.Adam(config.train.learning_rate),
-        loss=BinaryCrossentropyDice(config.loss.dice_weight, config.loss.smooth),
+        loss=build_loss(config.loss),
         metrics=[DiceCoefficient(), IoUCoefficient()],
     )
     return model

@@ -6,7 +6,16 @@
 from polypseg.models.blocks import FusedBatchNormalization
 from polypseg.models.winograd import WinogradConvolution
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
-from polypseg.train.losses import BinaryCrossentropyDice
+from polypseg.train.losses import BinaryCrossentropyDice, FocalTversky, Lovasz, Structure
 
-REGISTERED = (FusedBatchNormalization, WinogradConvolution, BinaryCrossentropyDice, DiceCoefficient, IoUCoefficient)
+REGISTERED = (
+    FusedBatchNormalization,
+    WinogradConvolution,
+    BinaryCrossentropyDice,
+    FocalTversky,
+    Lovasz,
+    Structure,
+    DiceCoefficient,
+    IoUCoefficient,
+)
 """The classes, each as `polypseg>ClassName`."""
