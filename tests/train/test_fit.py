@@ -309,3 +309,31 @@ def test_start_killed_before_its_first_step_is_started_again(run, folder, tmp_pa
         resume(killed)
     again = train(folder, killed, small(epochs=1))
     assert len(again.environment()["starts"]) == 1
+
+
+def test_weights_that_the_last_update_ruined_are_not_saved(folder, tmp_path):
+    run = train(folder, tmp_path / "ruined", small(epochs=1))
+
+    class Ruin(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:  # the last: half of 16 samples are trained on, in batches of 4; no loss is computed after it
+                weight = self.model.trainable_weights[0]
+                weight.assign(np.full(weight.shape, np.nan, np.float32))
+
+    with pytest.raises(RunError, match=r"weights became NaN or infinite in epoch 2 .*the 1 epochs before are saved"):
+        resume(run.folder, epochs=3, callbacks=[Ruin()])
+    state = load_state(run.last_folder)
+    assert state.epoch == 1
+    assert all(np.isfinite(weight).all() for weight in load_model(state.model_path).get_weights())
+
+
+def test_finished_run_that_is_prolonged_and_killed_at_once_still_goes_on(folder, tmp_path):
+    run = train(folder, tmp_path / "prolonged", small(epochs=1))
+
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        resume(run.folder, epochs=3, callbacks=[Interrupt()])
+    assert [row["epoch"] for row in resume(run.folder).history()] == [1, 2, 3]

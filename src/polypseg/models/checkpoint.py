@@ -4,6 +4,7 @@ What polypseg adds to Keras (layers, losses, metrics) is registered, so that a f
 """
 
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -44,5 +45,18 @@ def load_model(path: Path | str, compiled: bool = False) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=compiled, safe_mode=True)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ModelError(f"{path}: cannot be loaded as a Keras model: {first_line}") from error
+        raise ModelError(f"{path}: cannot be loaded as a Keras model: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, in one line: Keras prints the layer's whole config around it."""
+    text = str(error)
+    unknown = re.search(r"Could not locate (class|function) '([^']+)'", text)
+    if unknown:
+        kind, name = unknown.groups()
+        return (
+            f"it holds the {kind} {name!r}, which neither Keras nor polypseg knows; "
+            "import the module that registers it (@keras.saving.register_keras_serializable) first"
+        )
+    inner = text.rpartition("Exception encountered: ")[2].strip() or repr(error)
+    return inner.splitlines()[0].partition(" Full object config")[0].rstrip(".")

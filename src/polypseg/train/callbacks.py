@@ -171,6 +171,19 @@ class TerminateOnNaN(keras.callbacks.Callback):  # type: ignore[misc]
                 f"{self._epoch} epochs before are saved. Start a new run with a lower train.learning_rate"
             )
 
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Raise where the last update left weights that are no number, which no loss has shown yet.
+
+        Raises:
+            RunError: It did.
+        """
+        for weight in self.model.weights:
+            if not np.isfinite(keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32"))).all():
+                raise RunError(
+                    f"weights became NaN or infinite in epoch {epoch + 1} ({weight.path}); the {epoch} epochs before "
+                    "are saved. Start a new run with a lower train.learning_rate"
+                )
+
 
 class EpochBegins(keras.callbacks.Callback):  # type: ignore[misc]
     """Makes all that an epoch draws follow from the seed and the number of the epoch.

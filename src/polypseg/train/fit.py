@@ -29,7 +29,7 @@ from polypseg.train.callbacks import (
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
 from polypseg.train.losses import build_loss
 from polypseg.train.run import Run, open_run, record_start, write_config, write_history
-from polypseg.train.state import HistoryRow, SavedState, load_state
+from polypseg.train.state import HistoryRow, SavedState, load_state, save_state
 
 OnEpoch = Callable[[HistoryRow], None]
 
@@ -119,6 +119,7 @@ def resume(
     write_config(run, config)
     if state is not None and state.epoch < config.train.epochs and epochs is not None:
         state = _reopened(state, config.train)
+        save_state(run.last_folder, state)  # so that a kill before its next epoch ends leaves a run that goes on
     keras.utils.set_random_seed(config.train.seed)
     with _numerics(config.train):
         if state is None:

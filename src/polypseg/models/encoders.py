@@ -1,0 +1,64 @@
+"""Pretrained encoders behind one contract: an image in [0, 1] to five feature maps at strides 2, 4, 8, 16 and 32.
+
+Whatever the network, every layer that it adds to the graph has a name that begins with `encoder`, so that a trainer
+can freeze it or give it a lower rate by name.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import keras
+
+from polypseg.errors import ModelError, unknown_name
+from polypseg.models.application_encoders import APPLICATIONS, STRIDES, application_features
+from polypseg.models.efficientnet_lite import PACKAGED, SCALES, efficientnet_lite, load_imagenet
+
+__all__ = ["ENCODERS", "PACKAGED", "STRIDES", "encode", "load_imagenet"]
+
+IMAGENET = "imagenet"
+
+
+def _lite(name: str, image: Any, weights: str | Path | None) -> list[Any]:
+    maps = efficientnet_lite(name, image)
+    if weights is not None:
+        load_imagenet(keras.Model(image, maps), name, None if weights == IMAGENET else Path(weights))
+    return maps
+
+
+def _application(name: str, image: Any, weights: str | Path | None) -> list[Any]:
+    if weights not in (None, IMAGENET):
+        raise ModelError(f"weights={str(weights)!r} cannot be read for {name}: give None or 'imagenet'")
+    return application_features(name, image, None if weights is None else IMAGENET)
+
+
+ENCODERS: Mapping[str, Callable[[Any, str | Path | None], list[Any]]] = MappingProxyType(
+    {name: partial(_lite, name) for name in SCALES} | {name: partial(_application, name) for name in APPLICATIONS}
+)
+
+
+def encode(name: str, image: Any, weights: str | Path | None = None) -> list[Any]:
+    """The feature maps of an encoder at strides 2, 4, 8, 16 and 32, shapes (N, H/stride, W/stride, C).
+
+    Args:
+        name: One of `ENCODERS`.
+        image: Keras input, shape (N, H, W, 3), float32 in [0, 1]; H and W divisible by 32, or None for any such.
+        weights: None for random ones; "imagenet" for pretrained ones (packaged for efficientnet-lite0, fetched by Keras
+            for its applications); for an EfficientNet-Lite also the path of a converted file.
+
+    Raises:
+        ModelError: An unknown name, an image that does not fit, or weights that cannot be had.
+    """
+    if name not in ENCODERS:
+        raise ModelError(unknown_name("encoder", name, ENCODERS))
+    shape = tuple(image.shape)
+    fits = (
+        len(shape) == 4 and shape[3] == 3 and all(side is None or (side > 0 and side % 32 == 0) for side in shape[1:3])
+    )
+    if not fits:
+        raise ModelError(
+            f"the encoder {name} was given an image of shape {shape}; it needs (N, H, W, 3), H and W divisible by 32"
+        )
+    return ENCODERS[name](image, weights)
