@@ -18,6 +18,7 @@ NAMES = {
     "augment",
     "find_samples",
     "get_tf_dataset",
+    "load",
     "load_config",
     "load_model",
     "load_polyp_dataset",
@@ -25,7 +26,7 @@ NAMES = {
     "unet",
 }
 
-LIGHT = ("arrays", "config", "errors", "preprocess", "progress", "metrics.table", "predict.engines", "evaluate.score")
+LIGHT = ("arrays", "config", "errors", "preprocess", "progress", "metrics.table", "predict.predictor", "evaluate.score")
 
 
 def modules_after(code):

@@ -16,6 +16,7 @@ _HOMES = {
     "attention_unet": "models.attention_unet",
     "augment": "data.augment",
     "get_tf_dataset": "data.batches",
+    "load": "predict.predictor",
     "load_model": "models.checkpoint",
     "open_engine": "predict.engines",
     "unet": "models.attention_unet",

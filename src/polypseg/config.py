@@ -54,7 +54,14 @@ class DataConfig(_Table):
 
     size: int = Field(256, ge=8, le=4096, description="side in pixels of the square that the model sees")
     batch_size: int = Field(8, ge=1)
-    augment: Literal["none", "flip", "standard"] = Field("standard", description="preset, training split only")
+    augment: Literal["none", "flip", "standard", "strong"] = Field(
+        "standard", description="preset, training split only"
+    )
+    negatives: float = Field(
+        0.0, ge=0, le=1, description="share of training images shown without their polyp, cut away or covered"
+    )
+    copy_paste: float = Field(0.0, ge=0, le=1, description="share of training images that get another image's polyp")
+    jpeg: float = Field(0.0, ge=0, le=1, description="share of training images compressed anew")
     cache: Literal["memory", "none"] | None = Field(
         None,
         description="memory: decoded and resized samples stay in memory; none: streamed from disk each epoch; "
@@ -63,14 +70,36 @@ class DataConfig(_Table):
     cache_limit_mib: int = Field(2048, ge=0, description="decoded size up to which an unset cache means memory")
     skip_bad: bool = Field(False, description="leave out samples that cannot be used, and list them")
 
+    @model_validator(mode="after")
+    def _shares_fit(self) -> "DataConfig":
+        if self.negatives + self.copy_paste > 1:
+            raise ValueError(f"data.negatives {self.negatives} + data.copy_paste {self.copy_paste} are more than 1")
+        return self
+
 
 class ModelConfig(_Table):
     """Which network."""
 
     name: Literal["attention_unet", "unet"] = "attention_unet"
-    filters: int = Field(16, ge=1, description="filters of the first level; each level below has twice as many")
+    filters: int = Field(
+        16,
+        ge=1,
+        description="filters of the first level; each level below has twice as many (with an encoder the decoder has "
+        "1, 2, 3 and 5 times as many)",
+    )
     depth: int = Field(4, ge=1, le=7, description="number of max-pools; the size must be divisible by 2**depth")
     dropout: float = Field(0.0, ge=0, lt=1, description="rate after the bottleneck")
+    encoder: str | None = Field(None, description="pretrained encoder (efficientnet-lite0, resnet50, …); unset: none")
+    encoder_weights: str | None = Field(None, description="imagenet, or the path of a converted file; unset: random")
+    decoder_filters: tuple[int, ...] = Field((), description="the decoder's four widths over an encoder, finest first")
+
+    @model_validator(mode="after")
+    def _encoder_settings_have_an_encoder(self) -> "ModelConfig":
+        if self.encoder is None and (self.encoder_weights is not None or self.decoder_filters):
+            raise ValueError("model.encoder_weights and model.decoder_filters need a model.encoder")
+        if self.encoder is not None and (self.name != "attention_unet" or self.depth != 4):
+            raise ValueError("model.encoder belongs to the attention_unet of depth 4")
+        return self
 
 
 class LossConfig(_Table):
@@ -97,8 +126,22 @@ class TrainConfig(_Table):
     """The loop around the model."""
 
     epochs: int = Field(50, ge=1, description="at most so many")
-    learning_rate: float = Field(1e-3, gt=0)
-    early_stopping_patience: int = Field(12, ge=1, description="epochs without a lower validation loss")
+    optimizer: Literal["adam", "adamw"] = Field("adam", description="adamw: Adam with decoupled weight decay")
+    learning_rate: float = Field(1e-3, gt=0, description="the highest, where a schedule varies it")
+    encoder_rate: float = Field(1.0, ge=0, description="adamw: the encoder's rate as a share of learning_rate")
+    weight_decay: float = Field(0.0, ge=0, description="adamw: of kernels; biases and normalisation are left alone")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of all gradients together; unset: none")
+    average: float = Field(
+        0.0, ge=0, lt=1, description="momentum of the moving average of the weights, which is judged and kept; 0: none"
+    )
+    schedule: Literal["plateau", "cosine", "one_cycle"] = Field(
+        "plateau",
+        description="plateau: lower after plateau_patience; cosine: down to 0 at the last epoch; one_cycle: the same "
+        "after a linear warm-up",
+    )
+    warmup: float = Field(0.1, ge=0, lt=1, description="one_cycle: share of the steps in which the rate rises")
+    monitor: Literal["val_loss", "val_dice"] = Field("val_loss", description="what chooses the checkpoint")
+    early_stopping_patience: int = Field(12, ge=1, description="epochs without a better monitored value")
     plateau_patience: int = Field(5, ge=1, description="epochs without a lower validation loss before a lower rate")
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     min_learning_rate: float = Field(1e-6, ge=0)
@@ -106,6 +149,12 @@ class TrainConfig(_Table):
     deterministic: bool = Field(False, description="the same numbers each time on one machine, a little slower")
     tensorboard: bool = Field(True, description="write logs for TensorBoard where it is installed")
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _settings_belong_to_the_optimizer(self) -> "TrainConfig":
+        if self.optimizer == "adam" and (self.encoder_rate != 1 or self.weight_decay):
+            raise ValueError("train.encoder_rate and train.weight_decay belong to train.optimizer = adamw")
+        return self
 
 
 class Config(_Table):
@@ -119,11 +168,12 @@ class Config(_Table):
 
     @model_validator(mode="after")
     def _size_fits_depth(self) -> "Config":
-        multiple = 2**self.model.depth
+        multiple = 2**self.model.depth if self.model.encoder is None else 32
         if self.data.size % multiple:
             lower = max(multiple, self.data.size // multiple * multiple)
+            reason = "2**model.depth" if self.model.encoder is None else "the encoder's coarsest stride"
             raise ValueError(
-                f"data.size {self.data.size} is not divisible by 2**model.depth = {multiple}; "
+                f"data.size {self.data.size} is not divisible by {reason} = {multiple}; "
                 f"take {lower} or {self.data.size // multiple * multiple + multiple}"
             )
         return self

@@ -15,7 +15,7 @@ from polypseg.evaluate.plan import plan_predictions, plan_run
 from polypseg.evaluate.score import ScoreOptions, predict_cases, score
 from polypseg.evaluate.selection import Selection
 from polypseg.metrics.table import ScoreSettings
-from polypseg.predict.engines import predict_probabilities
+from polypseg.predict.predictor import predict_probabilities
 from polypseg.preprocess import read_image, restore
 
 

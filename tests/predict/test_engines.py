@@ -7,7 +7,8 @@ import pytest
 from polypseg.errors import DataError, ModelError
 from polypseg.models.attention_unet import attention_unet
 from polypseg.models.checkpoint import save_model
-from polypseg.predict.engines import open_engine, predict_mask, predict_probabilities
+from polypseg.predict.engines import open_engine
+from polypseg.predict.predictor import predict_mask, predict_probabilities
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_what_is_no_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"holds no checkpoints/best\.keras"):
         open_engine(tmp_path)
     (tmp_path / "model.pt").write_bytes(b"")
-    with pytest.raises(ModelError, match=r"expected a run folder or a \.keras file, found \.pt"):
+    with pytest.raises(ModelError, match=r"expected a run folder, an \.onnx or a \.keras file, found \.pt"):
         open_engine(tmp_path / "model.pt")
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
     with pytest.raises(ModelError, match="the model takes"):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from polypseg.errors import DataError, UsageError
+from polypseg.overlay import FALSE_NEGATIVE, TRUE_POSITIVE, compare_overlay, contour, heat_map
 from polypseg.report import canvas
 from polypseg.report.figures import (
     SampleRow,
@@ -29,7 +30,6 @@ from polypseg.report.figures import (
     score_figure,
     training_curves,
 )
-from polypseg.report.overlay import FALSE_NEGATIVE, TRUE_POSITIVE, compare_overlay, contour, heat_map
 from polypseg.report.panels import running_median
 
 DOTS = canvas.DOTS_PER_INCH

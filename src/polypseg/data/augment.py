@@ -1,7 +1,7 @@
 """Random changes to training images, made of Keras' own preprocessing layers.
 
 Presets: `none`; `flip`, a horizontal flip, the reference system's; `standard`, flips, rotation, scale,
-shift, brightness, contrast, saturation, hue and blur.
+shift, brightness, contrast, saturation, hue and blur; `strong`, the same further out.
 
 Decisions:
 - What is drawn depends on a seed alone, not on a state: batch 7 of epoch 3 is augmented alike whether
@@ -16,14 +16,14 @@ import math
 import random
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import layers
 
 from polypseg.errors import UsageError, unknown_name
 
-PRESETS = ("none", "flip", "standard")
+PRESETS = ("none", "flip", "standard", "strong")
 """The names of the augmentation presets."""
 
 
@@ -77,16 +77,38 @@ def _layers_of(preset: str) -> tuple[list[Any], list[Any]]:
         return [], []
     if preset == "flip":
         return [layers.RandomFlip("horizontal", dtype="float32")], []
+    reach = _STRONG if preset == "strong" else _STANDARD
     # Half a turn either way: an endoscope has no upright.
-    geometry = [RandomAffine(0.5, scale=(0.75, 1.35), shift=0.1, flip=True, fill_mode="constant", dtype="float32")]
+    affine = RandomAffine(0.5, reach.scale, reach.shift, flip=True, fill_mode="constant", dtype="float32")
+    half = reach.saturation / 2
     colour = [
-        layers.RandomBrightness(0.15, value_range=(0, 1), dtype="float32"),
-        layers.RandomContrast(0.25, value_range=(0, 1), dtype="float32"),
-        layers.RandomSaturation((0.35, 0.65), value_range=(0, 1), dtype="float32"),  # 0.5 leaves the image as it is
-        layers.RandomHue(0.03, value_range=(0, 1), dtype="float32"),
-        layers.RandomGaussianBlur(factor=0.25, kernel_size=5, sigma=(0.1, 1.5), value_range=(0, 1), dtype="float32"),
+        layers.RandomBrightness(reach.brightness, value_range=(0, 1), dtype="float32"),
+        layers.RandomContrast(reach.contrast, value_range=(0, 1), dtype="float32"),
+        # 0.5 leaves the image as it is.
+        layers.RandomSaturation((0.5 - half, 0.5 + half), value_range=(0, 1), dtype="float32"),
+        layers.RandomHue(reach.hue, value_range=(0, 1), dtype="float32"),
+        layers.RandomGaussianBlur(
+            factor=reach.blurred, kernel_size=5, sigma=(0.1, reach.sigma_px), value_range=(0, 1), dtype="float32"
+        ),
     ]
-    return geometry, colour
+    return [affine], colour
+
+
+class _Reach(NamedTuple):
+    """How far a preset goes; the shares are of the value range, of the side or of the images."""
+
+    scale: tuple[float, float]
+    shift: float
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    blurred: float
+    sigma_px: float
+
+
+_STANDARD = _Reach((0.75, 1.35), 0.1, 0.15, 0.25, 0.3, 0.03, 0.25, 1.5)
+_STRONG = _Reach((0.65, 1.5), 0.15, 0.25, 0.4, 0.5, 0.05, 0.35, 2.0)
 
 
 class RandomAffine(layers.RandomRotation):  # type: ignore[misc]

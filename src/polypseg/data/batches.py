@@ -22,6 +22,7 @@ from polypseg.data.augment import augment
 from polypseg.data.duplicates import join, similar_pairs
 from polypseg.data.fingerprints import fingerprint
 from polypseg.data.in_memory import PolypDataset, checked_dataset
+from polypseg.data.recompose import Recomposition, recompose
 from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import SPLIT_NAMES, Split, assign, make_split
 from polypseg.errors import PolypsegError, UsageError, missing_extra
@@ -117,12 +118,14 @@ class BatchPlan(NamedTuple):
         preset: Augmentation preset.
         shuffled: Whether the order is drawn anew each epoch.
         seed: What order and augmentation follow from, with the epoch.
+        recomposition: Shares of the samples that lose their polyp, get one more, or are compressed anew.
     """
 
     batch_size: int
     preset: str
     shuffled: bool
     seed: int
+    recomposition: Recomposition = Recomposition()
 
     def epoch(self, count: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """The order of the samples in an epoch (count,), and a key a batch for its augmentation (steps, 2)."""
@@ -130,6 +133,12 @@ class BatchPlan(NamedTuple):
         generator = np.random.default_rng([self.seed, epoch])
         order = generator.permutation(count) if self.shuffled else np.arange(count)
         return order.astype(np.int64), generator.integers(0, 2**31 - 1, (steps, 2), np.int32)
+
+
+def training_plan(config: DataConfig, seed: int) -> BatchPlan:
+    """How training samples are batched: in a new order each epoch, changed as the config says."""
+    shares = Recomposition(config.negatives, config.copy_paste, config.jpeg)
+    return BatchPlan(config.batch_size, config.augment, True, seed, shares)
 
 
 class TfDatasets(NamedTuple):
@@ -173,11 +182,7 @@ def get_tf_dataset(
         train, validation, test = get_tf_dataset(data)
     """
     readers = make_readers(data, split, config, split_config)
-    plans = (
-        BatchPlan(config.batch_size, config.augment, True, seed),
-        BatchPlan(config.batch_size, "none", False, seed),
-        BatchPlan(config.batch_size, "none", False, seed),
-    )
+    plans = (training_plan(config, seed), *[BatchPlan(config.batch_size, "none", False, seed)] * 2)
     return TfDatasets(*(tf_batches(readers[n], plan) for n, plan in zip(SPLIT_NAMES, plans, strict=True)))
 
 
@@ -236,8 +241,11 @@ def tf_batches(reader: SampleReader, plan: BatchPlan, counter: EpochCounter | No
         indices = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, (count,))).batch(plan.batch_size)
         return tf.data.Dataset.zip((indices, tf.data.Dataset.from_tensor_slices(tf.ensure_shape(keys, (None, 2)))))
 
+    def read_recomposed(indices: NDArray[np.int64], key: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        return recompose(*reader.read(indices), key, plan.recomposition)
+
     def read(indices: Any, key: Any) -> tuple[Any, Any, Any]:
-        images, masks = tf.numpy_function(reader.read, [indices], (tf.uint8, tf.uint8))
+        images, masks = tf.numpy_function(read_recomposed, [indices, key], (tf.uint8, tf.uint8))
         return tf.ensure_shape(images, (None, size, size, 3)), tf.ensure_shape(masks, (None, size, size, 1)), key
 
     def finish(images: Any, masks: Any, key: Any) -> tuple[Any, Any]:
@@ -268,8 +276,8 @@ class PyBatches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         chosen = self._order[index * self._plan.batch_size : (index + 1) * self._plan.batch_size]
-        images, masks = self._reader.read(chosen)
         key = [int(part) for part in self._keys[index]]
+        images, masks = recompose(*self._reader.read(chosen), key, self._plan.recomposition)
         changed = augment(
             keras.ops.convert_to_tensor(normalise(images)),
             keras.ops.convert_to_tensor(masks.astype(np.float32)),

@@ -30,7 +30,8 @@ from polypseg.evaluate.selection import (
     label_splits,
     read_names,
 )
-from polypseg.predict.engines import DEFAULT_THRESHOLD, Engine, open_engine
+from polypseg.predict.engines import Engine, open_engine
+from polypseg.predict.model_facts import DEFAULT_THRESHOLD
 from polypseg.preprocess import read_grey
 from polypseg.progress import Track, silent
 from polypseg.train.run import Run, open_run

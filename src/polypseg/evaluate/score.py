@@ -111,7 +111,7 @@ def measure_all(
 
 
 def predict_cases(engine: Engine, cases: Sequence[Case], batch_size: int, pool: Executor) -> Iterator[Prediction]:
-    """The model's own map of each case, in order; the same numbers as `predict.engines.predict_probabilities`.
+    """The model's own map of each case, in order; the same numbers as `predict.predictor.predict_probabilities`.
 
     An image that cannot be read is a prediction with a fault.
     """

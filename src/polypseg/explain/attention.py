@@ -1,31 +1,20 @@
 """Attention maps: the coefficients of a model's gates, at the image's own size."""
 
-from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
 
-from polypseg.arrays import Image, Probability, check_image
+from polypseg.arrays import Image, check_image
 from polypseg.errors import ModelError
+from polypseg.predict.keras_engine import GATE_SUFFIX
+from polypseg.predict.predictor import AttentionMap
 from polypseg.preprocess import normalise, resize_image, restore
 
-_SUFFIX = "_attention"
+__all__ = ["AttentionMap", "attention_maps"]
 
 _READERS: "WeakKeyDictionary[keras.Model, keras.Model]" = WeakKeyDictionary()
 """The model that gives the gates' outputs, for each model that was asked."""
-
-
-class AttentionMap(NamedTuple):
-    """The coefficients of one gate.
-
-    Attributes:
-        level: 1 is the finest gate, at the resolution of the model's input.
-        map: Shape (H, W) float32 in [0, 1], at the image's own size.
-    """
-
-    level: int
-    map: Probability
 
 
 def attention_maps(model: keras.Model, image: Image) -> list[AttentionMap]:
@@ -42,7 +31,7 @@ def attention_maps(model: keras.Model, image: Image) -> list[AttentionMap]:
     Reference:
         Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018, fig. 3.
     """
-    gates = [layer for layer in model.layers if layer.name.endswith(_SUFFIX)]
+    gates = [layer for layer in model.layers if layer.name.endswith(GATE_SUFFIX)]
     if not gates:
         raise ModelError(f"the model {model.name!r} has no attention gates; expected an attention_unet")
     size = model.input_shape[1:3]
@@ -55,7 +44,7 @@ def attention_maps(model: keras.Model, image: Image) -> list[AttentionMap]:
     alphas = _READERS[model].predict_on_batch(batch)
     found = [
         AttentionMap(
-            int(name.removesuffix(_SUFFIX).rpartition("_")[2]),
+            int(name.removesuffix(GATE_SUFFIX).rpartition("_")[2]),
             restore(np.asarray(keras.ops.convert_to_numpy(alpha))[0, ..., 0], image.shape[:2]),
         )
         for name, alpha in alphas.items()

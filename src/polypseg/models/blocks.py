@@ -16,6 +16,10 @@ from polypseg.models.winograd import WinogradConvolution
 BATCH_MOMENTUM = 0.9
 """Of the moving averages. Keras' 0.99 lags by hundreds of steps, and an epoch of Kvasir-SEG has a hundred."""
 
+SLOW_BATCH_MOMENTUM = 0.99
+"""The same over a pretrained encoder, whose averages begin near their place, and whose weights are averaged slowly
+too: averages of the last ten batches fit neither."""
+
 
 @keras.saving.register_keras_serializable("polypseg")
 class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
@@ -61,18 +65,18 @@ PLAIN_LAYERS: Mapping[type[layers.Layer], type[layers.Layer]] = MappingProxyType
 """Keras' own layer for each of ours: the same config, the same variables, the same numbers but for rounding."""
 
 
-def convolution(inputs: Any, filters: int, name: str) -> Any:
+def convolution(inputs: Any, filters: int, name: str, momentum: float = BATCH_MOMENTUM) -> Any:
     """A 3x3 convolution, batch normalisation, ReLU: (N, H, W, C) to (N, H, W, filters)."""
     features = WinogradConvolution(
         filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_convolution"
     )(inputs)
-    features = FusedBatchNormalization(momentum=BATCH_MOMENTUM, name=f"{name}_normalisation")(features)
+    features = FusedBatchNormalization(momentum=momentum, name=f"{name}_normalisation")(features)
     return layers.ReLU(name=f"{name}_relu")(features)
 
 
-def double_convolution(inputs: Any, filters: int, name: str) -> Any:
+def double_convolution(inputs: Any, filters: int, name: str, momentum: float = BATCH_MOMENTUM) -> Any:
     """Two 3x3 convolutions, each with batch normalisation and ReLU: the level of a U-Net."""
-    return convolution(convolution(inputs, filters, f"{name}_1"), filters, f"{name}_2")
+    return convolution(convolution(inputs, filters, f"{name}_1", momentum), filters, f"{name}_2", momentum)
 
 
 def attention_gate(skip: Any, gating: Any, filters: int, name: str) -> Any:

@@ -28,11 +28,12 @@ def save_model(model: keras.Model, path: Path | str) -> None:
 
 
 def load_model(path: Path | str, compiled: bool = False) -> keras.Model:
-    """The model of a `.keras` file, in Keras' safe mode (no code from the file is run).
+    """The model of a `.keras` file, in Keras' safe mode (no code from the file is run), computing in float32.
 
     Args:
         path: A `.keras` file, as `checkpoints/best.keras` of a run.
-        compiled: Whether to bring back loss, metrics and optimizer as well (train/registered.py knows them).
+        compiled: Whether to bring back loss, metrics, optimizer and the precision of the training as well
+            (train/registered.py knows them).
 
     Raises:
         ModelError: No such file, not a Keras file, or one that holds what polypseg does not know.
@@ -43,9 +44,23 @@ def load_model(path: Path | str, compiled: bool = False) -> keras.Model:
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: not a Keras model, or a damaged one; expected a .keras file (a zip archive)")
     try:
-        return keras.saving.load_model(path, compile=compiled, safe_mode=True)
+        model = keras.saving.load_model(path, compile=compiled, safe_mode=True)
+        return model if compiled else in_single_precision(model)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path}: cannot be loaded as a Keras model: {_reason(error)}") from error
+
+
+def in_single_precision(model: keras.Model) -> keras.Model:
+    """The model computing in float32, where it was trained in mixed precision: the same weights, full precision."""
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+
+    def single(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    twin = keras.models.clone_model(model, clone_function=single)
+    twin.set_weights(model.get_weights())
+    return twin
 
 
 def _reason(error: Exception) -> str:

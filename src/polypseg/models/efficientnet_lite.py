@@ -18,7 +18,7 @@ import numpy as np
 from keras import layers
 
 from polypseg.errors import ModelError, unknown_name
-from polypseg.models.blocks import BATCH_MOMENTUM, FusedBatchNormalization
+from polypseg.models.blocks import SLOW_BATCH_MOMENTUM, FusedBatchNormalization
 
 PREFIX = "encoder"
 STEM_FILTERS = 32
@@ -93,7 +93,7 @@ def _rounded(filters: float) -> int:
     return nearest + 8 if nearest < 0.9 * filters else nearest
 
 
-def efficientnet_lite(name: str, image: Any, momentum: float = BATCH_MOMENTUM) -> list[Any]:
+def efficientnet_lite(name: str, image: Any, momentum: float = SLOW_BATCH_MOMENTUM) -> list[Any]:
     """The feature maps at strides 2, 4, 8, 16 and 32: for Lite0 of 16, 24, 40, 112 and 320 channels.
 
     Args:
@@ -167,7 +167,7 @@ def efficientnet_lite_classifier(name: str, size: int | None = None, num_classes
     image = layers.Input((side, side, 3), name="image")
     features = efficientnet_lite(name, image)[-1]
     features = _pointwise(features, HEAD_FILTERS, "head")
-    features = _normalised(features, BATCH_MOMENTUM, "head", activated=True)
+    features = _normalised(features, SLOW_BATCH_MOMENTUM, "head", activated=True)
     pooled = layers.GlobalAveragePooling2D(name="head_pooling")(features)
     return keras.Model(image, layers.Dense(num_classes, name="head_classes")(pooled), name=name.replace("-", "_"))
 

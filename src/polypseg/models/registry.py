@@ -15,6 +15,9 @@ PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
     {
         "attention-unet-16": ModelConfig(name="attention_unet", filters=16),
         "attention-unet-32": ModelConfig(name="attention_unet", filters=32),
+        "polyp-lite": ModelConfig(
+            name="attention_unet", filters=32, encoder="efficientnet-lite0", encoder_weights="imagenet"
+        ),
         "unet-16": ModelConfig(name="unet", filters=16),
         "unet-32": ModelConfig(name="unet", filters=32),
     }
@@ -27,10 +30,14 @@ def build_model(config: ModelConfig, size: int | None) -> keras.Model:
     Args:
         config: Which network.
         size: Side of the square input in pixels; None for any height and width that fit the depth.
+
+    Raises:
+        ModelError: The config fits no network, or its pretrained weights cannot be had.
     """
-    return MODELS[config.name](
-        input_shape=(size, size, 3), filters=config.filters, depth=config.depth, dropout=config.dropout
-    )
+    settings = config.model_dump(exclude={"name"})
+    if config.name != "attention_unet":
+        settings = {key: settings[key] for key in ("filters", "depth", "dropout")}
+    return MODELS[config.name](input_shape=(size, size, 3), **settings)
 
 
 def preset(name: str) -> ModelConfig:

@@ -1,22 +1,39 @@
 """Engines: what runs a model. One small interface, one implementation a runtime.
 
-A runtime is imported when an engine of its kind is opened, never before.
+Decisions:
+- A runtime is imported when an engine of its kind is opened, never before; none here needs a training framework but
+  the one that runs a `.keras` file.
+- Every engine takes what the model sees and gives what it says, both as NumPy arrays; preparing and restoring are the
+  predictor's (predictor.py) and the same for all.
+- Unless the caller names one, an exported model runs in OpenVINO where that is installed, else in ONNX Runtime.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from polypseg.arrays import Image, Probability, check_image
-from polypseg.errors import ModelError, missing_extra
-from polypseg.preprocess import normalise, resize_image, restore
+from polypseg.errors import ModelError, UsageError, unknown_name
+from polypseg.predict.model_facts import DEFAULT_THRESHOLD, ModelFacts
 
-DEFAULT_THRESHOLD = 0.5
+ENGINES = ("auto", "onnxruntime", "openvino", "keras")
+"""The names that a caller may give; `auto` takes the fastest that is installed and fits the file."""
+
+
+class Outputs(NamedTuple):
+    """What a model says of a batch.
+
+    Attributes:
+        probabilities: Shape (N, size, size, 1), float32 in [0, 1].
+        attention: By level (1 is the finest gate) the gates' coefficients, shape (N, h, w), float32 in [0, 1]; empty
+            where they were not asked for or the model has none.
+    """
+
+    probabilities: NDArray[np.float32]
+    attention: dict[int, NDArray[np.float32]]
 
 
 class Engine(Protocol):
@@ -24,61 +41,75 @@ class Engine(Protocol):
 
     Attributes:
         name: Of the runtime.
+        facts: What the model file says of itself.
         size: Side in pixels of the square that the model sees.
         threshold: A pixel is polyp where its probability is at least this; chosen on validation or 0.5.
     """
 
     name: str
+    facts: ModelFacts
     size: int
     threshold: float
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Batch (N, size, size, 3) float32 in [0, 1] to probabilities (N, size, size, 1) float32."""
 
+    def run_with_attention(self, batch: NDArray[np.float32]) -> Outputs:
+        """The same and the gates' coefficients.
 
-class KerasEngine:
-    """A `.keras` file, in the backend that Keras is set to."""
-
-    name = "keras"
-
-    def __init__(self, path: Path, threshold: float) -> None:
-        try:
-            import keras
-        except ModuleNotFoundError as error:
-            raise missing_extra("keras", "train") from error
-        from polypseg.models.checkpoint import load_model
-
-        self._to_numpy = keras.ops.convert_to_numpy
-        self.model = load_model(path)
-        shape = self.model.input_shape
-        if len(shape) != 4 or shape[1] is None or shape[1] != shape[2] or shape[3] != 3:
-            raise ModelError(f"{path}: the model takes {shape}; expected (None, size, size, 3)")
-        self.size = int(shape[1])
-        self.threshold = threshold
-
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `Engine.run`."""
-        return np.asarray(self._to_numpy(self.model.predict_on_batch(batch)), np.float32)
+        Raises:
+            ModelError: The model has no gates, or its file does not carry them.
+        """
 
 
-def open_engine(model: Path | str) -> Engine:
-    """An engine for a run folder (its best checkpoint, its stored threshold) or a `.keras` file.
+def open_engine(model: Path | str, engine: str = "auto", threads: int | None = None) -> Engine:
+    """An engine for a run folder (its best checkpoint, its stored threshold), a `.keras` or an `.onnx` file.
+
+    Args:
+        model: The path.
+        engine: One of `ENGINES`.
+        threads: Processor cores to use at most; None leaves it to the runtime.
 
     Raises:
-        ModelError: Neither of them, or a damaged one.
+        ModelError: None of them, a damaged one, or one that the engine cannot run.
         MissingExtraError: Its runtime is not installed.
+        UsageError: An unknown engine, or less than one thread.
     """
     path = Path(model)
-    if path.is_dir():
-        best = path / "checkpoints" / "best.keras"
-        if not best.is_file():
-            raise ModelError(f"{path}: holds no checkpoints/best.keras; expected a run folder with a finished epoch")
-        return KerasEngine(best, stored_threshold(path))
+    if engine not in ENGINES:
+        raise UsageError(unknown_name("engine", engine, ENGINES))
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads {threads}: expected at least 1")
     if not path.exists():
-        raise ModelError(f"{path}: no such file or folder; expected a run folder or a .keras file")
-    if path.suffix != ".keras":
-        raise ModelError(f"{path}: expected a run folder or a .keras file, found {path.suffix or 'no ending'}")
-    return KerasEngine(path, DEFAULT_THRESHOLD)
+        raise ModelError(f"{path}: no such file or folder; expected a run folder, an .onnx or a .keras file")
+    if path.is_dir() or path.suffix == ".keras":
+        return _open_keras(path, engine, threads)
+    if path.suffix != ".onnx":
+        ending = path.suffix or "no ending"
+        raise ModelError(f"{path}: expected a run folder, an .onnx or a .keras file, found {ending}")
+    if engine == "keras":
+        raise ModelError(f"{path}: Keras cannot run an ONNX file; take engine onnxruntime or openvino")
+    if engine == "openvino" or (engine == "auto" and find_spec("openvino") is not None):
+        from polypseg.predict.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(path, threads)
+    from polypseg.predict.onnx_engine import OnnxEngine
+
+    return OnnxEngine(path, threads)
+
+
+def _open_keras(path: Path, engine: str, threads: int | None) -> Engine:
+    if engine not in ("auto", "keras"):
+        raise ModelError(f"{path}: {engine} cannot run a Keras model; export it first: polypseg export {path}")
+    threshold, file = DEFAULT_THRESHOLD, path
+    if path.is_dir():
+        file = path / "checkpoints" / "best.keras"
+        if not file.is_file():
+            raise ModelError(f"{path}: holds no checkpoints/best.keras; expected a run folder with a finished epoch")
+        threshold = stored_threshold(path)
+    from polypseg.predict.keras_engine import KerasEngine
+
+    return KerasEngine(file, threshold, threads)
 
 
 def stored_threshold(run_folder: Path) -> float:
@@ -97,32 +128,3 @@ def stored_threshold(run_folder: Path) -> float:
     if not 0 <= threshold <= 1:
         raise ModelError(f"{path}: threshold {threshold}; expected a value in [0, 1]")
     return threshold
-
-
-def predict_probabilities(engine: Engine, images: Iterable[Image], batch_size: int = 8) -> Iterator[Probability]:
-    """The probability map of each image, at the image's own size, in order.
-
-    Args:
-        engine: From `open_engine`.
-        images: Each (H, W, 3) uint8, of any size; read as they are needed, so that memory stays flat.
-        batch_size: Images that the model sees at once.
-
-    Yields:
-        (H, W) float32 in [0, 1].
-    """
-    waiting = iter(images)
-    while chunk := list(islice(waiting, batch_size)):
-        yield from _predict_chunk(engine, chunk)
-
-
-def predict_mask(engine: Engine, image: Image) -> tuple[Probability, NDArray[np.bool_]]:
-    """Probability and mask (probability at least the engine's threshold) of one image, at its own size."""
-    probability = next(predict_probabilities(engine, [image]))
-    return probability, probability >= engine.threshold
-
-
-def _predict_chunk(engine: Engine, images: Sequence[Image]) -> Iterator[Probability]:
-    size = (engine.size, engine.size)
-    batch = normalise(np.stack([resize_image(check_image(image), size) for image in images]))
-    for image, probability in zip(images, engine.run(batch), strict=True):
-        yield restore(probability[..., 0], image.shape[:2])

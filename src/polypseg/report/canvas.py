@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from polypseg.errors import UsageError
-from polypseg.report.overlay import HEAT_COLOURS
+from polypseg.overlay import HEAT_COLOURS
 
 INK = "#222222"
 FAINT = "#8a8a8a"

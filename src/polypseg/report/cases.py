@@ -20,9 +20,9 @@ import numpy as np
 
 from polypseg.arrays import Image, Mask
 from polypseg.errors import PolypsegError, ScoreError
+from polypseg.overlay import compare_overlay, contour, line_width_px
 from polypseg.preprocess import read_image, read_mask, resize_image
 from polypseg.report.figures import pick_cases
-from polypseg.report.overlay import compare_overlay, contour, line_width_px
 from polypseg.report.record import Record
 from polypseg.report.tables import figure, polyp_percent
 

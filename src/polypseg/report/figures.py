@@ -16,9 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from polypseg.arrays import Image, Mask, Probability, check_image, check_mask, check_same_shape
 from polypseg.errors import DataError
-from polypseg.report import canvas, panels
-from polypseg.report.canvas import FAINT, INK, SMALL_PT, TEXT_PT, save_figure
-from polypseg.report.overlay import (
+from polypseg.overlay import (
     COMPARE_OPACITY,
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
@@ -30,6 +28,8 @@ from polypseg.report.overlay import (
     line_width_px,
     overlay,
 )
+from polypseg.report import canvas, panels
+from polypseg.report.canvas import FAINT, INK, SMALL_PT, TEXT_PT, save_figure
 
 PANELS = (("loss", "Loss"), ("dice", "Dice"), ("iou", "IoU"))
 KINDS = (("found", TRUE_POSITIVE), ("missed", FALSE_NEGATIVE), ("false alarm", FALSE_POSITIVE))

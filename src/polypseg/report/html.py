@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from polypseg import __version__
+from polypseg.overlay import OUTLINE
 from polypseg.report import facts, panels, tables
 from polypseg.report.cases import any_missing, choose_cases
 from polypseg.report.curve_panels import (
@@ -26,7 +27,6 @@ from polypseg.report.curve_panels import (
 )
 from polypseg.report.documents import render_html, trusted
 from polypseg.report.figures import KINDS, plot_training_curves
-from polypseg.report.overlay import OUTLINE
 from polypseg.report.record import Record, split_counts
 from polypseg.report.svg import inline_svg
 from polypseg.report.tables import figure, interval, plural

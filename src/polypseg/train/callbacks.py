@@ -8,7 +8,8 @@ of it after each epoch, in one step, so that a process killed at any moment can 
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
@@ -44,6 +45,47 @@ class _Remembers:
         self._restored = None
 
 
+def mode_of(monitor: str) -> str:
+    """Whether less or more of a monitored value is better, as Keras' callbacks take it."""
+    return "max" if monitor.endswith(("dice", "iou")) else "min"
+
+
+@contextmanager
+def averaged_weights(model: keras.Model) -> Iterator[None]:
+    """The optimizer's averages in the model for a while, where it keeps any; the weights come back bit for bit.
+
+    `keras.callbacks.SwapEMAWeights` swaps by adding and subtracting, which leaves a rounding in the weights.
+    """
+    if not getattr(model.optimizer, "use_ema", False):
+        yield
+        return
+    averages = model.optimizer._model_variables_moving_average  # Keras names no public way
+    kept = [keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_variables]
+    for weight, average in zip(model.trainable_variables, averages, strict=True):
+        weight.assign(average)
+    try:
+        yield
+    finally:
+        for weight, value in zip(model.trainable_variables, kept, strict=True):
+            weight.assign(value)
+
+
+class AverageInValidation(keras.callbacks.Callback):  # type: ignore[misc]
+    """Validates the optimizer's average of the weights, where it keeps one, and puts the weights back after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._swapped = ExitStack()
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Put the averages in."""
+        self._swapped.enter_context(averaged_weights(self.model))
+
+    def on_test_end(self, logs: Any = None) -> None:
+        """Put the weights back."""
+        self._swapped.close()
+
+
 class EarlyStopping(_Remembers, keras.callbacks.EarlyStopping):  # type: ignore[misc]
     """`keras.callbacks.EarlyStopping` whose patience goes on after a resume."""
 
@@ -61,7 +103,7 @@ class ModelCheckpoint(_Remembers, keras.callbacks.ModelCheckpoint):  # type: ign
 
     Args:
         path: The `.keras` file.
-        monitor: What is lowest for the best model.
+        monitor: What is best for the best model: lowest, or highest for a Dice coefficient.
         initial_value_threshold: As in Keras: nothing is saved until this is beaten.
     """
 
@@ -72,7 +114,7 @@ class ModelCheckpoint(_Remembers, keras.callbacks.ModelCheckpoint):  # type: ign
         super().__init__(
             str(self._part),
             monitor=monitor,
-            mode="min",
+            mode=mode_of(monitor),
             save_best_only=True,
             initial_value_threshold=initial_value_threshold,
         )
@@ -83,10 +125,14 @@ class ModelCheckpoint(_Remembers, keras.callbacks.ModelCheckpoint):  # type: ign
         super().on_train_begin(logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Save where the monitored value is the lowest so far, then put the whole file in place."""
+        """Save where the monitored value is the best so far, then put the whole file in place.
+
+        Where the optimizer averages the weights, the averages are what was judged and what is saved.
+        """
         if not math.isfinite((logs or {}).get(self.monitor, 0.0)):
             return  # Keras would take NaN for the best value, which nothing ever beats
-        super().on_epoch_end(epoch, logs)
+        with averaged_weights(self.model):
+            super().on_epoch_end(epoch, logs)
         if self._part.exists():
             with self._part.open("rb") as written:
                 os.fsync(written.fileno())
@@ -127,7 +173,13 @@ class LastCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Save model and state, then let the caller know of the new row."""
-        known = {**(logs or {}), "epoch": epoch + 1, "seconds": round(perf_counter() - self._began, 2)}
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        known = {
+            "learning_rate": rate,
+            **(logs or {}),
+            "epoch": epoch + 1,
+            "seconds": round(perf_counter() - self._began, 2),
+        }
         row = {column: float(known[column]) for column in HISTORY_COLUMNS if column in known}
         row["epoch"] = epoch + 1
         self._history.append(row)

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from polypseg.config import Config, TrainConfig
-from polypseg.data.batches import BatchPlan, EpochCounter, SampleReader, batch_maker, make_readers
+from polypseg.data.batches import BatchPlan, EpochCounter, SampleReader, batch_maker, make_readers, training_plan
 from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Fault, Sample, check_samples, refuse
 from polypseg.data.splits import Split, load_split, make_split, verify_split
@@ -19,15 +19,18 @@ from polypseg.models.checkpoint import load_model
 from polypseg.models.registry import build_model
 from polypseg.progress import Track, silent
 from polypseg.train.callbacks import (
+    AverageInValidation,
     EarlyStopping,
     EpochBegins,
     LastCheckpoint,
     ModelCheckpoint,
     ReduceLROnPlateau,
     TerminateOnNaN,
+    mode_of,
 )
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
 from polypseg.train.losses import build_loss
+from polypseg.train.optimizers import build_optimizer
 from polypseg.train.run import Run, open_run, record_start, write_config, write_history
 from polypseg.train.state import HistoryRow, SavedState, load_state, save_state
 
@@ -73,7 +76,7 @@ def train(
     run.environment_path.unlink(missing_ok=True)  # of a start that was killed before it was a run
     keras.utils.set_random_seed(config.train.seed)
     with _numerics(config.train):
-        model = _new_model(config)
+        model = _new_model(config, split)
         _record(run, data, faults, 0, model, split)
         write_config(run, config)  # last: it is what makes the folder a run, which from here on can be resumed
         _fit(run, model, config, samples, split, None, on_epoch, callbacks)
@@ -111,6 +114,11 @@ def resume(
     if epochs is not None:
         if state is not None and epochs < state.epoch:
             raise UsageError(f"{state.epoch} epochs of {folder} are done; expected at least as many, found {epochs}")
+        if config.train.schedule != "plateau" and epochs != config.train.epochs:
+            raise UsageError(
+                f"{folder} was planned for {config.train.epochs} epochs: the {config.train.schedule} schedule of its "
+                f"rate ends there, found {epochs}; start a new run (--name) with another number"
+            )
         config = config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
     split = run.split()
     data = data or Path(run.environment()["data"])
@@ -123,7 +131,7 @@ def resume(
     keras.utils.set_random_seed(config.train.seed)
     with _numerics(config.train):
         if state is None:
-            model = _new_model(config)
+            model = _new_model(config, split)
         else:
             write_history(run, state.history)
             if state.finished:
@@ -143,7 +151,7 @@ def _check_best(run: Run, state: SavedState) -> None:
     best = state.callbacks["ModelCheckpoint"]["best"]
     if best is not None and math.isfinite(best) and not run.best_path.is_file():
         raise RunError(
-            f"{run.best_path} is gone: the model of the lowest validation loss so far ({best:.4g}). "
+            f"{run.best_path} is gone: the best model so far (validation {best:.4g}). "
             "Put it back from a copy, or start a new run (--name)"
         )
 
@@ -186,10 +194,11 @@ def usable_samples(data: Path, skip_bad: bool, track: Track = silent) -> tuple[l
     return usable, faults + bad
 
 
-def _new_model(config: Config) -> keras.Model:
+def _new_model(config: Config, split: Split) -> keras.Model:
     model = build_model(config.model, config.data.size)
+    num_steps = math.ceil(len(split.names("train")) / config.data.batch_size) * config.train.epochs
     model.compile(
-        optimizer=keras.optimizers.Adam(config.train.learning_rate),
+        optimizer=build_optimizer(config.train, num_steps),
         loss=build_loss(config.loss),
         metrics=[DiceCoefficient(), IoUCoefficient()],
     )
@@ -212,15 +221,22 @@ def _fit(
     counter = EpochCounter()
     make = batch_maker()
     batch_size = config.data.batch_size
-    batches = make(readers["train"], BatchPlan(batch_size, config.data.augment, True, settings.seed), counter)
+    batches = make(readers["train"], training_plan(config.data, settings.seed), counter)
     validation = make(readers["validation"], BatchPlan(batch_size, "none", False, settings.seed), EpochCounter())
 
-    checkpoint = ModelCheckpoint(run.best_path)
-    plateau = ReduceLROnPlateau(
-        factor=settings.plateau_factor, patience=settings.plateau_patience, min_lr=settings.min_learning_rate
-    )
-    early = EarlyStopping(patience=settings.early_stopping_patience)
-    remembered = [checkpoint, plateau, early]
+    monitor, mode = settings.monitor, mode_of(settings.monitor)
+    remembered: list[Any] = [ModelCheckpoint(run.best_path, monitor)]
+    if settings.schedule == "plateau":
+        remembered.append(
+            ReduceLROnPlateau(
+                monitor=monitor,
+                mode=mode,
+                factor=settings.plateau_factor,
+                patience=settings.plateau_patience,
+                min_lr=settings.min_learning_rate,
+            )
+        )
+    remembered.append(EarlyStopping(monitor=monitor, mode=mode, patience=settings.early_stopping_patience))
     history = list(state.history) if state else []
     if state is not None:
         for callback in remembered:
@@ -241,6 +257,7 @@ def _fit(
             callbacks=[
                 EpochBegins(counter, settings.seed),
                 TerminateOnNaN(),
+                AverageInValidation(),
                 *remembered,
                 *_tensorboard(run, settings),
                 *callbacks,

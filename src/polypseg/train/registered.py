@@ -7,6 +7,7 @@ from polypseg.models.blocks import FusedBatchNormalization
 from polypseg.models.winograd import WinogradConvolution
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
 from polypseg.train.losses import BinaryCrossentropyDice, FocalTversky, Lovasz, Structure
+from polypseg.train.optimizers import AdamW
 
 REGISTERED = (
     FusedBatchNormalization,
@@ -17,5 +18,6 @@ REGISTERED = (
     Structure,
     DiceCoefficient,
     IoUCoefficient,
+    AdamW,
 )
 """The classes, each as `polypseg>ClassName`."""

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from polypseg import overlay as module
 from polypseg.errors import DataError, UsageError
-from polypseg.report import overlay as module
-from polypseg.report.overlay import compare_overlay, contour, heat_map, line_width_px, overlay
+from polypseg.overlay import compare_overlay, contour, heat_map, line_width_px, overlay
 
 GREY = np.full((2, 2, 3), 100, np.uint8)
 

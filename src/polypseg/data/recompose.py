@@ -1,0 +1,192 @@
+"""New training frames out of old ones: the polyp taken away, a polyp more, the picture compressed anew.
+
+Kvasir-SEG has no frame without a polyp, so that a model trained on it as it is marks something in nearly every
+frame. Here a share of the frames is shown without its polyp, anew in each epoch.
+
+Decisions:
+- Works on the bytes of a batch (NumPy and OpenCV), before augmentation, the same on every backend; what is drawn
+  follows from a key alone.
+- A polyp is cut away where enough of the frame is left beside it: such a picture is real everywhere. Else it is
+  covered by the mirrored frame, in the colour of its surroundings, with a soft edge; and where its mirror image would
+  lie on the polyp itself the frame stays as it is. Pasted polyps have the same soft edge, so that the edge itself tells
+  nothing.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+
+LEAST_CROP = 0.35
+"""Shorter side of what is left beside a polyp, as a share of the frame, below which it is covered instead."""
+MOST_OVERLAP = 0.05
+"""Share of the polyp that its own mirror image may hide; that much is painted over."""
+MARGIN = 0.02
+"""How far from the polyp's edge its surroundings begin, as a share of the frame's side."""
+DARK = 30
+"""Grey level below which a pixel belongs to the black around an endoscope's picture."""
+
+
+class Recomposition(NamedTuple):
+    """Shares of the samples, each in [0, 1].
+
+    Attributes:
+        negatives: Shown without their polyp, where that can be done.
+        copy_paste: Get a polyp of another sample of the batch.
+        jpeg: Compressed anew at a quality from 30 to 90.
+    """
+
+    negatives: float = 0.0
+    copy_paste: float = 0.0
+    jpeg: float = 0.0
+
+
+def recompose(images: Bytes, masks: Bytes, key: Sequence[int], shares: Recomposition) -> tuple[Bytes, Bytes]:
+    """The batch with some of its samples recomposed; the arrays given are left as they are.
+
+    Args:
+        images: Shape (N, H, W, 3).
+        masks: Shape (N, H, W, 1), values 0 and 1.
+        key: Whole numbers that decide what is drawn.
+        shares: How many of which.
+
+    Returns:
+        Images and masks of the same shapes and values.
+    """
+    if not any(shares):
+        return images, masks
+    images_out, masks_out = images.copy(), masks.copy()
+    for index in range(len(images)):
+        rng = np.random.default_rng([*map(int, key), index])
+        kind, other = rng.random(), int(rng.integers(max(1, len(images) - 1)))
+        other += other >= index  # any but this one
+        if kind < shares.negatives:
+            empty = without_polyp(images[index], masks[index, ..., 0], rng)
+            if empty is not None:
+                images_out[index], masks_out[index] = empty, 0
+        elif kind < shares.negatives + shares.copy_paste and other < len(images):
+            pasted = with_polyp_of(images[index], masks[index, ..., 0], images[other], masks[other, ..., 0], rng)
+            images_out[index], masks_out[index, ..., 0] = pasted
+        if rng.random() < shares.jpeg:
+            images_out[index] = _compressed(images_out[index], int(rng.integers(30, 91)))
+    return images_out, masks_out
+
+
+def without_polyp(image: Bytes, mask: Bytes, rng: np.random.Generator) -> Bytes | None:
+    """A frame without a polyp: what lies beside it, enlarged, or the whole with the polyp covered; None where neither
+    can be done.
+
+    Args:
+        image: Shape (H, W, 3).
+        mask: Shape (H, W), values 0 and 1; where it is empty the image comes back as it is.
+        rng: Draws the crop.
+    """
+    if not mask.any():
+        return image
+    crop = _crop_beside(image, mask, rng)
+    return _covered(image, mask) if crop is None else crop
+
+
+def _crop_beside(image: Bytes, mask: Bytes, rng: np.random.Generator) -> Bytes | None:
+    """A window of the frame that no polyp reaches into, at the frame's size, or None where all are too small."""
+    height, width = mask.shape
+    gap_y, gap_x = int(np.ceil(MARGIN * height)), int(np.ceil(MARGIN * width))
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    top, bottom, left, right = rows[0] - gap_y, rows[-1] + 1 + gap_y, columns[0] - gap_x, columns[-1] + 1 + gap_x
+    strips = [(0, top, 0, width), (bottom, height, 0, width), (0, height, 0, left), (0, height, right, width)]
+    large = [
+        (r0, r1, c0, c1)
+        for r0, r1, c0, c1 in strips
+        if r1 - r0 >= LEAST_CROP * height and c1 - c0 >= LEAST_CROP * width
+    ]
+    if not large:
+        return None
+    row_0, row_1, column_0, column_1 = large[int(rng.integers(len(large)))]
+    # A strip is long and narrow; a window of at most 3:2 keeps what is seen in shape.
+    side_y = min(row_1 - row_0, int(1.5 * (column_1 - column_0)))
+    side_x = min(column_1 - column_0, int(1.5 * (row_1 - row_0)))
+    row = row_0 + int(rng.integers(row_1 - row_0 - side_y + 1))
+    column = column_0 + int(rng.integers(column_1 - column_0 - side_x + 1))
+    window = image[row : row + side_y, column : column + side_x]
+    return np.asarray(cv2.resize(window, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def _covered(image: Bytes, mask: Bytes) -> Bytes | None:
+    """The frame with the polyp under a piece of its mirror image, or None where that would show the polyp again."""
+    wide = _widened(mask)
+    flips = (1, 0, -1)
+    overlap = [int((wide & cv2.flip(wide, flip)).sum()) for flip in flips]
+    if min(overlap) > MOST_OVERLAP * wide.sum():
+        return None
+    best = flips[int(np.argmin(overlap))]
+    source, taken = cv2.flip(image, best), cv2.flip(wide, best)
+    filled = cv2.inpaint(source, taken & wide, 5, cv2.INPAINT_TELEA) if min(overlap) else source
+    return _blended(image, np.asarray(filled, np.uint8), wide)
+
+
+def with_polyp_of(
+    image: Bytes, mask: Bytes, other: Bytes, other_mask: Bytes, rng: np.random.Generator
+) -> tuple[Bytes, Bytes]:
+    """The frame with the polyp of another one pasted onto it, turned, scaled and moved, and the mask of both.
+
+    Args:
+        image: Shape (H, W, 3).
+        mask: Shape (H, W), values 0 and 1.
+        other: Shape (H, W, 3).
+        other_mask: Shape (H, W); where it is empty, over 30 % of the frame, or would come to lie on the black rim,
+            image and mask come back as they are.
+        rng: Draws turn, scale and place.
+    """
+    height, width = mask.shape
+    if not 0 < other_mask.mean() <= 0.3:
+        return image, mask
+    rows, columns = np.nonzero(other_mask)
+    matrix = cv2.getRotationMatrix2D(
+        (float(columns.mean()), float(rows.mean())), float(rng.uniform(0, 360)), float(rng.uniform(0.6, 1.2))
+    )
+    place = rng.uniform(0.2, 0.8, 2) * (width, height)
+    matrix[:, 2] += place - (columns.mean(), rows.mean())
+    moved = cv2.warpAffine(other, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    moved_mask = cv2.warpAffine(other_mask, matrix, (width, height), flags=cv2.INTER_NEAREST)
+    wide = _widened(moved_mask)
+    dark = image.mean(axis=2) < DARK
+    if not moved_mask.any() or dark[wide > 0].mean() > 0.1:
+        return image, mask
+    return _blended(image, np.asarray(moved, np.uint8), wide, keep_colour=0.5), np.maximum(mask, moved_mask)
+
+
+def _widened(mask: Bytes) -> Bytes:
+    radius = max(1, round(MARGIN * max(mask.shape)))
+    return np.asarray(
+        cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))), np.uint8
+    )
+
+
+def _blended(image: Bytes, source: Bytes, where: Bytes, keep_colour: float = 0.0) -> Bytes:
+    """The image with the source laid over it where the mask says, the border soft, its colour near the surroundings'.
+
+    Args:
+        image: Shape (H, W, 3).
+        source: Shape (H, W, 3).
+        where: Shape (H, W), values 0 and 1.
+        keep_colour: Share of the source's own mean colour that stays.
+    """
+    radius = max(1, round(MARGIN * max(where.shape)))
+    ring = (_widened(_widened(where)) > 0) & (where == 0)
+    laid = source.astype(np.float32)
+    if ring.any():
+        wanted, found = image[ring].mean(axis=0), source[where > 0].mean(axis=0)
+        laid = laid + (1 - keep_colour) * (wanted - found)
+    alpha = cv2.GaussianBlur(where.astype(np.float32), (0, 0), radius / 2)[..., None]
+    blended: Bytes = np.clip(np.rint(alpha * laid + (1 - alpha) * image), 0, 255).astype(np.uint8)
+    return blended
+
+
+def _compressed(image: Bytes, quality: int) -> Bytes:
+    """The image after JPEG at a quality from 1 to 100."""
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)

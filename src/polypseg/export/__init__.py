@@ -1,0 +1,1 @@
+"""From a run to one self-describing model file, proved equal to its source."""

@@ -1,0 +1,68 @@
+"""A `.keras` file, run by Keras in the backend that it is set to."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.errors import ModelError, UsageError, missing_extra
+from polypseg.predict.engines import Outputs
+from polypseg.predict.model_facts import ModelFacts
+
+GATE_SUFFIX = "_attention"
+"""Layers of that name give a gate's coefficients: `gate_1_attention` is the finest."""
+
+
+class KerasEngine:
+    """Implements `Engine` for a `.keras` file.
+
+    Attributes:
+        model: The Keras model itself.
+    """
+
+    name = "keras"
+
+    def __init__(self, path: Path, threshold: float, threads: int | None = None) -> None:
+        try:
+            import keras
+        except ModuleNotFoundError as error:
+            raise missing_extra("keras", "train") from error
+        from polypseg.models.checkpoint import load_model
+
+        if threads is not None:
+            raise UsageError("--threads is for exported models; Keras' backend reads its own setting when it starts")
+        self._keras = keras
+        self.model = load_model(path)
+        shape = self.model.input_shape
+        if len(shape) != 4 or shape[1] is None or shape[1] != shape[2] or shape[3] != 3:
+            raise ModelError(f"{path}: the model takes {shape}; expected (None, size, size, 3)")
+        self._gates = {
+            int(layer.name.removesuffix(GATE_SUFFIX).rpartition("_")[2]): layer
+            for layer in self.model.layers
+            if layer.name.endswith(GATE_SUFFIX)
+        }
+        self._reader: Any = None
+        self.facts = ModelFacts(
+            size=int(shape[1]),
+            threshold=threshold,
+            name=self.model.name,
+            attention_levels=tuple(sorted(self._gates)),
+            num_parameters=int(self.model.count_params()),
+        )
+        self.size, self.threshold = self.facts.size, threshold
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `Engine.run`."""
+        return np.asarray(self._keras.ops.convert_to_numpy(self.model.predict_on_batch(batch)), np.float32)
+
+    def run_with_attention(self, batch: NDArray[np.float32]) -> Outputs:
+        """As `Engine.run_with_attention`."""
+        if not self._gates:
+            raise ModelError(f"the model {self.model.name!r} has no attention gates; expected an attention_unet")
+        if self._reader is None:  # built once: each new one costs a compilation
+            outputs = {"probability": self.model.output}
+            outputs |= {str(level): gate.output for level, gate in self._gates.items()}
+            self._reader = self._keras.Model(self.model.input, outputs)
+        found = {key: np.asarray(value, np.float32) for key, value in self._reader.predict_on_batch(batch).items()}
+        return Outputs(found.pop("probability"), {int(key): value[..., 0] for key, value in found.items()})

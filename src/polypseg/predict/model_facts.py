@@ -1,0 +1,94 @@
+"""What a model file says of itself: how it must be fed, how its answer is read, where it comes from.
+
+An exported model carries these as text in its ONNX metadata, a key each, prefixed `polypseg.`; `REQUIRED` are those
+without which it cannot be run rightly.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from polypseg.errors import ModelError
+
+DEFAULT_THRESHOLD = 0.5
+PREFIX = "polypseg."
+NORMALISATION = "rgb/255"
+"""The only one: red, green, blue, each divided by 255; whatever an encoder wants beyond is a layer of the model."""
+REQUIRED = ("size", "normalisation", "threshold", "target")
+
+
+class ModelFacts(BaseModel):
+    """The facts of one model file; what nobody recorded is empty or None."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    size: int = Field(ge=8, le=4096, description="side in pixels of the square that the model sees")
+    normalisation: str = Field(NORMALISATION, pattern="^rgb/255$")
+    threshold: float = Field(DEFAULT_THRESHOLD, ge=0, le=1, description="a pixel is polyp from this probability on")
+    target: str = Field("polyp", description="what the probability is of")
+    name: str = Field("", description="of the model, as polyp-lite")
+    version: str = Field("", description="of the model")
+    precision: str = Field("fp32", pattern="^(fp32|fp16|int8)$")
+    attention_levels: tuple[int, ...] = Field((), description="gates whose coefficients are outputs, 1 the finest")
+    num_parameters: int | None = None
+    multiply_adds: int | None = Field(None, description="of one image, in the convolutions")
+    opset: int | None = None
+    training_data: str = Field("", description="data set and split, in words")
+    split_digest: str = Field("", description="of the split manifest")
+    checkpoint_chosen_by: str = ""
+    threshold_source: str = ""
+    figures: dict[str, Any] = Field(default_factory=dict, description="measured scores by data set and metric")
+    terms: str = Field("", description="of the training data")
+    licence: str = Field("", description="of the weights")
+    source_digest: str = Field("", description="SHA-256 of the Keras file that was exported")
+    exported_by: str = Field("", description="versions")
+    created: str = ""
+    largest_difference: float | None = Field(None, description="largest probability difference from Keras, as proved")
+
+
+def to_metadata(facts: ModelFacts) -> dict[str, str]:
+    """The facts as an ONNX file keeps them: text by key, `polypseg.size` and so on; JSON where it is no text.
+
+    >>> to_metadata(ModelFacts(size=256))["polypseg.size"]
+    '256'
+    """
+    values = facts.model_dump(mode="json")
+    return {PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+
+
+def from_metadata(metadata: Mapping[str, str], source: str) -> ModelFacts:
+    """The facts of a file's metadata.
+
+    Args:
+        metadata: Text by key; keys without the prefix are not ours.
+        source: The file, for the message.
+
+    Raises:
+        ModelError: A required one is missing (the message says which), or one does not fit.
+    """
+    missing = [key for key in REQUIRED if PREFIX + key not in metadata]
+    if missing:
+        raise ModelError(
+            f"{source}: not a model that polypseg exported: its metadata lack "
+            f"{', '.join(PREFIX + key for key in missing)}; export one with: polypseg export RUN -o model.onnx"
+        )
+    values = {key.removeprefix(PREFIX): _value(text) for key, text in metadata.items() if key.startswith(PREFIX)}
+    texts = {name for name, field in ModelFacts.model_fields.items() if field.annotation is str}
+    values |= {key: metadata[PREFIX + key] for key in texts if PREFIX + key in metadata}
+    try:
+        return ModelFacts.model_validate(values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise ModelError(
+            f"{source}: the metadata {PREFIX}{where} hold {fault['input']!r}: {fault['msg']}; export the model anew"
+        ) from error
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

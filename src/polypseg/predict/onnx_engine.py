@@ -1,0 +1,69 @@
+"""An exported model, run by ONNX Runtime on the processor."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.errors import ModelError
+from polypseg.predict.engines import Outputs
+from polypseg.predict.model_facts import ModelFacts, from_metadata
+
+IMAGE, PROBABILITY, ATTENTION = "image", "probability", "attention_"
+"""Names in an exported graph: its input, its output, and what begins the name of a gate's coefficients."""
+
+
+class OnnxEngine:
+    """Implements `Engine` for an `.onnx` file."""
+
+    name = "onnxruntime"
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's own exceptions share no class
+            raise ModelError(
+                f"{path}: ONNX Runtime cannot open it ({first_line(error)}); is it damaged? Export it again, or copy "
+                "it anew"
+            ) from error
+        self.facts = from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
+        self.size, self.threshold = self.facts.size, self.facts.threshold
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `Engine.run`."""
+        return np.asarray(self._session.run([PROBABILITY], {IMAGE: batch})[0], np.float32)
+
+    def run_with_attention(self, batch: NDArray[np.float32]) -> Outputs:
+        """As `Engine.run_with_attention`."""
+        levels = carried_levels(self.facts)
+        wanted = [PROBABILITY, *(f"{ATTENTION}{level}" for level in levels)]
+        probabilities, *maps = self._session.run(wanted, {IMAGE: batch})
+        attention = {level: np.asarray(found, np.float32)[..., 0] for level, found in zip(levels, maps, strict=True)}
+        return Outputs(np.asarray(probabilities, np.float32), attention)
+
+
+def carried_levels(facts: ModelFacts) -> tuple[int, ...]:
+    """The levels of the gates whose coefficients a file gives.
+
+    Raises:
+        ModelError: It gives none.
+    """
+    if not facts.attention_levels:
+        raise ModelError(
+            f"the model {facts.name!r} gives no attention: it has no gates, or was exported without their coefficients"
+        )
+    return facts.attention_levels
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a runtime says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,51 @@
+"""An exported model, run by OpenVINO on the processor."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.errors import ModelError, missing_extra
+from polypseg.predict.engines import Outputs
+from polypseg.predict.model_facts import PREFIX, from_metadata
+from polypseg.predict.onnx_engine import ATTENTION, PROBABILITY, carried_levels, first_line
+
+
+class OpenVinoEngine:
+    """Implements `Engine` for an `.onnx` file."""
+
+    name = "openvino"
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        try:
+            import openvino
+        except ModuleNotFoundError as error:
+            raise missing_extra("openvino", "openvino") from error
+        settings: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        try:
+            core = openvino.Core()
+            model = core.read_model(path)
+            information = model.get_rt_info()["framework"].value if model.has_rt_info("framework") else {}
+            metadata = {key: str(value) for key, value in information.items() if key.startswith(PREFIX)}
+            self.facts = from_metadata(metadata, str(path))
+            self._compiled = core.compile_model(model, "CPU", settings)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"{path}: OpenVINO cannot open it ({first_line(error)}); is it damaged? Export or copy it anew"
+            ) from error
+        self.size, self.threshold = self.facts.size, self.facts.threshold
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """As `Engine.run`."""
+        return np.asarray(self._compiled(batch)[PROBABILITY], np.float32)
+
+    def run_with_attention(self, batch: NDArray[np.float32]) -> Outputs:
+        """As `Engine.run_with_attention`."""
+        levels = carried_levels(self.facts)
+        found = self._compiled(batch)
+        attention = {level: np.asarray(found[f"{ATTENTION}{level}"], np.float32)[..., 0] for level in levels}
+        return Outputs(np.asarray(found[PROBABILITY], np.float32), attention)

@@ -1,0 +1,79 @@
+"""The models that the package ships: small ONNX files with a card each, run as they are.
+
+A model is named (`polyp-lite`), or a path; nothing is fetched from a network.
+"""
+
+import hashlib
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from polypseg.errors import ModelError, unknown_name
+
+FOLDER = Path(str(files("polypseg.predict"))) / "weights"
+"""Where the packaged models lie: NAME.onnx, NAME.md (its card), and index.json."""
+
+
+class Packaged(NamedTuple):
+    """A packaged model.
+
+    Attributes:
+        name: As `polypseg predict` takes it.
+        path: The `.onnx` file.
+        card: Its model card, Markdown.
+        sha256: Of the file.
+        about: A line that says what it is.
+        default: Whether it is taken where no model is named.
+    """
+
+    name: str
+    path: Path
+    card: Path
+    sha256: str
+    about: str
+    default: bool
+
+
+def packaged_models() -> list[Packaged]:
+    """The models of the package, the default one first."""
+    index = FOLDER / "index.json"
+    if not index.is_file():
+        return []
+    entries = json.loads(index.read_text(encoding="utf-8"))
+    found = [
+        Packaged(
+            e["name"], FOLDER / f"{e['name']}.onnx", FOLDER / f"{e['name']}.md", e["sha256"], e["about"], e["default"]
+        )
+        for e in entries
+    ]
+    return sorted(found, key=lambda model: not model.default)
+
+
+def resolve(model: Path | str | None) -> Path:
+    """The path of a model: that of a packaged one where it is named or where none is, else the path itself.
+
+    Raises:
+        ModelError: No packaged model of that name and no such file, or a packaged file that was changed.
+    """
+    known = {entry.name: entry for entry in packaged_models()}
+    if model is None:
+        if not known:
+            raise ModelError("no model is named, and this installation holds none; name a run folder or an .onnx file")
+        model = next(iter(known))
+    if str(model) in known and not Path(model).exists():
+        return _intact(known[str(model)])
+    path = Path(model)
+    if not path.exists() and not path.suffix and path.name == str(model):
+        raise ModelError(f"{unknown_name('model', str(model), known)}; or give a run folder, an .onnx or a .keras file")
+    return path
+
+
+def _intact(model: Packaged) -> Path:
+    try:
+        found = hashlib.sha256(model.path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"{model.path}: cannot read the packaged model: {error.strerror}") from error
+    if found != model.sha256:
+        raise ModelError(f"{model.path}: the packaged model was changed or damaged; install polypseg again")
+    return model.path

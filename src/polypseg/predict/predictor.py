@@ -1,0 +1,255 @@
+"""From an image of any size to its mask: `load(MODEL).predict(image)`.
+
+Decisions:
+- The whole way (squeeze, normalise, run, restore, threshold) is one code for all engines, images, video and server.
+- Test-time augmentation averages the probabilities of the image and its mirror images; it costs as many runs.
+- Components smaller than `min_area_px` are taken out of the mask, never out of the probability.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.arrays import Image, Mask, Probability, check_image
+from polypseg.errors import ModelError, UsageError, unknown_name
+from polypseg.overlay import TRUE_POSITIVE, Colour, contour, line_width_px, overlay
+from polypseg.predict.engines import Engine, Outputs, open_engine
+from polypseg.preprocess import normalise, resize_image, restore
+
+FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flips": ((), (1,), (2,), (1, 2))}
+"""Test-time augmentations by name: the axes of a batch (N, H, W, C) along which each copy is mirrored."""
+
+
+class AttentionMap(NamedTuple):
+    """The coefficients of one gate.
+
+    Attributes:
+        level: 1 is the finest gate.
+        map: Shape (H, W) float32 in [0, 1], at the image's own size.
+    """
+
+    level: int
+    map: Probability
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """How probabilities become masks.
+
+    Attributes:
+        threshold: Instead of the model's own; a pixel is polyp from this probability on.
+        tta: Test-time augmentation: `none`, or `flips` (four runs an image).
+        min_area_px: Components of fewer pixels (8-connected, at the image's own size) are left out of the mask.
+        attention: Whether to keep the gates' coefficients.
+    """
+
+    threshold: float | None = None
+    tta: str = "none"
+    min_area_px: int = 0
+    attention: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what does not fit.
+
+        Raises:
+            UsageError: A value out of range, or an unknown name.
+        """
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise UsageError(f"threshold {self.threshold:g}: expected a value in [0, 1]")
+        if self.tta not in FLIPS:
+            raise UsageError(unknown_name("test-time augmentation", self.tta, FLIPS))
+        if self.min_area_px < 0:
+            raise UsageError(f"min_area_px {self.min_area_px}: expected at least 0")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one image, at the image's own size.
+
+    Attributes:
+        image: Shape (H, W, 3), uint8.
+        probability: Shape (H, W), float32 in [0, 1].
+        mask: Shape (H, W), bool.
+        threshold: The probability from which on a pixel is polyp.
+        seconds: From the image in memory to the mask, shared out over a batch.
+    """
+
+    image: Image
+    probability: Probability
+    mask: Mask
+    threshold: float
+    seconds: float
+    _attention: tuple[AttentionMap, ...] = field(default=(), repr=False)
+
+    def overlay(self, colour: Colour = TRUE_POSITIVE, opacity: float = 0.4) -> Image:
+        """The image with the mask tinted and outlined, (H, W, 3) uint8."""
+        return contour(
+            overlay(self.image, self.mask, colour, opacity), self.mask, width_px=line_width_px(self.mask.shape)
+        )
+
+    def attention(self) -> list[AttentionMap]:
+        """The gates' coefficients, the finest level first.
+
+        Raises:
+            ModelError: They were not asked for (`PredictOptions.attention`).
+        """
+        if not self._attention:
+            raise ModelError("this prediction holds no attention; ask for it: PredictOptions(attention=True)")
+        return list(self._attention)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model that is ready to predict.
+
+    Attributes:
+        engine: What runs it.
+        options: How its probabilities become masks.
+    """
+
+    engine: Engine
+    options: PredictOptions = PredictOptions()
+
+    @property
+    def threshold(self) -> float:
+        """The threshold that is applied."""
+        return self.engine.threshold if self.options.threshold is None else self.options.threshold
+
+    def with_options(self, **changes: object) -> "Predictor":
+        """The same model with other options; names as of `PredictOptions`."""
+        return replace(self, options=replace(self.options, **changes))  # type: ignore[arg-type]
+
+    def predict(self, image: Image) -> Prediction:
+        """Probability and mask of one image, at its own size.
+
+        Args:
+            image: Shape (H, W, 3), uint8 RGB, any size.
+
+        Raises:
+            DataError: Not an image.
+            ModelError: Attention is asked for and the model carries none.
+        """
+        return self.predict_batch([image])[0]
+
+    def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
+        """As `predict`, for several images (of any sizes) that the model sees at once."""
+        began = perf_counter()
+        size = (self.engine.size, self.engine.size)
+        batch = normalise(np.stack([resize_image(check_image(image), size) for image in images]))
+        outputs = run_augmented(self.engine, batch, self.options.tta, self.options.attention)
+        found = []
+        for index, image in enumerate(images):
+            shape = image.shape[:2]
+            probability = restore(outputs.probabilities[index, ..., 0], shape)
+            mask = without_small(probability >= self.threshold, self.options.min_area_px)
+            maps = tuple(
+                AttentionMap(level, restore(values[index], shape))
+                for level, values in sorted(outputs.attention.items())
+            )
+            found.append((image, probability, mask, maps))
+        seconds = (perf_counter() - began) / max(1, len(images))
+        return [Prediction(i, p, m, self.threshold, seconds, maps) for i, p, m, maps in found]
+
+    def predict_many(self, images: Iterable[Image], batch_size: int = 1) -> Iterator[Prediction]:
+        """As `predict`, one after another and in order; images are read as they are needed, so that memory stays flat.
+
+        Args:
+            images: Each (H, W, 3) uint8, of any size.
+            batch_size: Images that the model sees at once.
+        """
+        waiting = iter(images)
+        while chunk := list(islice(waiting, batch_size)):
+            yield from self.predict_batch(chunk)
+
+
+def load(
+    model: Path | str | None = None,
+    engine: str = "auto",
+    threads: int | None = None,
+    options: PredictOptions = PredictOptions(),
+) -> Predictor:
+    """A model, ready to predict.
+
+    Args:
+        model: A run folder, an `.onnx` or `.keras` file, or the name of a packaged model (`polypseg models` lists
+            them); None for the packaged default.
+        engine: `auto`, `onnxruntime`, `openvino` or `keras`.
+        threads: Processor cores to use at most; None leaves it to the runtime.
+        options: Threshold, test-time augmentation, smallest component, attention.
+
+    Raises:
+        ModelError: No such model, a damaged one, or one that the engine cannot run.
+        MissingExtraError: The runtime is not installed.
+
+    For example:
+
+        prediction = polypseg.load().predict(image)
+        prediction.mask  # (H, W) bool
+    """
+    from polypseg.predict.packaged import resolve
+
+    return Predictor(open_engine(resolve(model), engine, threads), options)
+
+
+def run_augmented(engine: Engine, batch: NDArray[np.float32], tta: str = "none", attention: bool = False) -> Outputs:
+    """What the engine says of a batch, averaged over its mirror images where `tta` asks for them.
+
+    Args:
+        engine: From `open_engine`.
+        batch: Shape (N, size, size, 3), float32 in [0, 1].
+        tta: A name of `FLIPS`.
+        attention: Whether the gates' coefficients are wanted; they are of the image as it is.
+    """
+    total: NDArray[np.float32] | None = None
+    maps: dict[int, NDArray[np.float32]] = {}
+    for axes in FLIPS[tta]:
+        seen = np.ascontiguousarray(np.flip(batch, axes)) if axes else batch
+        if attention and not axes:
+            probabilities, maps = engine.run_with_attention(seen)
+        else:
+            probabilities = engine.run(seen)
+        back = np.flip(probabilities, axes) if axes else probabilities
+        total = back if total is None else total + back
+    return Outputs(np.asarray(total, np.float32) / np.float32(len(FLIPS[tta])), maps)
+
+
+def without_small(mask: Mask, min_area_px: int) -> Mask:
+    """The mask without its components of fewer than `min_area_px` pixels (8-connected).
+
+    >>> without_small(np.array([[1, 0, 1, 1]], bool), 2).tolist()
+    [[False, False, True, True]]
+    """
+    if min_area_px <= 1 or not mask.any():
+        return mask
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    keep = statistics[:, cv2.CC_STAT_AREA] >= min_area_px
+    keep[0] = False
+    return np.asarray(keep[labels])
+
+
+def predict_probabilities(engine: Engine, images: Iterable[Image], batch_size: int = 8) -> Iterator[Probability]:
+    """The probability map of each image, at the image's own size, in order.
+
+    Args:
+        engine: From `open_engine`.
+        images: Each (H, W, 3) uint8, of any size; read as they are needed, so that memory stays flat.
+        batch_size: Images that the model sees at once.
+
+    Yields:
+        (H, W) float32 in [0, 1].
+    """
+    for prediction in Predictor(engine).predict_many(images, batch_size):
+        yield prediction.probability
+
+
+def predict_mask(engine: Engine, image: Image) -> tuple[Probability, Mask]:
+    """Probability and mask (probability at least the engine's threshold) of one image, at its own size."""
+    prediction = Predictor(engine).predict(image)
+    return prediction.probability, prediction.mask

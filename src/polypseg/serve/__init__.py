@@ -1,0 +1,1 @@
+"""A REST API and a web page around a model file."""
