@@ -1,0 +1,97 @@
+"""The regions of a mask: what a person counts, measures and outlines, and what a program exchanges.
+
+Decisions:
+- A region is an 8-connected component of the mask.
+- Boxes are (x, y, width, height) in pixels, polygons lists of x and y in turn, run lengths column by column beginning
+  with the background: COCO's formats, so that its tools read them. Axes elsewhere are (row, column).
+- A polygon runs through the centres of a region's border pixels; holes are not in it, only in the run lengths.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from polypseg.arrays import Mask, Probability, check_mask
+
+
+class Region(NamedTuple):
+    """One component of a mask.
+
+    Attributes:
+        area_px: Number of pixels.
+        box: (x, y, width, height) in pixels.
+        mean_probability: Over its pixels.
+        max_probability: Over its pixels.
+        polygon: Its outer border, (x, y, x, y, …) in pixels; None where it has fewer than three points.
+    """
+
+    area_px: int
+    box: tuple[int, int, int, int]
+    mean_probability: float
+    max_probability: float
+    polygon: tuple[int, ...] | None
+
+
+def find_regions(mask: Mask, probability: Probability) -> list[Region]:
+    """The regions of a mask, the largest first.
+
+    Args:
+        mask: Shape (H, W), bool.
+        probability: Shape (H, W), float32 in [0, 1].
+
+    >>> mask = np.array([[1, 1, 0, 1], [1, 1, 0, 0]], bool)
+    >>> [(region.area_px, region.box) for region in find_regions(mask, mask.astype(np.float32))]
+    [(4, (0, 0, 2, 2)), (1, (3, 0, 1, 1))]
+    """
+    if not check_mask(mask).any():
+        return []
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    regions = []
+    for label, (x, y, width, height, area) in enumerate(statistics.tolist()):
+        if label == 0:
+            continue
+        here = labels[y : y + height, x : x + width] == label
+        values = probability[y : y + height, x : x + width][here]
+        box = (x, y, width, height)
+        regions.append(
+            Region(area, box, float(values.mean(dtype=np.float64)), float(values.max()), _polygon(here, x, y))
+        )
+    return sorted(regions, key=lambda region: -region.area_px)
+
+
+def _polygon(region: Mask, x: int, y: int) -> tuple[int, ...] | None:
+    found, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))
+    longest = max(found, key=len)
+    return tuple(int(value) for value in longest.ravel()) if len(longest) >= 3 else None
+
+
+def run_lengths(mask: Mask) -> list[int]:
+    """The mask as COCO's uncompressed run lengths: column by column, background first.
+
+    >>> run_lengths(np.array([[0, 1], [1, 1]], bool))
+    [1, 3]
+    """
+    flat = check_mask(mask).ravel(order="F")
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    counts: list[int] = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
+    return [0, *counts] if flat[0] else counts
+
+
+def compress_run_lengths(counts: list[int]) -> str:
+    """COCO's compressed text of run lengths (pycocotools' `counts`): differences to the count two before, in fives of bits.
+
+    >>> compress_run_lengths([1, 3])
+    '13'
+    """
+    text = []
+    for index, count in enumerate(counts):
+        value = count - counts[index - 2] if index > 2 else count
+        while True:
+            bits = value & 0x1F
+            value >>= 5
+            is_last = value == (-1 if bits & 0x10 else 0)
+            text.append(chr((bits if is_last else bits | 0x20) + 48))
+            if is_last:
+                break
+    return "".join(text)
