@@ -79,7 +79,7 @@ def run_lengths(mask: Mask) -> list[int]:
 
 
 def compress_run_lengths(counts: list[int]) -> str:
-    """COCO's compressed text of run lengths (pycocotools' `counts`): differences to the count two before, in fives of bits.
+    """COCO's compressed text of run lengths (`counts`): differences to the count two before, five bits a letter.
 
     >>> compress_run_lengths([1, 3])
     '13'
