@@ -8,14 +8,15 @@ of it after each epoch, in one step, so that a process killed at any moment can 
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from polypseg.data.batches import EpochCounter
 from polypseg.errors import RunError
@@ -50,40 +51,83 @@ def mode_of(monitor: str) -> str:
     return "max" if monitor.endswith(("dice", "iou")) else "min"
 
 
-@contextmanager
-def averaged_weights(model: keras.Model) -> Iterator[None]:
-    """The optimizer's averages in the model for a while, where it keeps any; the weights come back bit for bit.
+class Averages(keras.callbacks.Callback):  # type: ignore[misc]
+    """Validates the optimizer's average of the weights, where it keeps one, and puts the weights back after.
 
-    `keras.callbacks.SwapEMAWeights` swaps by adding and subtracting, which leaves a rounding in the weights.
+    Batch normalisation is measured anew for the averaged weights, on training images as they are: the moving averages
+    belong to the weights of the last steps. A network of averaged weights with them had a validation Dice of .16, with
+    its own .86 (polyp-lite after 9 epochs). `keras.callbacks.SwapEMAWeights` keeps them, and swaps by adding and
+    subtracting, which leaves a rounding in the weights; here they come back bit for bit.
+
+    Args:
+        batches: Gives batches of training images (N, H, W, 3) float32 in [0, 1], the same each time.
+
+    Reference:
+        Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018, sec. 3.2 (batch
+        normalisation of averaged weights).
     """
-    if not getattr(model.optimizer, "use_ema", False):
-        yield
-        return
-    averages = model.optimizer._model_variables_moving_average  # Keras names no public way
-    kept = [keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_variables]
-    for weight, average in zip(model.trainable_variables, averages, strict=True):
-        weight.assign(average)
-    try:
-        yield
-    finally:
-        for weight, value in zip(model.trainable_variables, kept, strict=True):
-            weight.assign(value)
 
-
-class AverageInValidation(keras.callbacks.Callback):  # type: ignore[misc]
-    """Validates the optimizer's average of the weights, where it keeps one, and puts the weights back after."""
-
-    def __init__(self) -> None:
+    def __init__(self, batches: Callable[[], Iterator[NDArray[np.float32]]]) -> None:
         super().__init__()
+        self._batches = batches
         self._swapped = ExitStack()
+        self._statistics: list[NDArray[Any]] | None = None
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The averages in the model for a while, with the statistics of the last validation."""
+        if not getattr(self.model.optimizer, "use_ema", False):
+            yield
+            return
+        # Keras names no public way to the averages.
+        pairs = list(
+            zip(self.model.trainable_variables, self.model.optimizer._model_variables_moving_average, strict=True)
+        )
+        statistics = [v for layer in _normalisations(self.model) for v in (layer.moving_mean, layer.moving_variance)]
+        changed = [weight for weight, _ in pairs] + statistics
+        kept = [keras.ops.convert_to_numpy(weight).copy() for weight in changed]
+        for weight, average in pairs:
+            weight.assign(average)
+        for variable, value in zip(statistics, self._statistics or (), strict=self._statistics is not None):
+            variable.assign(value)
+        try:
+            yield
+        finally:
+            for weight, value in zip(changed, kept, strict=True):
+                weight.assign(value)
 
     def on_test_begin(self, logs: Any = None) -> None:
-        """Put the averages in."""
-        self._swapped.enter_context(averaged_weights(self.model))
+        """Put the averages in, and measure batch normalisation."""
+        self._statistics = None
+        self._swapped.enter_context(self.in_place())
+        if getattr(self.model.optimizer, "use_ema", False):
+            measure_normalisation(self.model, self._batches())
+            layers = _normalisations(self.model)
+            self._statistics = [
+                keras.ops.convert_to_numpy(v).copy() for n in layers for v in (n.moving_mean, n.moving_variance)
+            ]
 
     def on_test_end(self, logs: Any = None) -> None:
         """Put the weights back."""
         self._swapped.close()
+
+
+def measure_normalisation(model: keras.Model, batches: Iterable[NDArray[np.float32]]) -> None:
+    """Sets each batch normalisation's moving mean and variance to the mean over the batches, in place."""
+    layers = _normalisations(model)
+    kept = [layer.momentum for layer in layers]
+    try:
+        for number, batch in enumerate(batches):
+            for layer in layers:
+                layer.momentum = number / (number + 1)
+            model(keras.ops.convert_to_tensor(batch), training=True)
+    finally:
+        for layer, momentum in zip(layers, kept, strict=True):
+            layer.momentum = momentum
+
+
+def _normalisations(model: keras.Model) -> list[Any]:
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 class EarlyStopping(_Remembers, keras.callbacks.EarlyStopping):  # type: ignore[misc]
@@ -105,11 +149,19 @@ class ModelCheckpoint(_Remembers, keras.callbacks.ModelCheckpoint):  # type: ign
         path: The `.keras` file.
         monitor: What is best for the best model: lowest, or highest for a Dice coefficient.
         initial_value_threshold: As in Keras: nothing is saved until this is beaten.
+        averages: What puts the averaged weights in, where those are what was judged and so what is saved.
     """
 
     _fields = ("best",)
 
-    def __init__(self, path: Path, monitor: str = "val_loss", initial_value_threshold: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        monitor: str = "val_loss",
+        initial_value_threshold: float | None = None,
+        averages: Averages | None = None,
+    ) -> None:
+        self._averages = averages
         self._path, self._part = path, path.with_name(f".{path.stem}.part.keras")
         super().__init__(
             str(self._part),
@@ -125,13 +177,10 @@ class ModelCheckpoint(_Remembers, keras.callbacks.ModelCheckpoint):  # type: ign
         super().on_train_begin(logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Save where the monitored value is the best so far, then put the whole file in place.
-
-        Where the optimizer averages the weights, the averages are what was judged and what is saved.
-        """
+        """Save where the monitored value is the best so far, then put the whole file in place."""
         if not math.isfinite((logs or {}).get(self.monitor, 0.0)):
             return  # Keras would take NaN for the best value, which nothing ever beats
-        with averaged_weights(self.model):
+        with self._averages.in_place() if self._averages else nullcontext():
             super().on_epoch_end(epoch, logs)
         if self._part.exists():
             with self._part.open("rb") as written:

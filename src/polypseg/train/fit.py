@@ -3,11 +3,14 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from polypseg.config import Config, TrainConfig
 from polypseg.data.batches import BatchPlan, EpochCounter, SampleReader, batch_maker, make_readers, training_plan
@@ -17,9 +20,10 @@ from polypseg.data.splits import Split, load_split, make_split, verify_split
 from polypseg.errors import DataError, ModelError, RunError, UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.models.registry import build_model
+from polypseg.preprocess import normalise
 from polypseg.progress import Track, silent
 from polypseg.train.callbacks import (
-    AverageInValidation,
+    Averages,
     EarlyStopping,
     EpochBegins,
     LastCheckpoint,
@@ -35,6 +39,9 @@ from polypseg.train.run import Run, open_run, record_start, write_config, write_
 from polypseg.train.state import HistoryRow, SavedState, load_state, save_state
 
 OnEpoch = Callable[[HistoryRow], None]
+
+NUM_CALIBRATION_IMAGES = 256
+"""So many training images measure the batch normalisation of averaged weights."""
 
 
 def train(
@@ -225,7 +232,8 @@ def _fit(
     validation = make(readers["validation"], BatchPlan(batch_size, "none", False, settings.seed), EpochCounter())
 
     monitor, mode = settings.monitor, mode_of(settings.monitor)
-    remembered: list[Any] = [ModelCheckpoint(run.best_path, monitor)]
+    averages = Averages(partial(_calibration_batches, readers["train"], batch_size))
+    remembered: list[Any] = [ModelCheckpoint(run.best_path, monitor, averages=averages)]
     if settings.schedule == "plateau":
         remembered.append(
             ReduceLROnPlateau(
@@ -257,7 +265,7 @@ def _fit(
             callbacks=[
                 EpochBegins(counter, settings.seed),
                 TerminateOnNaN(),
-                AverageInValidation(),
+                averages,
                 *remembered,
                 *_tensorboard(run, settings),
                 *callbacks,
@@ -266,6 +274,14 @@ def _fit(
             shuffle=False,  # the batches are shuffled already, by the seed
             verbose=0,
         )
+
+
+def _calibration_batches(reader: SampleReader, batch_size: int) -> Iterator[NDArray[np.float32]]:
+    """Some training images as they are, evenly chosen, in whole batches where there are enough."""
+    count = min(reader.count, max(1, NUM_CALIBRATION_IMAGES // batch_size) * batch_size)
+    chosen = np.linspace(0, reader.count - 1, count).round().astype(np.int64)
+    for start in range(0, count, batch_size):
+        yield normalise(reader.read(chosen[start : start + batch_size])[0])
 
 
 def _tensorboard(run: Run, settings: TrainConfig) -> list[keras.callbacks.Callback]:
