@@ -106,15 +106,22 @@ def _leaky(folder: Path) -> Path:
 def test_check_leak_across_splits_is_named_pictured_and_recorded(tmp_path: Path) -> None:
     manifest = _leaky(tmp_path / "set")
     result = _run(
-        "check", tmp_path / "set", "--splits", manifest, "--pictures", tmp_path / "leaks", "--json", tmp_path / "f.json"
+        "check",
+        tmp_path / "set",
+        "--splits",
+        manifest,
+        "--pictures",
+        tmp_path / "leaks",
+        "--json",
+        tmp_path / "new/f.json",
     )
     assert result.exit_code == 0, result.output
-    assert "set: 3 samples (test 1, train 2)" in result.stdout
+    assert "set: 3 samples (train 2, test 1)" in result.stdout
     assert "across splits: 1" in result.stdout
     assert "set/copy (test) = set/synthetic_00001 (train)" in result.stdout
     assert len(list((tmp_path / "leaks").glob("*.png"))) == 1
     assert f"wrote 1 pictures to {tmp_path / 'leaks'}" in result.stdout
-    record = json.loads((tmp_path / "f.json").read_text())
+    record = json.loads((tmp_path / "new/f.json").read_text())
     assert [pair["where"] for pair in record["near_duplicates"]] == ["across splits"]
 
 

@@ -110,7 +110,7 @@ def test_find_samples_polypgen_centres_sequences_and_negatives(tmp_path: Path) -
     assert faults == []
     assert [(s.name, s.centre, s.group, s.mask_path is None) for s in samples] == [
         ("C1_100H", "C1", None, False),
-        ("C3_C3_EndoCV2021_00489", "C3", None, False),
+        ("C3_C3_EndoCV2021_00489_", "C3", None, False),
         ("C3_C3_x", "C3", None, False),
         ("C6_100H", "C6", None, False),
         ("seq1_f", None, "seq1", False),

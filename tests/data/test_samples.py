@@ -71,6 +71,9 @@ def _folders(folder: Path) -> tuple[Path, Path]:
         (".jpg", "_Mask.PNG"),
         (".jpg", "_GT.tiff"),
         ("_x.jpg", "_x_mask.png"),
+        ("_seg.png", "_seg.png"),  # the image itself is called so
+        ("_EndoCV2021_.jpg", "_EndoCV2021_mask.jpg"),  # PolypGen's third centre
+        ("_.jpg", "_.png"),
     ],
 )
 def test_pair_samples_endings_and_suffixes(tmp_path: Path, image: str, mask: str) -> None:

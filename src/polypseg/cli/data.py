@@ -109,6 +109,7 @@ def check(
     """
     from polypseg.data.checks import inspect, write_pictures
     from polypseg.data.splits import load_split
+    from polypseg.train.state import write_in_one_step
 
     split = load_split(splits) if splits is not None else None
     findings = inspect(folders, split, empty_masks, bits, track)
@@ -120,7 +121,8 @@ def check(
         written = write_pictures(findings.leaks, pictures, track)
         console.print(f"wrote {len(written)} pictures to {pictures}")
     if json_file is not None:
-        json_file.write_text(json.dumps(findings.record(), indent=1) + "\n", encoding="utf-8")
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        write_in_one_step(json_file, json.dumps(findings.record(), indent=1) + "\n")
         console.print(f"wrote {json_file}")
     leaking = any(leak.crosses for leak in findings.leaks) or bool(findings.split_groups)
     if findings.faults or (strict and leaking):
@@ -175,10 +177,12 @@ def _show_samples(findings: "Findings") -> None:
 
     from rich.table import Table
 
+    from polypseg.data.splits import SPLIT_NAMES
+
     sources = Counter(found.source for found in findings.samples)
     for source, count in sources.items():
         splits = Counter(s.split for s in findings.samples if s.source == source and s.split is not None)
-        told = ", ".join(f"{name} {number}" for name, number in splits.items())
+        told = ", ".join(f"{name} {splits[name]}" for name in SPLIT_NAMES if splits[name])
         console.print(f"[bold]{_escaped(source)}[/bold]: {count} samples" + (f" ({told})" if told else ""))
     groups = {(found.source, found.sample.group) for found in findings.samples if found.sample.group is not None}
     if groups:

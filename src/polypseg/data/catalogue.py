@@ -133,24 +133,10 @@ def _group(part: Part, name: str) -> str | None:
 
 def _part_samples(part: Part, empty_masks: bool) -> tuple[list[Sample], list[Fault]]:
     if part.masks is not None:
-        samples, faults = pair_samples(part.images, part.masks)
-        return _pair_trailing_underscores(samples, faults, part) if part.centre else (samples, faults)
+        return pair_samples(part.images, part.masks)
     if not (part.is_negative or empty_masks):
         raise PairingError(
             f"{part.images}: images, but no folder of masks beside them; expected masks/ there, or, if none of these "
             "images shows a polyp, say so with empty_masks=True (polypseg data check --empty-masks)"
         )
     return [Sample(path.stem, path, None) for path in find_images(part.images)], []
-
-
-def _pair_trailing_underscores(
-    samples: list[Sample], faults: list[Fault], part: Part
-) -> tuple[list[Sample], list[Fault]]:
-    """PolypGen's C3_EndoCV2021_00489_.jpg belongs to C3_EndoCV2021_00489_mask.jpg; anything else stays as it was."""
-    unpaired = {Path(fault.name) for fault in faults}
-    for image in sorted(path for path in unpaired if path.parent == part.images and path.stem.endswith("_")):
-        mask = next((path for path in unpaired if path.stem == f"{image.stem}mask" and path.parent == part.masks), None)
-        if mask:
-            samples = [*samples, Sample(image.stem.rstrip("_"), image, mask)]
-            faults = [fault for fault in faults if Path(fault.name) not in (image, mask)]
-    return samples, faults

@@ -8,7 +8,7 @@ Decisions:
 
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,8 +68,8 @@ def pair_samples(images_dir: Path, masks_dir: Path) -> tuple[list[Sample], list[
     Raises:
         PairingError: A folder is missing or holds no images.
     """
-    images, image_faults = _by_stem(images_dir, strip=False)
-    masks, mask_faults = _by_stem(masks_dir, strip=True)
+    images, image_faults = _by_name(find_images(images_dir), lambda stem: stem)
+    masks, mask_faults = _by_name(find_images(masks_dir), lambda stem: _image_stem(stem, images))
     samples = [Sample(stem, images[stem], masks[stem]) for stem in sorted(images.keys() & masks.keys())]
     faults = image_faults + mask_faults
     faults += [
@@ -168,20 +168,32 @@ def _unlike(sample: Sample, image: Iterable[int], mask: Iterable[int]) -> str:
     )
 
 
-def _by_stem(folder: Path, strip: bool) -> tuple[dict[str, Path], list[Fault]]:
-    """The images of a folder by stem; with `strip`, by the stem without a mask's suffix."""
+def _by_name(files: Sequence[Path], name_of: Callable[[str], str]) -> tuple[dict[str, Path], list[Fault]]:
+    """The files by the names that their stems stand for, and those whose name another file has already."""
     found: dict[str, Path] = {}
     faults: list[Fault] = []
-    files = find_images(folder)
     exact = {path.stem for path in files}
     for path in files:
-        stem = path.stem
-        if strip:
-            stem = next((stem[: -len(s)] for s in MASK_NAME_SUFFIXES if stem.lower().endswith(s)), stem)
-            if stem != path.stem and stem in exact:
-                stem = path.stem  # both a.png and a_mask.png are here: the plain one is the mask of a
-        if stem in found:
-            faults.append(Fault(str(path), f"has the same name as {found[stem].name}; expected one file a name"))
+        name = name_of(path.stem)
+        if name != path.stem and name in exact:
+            name = path.stem  # both a.png and a_mask.png are here: the plain one is the mask of a
+        if name in found:
+            faults.append(Fault(str(path), f"has the same name as {found[name].name}; expected one file a name"))
             continue
-        found[stem] = path
+        found[name] = path
     return found, faults
+
+
+def _image_stem(mask_stem: str, images: Container[str]) -> str:
+    """The stem of the image that a mask's stem belongs to: the same, or without its suffix.
+
+    >>> _image_stem("a_mask", {"a"}), _image_stem("b_seg", {"b_seg"})
+    ('a', 'b_seg')
+    """
+    if mask_stem in images:
+        return mask_stem
+    suffix = next((suffix for suffix in MASK_NAME_SUFFIXES if mask_stem.lower().endswith(suffix)), "")
+    stem = mask_stem[: len(mask_stem) - len(suffix)]
+    if stem not in images and f"{stem}_" in images:
+        return f"{stem}_"  # PolypGen's C3_EndoCV2021_00489_.jpg has the mask C3_EndoCV2021_00489_mask.jpg
+    return stem
