@@ -1,0 +1,253 @@
+"""Frames made anew: what is taken away is gone, what is added is marked, and nothing else changes."""
+
+import cv2
+import numpy as np
+import pytest
+
+from polypseg.config import DataConfig
+from polypseg.data.batches import training_plan
+from polypseg.data.recompose import DARK, Recomposition, recompose, with_polyp_of, without_polyp
+
+POLYP = (0, 0, 255)
+"""A colour that the rest of a frame never has."""
+TISSUE = (200, 100, 90)
+SIDE = 100
+
+
+def frame(*boxes, height=SIDE, width=SIDE, tissue=TISSUE):
+    """A flat frame (H, W, 3) and its mask (H, W): a polyp in each box (row, row, column, column)."""
+    image, mask = np.full((height, width, 3), tissue, np.uint8), np.zeros((height, width), np.uint8)
+    for top, bottom, left, right in boxes:
+        mask[top:bottom, left:right] = 1
+        image[top:bottom, left:right] = POLYP
+    return image, mask
+
+
+def batch(*frames):
+    """Frames as a batch: images (N, H, W, 3), masks (N, H, W, 1)."""
+    return np.stack([image for image, _ in frames]), np.stack([mask for _, mask in frames])[..., None]
+
+
+def textured(count=4, side=64, seed=0):
+    """A batch of noise with a polyp in a corner of each, another place in each."""
+    generator = np.random.default_rng(seed)
+    images = generator.integers(60, 250, (count, side, side, 3)).astype(np.uint8)
+    masks = np.zeros((count, side, side, 1), np.uint8)
+    for index in range(count):
+        masks[index, 4 + index % 8 : 14 + index % 8, 6 : 20 + index % 8] = 1
+    return images, masks
+
+
+def num_polyp_pixels(image, slack=60):
+    """Pixels whose colour is nearer than `slack` to the polyp's, in each channel."""
+    return int((np.abs(image.astype(int) - POLYP) < slack).all(axis=-1).sum())
+
+
+KEY = (5, 7)
+NEGATIVES, PASTE, JPEG = Recomposition(negatives=1.0), Recomposition(copy_paste=1.0), Recomposition(jpeg=1.0)
+
+
+@pytest.mark.parametrize("shares", [NEGATIVES, PASTE, JPEG, Recomposition(0.4, 0.4, 0.5)])
+def test_masks_stay_two_valued_shapes_stay_and_inputs_are_untouched(shares):
+    images, masks = textured()
+    kept = images.copy(), masks.copy()
+    for key in range(6):
+        changed, changed_masks = recompose(images, masks, (key, 1), shares)
+        assert (changed.shape, changed.dtype) == (images.shape, np.uint8)
+        assert (changed_masks.shape, changed_masks.dtype) == (masks.shape, np.uint8)
+        assert set(np.unique(changed_masks)) <= {0, 1}
+    np.testing.assert_array_equal(images, kept[0])
+    np.testing.assert_array_equal(masks, kept[1])
+
+
+def test_no_share_gives_the_very_arrays_back():
+    images, masks = textured()
+    same, same_masks = recompose(images, masks, KEY, Recomposition())
+    assert same is images
+    assert same_masks is masks
+
+
+@pytest.mark.parametrize("shares", [NEGATIVES, PASTE, JPEG])
+def test_key_alone_decides(shares):
+    images, masks = textured()
+    first, again = recompose(images, masks, KEY, shares), recompose(images, masks, np.array(KEY, np.int32), shares)
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    other = recompose(images, masks, (5, 8), shares)
+    assert not np.array_equal(first[0], other[0])
+
+
+@pytest.mark.parametrize(
+    "box", [(5, 25, 5, 25), (0, 20, 70, 100), (40, 60, 0, 30), (80, 100, 10, 90), (50, 51, 50, 51)]
+)
+def test_negative_by_cropping_shows_no_pixel_of_the_polyp(box):
+    for number in range(8):
+        images, masks = recompose(*batch(frame(box)), (number, 0), NEGATIVES)
+        assert masks.sum() == 0
+        # Tissue is flat, and a crop that the polyp does not reach into is as flat.
+        assert num_polyp_pixels(images[0]) == 0
+        assert np.abs(images[0].astype(int) - TISSUE).max() <= 1
+
+
+def test_crop_is_drawn_anew_by_another_key():
+    images, masks = textured(1)
+    masks[:, :, :30] = 1  # leaves 32 columns, and 48 = 1.5 * 32 of the 64 rows are taken: at 17 places
+    crops = {recompose(images, masks, (number, 0), NEGATIVES)[0].tobytes() for number in range(10)}
+    assert len(crops) > 3
+
+
+def test_window_is_no_longer_than_three_to_two():
+    # 120 rows of 100 columns lie under the polyp: of a strip 90 high (rows 30 on, less 3 of margin) and 100 wide at
+    # most 1.5 * 90 = 135 columns may be taken, so all of it; of one 36 columns wide, 54 rows of its 120.
+    image, mask = frame((0, 120, 0, 62), height=120, width=100)
+    image[..., 1] = np.arange(120)[:, None] * 2  # green tells the row
+    taken = without_polyp(image, mask, np.random.default_rng(0))
+    rows = (int(taken[..., 1].max()) - int(taken[..., 1].min())) / 2
+    assert rows == pytest.approx(1.5 * 36, abs=2)  # 100 - 62 - ceil(0.02 * 100) = 36 columns
+
+
+DIAGONAL = (5, 25, 5, 25), (75, 95, 60, 80)
+"""Two polyps whose bounding box leaves no strip of 35 %, and whose mirror images lie elsewhere: it is covered."""
+
+
+def test_negative_by_covering_hides_the_polyp_in_the_colour_around_it():
+    images, masks = recompose(*batch(frame(*DIAGONAL)), KEY, NEGATIVES)
+    assert masks.sum() == 0
+    # The cover's edge is blurred by one pixel of sigma and begins two pixels outside the polyp: at the polyp's edge
+    # a normal distribution has 1 - Phi(2) = 2.3 % of the old colour left: 0.023 * 200 = 5 levels (the corner, two).
+    assert num_polyp_pixels(images[0]) == 0
+    assert np.abs(images[0].astype(int) - TISSUE).max() <= 10
+    np.testing.assert_array_equal(images[0, 40:60, 90:], np.broadcast_to(TISSUE, (20, 10, 3)))
+
+
+def test_covering_takes_the_mirror_image_and_not_a_flat_patch():
+    image, mask = frame(*DIAGONAL)
+    texture = np.random.default_rng(0).integers(0, 60, (SIDE, SIDE, 1))
+    image = np.where(mask[..., None] > 0, image, np.clip(image.astype(int) + texture - 30, 0, 255)).astype(np.uint8)
+    covered = without_polyp(image, mask, np.random.default_rng(0))
+    inside = covered[8:22, 8:22].astype(float)
+    mirrored = image[8:22, ::-1][:, 8:22].astype(float)  # a left-right flip is tried first and overlaps nothing
+    assert np.corrcoef(inside.ravel(), mirrored.ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        ((0, SIDE, 0, SIDE),),  # all polyp
+        ((20, 80, 20, 80),),  # its mirror images are itself
+    ],
+)
+def test_polyp_that_cannot_be_taken_away_stays_with_its_mask(boxes):
+    image, mask = frame(*boxes)
+    assert without_polyp(image, mask, np.random.default_rng(0)) is None
+    images, masks = recompose(*batch((image, mask)), KEY, NEGATIVES)
+    np.testing.assert_array_equal(images[0], image)
+    np.testing.assert_array_equal(masks[0, ..., 0], mask)
+
+
+def test_frame_without_a_polyp_stays_as_it_is():
+    image, mask = frame()
+    images, masks = recompose(*batch((image, mask)), KEY, NEGATIVES)
+    np.testing.assert_array_equal(images[0], image)
+    assert masks.sum() == 0
+
+
+def test_pasted_polyp_is_marked_where_it_lies_and_nowhere_else():
+    image, mask = frame()
+    other, other_mask = frame((40, 60, 40, 60), tissue=(120, 60, 50))
+    for seed in range(6):
+        pasted, pasted_mask = with_polyp_of(image, mask, other, other_mask, np.random.default_rng(seed))
+        # 20 x 20 pixels, scaled by 0.6 to 1.2: from 144 to 576 (nearest neighbour: a few more or less).
+        assert 120 <= pasted_mask.sum() <= 620
+        far = cv2.dilate(pasted_mask, np.ones((21, 21), np.uint8)) == 0
+        np.testing.assert_array_equal(pasted[far], image[far])
+        core = cv2.erode(pasted_mask, np.ones((5, 5), np.uint8)) > 0
+        # Blue, though half way to the colour of the tissue that it was pasted on.
+        assert (pasted[core][:, 2].astype(int) > TISSUE[2] + 50).all()
+
+
+def test_polyp_that_was_there_stays_marked_beside_the_pasted_one():
+    image, mask = frame((5, 25, 5, 25))
+    for seed in range(6):
+        _, both = with_polyp_of(image, mask, *frame((40, 60, 40, 60)), np.random.default_rng(seed))
+        assert (both >= mask).all()
+        assert both.sum() > mask.sum()
+
+
+def test_pasted_colour_by_hand():
+    # One frame is 100 everywhere, the other 40 with a polyp of 200 that fills exactly the area that is laid over.
+    image = np.full((SIDE, SIDE, 3), 100, np.uint8)
+    other, other_mask = np.full((SIDE, SIDE, 3), 200, np.uint8), np.zeros((SIDE, SIDE), np.uint8)
+    other_mask[30:70, 30:70] = 1
+    pasted, mask = with_polyp_of(image, np.zeros_like(other_mask), other, other_mask, np.random.default_rng(1))
+    core = cv2.erode(mask, np.ones((7, 7), np.uint8)) > 0
+    # Wanted 100, found 200, half of its own colour is kept: 200 + 0.5 * (100 - 200) = 150.
+    assert core.any()
+    assert set(np.unique(pasted[core])) == {150}
+
+
+@pytest.mark.parametrize(
+    ("tissue", "boxes"),
+    [
+        ((DARK - 1,) * 3, ((40, 60, 40, 60),)),  # the frame is black where it would lie
+        (TISSUE, ()),  # the other shows no polyp
+        (TISSUE, ((0, 60, 0, 60),)),  # 36 % of the frame
+    ],
+)
+def test_nothing_is_pasted_on_the_black_rim_nor_without_a_polyp_of_fitting_size(tissue, boxes):
+    image, mask = frame(tissue=tissue)
+    for seed in range(4):
+        same, same_mask = with_polyp_of(image, mask, *frame(*boxes), np.random.default_rng(seed))
+        np.testing.assert_array_equal(same, image)
+        np.testing.assert_array_equal(same_mask, mask)
+
+
+def test_black_rim_of_a_frame_stays_free_of_pasted_polyps():
+    image, mask = frame()
+    image[:, :50] = 0
+    took = 0
+    for seed in range(20):
+        _, pasted = with_polyp_of(image, mask, *frame((45, 55, 45, 55)), np.random.default_rng(seed))
+        took += bool(pasted.any())
+        assert pasted[:, :45].sum() == 0  # a polyp whose widened area is dark by more than a tenth is not pasted
+    assert 0 < took < 20
+
+
+def test_copy_paste_of_a_batch_takes_another_sample():
+    alone = batch(frame((5, 25, 5, 25)))
+    images, masks = recompose(*alone, KEY, PASTE)
+    np.testing.assert_array_equal(images, alone[0])  # there is no other one
+    np.testing.assert_array_equal(masks, alone[1])
+    two = batch(frame((5, 25, 5, 25)), frame())
+    _, masks = recompose(*two, KEY, PASTE)
+    assert masks[0].sum() == two[1][0].sum()  # the other has no polyp to give
+    assert masks[1].sum() > 0  # and gets one
+
+
+def test_shares_are_shares():
+    # 400 frames; of a share of 0.3 a fair draw leaves 0.3 +- 0.115 with a chance of error below 1e-6 (5 sigma).
+    images, masks = batch(*[frame((2, 8, 2, 8), height=32, width=32)] * 400)
+    _, changed = recompose(images, masks, KEY, Recomposition(negatives=0.3))
+    assert abs(np.mean(changed.sum(axis=(1, 2, 3)) == 0) - 0.3) < 0.115
+    images, masks = textured(400, side=32)
+    changed, _ = recompose(images, masks, KEY, Recomposition(jpeg=0.4))  # noise never survives JPEG as it is
+    assert abs(np.mean([not np.array_equal(a, b) for a, b in zip(changed, images, strict=True)]) - 0.4) < 0.125
+
+
+def test_jpeg_changes_pixels_a_little_and_masks_not_at_all():
+    generator = np.random.default_rng(0)
+    images, masks = textured()
+    images = cv2.GaussianBlur(generator.integers(0, 255, (64, 64, 3)).astype(np.uint8), (0, 0), 3)[None].repeat(4, 0)
+    changed, same = recompose(images, masks, KEY, JPEG)
+    np.testing.assert_array_equal(same, masks)
+    difference = np.abs(changed.astype(int) - images)
+    assert all(difference[index].any() for index in range(4))
+    assert difference.mean() < 12
+    flat, _ = recompose(*batch(frame(tissue=(210, 100, 40))), KEY, JPEG)
+    assert np.abs(flat[0].astype(int) - (210, 100, 40)).max() <= 6  # red stays red: no channel is taken for another
+
+
+def test_config_hands_the_shares_on():
+    config = DataConfig(negatives=0.1, copy_paste=0.2, jpeg=0.3)
+    assert training_plan(config, seed=3).recomposition == Recomposition(0.1, 0.2, 0.3)
+    assert training_plan(DataConfig(), seed=3).recomposition == Recomposition()
