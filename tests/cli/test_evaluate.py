@@ -85,12 +85,15 @@ def test_threshold_option_is_told(run):
     assert ",0," in scores
 
 
-def test_predictions_of_another_program(tmp_path):
+def test_predictions_of_another_program(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/bin/polypseg", "evaluate", "--predictions", "with space"])
     predicted, references = maps(tmp_path)
     output = typed("evaluate", "--predictions", predicted, "--references", references, "--protocol", "duck")
     assert "Over 6 images with a polyp" in output
     assert "As duck papers report it" in output
     assert (tmp_path / "maps-evaluation" / "masks" / "p5.png").is_file()
+    summary = json.loads((tmp_path / "maps-evaluation" / "summary.json").read_text())
+    assert summary["provenance"]["command"] == "polypseg evaluate --predictions 'with space'"  # can be pasted
 
 
 def test_protocol_pranet_stretches_and_prints_its_column(tmp_path):
@@ -98,6 +101,7 @@ def test_protocol_pranet_stretches_and_prints_its_column(tmp_path):
     output = typed("evaluate", "--predictions", predicted, "--references", references, "--protocol", "pranet")
     assert "As pranet papers report it" in output
     assert "meanDic" in output
+    assert "* each map stretched to 0 … 1 first" in output
     summary = json.loads((tmp_path / "maps-evaluation" / "summary.json").read_text())
     assert summary["settings"]["min_max"] is True
 

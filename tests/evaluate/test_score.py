@@ -106,6 +106,37 @@ def test_broken_last_row_is_cut_off_and_scored_again(plan, tmp_path, num_bytes):
     assert resumed.scores_path.read_bytes() == whole.scores_path.read_bytes()
 
 
+@pytest.mark.parametrize("num_bytes", [None, 0, 40, 300])
+@pytest.mark.parametrize("is_finished", [True, False])
+def test_lost_or_cut_histograms_are_told_and_scores_stay(plan, tmp_path, num_bytes, is_finished):
+    evaluation = Evaluation(tmp_path / "out")
+    if is_finished:
+        score(plan, evaluation.folder)
+    else:
+        with pytest.raises(Killed):
+            score(plan, evaluation.folder, track=kill_after(3))
+    if num_bytes is None:
+        evaluation.histograms_path.unlink()
+    else:
+        os.truncate(evaluation.histograms_path, num_bytes)
+    with pytest.raises(ScoreError, match=r"though [36] images are scored already; score anew with --restart"):
+        score(plan, evaluation.folder)
+    assert evaluation.scores_path.is_file() == is_finished
+    score(plan, evaluation.folder, ScoreOptions(restart=True))
+    assert (
+        evaluation.histograms().sum()
+        == evaluation.scores().values["height_px"] @ evaluation.scores().values["width_px"]
+    )
+
+
+@pytest.mark.parametrize("num_bytes", [0, 40])
+def test_kill_before_the_file_of_histograms_was_whole_goes_on(plan, tmp_path, num_bytes):
+    with pytest.raises(Killed):
+        score(plan, tmp_path / "killed", track=kill_after(0))
+    os.truncate(tmp_path / "killed" / "histograms.npy", num_bytes)
+    assert score(plan, tmp_path / "killed")[1] == 6
+
+
 def test_kill_before_the_header_was_whole_starts_anew(plan, tmp_path):
     with pytest.raises(Killed):
         score(plan, tmp_path / "killed", track=kill_after(0))

@@ -137,6 +137,7 @@ def evaluate(
 
     polypseg evaluate --predictions results/PraNet/Kvasir --references TestDataset/Kvasir/masks --protocol pranet
     """
+    import shlex
     import sys
     from dataclasses import replace
 
@@ -167,7 +168,7 @@ def evaluate(
     if threshold is not None:
         plan = replace(plan, threshold=threshold, threshold_source="given (--threshold)")
     options = ScoreOptions(settings, batch_size, save_maps, skip_bad, restart, processes=True)
-    command = " ".join(["polypseg", *sys.argv[1:]])
+    command = shlex.join(["polypseg", *sys.argv[1:]])
     evaluation, summary = evaluate_plan(plan, out, options, summary_options, leaks, command, track)
     _show(summary, protocol)
     console.print(f"wrote {evaluation.scores_path}, {evaluation.summary_path}")

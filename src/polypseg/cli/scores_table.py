@@ -15,6 +15,7 @@ _STYLE: dict[str, Any] = {
     "box": SIMPLE_HEAD,
     "title_justify": "left",
     "title_style": "bold",
+    "caption_justify": "left",
     "padding": (0, 0, 0, 1),
     "pad_edge": False,
 }
@@ -77,6 +78,8 @@ def metric_table(summary: Mapping[str, Any]) -> Table:
     table = _table(f"Over {summary['num_polyp_images']} images with a polyp (intervals: bootstrap over {over})")
     _add_columns(table, "mean", f"{100 * confidence:g} %", "median", "pooled", "2-class", "NaN")
     stretched = " *" if summary["settings"]["min_max"] else ""
+    if stretched:
+        table.caption = "* each map stretched to 0 … 1 first, as PraNet's evaluation does"
     for column, label in METRIC_ROWS:
         figures = summary["metrics"][column]
         table.add_row(

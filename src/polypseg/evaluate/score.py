@@ -128,20 +128,26 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restar
     """How many rows are there already; the folder is ready for the others afterwards.
 
     Raises:
-        ScoreError: A stopped evaluation with other settings is there, and `restart` is False; or files that are no
-            evaluation.
+        ScoreError: A stopped evaluation with other settings is there, or a damaged one, and `restart` is False; or
+            files that are no evaluation.
     """
     is_stopped, is_finished = evaluation.unfinished_path.is_file(), evaluation.scores_path.is_file()
     if evaluation.record_path.is_file() and (is_stopped or is_finished) and not restart:
         old = evaluation.record()
         differing = _differences(old, record)
         if not differing:
+            rows_path = evaluation.unfinished_path if is_stopped else evaluation.scores_path
+            num_done = _cut_to_whole_rows(rows_path, num_cases)
+            if num_done and not _histograms_fit(evaluation.histograms_path, num_cases):
+                raise ScoreError(
+                    f"{evaluation.histograms_path}: missing or damaged, though {num_done} images are scored already; "
+                    "score anew with --restart"
+                )
             write_in_one_step(
                 evaluation.record_path, json.dumps(record | {"id": old["id"], "started": old["started"]}, indent=1)
             )
-            if not is_stopped:
-                evaluation.scores_path.replace(evaluation.unfinished_path)
-            return _cut_to_whole_rows(evaluation.unfinished_path, num_cases)
+            rows_path.replace(evaluation.unfinished_path)
+            return num_done
         if is_stopped:
             raise ScoreError(
                 f"{evaluation.folder}: holds a stopped evaluation that differs in {', '.join(differing)}; finish it "
@@ -248,13 +254,18 @@ def _append(evaluation: Evaluation, measured: Iterable[Measured], histograms: ND
 
 
 def _open_histograms(path: Path, num_cases: int) -> NDArray[np.int32]:
-    shape = (num_cases, 2, NUM_LEVELS)
+    """The file of histograms; made anew where it does not fit (a kill may have come before it was whole)."""
     open_memmap: Callable[..., NDArray[np.int32]] = np.lib.format.open_memmap
-    if path.is_file():
-        opened = open_memmap(path, mode="r+")
-        if opened.shape == shape:
-            return opened
-    return open_memmap(path, mode="w+", dtype=np.int32, shape=shape)
+    if _histograms_fit(path, num_cases):
+        return open_memmap(path, mode="r+")
+    return open_memmap(path, mode="w+", dtype=np.int32, shape=(num_cases, 2, NUM_LEVELS))
+
+
+def _histograms_fit(path: Path, num_cases: int) -> bool:
+    try:
+        return bool(np.load(path, mmap_mode="r", allow_pickle=False).shape == (num_cases, 2, NUM_LEVELS))
+    except (OSError, ValueError, EOFError):
+        return False
 
 
 def _cut_to_whole_rows(path: Path, num_cases: int) -> int:
