@@ -1,9 +1,11 @@
 """The CLAIM draft: its items, and what is answered from a record, in part, or not at all."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
+from polypseg.config import load_config
 from polypseg.report.claim import PART, RECORDED, answer, claim_checklist
 from polypseg.report.claim_items import ITEMS
 from polypseg.report.documents import UNKNOWN
@@ -49,6 +51,73 @@ def test_answers_of_a_run(run_record):
     assert given[33].status == UNKNOWN
     assert given[36].text == "Polyp area of the scored images: large (> 20 %): 3."
     assert given[39].text.startswith("The lowest Dice: missed (0.000)")
+
+
+def with_settings(record, *settings):
+    """The record as if its run had been trained with these settings."""
+    return replace(record, run=replace(record.run, config=load_config(overrides=list(settings))))
+
+
+PRETRAINED = ("model.encoder=efficientnet-lite0", "model.encoder_weights=imagenet", "model.filters=32")
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "words"),
+    [
+        (PRETRAINED, PART, "Encoder efficientnet-lite0: pre-trained weights (imagenet); all else random, seed 0."),
+        (
+            PRETRAINED[:1],
+            RECORDED,
+            "Random, seed 0; no pre-trained weights, the encoder (efficientnet-lite0) included.",
+        ),
+    ],
+)
+def test_start_of_an_encoder_is_never_told_as_random(run_record, settings, status, words):
+    assert answers(with_settings(run_record, *settings))[24] == (status, words)
+
+
+def test_training_is_told_as_it_was_set(run_record):
+    settings = (
+        *PRETRAINED,
+        "loss.name=focal_tversky",
+        "data.augment=strong",
+        "data.negatives=0.15",
+        "train.optimizer=adamw",
+        "train.weight_decay=0.01",
+        "train.encoder_rate=0.33",
+        "train.schedule=one_cycle",
+        "train.clip_norm=5.0",
+        "train.average=0.995",
+        "train.monitor=val_dice",
+    )
+    given = answers(with_settings(run_record, *settings))
+    assert given[25].text.startswith(
+        "focal Tversky loss, missed pixels 0.7, gamma 0.75; AdamW, weight decay 0.01, the encoder at 0.33 of the rate, "
+        "learning rate 0.001, up to it in the first 10 % of the steps, then down to 0 by half a cosine; gradients of a "
+        "norm of at most 5; moving average of the weights, momentum 0.995; stops after 12 epochs without a higher "
+        "validation Dice; batches of 8; seed 0; augmentation: strong, 15 % shown without their polyp; "
+    )
+    assert "Adam," not in given[25].text
+    assert given[22].text.startswith(
+        "attention_unet: filters 32, depth 4, encoder efficientnet-lite0, encoder weights imagenet; "
+    )
+
+
+def test_reference_training_is_told_without_what_it_does_without(run_record):
+    given = answers(run_record)
+    assert given[25].text.startswith(
+        "binary cross-entropy + 0.5 x (1 - Dice); Adam, learning rate 0.001, x 0.5 after 5 epochs without a lower "
+        "validation loss; stops after 12 epochs without a lower validation loss; batches of 8; seed 0; "
+        "augmentation: standard; "
+    )
+    assert given[22].text.startswith("attention_unet: filters 24, depth 4; ")
+
+
+def test_checkpoint_chosen_by_dice_names_the_epoch_of_the_highest(run_record):
+    by_dice = with_settings(run_record, "train.monitor=val_dice")
+    history = [{**row, "val_dice": dice} for row, dice in zip(by_dice.run.history, (0.5, 0.6, 0.8), strict=True)]
+    by_dice = replace(by_dice, run=replace(by_dice.run, history=history))
+    assert "(epoch 3: 0.8000)" in answers(by_dice)[26].text  # the lowest validation loss is that of epoch 2
 
 
 def test_answers_of_maps_leave_the_model_open(maps_record):

@@ -164,18 +164,23 @@ def _initial(record: Record) -> Answer | None:
     config = record.run.config if record.run else None
     if config is None or config.model.name not in RANDOM_STARTS:
         return None
-    return Answer(RECORDED, f"Random (He normal), seed {config.train.seed}; no pre-trained weights.")
+    seed, encoder, weights = config.train.seed, config.model.encoder, config.model.encoder_weights
+    if encoder is None:
+        return Answer(RECORDED, f"Random (He normal), seed {seed}; no pre-trained weights.")
+    if weights is None:
+        return Answer(RECORDED, f"Random, seed {seed}; no pre-trained weights, the encoder ({encoder}) included.")
+    return Answer(PART, f"Encoder {encoder}: pre-trained weights ({weights}); all else random, seed {seed}.")
 
 
 def _training(record: Record) -> Answer | None:
     if record.run is None or record.run.config is None:
         return None
-    run, config = record.run, record.run.config
+    run = record.run
     machine = facts.machine_words(run.environment)
     return Answer(
         PART,
-        f"{facts.training_words(run)}; augmentation: {config.data.augment}; epochs: {facts.epoch_words(run)}; "
-        f"machine: {machine}. Settings: config.toml.",
+        f"{facts.training_words(run)}; augmentation: {facts.augmentation_words(run)}; epochs: "
+        f"{facts.epoch_words(run)}; machine: {machine}. Settings: config.toml.",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
+from polypseg.config import LossConfig, TrainConfig
 from polypseg.report.documents import UNKNOWN
 from polypseg.report.record import Record, RunRecord
 from polypseg.report.tables import figure, plural
@@ -40,12 +41,12 @@ def model_facts(record: Record) -> list[Fact]:
 
 def training_facts(run: RunRecord) -> list[Fact]:
     """How the run was trained."""
-    config, environment = run.config, run.environment
+    environment = run.environment
     facts = [("data", str(environment.get("data", UNKNOWN)))]
     facts += (
         [("split", run.split.source), ("split, SHA-256", run.split.digest())] if run.split else [("split", UNKNOWN)]
     )
-    facts += [("training", training_words(run)), ("augmentation", config.data.augment if config else UNKNOWN)]
+    facts += [("training", training_words(run)), ("augmentation", augmentation_words(run))]
     facts.append(("epochs", epoch_words(run)))
     facts.append(("command", str(environment.get("command", UNKNOWN))))
     starts = [str(start["time"]) for start in environment.get("starts", ())]
@@ -116,7 +117,9 @@ def warnings(record: Record) -> Iterator[str]:
 
 def threshold_words(record: Record) -> str:
     """The threshold and where it comes from."""
-    words = f"{record.source['threshold']:.4g}, {record.source['threshold_source']}"
+    seed = record.source.get("seed_threshold", 0.0)
+    surer = f" (components with a pixel of at least {seed:.4g})" if seed > record.source["threshold"] else ""
+    words = f"{record.source['threshold']:.4g}{surer}, {record.source['threshold_source']}"
     chosen = record.run.threshold if record.run else {}
     if chosen.get("threshold") == record.source["threshold"] and "validation" in words:
         words += f": {chosen.get('chosen_by', UNKNOWN)}, {chosen.get('num_images', UNKNOWN)} images"
@@ -126,29 +129,90 @@ def threshold_words(record: Record) -> str:
 def checkpoint_words(record: Record) -> str:
     """What chose the checkpoint, and its epoch."""
     words = str(record.source["checkpoint_chosen_by"])
-    best = record.run.best_epoch if record.run and record.run.is_unchanged is not False else None
-    return words if best is None else f"{words} (epoch {best['epoch']:g}: {best['val_loss']:.4f})"
+    run = record.run
+    best = run.best_epoch if run and run.is_unchanged is not False else None
+    return words if run is None or best is None else f"{words} (epoch {best['epoch']:g}: {best[run.monitor]:.4f})"
 
 
 def network_words(run: RunRecord | None) -> str:
-    """The network and what shapes it."""
+    """The network and what shapes it; what it does without is left out."""
     if run is None or run.config is None:
         return UNKNOWN
     model = run.config.model.model_dump()
-    shape = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in model.items() if key != "name")
-    return f"{model['name']}: {shape}"
+    shape = [_setting(key.replace("_", " "), value) for key, value in model.items() if key != "name" and value]
+    return f"{model['name']}: {', '.join(shape)}"
+
+
+def _setting(name: str, value: Any) -> str:
+    """A setting in words.
+
+    >>> _setting("deep supervision", True), _setting("decoder filters", (8, 16)), _setting("depth", 4)
+    ('deep supervision', 'decoder filters 8 16', 'depth 4')
+    """
+    if value is True:
+        return name
+    return f"{name} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
 def training_words(run: RunRecord) -> str:
     """Loss, optimiser and schedule."""
     if run.config is None:
         return UNKNOWN
-    train, loss, data = run.config.train, run.config.loss, run.config.data
-    return (
-        f"binary cross-entropy + {loss.dice_weight:g} x (1 - Dice); Adam, learning rate {train.learning_rate:g}, "
-        f"x {train.plateau_factor:g} after {train.plateau_patience} epochs without a lower validation loss; stops "
-        f"after {train.early_stopping_patience}; batches of {data.batch_size}; seed {train.seed}"
+    train, data = run.config.train, run.config.data
+    better = {"val_loss": "a lower validation loss", "val_dice": "a higher validation Dice"}[train.monitor]
+    extras = [
+        f"gradients of a norm of at most {train.clip_norm:g}" if train.clip_norm else "",
+        f"moving average of the weights, momentum {train.average:g}" if train.average else "",
+        "mixed precision" if train.mixed_precision else "",
+    ]
+    return "; ".join(
+        [
+            _loss_words(run.config.loss),
+            f"{_optimizer_words(train)}, {_schedule_words(train)}",
+            *filter(None, extras),
+            f"stops after {train.early_stopping_patience} epochs without {better}",
+            f"batches of {data.batch_size}",
+            f"seed {train.seed}",
+        ]
     )
+
+
+def augmentation_words(run: RunRecord) -> str:
+    """The preset, and what else is done to a share of the training images."""
+    if run.config is None:
+        return UNKNOWN
+    data = run.config.data
+    shares = (
+        (data.negatives, "shown without their polyp"),
+        (data.copy_paste, "given another image's polyp"),
+        (data.jpeg, "compressed anew"),
+    )
+    return ", ".join([data.augment, *(f"{100 * share:g} % {what}" for share, what in shares if share)])
+
+
+def _loss_words(loss: LossConfig) -> str:
+    return {
+        "bce_dice": f"binary cross-entropy + {loss.dice_weight:g} x (1 - Dice)",
+        "focal_tversky": f"focal Tversky loss, missed pixels {loss.false_negative_weight:g}, gamma {loss.gamma:g}",
+        "lovasz": "Lovász loss of the IoU",
+        "structure": f"structure loss, boundary weight {loss.boundary_weight:g}, window {loss.window} px",
+    }[loss.name]
+
+
+def _optimizer_words(train: TrainConfig) -> str:
+    if train.optimizer == "adam":
+        return "Adam"
+    slower = f", the encoder at {train.encoder_rate:g} of the rate" if train.encoder_rate != 1 else ""
+    return f"AdamW, weight decay {train.weight_decay:g}{slower}"
+
+
+def _schedule_words(train: TrainConfig) -> str:
+    course = {
+        "plateau": f"x {train.plateau_factor:g} after {train.plateau_patience} epochs without a lower validation loss",
+        "cosine": "down to 0 by half a cosine",
+        "one_cycle": f"up to it in the first {100 * train.warmup:g} % of the steps, then down to 0 by half a cosine",
+    }
+    return f"learning rate {train.learning_rate:g}, {course[train.schedule]}"
 
 
 def epoch_words(run: RunRecord) -> str:

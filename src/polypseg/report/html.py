@@ -183,7 +183,8 @@ def _training_charts(record: Record) -> Iterator[Chart]:
     best = record.run.best_epoch
     caption = f"{plural(len(record.run.history), 'epoch')}"
     if best is not None:
-        caption += f"; lowest validation loss {best['val_loss']:.4f} in epoch {best['epoch']:g}"
+        words = {"val_loss": "lowest validation loss", "val_dice": "highest validation Dice"}[record.run.monitor]
+        caption += f"; {words} {best[record.run.monitor]:.4f} in epoch {best['epoch']:g}"
     caption += ". Dice and IoU here are those at the model's own size."
     chart = plot_training_curves(record.run.history)
     yield Chart(trusted(inline_svg(chart, "training", f"Training curves. {caption}")), caption, is_wide=True)

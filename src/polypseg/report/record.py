@@ -58,10 +58,16 @@ class RunRecord:
     is_unchanged: bool | None = None
 
     @property
+    def monitor(self) -> str:
+        """What chose the checkpoint: val_loss or val_dice."""
+        return self.config.train.monitor if self.config else "val_loss"
+
+    @property
     def best_epoch(self) -> HistoryRow | None:
-        """The row of the lowest validation loss, which is the checkpoint's; None without one."""
-        rows = [row for row in self.history if np.isfinite(row.get("val_loss", np.nan))]
-        return min(rows, key=lambda row: row["val_loss"]) if rows else None
+        """The row of the best monitored value, which is the checkpoint's; None without one."""
+        rows = [row for row in self.history if np.isfinite(row.get(self.monitor, np.nan))]
+        sign = 1 if self.monitor == "val_loss" else -1
+        return min(rows, key=lambda row: sign * row[self.monitor]) if rows else None
 
     @property
     def shared_groups(self) -> list[str] | None:
