@@ -13,6 +13,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -66,12 +67,63 @@ def read_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image:
     Raises:
         ImageError: No such file, not an image, truncated, several frames, or too many pixels.
     """
-    return np.asarray(_open(Path(path), max_pixels).convert("RGB"))
+    return _rgb(_open(Path(path), max_pixels))
 
 
 def decode_image(content: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image:
     """As `read_image`, from the bytes of a file."""
-    return np.asarray(_decode(content, name, max_pixels).convert("RGB"))
+    return _rgb(_decode(content, name, max_pixels))
+
+
+def open_pages(file: Path | BinaryIO, name: str) -> PillowImage.Image:
+    """A file whose pages `read_page` reads; its pixels are not decoded yet. The caller closes it.
+
+    Raises:
+        ImageError: No such file, or not an image.
+    """
+    try:
+        return PillowImage.open(file)
+    except _UNREADABLE as error:
+        raise ImageError(f"{name}: {_reason(error)}") from error
+
+
+def num_pages(opened: PillowImage.Image, name: str) -> int:
+    """How many pages a TIFF holds; 1 for any other file, whose frames are an animation.
+
+    Raises:
+        ImageError: The list of its pages is damaged.
+    """
+    try:
+        return int(getattr(opened, "n_frames", 1)) if opened.format == "TIFF" else 1
+    except _UNREADABLE as error:
+        raise ImageError(f"{name}: {_reason(error)}") from error
+
+
+def read_page(opened: PillowImage.Image, page: int, name: str, max_pixels: int = MAX_PIXELS) -> Image:
+    """A page as RGB, upright; each is decoded when it is asked for.
+
+    Args:
+        opened: From `open_pages`.
+        page: Counted from 0.
+        name: For messages.
+        max_pixels: A larger page is refused before decoding.
+
+    Returns:
+        Shape (H, W, 3), uint8.
+
+    Raises:
+        ImageError: As `read_image`.
+    """
+    try:
+        opened.seek(page)
+        _check_pixels(opened, name, max_pixels)
+        opened.load()
+        found = ImageOps.exif_transpose(opened)  # a copy: the file stays where the next page can be sought
+    except ImageError:
+        raise
+    except _UNREADABLE as error:
+        raise ImageError(f"{name}: {_reason(error)}") from error
+    return _rgb(_to_eight_bits(found, name))
 
 
 def read_grey(path: Path | str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -169,15 +221,42 @@ def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
 
 def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Images (…, H, W, 3) uint8 as the model takes them: float32 in [0, 1]."""
-    return images.astype(np.float32) / np.float32(255)
+    return np.divide(images, np.float32(255), dtype=np.float32)
 
 
 def restore(probability: NDArray[np.floating], size: tuple[int, int]) -> Probability:
     """A map (h, w) brought to the image's own `size` (height, width), bilinear, still in [0, 1]."""
     if probability.shape == size:
         return probability.astype(np.float32, copy=False)
-    resized = cv2.resize(probability.astype(np.float32), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(probability.astype(np.float32, copy=False), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.float32)
+
+
+def to_mask(probability: Probability, threshold: float, seed_threshold: float = 0.0) -> Mask:
+    """The mask of a probability map: True from the threshold on, where a component is sure enough of itself.
+
+    Args:
+        probability: Shape (H, W), float32 in [0, 1].
+        threshold: A pixel is polyp from this probability on (compared in float32).
+        seed_threshold: A component (8-connected) counts only where one of its pixels reaches this; up to `threshold`
+            it changes nothing.
+
+    Returns:
+        Shape (H, W), bool.
+
+    Reference:
+        Hysteresis: Canny, "A Computational Approach to Edge Detection", IEEE TPAMI 8(6), 1986, sec. VI.
+
+    >>> to_mask(np.array([[0.6, 0.9, 0.1, 0.6]], np.float32), 0.5, 0.8).tolist()
+    [[True, True, False, False]]
+    """
+    mask = probability >= np.float32(threshold)
+    if seed_threshold <= threshold or not mask.any():
+        return np.asarray(mask)
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    keep = np.zeros(count, bool)
+    keep[labels[probability >= np.float32(seed_threshold)]] = True
+    return np.asarray(keep[labels])
 
 
 def _open(path: Path, max_pixels: int) -> PillowImage.Image:
@@ -194,18 +273,26 @@ def _decode(content: bytes, name: str, max_pixels: int) -> PillowImage.Image:
         raise ImageError(f"{name}: {_EMPTY}")
     try:
         with PillowImage.open(io.BytesIO(content)) as opened:
-            width, height = opened.size
-            if width * height > max_pixels:
-                raise ImageError(f"{name}: {height}x{width} pixels are more than the allowed {max_pixels:,}")
+            _check_pixels(opened, name, max_pixels)
             if getattr(opened, "n_frames", 1) != 1:
                 raise ImageError(f"{name}: holds {opened.n_frames} frames; expected one image: split it first")  # type: ignore[attr-defined]
             opened.load()
-            upright = ImageOps.exif_transpose(opened)
+            ImageOps.exif_transpose(opened, in_place=True)  # in place: without an orientation it copies nothing
     except ImageError:
         raise
     except _UNREADABLE as error:
         raise ImageError(f"{name}: {_reason(error)}") from error
-    return _to_eight_bits(upright, name)
+    return _to_eight_bits(opened, name)
+
+
+def _check_pixels(opened: PillowImage.Image, name: str, max_pixels: int) -> None:
+    width, height = opened.size
+    if width * height > max_pixels:
+        raise ImageError(f"{name}: {height}x{width} pixels are more than the allowed {max_pixels:,}")
+
+
+def _rgb(image: PillowImage.Image) -> Image:
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _to_eight_bits(image: PillowImage.Image, name: str) -> PillowImage.Image:
@@ -231,6 +318,10 @@ def _reason(error: Exception) -> str:
         return "no such file"
     if isinstance(error, UnidentifiedImageError):
         return "not an image that can be read (JPEG, PNG, TIFF or BMP); is it damaged or wrongly named?"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot read the file: {error.strerror}"
+    if isinstance(error, PillowImage.DecompressionBombError):
+        return f"has more pixels than any bound allows: {error}"
     if "truncated" in str(error).lower():
         return f"the image is cut short ({error}); copy or download it again"
     return f"cannot be decoded: {error}"

@@ -11,6 +11,8 @@ from PIL import Image as PillowImage
 from polypseg.config import Config, SplitConfig
 from polypseg.data.catalogue import find_samples
 from polypseg.data.splits import Entry, Split, file_digests
+from polypseg.predict.engines import stored_thresholds
+from polypseg.predict.model_facts import ModelFacts
 from polypseg.train.run import Run, write_config
 
 SIZE = 8
@@ -22,8 +24,9 @@ class RedEngine:
     name = "red"
     size = SIZE
 
-    def __init__(self, threshold=0.5):
+    def __init__(self, threshold=0.5, seed_threshold=0.0):
         self.threshold = threshold
+        self.facts = ModelFacts(size=SIZE, threshold=threshold, seed_threshold=seed_threshold)
         self.num_images = 0
 
     def run(self, batch):
@@ -95,8 +98,7 @@ SPLITS = {"s0": "train", "s1": "train", "s2": "validation", "s3": "validation", 
 
 def open_red_engine(model):
     """What `open_engine` gives here: the red model at the run's stored threshold."""
-    path = Path(model) / "threshold.json"
-    return RedEngine(json.loads(path.read_text())["threshold"] if path.is_file() else 0.5)
+    return RedEngine(*stored_thresholds(Path(model)))
 
 
 @pytest.fixture

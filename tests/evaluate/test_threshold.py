@@ -9,7 +9,7 @@ from polypseg.evaluate.evaluation import evaluate
 from polypseg.evaluate.plan import plan_run
 from polypseg.evaluate.selection import Selection
 from polypseg.evaluate.threshold import tune_threshold
-from polypseg.predict.engines import stored_threshold
+from polypseg.predict.engines import stored_threshold, stored_thresholds
 
 
 @pytest.fixture
@@ -36,6 +36,42 @@ def test_threshold_is_the_best_on_validation_and_is_stored_in_the_run(doubtful):
     plan = plan_run(doubtful.folder)
     assert plan.threshold == tuned.threshold
     assert plan.threshold_source == "chosen on the validation split (threshold.json)"
+
+
+@pytest.fixture
+def alarming(run, data):
+    """Validation: a polyp of 240 (.94) with a false finding of 180 (.71) in the other corner; test: the false one alone."""
+    polyp, false = rectangle(8, 8, (1, 5), (1, 5)), rectangle(8, 8, (6, 8), (6, 8))
+    for name, inside in {"s2": 240, "s3": 240, "s4": 0, "s5": 0}.items():
+        write_image(data / "images" / f"{name}.png", np.where(polyp, inside, np.where(false, 180, 0)))
+        write_mask(data / "masks" / f"{name}.png", polyp if inside else np.zeros((8, 8), bool))
+    names = {"s0": "train", "s1": "train", "s2": "validation", "s3": "validation", "s4": "test", "s5": "test"}
+    return make_run(run.folder.parent / "alarming", data, names)
+
+
+def test_seed_threshold_is_the_highest_that_costs_no_dice(alarming):
+    # .6 and .7 keep the false finding of .7059, .8 and .9 leave it out, .95 would leave out the polyp of .9412 too.
+    # The threshold itself is chosen first, above 180: everything from there to 240 gives Dice 1. Nearest to .5: 181.
+    tuned = tune_threshold(alarming.folder)
+    assert tuned.threshold == pytest.approx(180.5 / 255)
+    assert (tuned.seed_threshold, tuned.dice_with_seed) == (0.9, 1)
+    assert stored_thresholds(alarming.folder) == (tuned.threshold, 0.9)
+
+
+def test_no_seed_threshold_where_no_map_reaches_one(doubtful):
+    # the polyps of .39 would all be lost
+    tuned = tune_threshold(doubtful.folder)
+    assert (tuned.seed_threshold, tuned.dice_with_seed) == (0, 1)
+
+
+def test_seed_threshold_is_applied_to_what_is_scored(alarming):
+    # Both thresholds by hand: at .5 the false finding of 2x2 is there, with a seed of .9 it is not.
+    path = alarming.folder / "threshold.json"
+    for seed, alarms in ((0, 1.0), (0.9, 0.0)):
+        path.write_text(json.dumps({"threshold": 0.5, "seed_threshold": seed}))
+        _, summary = evaluate(plan_run(alarming.folder), search_leaks=False)
+        assert summary["negatives"]["any_false_positive"]["mean"] == alarms
+        assert summary["provenance"]["seed_threshold"] == seed
 
 
 def test_test_images_take_no_part_in_the_choice(doubtful, data):

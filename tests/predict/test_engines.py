@@ -8,6 +8,7 @@ from polypseg.errors import DataError, ModelError
 from polypseg.models.attention_unet import attention_unet
 from polypseg.models.checkpoint import save_model
 from polypseg.predict.engines import open_engine
+from polypseg.predict.model_facts import ModelFacts
 from polypseg.predict.predictor import predict_mask, predict_probabilities
 
 
@@ -29,6 +30,7 @@ class Brightness:
     """An engine whose probability is the image's own red: what comes out can be followed by hand."""
 
     name, size, threshold = "brightness", 2, 0.5
+    facts = ModelFacts(size=8)
 
     def __init__(self):
         self.batches = []

@@ -166,7 +166,7 @@ def evaluate(
     selection = Selection(split, splits, names, negatives, skip_bad)
     plan = _plan(model, data, (predictions, references, images), selection)
     if threshold is not None:
-        plan = replace(plan, threshold=threshold, threshold_source="given (--threshold)")
+        plan = replace(plan, threshold=threshold, seed_threshold=0.0, threshold_source="given (--threshold)")
     options = ScoreOptions(settings, batch_size, save_maps, skip_bad, restart, processes=True)
     command = shlex.join(["polypseg", *sys.argv[1:]])
     evaluation, summary = evaluate_plan(plan, out, options, summary_options, leaks, command, track)
@@ -228,7 +228,11 @@ def _tune(
     tuned = tune_threshold(Path(model), data, batch_size, track)
     console.print(
         f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {tuned.num_images} validation images "
-        f"({tuned.dice_at_half:.4f} at 0.5); stored in {Path(model) / 'threshold.json'}"
+        f"({tuned.dice_at_half:.4f} at 0.5)"
+    )
+    console.print(
+        f"seed threshold {tuned.seed_threshold:g}: a component without a pixel of that probability is left out, mean "
+        f"Dice {tuned.dice_with_seed:.4f}; both stored in {Path(model) / 'threshold.json'}"
     )
     return "validation"
 

@@ -8,6 +8,7 @@ import typer
 
 def show(
     run: Annotated[Path, typer.Argument(help="A run folder, as runs/NAME.")],
+    data: Annotated[Path | None, typer.Option(help="Where the run's data are now; unset: where they were.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Number of validation samples in the figure.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Draws the samples.")] = 0,
 ) -> None:
@@ -22,12 +23,18 @@ def show(
     """
     from polypseg.cli.console import console
 
-    for path in draw_run(run, samples, seed):
+    for path in draw_run(run, samples, seed, data):
         console.print(f"wrote {path}")
 
 
-def draw_run(folder: Path, num_samples: int = 5, seed: int = 0) -> list[Path]:
+def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | None = None) -> list[Path]:
     """Draw the pictures of a run.
+
+    Args:
+        folder: The run folder.
+        num_samples: Of the validation split, in the figure.
+        seed: Draws them.
+        data: Where the run's data are now; None for where they were.
 
     Returns:
         The paths of the pictures.
@@ -46,7 +53,7 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0) -> list[Path]:
     from polypseg.explain.attention import attention_maps
     from polypseg.metrics.overlap import dice
     from polypseg.models.graph import draw_model
-    from polypseg.predict.engines import stored_threshold
+    from polypseg.predict.engines import stored_thresholds
     from polypseg.predict.keras_engine import KerasEngine
     from polypseg.predict.predictor import predict_mask
     from polypseg.report.figures import SampleRow, attention_figure, sample_figure, score_figure, training_curves
@@ -54,11 +61,13 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0) -> list[Path]:
 
     run = open_run(folder)
     history = run.history()
-    engine = KerasEngine(run.best_path, stored_threshold(run.folder))
+    stored = stored_thresholds(run.folder)
+    engine = KerasEngine(run.best_path, stored.threshold, seed_threshold=stored.seed_threshold)
     run.figures_folder.mkdir(exist_ok=True)
-    written = [training_curves(history, run.figures_folder / "training_curves.png")]
+    monitor = run.config().train.monitor
+    written = [training_curves(history, run.figures_folder / "training_curves.png", monitor)]
     written += draw_model(engine.model, run.figures_folder / "model")
-    found, _ = find_samples(Path(run.environment()["data"]))
+    found, _ = find_samples(data or Path(run.environment()["data"]))
     validation = run.split().select(found, "validation")
     count = min(num_samples, len(validation))
     chosen = np.random.default_rng(seed).choice(len(validation), count, replace=False)

@@ -114,6 +114,7 @@ def _count(plan: Plan, evaluation: Evaluation, scores: Scores) -> None:
         "data_digest": plan.data_digest(),
         "model_digest": plan.source["model_digest"],
         "threshold": plan.threshold,
+        "seed_threshold": plan.seed_threshold,
         "num_images": len(scores),
         "folder": str(evaluation.folder),
     }

@@ -24,7 +24,7 @@ from polypseg.evaluate.scores import Row
 from polypseg.evaluate.selection import Case
 from polypseg.metrics.table import ScoreSettings, score_image
 from polypseg.metrics.thresholds import NUM_LEVELS, Histogram, to_levels
-from polypseg.preprocess import read_grey, read_mask, resize_mask, restore
+from polypseg.preprocess import read_grey, read_mask, resize_mask, restore, to_mask
 
 
 class Prediction(NamedTuple):
@@ -83,7 +83,7 @@ class Measure:
     def _measured(self, case: Case, prediction: Prediction) -> Measured:
         probability, reference, resized_from = _read_pair(case, prediction)
         scored = score_image(probability, reference, self.settings)
-        predicted = probability >= np.float32(self.settings.threshold)
+        predicted = to_mask(probability, self.settings.threshold, self.settings.seed_threshold)
         row: Row = {
             **case.texts(),
             "reference_digest": mask_digest(reference),

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Plan:
         run: The run that is judged; None where there is none.
         manifest: The splits, to know what was trained on; None where unknown.
         skipped: What was left out before scoring.
+        seed_threshold: A component counts only where one of its pixels reaches this; 0 counts all.
     """
 
     cases: Sequence[Case]
@@ -67,6 +68,7 @@ class Plan:
     run: Run | None = None
     manifest: Split | None = None
     skipped: Sequence[Fault] = field(default_factory=tuple)
+    seed_threshold: float = 0.0
 
     def data_digest(self) -> str:
         """SHA-256 over the names and file digests of images and references: one value, the same data."""
@@ -105,7 +107,8 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
     }
     where = _threshold_source(folder, source["model_digest"])
     loss = run.config().loss
-    return Plan(cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults)
+    seed = engine.facts.seed_threshold
+    return Plan(cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults, seed)
 
 
 def plan_model(path: Path, data: Path, selection: Selection | None = None, track: Track = silent) -> Plan:
@@ -130,7 +133,8 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
         "checkpoint_chosen_by": "unknown",
     }
     where = "default" if engine.threshold == DEFAULT_THRESHOLD else "stored in the model"
-    return Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults)
+    found = Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults)
+    return replace(found, seed_threshold=engine.facts.seed_threshold)
 
 
 def plan_predictions(

@@ -88,7 +88,9 @@ def score(
         ScoreError: An image cannot be scored, or the folder holds a stopped evaluation with other settings.
     """
     options = options or ScoreOptions()
-    options = replace(options, settings=replace(options.settings, threshold=plan.threshold))
+    options = replace(
+        options, settings=replace(options.settings, threshold=plan.threshold, seed_threshold=plan.seed_threshold)
+    )
     evaluation = Evaluation(folder)
     num_done = begin(evaluation, _record(plan, options), len(plan.cases), options.restart)
     pending = plan.cases[num_done:]

@@ -206,6 +206,7 @@ def _provenance(record: Mapping[str, Any], scores: Scores) -> dict[str, Any]:
         **record["source"],
         "data_digest": record["data_digest"],
         "threshold": record["settings"]["threshold"],
+        "seed_threshold": record["settings"].get("seed_threshold", 0.0),
         "threshold_source": record["threshold_source"],
         "polypseg": record["polypseg"],
         "started": record["started"],

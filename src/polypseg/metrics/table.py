@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-import numpy as np
-
 from polypseg.arrays import Mask, Probability, check_mask, check_probability, check_same_shape
 from polypseg.errors import UsageError, unknown_name
 from polypseg.metrics.boundary import boundary_distances
@@ -23,6 +21,7 @@ from polypseg.metrics.lesions import count_lesions
 from polypseg.metrics.overlap import Counts, count, mean_absolute_error, soft_dice
 from polypseg.metrics.saliency import SaliencyScores, saliency_scores
 from polypseg.metrics.thresholds import Histogram, level_histogram, to_levels
+from polypseg.preprocess import to_mask
 
 Group = Literal["overlap", "lesions", "boundary", "saliency", "calibration"]
 GROUPS: tuple[Group, ...] = get_args(Group)
@@ -92,6 +91,7 @@ class ScoreSettings:
 
     Attributes:
         threshold: A pixel is polyp from this probability on, in (0, 1].
+        seed_threshold: A component counts only where one of its pixels reaches this; 0 counts all.
         groups: Which groups of columns are worked out; boundary and saliency take most of the time.
         tolerance_px: Of nsd_px.
         tolerance_percent: Of nsd_percent, in % of the image diagonal (1 % of a 622x529 image is 8 px).
@@ -101,6 +101,7 @@ class ScoreSettings:
     """
 
     threshold: float = 0.5
+    seed_threshold: float = 0.0
     groups: tuple[Group, ...] = GROUPS
     tolerance_px: float = 2.0
     tolerance_percent: float = 1.0
@@ -111,6 +112,8 @@ class ScoreSettings:
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
             raise UsageError(f"threshold is {self.threshold}; expected more than 0 and at most 1")
+        if not 0 <= self.seed_threshold <= 1:
+            raise UsageError(f"seed_threshold is {self.seed_threshold}; expected 0 to 1")
         for group in self.groups:
             if group not in GROUPS:
                 raise UsageError(unknown_name("group of metrics", group, GROUPS))
@@ -158,8 +161,7 @@ def score_image(probability: Probability, reference: Mask, settings: ScoreSettin
     settings = settings or ScoreSettings()
     probability, reference = check_probability(probability), check_mask(reference, "reference")
     check_same_shape(probability, reference)
-    # compared in float32, so that a value that equals the threshold is not lost to rounding
-    predicted = probability >= np.float32(settings.threshold)
+    predicted = to_mask(probability, settings.threshold, settings.seed_threshold)
     levels = to_levels(probability)
     histogram = level_histogram(levels, reference)
     wanted = set(settings.groups)

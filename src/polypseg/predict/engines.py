@@ -101,30 +101,44 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
 def _open_keras(path: Path, engine: str, threads: int | None) -> Engine:
     if engine not in ("auto", "keras"):
         raise ModelError(f"{path}: {engine} cannot run a Keras model; export it first: polypseg export {path}")
-    threshold, file = DEFAULT_THRESHOLD, path
+    stored, file = StoredThreshold(), path
     if path.is_dir():
         file = path / "checkpoints" / "best.keras"
         if not file.is_file():
             raise ModelError(f"{path}: holds no checkpoints/best.keras; expected a run folder with a finished epoch")
-        threshold = stored_threshold(path)
+        stored = stored_thresholds(path)
     from polypseg.predict.keras_engine import KerasEngine
 
-    return KerasEngine(file, threshold, threads)
+    return KerasEngine(file, stored.threshold, threads, stored.seed_threshold)
+
+
+class StoredThreshold(NamedTuple):
+    """What was chosen on a run's validation split; fields as of `ModelFacts`."""
+
+    threshold: float = DEFAULT_THRESHOLD
+    seed_threshold: float = 0.0
 
 
 def stored_threshold(run_folder: Path) -> float:
-    """The threshold that was chosen on a run's validation split (`threshold.json`), else 0.5.
+    """The threshold of `stored_thresholds`."""
+    return stored_thresholds(run_folder).threshold
+
+
+def stored_thresholds(run_folder: Path) -> StoredThreshold:
+    """The thresholds that were chosen on a run's validation split (`threshold.json`), else 0.5 and none.
 
     Raises:
         ModelError: The file is damaged.
     """
     path = run_folder / "threshold.json"
     if not path.exists():
-        return DEFAULT_THRESHOLD
+        return StoredThreshold()
     try:
-        threshold = float(json.loads(path.read_text(encoding="utf-8"))["threshold"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        stored = StoredThreshold(float(record["threshold"]), float(record.get("seed_threshold", 0.0)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: cannot read the stored threshold ({error!r})") from error
-    if not 0 <= threshold <= 1:
-        raise ModelError(f"{path}: threshold {threshold}; expected a value in [0, 1]")
-    return threshold
+    for name, value in stored._asdict().items():
+        if not 0 <= value <= 1:
+            raise ModelError(f"{path}: {name} {value}; expected a value in [0, 1]")
+    return stored

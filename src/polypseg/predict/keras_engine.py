@@ -23,7 +23,7 @@ class KerasEngine:
 
     name = "keras"
 
-    def __init__(self, path: Path, threshold: float, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threshold: float, threads: int | None = None, seed_threshold: float = 0.0) -> None:
         try:
             import keras
         except ModuleNotFoundError as error:
@@ -46,6 +46,7 @@ class KerasEngine:
         self.facts = ModelFacts(
             size=int(shape[1]),
             threshold=threshold,
+            seed_threshold=seed_threshold,
             name=self.model.name,
             attention_levels=tuple(sorted(self._gates)),
             num_parameters=int(self.model.count_params()),

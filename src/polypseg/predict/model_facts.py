@@ -27,10 +27,17 @@ class ModelFacts(BaseModel):
     size: int = Field(ge=8, le=4096, description="side in pixels of the square that the model sees")
     normalisation: str = Field(NORMALISATION, pattern="^rgb/255$")
     threshold: float = Field(DEFAULT_THRESHOLD, ge=0, le=1, description="a pixel is polyp from this probability on")
+    seed_threshold: float = Field(
+        0.0, ge=0, le=1, description="a component counts only where one of its pixels reaches this; 0: any"
+    )
     target: str = Field("polyp", description="what the probability is of")
     name: str = Field("", description="of the model, as polyp-lite")
     version: str = Field("", description="of the model")
     precision: str = Field("fp32", pattern="^(fp32|fp16|int8)$")
+    quantised_by: str = Field("", description="what made int8 of it, and how")
+    stride: int | None = Field(
+        None, ge=1, description="the graph takes every height and width divisible by this; None: size alone"
+    )
     attention_levels: tuple[int, ...] = Field((), description="gates whose coefficients are outputs, 1 the finest")
     num_parameters: int | None = None
     multiply_adds: int | None = Field(None, description="of one image, in the convolutions")
@@ -46,6 +53,8 @@ class ModelFacts(BaseModel):
     exported_by: str = Field("", description="versions")
     created: str = ""
     largest_difference: float | None = Field(None, description="largest probability difference from Keras, as proved")
+    dice_change: float | None = Field(None, description="largest change of the mean Dice from fp32, as proved")
+    proved_on: str = Field("", description="the images and the engines of both, in words")
 
 
 def to_metadata(facts: ModelFacts) -> dict[str, str]:

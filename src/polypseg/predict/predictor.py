@@ -21,7 +21,7 @@ from polypseg.arrays import Image, Mask, Probability, check_image
 from polypseg.errors import ModelError, UsageError, unknown_name
 from polypseg.overlay import TRUE_POSITIVE, Colour, contour, line_width_px, overlay
 from polypseg.predict.engines import Engine, Outputs, open_engine
-from polypseg.preprocess import normalise, resize_image, restore
+from polypseg.preprocess import MAX_PIXELS, normalise, read_image, resize_image, restore, to_mask
 
 FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flips": ((), (1,), (2,), (1, 2))}
 """Test-time augmentations by name: the axes of a batch (N, H, W, C) along which each copy is mirrored."""
@@ -122,6 +122,11 @@ class Predictor:
         """The threshold that is applied."""
         return self.engine.threshold if self.options.threshold is None else self.options.threshold
 
+    @property
+    def seed_threshold(self) -> float:
+        """What one pixel of a component must reach, else it is left out; none where another threshold was given."""
+        return self.engine.facts.seed_threshold if self.options.threshold is None else 0.0
+
     def with_options(self, **changes: object) -> "Predictor":
         """The same model with other options; names as of `PredictOptions`."""
         return replace(self, options=replace(self.options, **changes))  # type: ignore[arg-type]
@@ -141,29 +146,58 @@ class Predictor:
     def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
         """As `predict`, for several images (of any sizes) that the model sees at once."""
         began = perf_counter()
-        size = (self.engine.size, self.engine.size)
-        batch = normalise(np.stack([resize_image(check_image(image), size) for image in images]))
-        outputs = run_augmented(self.engine, batch, self.options.tta, self.options.attention)
-        found = []
-        for index, image in enumerate(images):
-            shape = image.shape[:2]
-            probability = restore(outputs.probabilities[index, ..., 0], shape)
-            mask = without_small(probability >= self.threshold, self.options.min_area_px)
-            maps = tuple(
-                AttentionMap(level, restore(values[index], shape))
-                for level, values in sorted(outputs.attention.items())
-            )
-            found.append((image, probability, mask, maps))
+        outputs = self.run([self.prepare(image) for image in images])
+        found = [self.finish(image, outputs, index) for index, image in enumerate(images)]
         seconds = (perf_counter() - began) / max(1, len(images))
-        return [Prediction(i, p, m, self.threshold, seconds, maps) for i, p, m, maps in found]
+        return [replace(prediction, seconds=seconds) for prediction in found]
+
+    def prepare(self, image: Image) -> NDArray[np.float32]:
+        """The first of the three steps of `predict`: what the model sees, (size, size, 3) float32 in [0, 1]."""
+        return normalise(resize_image(check_image(image), (self.engine.size, self.engine.size)))
+
+    def run(self, prepared: Sequence[NDArray[np.float32]]) -> Outputs:
+        """The second step: what the model says of prepared images."""
+        batch = prepared[0][np.newaxis] if len(prepared) == 1 else np.stack(prepared)
+        return run_augmented(self.engine, batch, self.options.tta, self.options.attention)
+
+    def finish(self, image: Image, outputs: Outputs, index: int, seconds: float = 0.0) -> Prediction:
+        """The third step: the result of one image of a batch, at the image's own size.
+
+        Args:
+            image: Shape (H, W, 3), uint8.
+            outputs: From `run`.
+            index: Of the image in the batch.
+            seconds: That the first two steps took; this step's own are added.
+        """
+        began, shape = perf_counter(), image.shape[:2]
+        probability = restore(outputs.probabilities[index, ..., 0], shape)
+        mask = without_small(to_mask(probability, self.threshold, self.seed_threshold), self.options.min_area_px)
+        maps = tuple(
+            AttentionMap(level, restore(values[index], shape)) for level, values in sorted(outputs.attention.items())
+        )
+        return Prediction(image, probability, mask, self.threshold, seconds + perf_counter() - began, maps)
+
+    def predict_file(self, path: Path | str, max_pixels: int = MAX_PIXELS) -> Prediction:
+        """As `predict`, of an image file, turned upright as its EXIF orientation says.
+
+        Args:
+            path: JPEG, PNG, TIFF or BMP.
+            max_pixels: A larger image is refused before it is decoded.
+
+        Raises:
+            ImageError: The file cannot be read as one image.
+        """
+        return self.predict(read_image(path, max_pixels))
 
     def predict_many(self, images: Iterable[Image], batch_size: int = 1) -> Iterator[Prediction]:
         """As `predict`, one after another and in order; images are read as they are needed, so that memory stays flat.
 
         Args:
             images: Each (H, W, 3) uint8, of any size.
-            batch_size: Images that the model sees at once.
+            batch_size: Images that the model sees at once, at least 1.
         """
+        if batch_size < 1:
+            raise UsageError(f"batch_size {batch_size}: expected at least 1")
         waiting = iter(images)
         while chunk := list(islice(waiting, batch_size)):
             yield from self.predict_batch(chunk)
