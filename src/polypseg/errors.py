@@ -57,6 +57,20 @@ class ConfigError(UsageError):
     """A config holds an unknown key or a value that does not fit."""
 
 
+class RequestError(UsageError):
+    """A request that the server refuses.
+
+    Attributes:
+        status: Of the HTTP answer.
+        title: A few words that name the kind of problem.
+        retry_seconds: When to come again, where that helps.
+    """
+
+    def __init__(self, status: int, title: str, detail: str, retry_seconds: int | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.title, self.retry_seconds = status, title, retry_seconds
+
+
 class MissingExtraError(PolypsegError):
     """An optional dependency is not installed."""
 

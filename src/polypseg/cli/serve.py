@@ -1,0 +1,106 @@
+"""`polypseg serve`: the page and the REST API around one model."""
+
+from typing import Annotated
+
+import typer
+
+BOUNDS = "Bounds"
+
+
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="A run folder, an .onnx or .keras file, or a packaged model's name."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="POLYPSEG_TOKEN", show_envvar=True, help="Bearer token that requests must carry."),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or keras.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor cores for the engine, at most.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images of different requests that run at once, at most.")
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Another site whose pages may call; repeatable.")
+    ] = None,
+    queue_size: Annotated[
+        int | None, typer.Option(min=1, help="Images accepted and not yet answered.", rich_help_panel=BOUNDS)
+    ] = None,
+    request_seconds: Annotated[
+        float | None, typer.Option(min=0.01, help="For the answer to an image.", rich_help_panel=BOUNDS)
+    ] = None,
+    max_image_bytes: Annotated[int | None, typer.Option(min=1, help="Of an image.", rich_help_panel=BOUNDS)] = None,
+    max_image_pixels: Annotated[
+        int | None, typer.Option(min=1, help="Of an image, or of a frame of a video.", rich_help_panel=BOUNDS)
+    ] = None,
+    max_video_bytes: Annotated[int | None, typer.Option(min=1, help="Of a video.", rich_help_panel=BOUNDS)] = None,
+    job_seconds: Annotated[
+        float | None, typer.Option(min=1, help="A video's result is kept so long.", rich_help_panel=BOUNDS)
+    ] = None,
+    shutdown_seconds: Annotated[
+        float | None, typer.Option(min=0, help="To finish accepted work at the end.", rich_help_panel=BOUNDS)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Log no requests.")] = False,
+) -> None:
+    """Serve the web page and the REST API: images and videos in, masks out.
+
+    Listens on this machine only, unless --host says otherwise; then set a token. Images stay in memory and are gone
+    after the answer; a video and its result lie in a private folder until they are fetched, deleted or too old.
+    Logged are method, route, status and time. Ctrl-C finishes what was accepted; a second one ends at once.
+
+    [bold]Examples[/bold]
+
+    polypseg serve
+
+    polypseg serve runs/kvasir --port 9000
+
+    POLYPSEG_TOKEN=secret polypseg serve --host 0.0.0.0
+    """
+    from polypseg.cli.console import console, messages
+    from polypseg.errors import UsageError, missing_extra
+
+    try:
+        from polypseg.serve.server import log_requests, make_server, open_socket
+    except ModuleNotFoundError as error:
+        if error.name not in ("fastapi", "uvicorn", "starlette", "python_multipart", "prometheus_client"):
+            raise
+        raise missing_extra(str(error.name), "serve") from error
+    import asyncio
+
+    from polypseg.serve.api import create_app
+    from polypseg.serve.settings import LOOPBACK_HOSTS, Settings
+
+    if token == "":
+        raise UsageError("the token is empty; set one, or leave out --token and POLYPSEG_TOKEN")
+    given = {
+        "batch_size": batch_size,
+        "queue_size": queue_size,
+        "request_seconds": request_seconds,
+        "max_image_bytes": max_image_bytes,
+        "max_image_pixels": max_image_pixels,
+        "max_video_bytes": max_video_bytes,
+        "job_seconds": job_seconds,
+        "shutdown_seconds": shutdown_seconds,
+    }
+    is_local = host in LOOPBACK_HOSTS
+    settings = Settings(
+        model=model,
+        engine=engine,
+        threads=threads,
+        token=token,
+        allowed_hosts=LOOPBACK_HOSTS if is_local else (),
+        cors_origins=tuple(cors_origin or ()),
+        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
+    )
+    with open_socket(host, port) as listening:
+        app = create_app(settings)
+        if not quiet:
+            log_requests()
+        if not is_local and token is None:
+            messages.print("[yellow]note:[/yellow] other machines may call this server, and no token is set")
+        shown = f"[{host}]" if ":" in host else host
+        console.print(f"polypseg serves http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends)")
+        asyncio.run(make_server(app, host, port).serve([listening]))

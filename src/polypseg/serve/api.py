@@ -1,0 +1,245 @@
+"""The application and its routes; docs/api.md is the contract."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from importlib.util import find_spec
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.requests import ClientDisconnect
+
+from polypseg import __version__
+from polypseg.errors import RequestError
+from polypseg.predict.predictor import load
+from polypseg.serve import openapi
+from polypseg.serve.guard import Guard
+from polypseg.serve.jobs import FileSink, JobRecord
+from polypseg.serve.problems import problem_of, tell_problems
+from polypseg.serve.schemas import (
+    BatchQuery,
+    Health,
+    Job,
+    JobCreated,
+    Segmentation,
+    SegmentationBatch,
+    SegmentQuery,
+    ServedModels,
+    VideoQuery,
+)
+from polypseg.serve.service import Service
+from polypseg.serve.settings import Settings
+from polypseg.serve.uploads import FORM_OVERHEAD_BYTES, MemorySink, Upload, read_files, too_large
+
+T = TypeVar("T")
+router = APIRouter()
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application around one model, its page included.
+
+    Args:
+        settings: The model and the bounds.
+
+    Raises:
+        ModelError: The model cannot be opened.
+    """
+    service = Service(settings, load(settings.model, settings.engine, settings.threads))
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = FastAPI(
+        title="polypseg",
+        version=__version__,
+        description=openapi.ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    app.include_router(router)
+    tell_problems(app)
+    app.add_middleware(Guard, settings=settings, metrics=service.metrics, state=service.drain)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type"],
+            expose_headers=["Location", "Retry-After"],
+        )
+    openapi.install(app, needs_token=settings.token is not None)
+    if find_spec("polypseg.serve.page") is not None:
+        from polypseg.serve.page import mount_page
+
+        mount_page(app)
+    return app
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+@router.post("/v1/segment", **openapi.route(Segmentation, file="image", png=True))
+async def segment(request: Request, query: Annotated[SegmentQuery, Query()]) -> Response:
+    """Segment one image."""
+    if query.format == "png" and (query.overlay or query.attention or query.probability):
+        raise RequestError(
+            422, "Parameters do not fit", "overlay, attention and probability are parts of JSON; leave out format=png"
+        )
+    service = _service(request)
+    with Upload(service.budget) as upload:
+        [image] = await _read_images(request, upload, "image", 1, service.settings.max_image_bytes)
+        with service.segmenter.admit(1):
+            answer = await _unless_left(request, service.segmenter.segment(image.content(), query))
+    return Response(answer.content, media_type=answer.media_type)
+
+
+@router.post("/v1/segment/batch", **openapi.route(SegmentationBatch, file="images", several=True))
+async def segment_batch(request: Request, query: Annotated[BatchQuery, Query()]) -> Response:
+    """Segment several images."""
+    service, whole = _service(request), SegmentQuery(**query.model_dump())
+
+    async def one(image: MemorySink) -> bytes:
+        try:
+            return (await service.segmenter.segment(image.content(), whole)).content
+        except Exception as error:
+            return problem_of(error).model_dump_json().encode()
+
+    with Upload(service.budget) as upload:
+        limits = service.settings.max_images, service.settings.max_batch_bytes
+        images = await _read_images(request, upload, "images", *limits)
+        with service.segmenter.admit(len(images)):
+            answers = await _unless_left(request, _gather([one(image) for image in images]))
+    return Response(b'{"results":[' + b",".join(answers) + b"]}", media_type="application/json")
+
+
+@router.post("/v1/video", status_code=202, **openapi.route(JobCreated, file="video", status=202))
+async def start_video(request: Request, query: Annotated[VideoQuery, Query()]) -> Response:
+    """Start a job that predicts a video."""
+    service, sinks = _service(request), list[FileSink]()
+    limit, seconds = service.settings.max_video_bytes, service.settings.video_upload_seconds
+    with service.jobs.receiving(query) as record:
+
+        def open_sink() -> FileSink:
+            if sinks:
+                raise RequestError(422, "Too many files", "expected one video")
+            sinks.append(FileSink(record.source, limit))
+            return sinks[0]
+
+        try:
+            await read_files(request, "video", "video", open_sink, limit + FORM_OVERHEAD_BYTES, seconds)
+        finally:
+            for sink in sinks:
+                sink.close()
+        sinks[0].check()
+        service.jobs.start(record)
+    created = JobCreated(id=record.id, state="queued")
+    return Response(created.model_dump_json(), 202, {"Location": f"/v1/jobs/{record.id}"}, "application/json")
+
+
+@router.get("/v1/jobs/{job_id}", **openapi.route(Job, missing="job"))
+async def get_job(request: Request, job_id: str) -> Job:
+    """Tell how far a job is, and its result."""
+    record = _service(request).jobs.find(job_id)
+    record.is_fetched = record.is_fetched or record.ended is not None
+    return record.describe()
+
+
+@router.get("/v1/jobs/{job_id}/video", **openapi.route(None, missing="job", media_type="video/mp4"))
+async def get_job_video(request: Request, job_id: str) -> Response:
+    """The video with the mask drawn; byte ranges are answered."""
+    record: JobRecord = _service(request).jobs.find(job_id)
+    if record.state != "done" or not record.output.is_file():
+        raise RequestError(404, "No video yet", f"the job is {record.state}; its video is there when it is done")
+    return FileResponse(record.output, media_type="video/mp4", content_disposition_type="inline")
+
+
+@router.delete("/v1/jobs/{job_id}", status_code=204, **openapi.route(None, missing="job", status=204))
+async def delete_job(request: Request, job_id: str) -> Response:
+    """Cancel a job and remove its files."""
+    jobs = _service(request).jobs
+    jobs.remove(jobs.find(job_id))
+    return Response(status_code=204)
+
+
+@router.get("/v1/models", **openapi.route(ServedModels))
+async def models(request: Request) -> ServedModels:
+    """Tell which model is served."""
+    return ServedModels(models=[_service(request).describe_model()])
+
+
+@router.get("/healthz", **openapi.route(Health))
+async def healthz() -> Health:
+    """Tell that the process answers."""
+    return Health()
+
+
+@router.get("/readyz", **openapi.route(Health))
+async def readyz(request: Request) -> Health:
+    """Tell whether work is taken."""
+    if not _service(request).is_ready:
+        raise RequestError(503, "Not ready", "the server is starting or shutting down", retry_seconds=1)
+    return Health()
+
+
+@router.get("/metrics", **openapi.route(None, media_type="text/plain"))
+async def metrics(request: Request) -> Response:
+    """What the server counts, in Prometheus' text format."""
+    return PlainTextResponse(_service(request).metrics.text(), media_type="text/plain; version=0.0.4")
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """The OpenAPI document for a reader."""
+    return HTMLResponse(openapi.page(request.app.openapi()))
+
+
+async def _read_images(
+    request: Request, upload: Upload, field: str, max_images: int, max_bytes: int
+) -> list[MemorySink]:
+    """The images of a body; what is wrong with one of several is told when its content is asked for."""
+    settings, images = _service(request).settings, list[MemorySink]()
+
+    def open_sink() -> MemorySink:
+        if len(images) == max_images:
+            raise RequestError(413, "Too many images", f"at most {max_images} in one request")
+        images.append(MemorySink(settings.max_image_bytes, upload))
+        return images[-1]
+
+    await read_files(request, field, "image", open_sink, max_bytes + FORM_OVERHEAD_BYTES, settings.upload_seconds)
+    if len(images) == 1 and images[0].is_too_large:
+        raise too_large(settings.max_image_bytes)
+    return images
+
+
+async def _gather(work: list[Coroutine[Any, Any, bytes]]) -> list[bytes]:
+    return await asyncio.gather(*work)
+
+
+async def _unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The work's result; it is given up when the client leaves.
+
+    Raises:
+        ClientDisconnect: The client left.
+    """
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(left())
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        watching.cancel()

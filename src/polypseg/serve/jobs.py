@@ -1,0 +1,336 @@
+"""Videos: jobs that outlive their request, one running at a time.
+
+Decisions:
+- A video is the one thing that is written to disk, in a folder of the server's own (mode 0700) that goes with the
+  server; a job's files go when it is deleted, or `job_seconds` after it ended.
+- A job's name is 128 bits of chance and the only key to it; no path is ever made of what a client sends.
+- FFmpeg also opens play lists, which name other files; what does not begin like a film is refused before it sees it.
+- Frames run in the same batches as images do.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any, TypeVar
+
+from polypseg.errors import RequestError
+from polypseg.serve.problems import problem_of
+from polypseg.serve.schemas import Job, JobState, Problem, VideoQuery, VideoResult
+from polypseg.serve.settings import Settings
+
+T = TypeVar("T")
+
+SOURCE, OUTPUT = "source", "result.mp4"
+
+STATES: tuple[JobState, ...] = ("queued", "running", "done", "failed", "cancelled")
+
+
+class CancelledJobError(RequestError):
+    """Raised inside a job that was cancelled, to end it."""
+
+    def __init__(self) -> None:
+        super().__init__(410, "Cancelled", "the job was cancelled")
+
+
+@dataclass
+class JobRecord:
+    """One video on its way.
+
+    Attributes:
+        folder: Of its files.
+        query: How it is predicted.
+        state: As `schemas.Job`.
+        frames_done: Predicted so far.
+        num_frames: 0 until it is known.
+        ended: When it ended, by `monotonic`.
+        is_fetched: Whether its end was told to a client.
+    """
+
+    folder: Path
+    query: VideoQuery
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    state: JobState = "queued"
+    frames_done: int = 0
+    num_frames: int = 0
+    result: VideoResult | None = None
+    problem: Problem | None = None
+    ended: float | None = None
+    is_fetched: bool = False
+    is_cancelled: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def source(self) -> Path:
+        """What the client sent."""
+        return self.folder / SOURCE
+
+    @property
+    def output(self) -> Path:
+        """The video with the mask drawn."""
+        return self.folder / OUTPUT
+
+    def progress(self) -> float:
+        """From 0 to 1; 1 only when it is done."""
+        if self.state == "done":
+            return 1.0
+        return min(0.99, self.frames_done / self.num_frames) if self.num_frames else 0.0
+
+    def describe(self) -> Job:
+        """What a client sees of it."""
+        return Job(
+            id=self.id,
+            state=self.state,
+            progress=round(self.progress(), 4),
+            frames_done=self.frames_done,
+            num_frames=self.num_frames,
+            result=self.result,
+            error=self.problem,
+        )
+
+
+class Jobs:
+    """The video jobs of a server. Used from the event loop; each job runs in one thread of its own.
+
+    Args:
+        work: Turns a record's source into its output and result, calling `track` around the frames.
+        settings: The bounds.
+        observe: Told of the number of jobs by state.
+    """
+
+    def __init__(
+        self,
+        work: "Callable[[JobRecord, JobTrack], VideoResult]",
+        settings: Settings,
+        observe: Callable[[dict[JobState, int]], None] | None = None,
+    ) -> None:
+        self._work, self._settings, self._observe = work, settings, observe
+        self._records: dict[str, JobRecord] = {}
+        self._num_receiving = 0
+        self._home: Path | None = None
+        self._thread = ThreadPoolExecutor(1, "polypseg-video")
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @contextlib.contextmanager
+    def receiving(self, query: VideoQuery) -> Iterator[JobRecord]:
+        """A place for one more video, and a folder to receive it in; it is gone again where that fails.
+
+        Raises:
+            RequestError: 429, there is no place; 507, no folder can be made.
+        """
+        self._make_place()
+        record = JobRecord(self._new_folder(), query)
+        self._num_receiving += 1
+        try:
+            yield record
+        except BaseException:
+            self._delete_files(record)
+            raise
+        finally:
+            self._num_receiving -= 1
+
+    def start(self, record: JobRecord) -> None:
+        """Let a received video wait for its turn."""
+        self._records[record.id] = record
+        task = asyncio.get_running_loop().create_task(self._run(record))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._tell()
+
+    def find(self, job_id: str) -> JobRecord:
+        """The job of that name.
+
+        Raises:
+            RequestError: 404.
+        """
+        self.remove_old()
+        record = self._records.get(job_id)
+        if record is None:
+            raise RequestError(404, "No such job", "there is no such job, or no more: results are kept for a time only")
+        return record
+
+    def remove(self, record: JobRecord) -> None:
+        """Cancel a job where it still runs, and remove it and its files."""
+        record.is_cancelled.set()
+        self._records.pop(record.id, None)
+        if record.state != "running":
+            self._delete_files(record)  # else the job's own thread is still writing: `_run` does it
+        self._tell()
+
+    def remove_old(self) -> None:
+        """Remove what ended longer ago than `job_seconds`."""
+        limit = monotonic() - self._settings.job_seconds
+        for record in [r for r in self._records.values() if r.ended is not None and r.ended < limit]:
+            self.remove(record)
+
+    @property
+    def num_unfinished(self) -> int:
+        """Jobs that a client still has to hear of: received, waiting, running, or ended and not asked for since."""
+        return self._num_receiving + sum(not record.is_fetched for record in self._records.values())
+
+    async def close(self) -> None:
+        """Cancel what runs and remove all files."""
+        for record in list(self._records.values()):
+            self.remove(record)
+        await asyncio.gather(*self._tasks)
+        self._thread.shutdown(wait=True)
+        if self._home is not None:
+            shutil.rmtree(self._home, ignore_errors=True)
+
+    async def _run(self, record: JobRecord) -> None:
+        try:
+            record.result = await asyncio.get_running_loop().run_in_executor(self._thread, self._work_on, record)
+            record.state = "done"
+        except CancelledJobError:
+            record.state = "cancelled"
+        except Exception as error:
+            record.state, record.problem = "failed", _without_paths(problem_of(error), record)
+        record.ended = monotonic()
+        record.source.unlink(missing_ok=True)
+        if record.id not in self._records:
+            self._delete_files(record)
+        self._tell()
+
+    def _work_on(self, record: JobRecord) -> VideoResult:
+        if record.is_cancelled.is_set():
+            raise CancelledJobError
+        record.state = "running"
+        return self._work(record, JobTrack(record, self._settings.video_seconds))
+
+    def _make_place(self) -> None:
+        self.remove_old()
+        if len(self._records) + self._num_receiving < self._settings.max_jobs:
+            return
+        done = [record for record in self._records.values() if record.ended is not None and record.is_fetched]
+        if not done:
+            raise RequestError(429, "Busy", "too many videos at once; come again later", retry_seconds=30)
+        self.remove(min(done, key=lambda record: record.ended or 0.0))
+
+    def _new_folder(self) -> Path:
+        try:
+            if self._home is None:
+                self._home = Path(tempfile.mkdtemp(prefix="polypseg-"))
+            return Path(tempfile.mkdtemp(dir=self._home))
+        except OSError as error:
+            raise no_room() from error
+
+    def _tell(self) -> None:
+        if self._observe is not None:
+            states = [record.state for record in self._records.values()]
+            self._observe({state: states.count(state) for state in STATES})
+
+    @staticmethod
+    def _delete_files(record: JobRecord) -> None:
+        shutil.rmtree(record.folder, ignore_errors=True)
+
+
+class JobTrack:
+    """Tells a job's record of its progress, and ends the job where it is cancelled or takes too long.
+
+    Args:
+        record: Of the job.
+        seconds: That the job may take.
+    """
+
+    def __init__(self, record: JobRecord, seconds: float) -> None:
+        self._record, self._limit, self._seconds = record, monotonic() + seconds, seconds
+
+    def __call__(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
+        """As `Track`.
+
+        Raises:
+            CancelledJobError: The job was cancelled.
+            RequestError: 504.
+        """
+        self._record.num_frames = total
+        for item in items:
+            if self._record.is_cancelled.is_set():
+                raise CancelledJobError
+            if monotonic() > self._limit:
+                raise RequestError(504, "Out of time", f"the video took longer than {self._seconds:g} seconds")
+            yield item
+            self._record.frames_done += 1
+        self._record.num_frames = self._record.frames_done
+
+
+class FileSink:
+    """Writes one video into a file, bounded; the operating system takes it from there.
+
+    Args:
+        path: Of the file; it must not exist.
+        max_bytes: Of the video.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self._path, self._max_bytes, self._num_bytes, self._begin = path, max_bytes, 0, b""
+        try:
+            self._file: Any = path.open("xb", buffering=1 << 20)
+        except OSError as error:
+            raise no_room() from error
+
+    def write(self, data: bytes) -> None:
+        """As `uploads.Sink.write`.
+
+        Raises:
+            RequestError: 413; 507 where the disk is full.
+        """
+        from polypseg.serve.uploads import too_large
+
+        self._num_bytes += len(data)
+        if self._num_bytes > self._max_bytes:
+            raise too_large(self._max_bytes)
+        self._begin = (self._begin + data)[:512] if len(self._begin) < 512 else self._begin
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise no_room() from error
+
+    def close(self) -> None:
+        """End the file.
+
+        Raises:
+            RequestError: 507 where the disk is full.
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            raise no_room() from error
+
+    def check(self) -> None:
+        """Nothing, if the file begins like a video.
+
+        Raises:
+            RequestError: 400.
+        """
+        if not begins_like_a_video(self._begin):
+            raise RequestError(400, "Not a video", "expected MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV, Ogg or Y4M")
+
+
+def begins_like_a_video(begin: bytes) -> bool:
+    """Whether these are the first bytes of a container of video.
+
+    >>> begins_like_a_video(b"OggS and so on"), begins_like_a_video(b"#EXTM3U")
+    (True, False)
+    """
+    is_atom = begin[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot")
+    is_avi = begin[:4] == b"RIFF" and begin[8:12] == b"AVI "
+    is_stream = begin[:1] == b"G" and begin[188:189] == b"G"
+    magic = (b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75", b"FLV\x01", b"OggS", b"YUV4MPEG2 ")
+    return is_atom or is_avi or is_stream or begin.startswith(magic)
+
+
+def no_room() -> RequestError:
+    """The error of a disk that takes no more."""
+    return RequestError(507, "No room", "the server cannot store the video")
+
+
+def _without_paths(problem: Problem, record: JobRecord) -> Problem:
+    detail = problem.detail.replace(str(record.source), "the video").replace(str(record.folder), "the folder")
+    title = "Not a video that can be read" if problem.status == 400 else problem.title
+    return problem.model_copy(update={"title": title, "detail": detail})

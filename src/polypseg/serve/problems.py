@@ -1,0 +1,72 @@
+"""Errors as a client sees them: problem documents (RFC 9457), without a path or a stack.
+
+Decisions:
+- What polypseg raises on purpose is told in its own words; whatever else happens is a 500 that says nothing of it, and
+  the log gets the name of the exception's class.
+- An image's name is never known here, so that no message can hold one.
+"""
+
+import logging
+from http import HTTPStatus
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from polypseg.errors import DataError, PolypsegError, RequestError
+from polypseg.serve.schemas import Problem
+
+MEDIA_TYPE = "application/problem+json"
+CLIENT_GONE = 499
+"""Recorded where a client left before its answer; nobody receives it."""
+
+logger = logging.getLogger("polypseg.serve")
+
+
+def problem_of(error: Exception) -> Problem:
+    """The document that tells of an error."""
+    if isinstance(error, RequestError):
+        return Problem(title=error.title, status=error.status, detail=str(error))
+    if isinstance(error, RequestValidationError):
+        return Problem(title="A parameter does not fit", status=422, detail=_validation_detail(error))
+    if isinstance(error, DataError):
+        return Problem(title="Not an image that can be read", status=400, detail=str(error))
+    if isinstance(error, PolypsegError):
+        return Problem(title="The request does not fit", status=422, detail=str(error))
+    if isinstance(error, HTTPException):
+        phrase = HTTPStatus(error.status_code).phrase
+        return Problem(title=phrase, status=error.status_code, detail=str(error.detail))
+    logger.error("internal error: %s", type(error).__name__)
+    return Problem(title="Internal error", status=500, detail="the server failed; this is a fault of its own")
+
+
+def problem_response(error: Exception) -> Response:
+    """The answer that tells of an error."""
+    problem = problem_of(error)
+    headers = dict(getattr(error, "headers", None) or {})
+    if isinstance(error, RequestError) and error.retry_seconds is not None:
+        headers["Retry-After"] = str(error.retry_seconds)
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)
+
+
+def tell_problems(app: FastAPI) -> None:
+    """Let the application answer every error with a problem document."""
+
+    async def told(request: Request, error: Exception) -> Response:
+        return problem_response(error)
+
+    async def left(request: Request, error: Exception) -> Response:
+        return Response(status_code=CLIENT_GONE)
+
+    for kind in (PolypsegError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, told)
+    app.add_exception_handler(ClientDisconnect, left)
+
+
+def _validation_detail(error: RequestValidationError) -> str:
+    faults = [f"{'.'.join(str(part) for part in fault['loc'][1:])}: {fault['msg']}" for fault in error.errors()]
+    return "; ".join(faults)[:1000]

@@ -1,0 +1,133 @@
+"""Images on their way through the server: how many are let in, how many are worked on, how long each may take.
+
+Decisions:
+- `queue_size` images are accepted at once; one more is refused with 429, so that an accepted one has a bounded wait.
+- Only a few of them (`_at_work`) are ever decoded at the same time: an image of 25 million pixels takes 75 MB decoded,
+  and a few MB as it came.
+- Decoding and encoding run in threads beside the engine's; the event loop only reads and writes.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, TypeVar
+
+from polypseg.errors import RequestError
+from polypseg.predict.predictor import Predictor
+from polypseg.serve import pipeline
+from polypseg.serve.batching import Batcher
+from polypseg.serve.metrics import Metrics
+from polypseg.serve.schemas import SegmentQuery
+from polypseg.serve.settings import Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client gets.
+
+    Attributes:
+        content: JSON, or a PNG.
+        media_type: Of the content.
+    """
+
+    content: bytes
+    media_type: str
+
+
+class Segmenter:
+    """Segments images for many clients at once. Used from the event loop only.
+
+    Args:
+        predictor: Whose engine runs.
+        settings: The bounds.
+        metrics: Told of what happens.
+    """
+
+    def __init__(self, predictor: Predictor, settings: Settings, metrics: Metrics) -> None:
+        self._predictor, self._settings, self._metrics = predictor, settings, metrics
+        self.batcher = Batcher(predictor.engine, settings.batch_size, metrics.observe_batch)
+        cores = os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(cores, "polypseg-images")
+        self._at_work = asyncio.Semaphore(2 * settings.batch_size + cores)
+        self._accepted = 0
+
+    @property
+    def num_accepted(self) -> int:
+        """Images that are accepted and not yet answered."""
+        return self._accepted
+
+    @contextmanager
+    def admit(self, num_images: int) -> Iterator[None]:
+        """A place for so many images.
+
+        Raises:
+            RequestError: 429, there is none.
+        """
+        if self._accepted + num_images > self._settings.queue_size:
+            raise RequestError(429, "Busy", "the queue is full; come again shortly", self._retry_seconds())
+        self._accepted += num_images
+        self._metrics.waiting.set(self._accepted)
+        try:
+            yield
+        finally:
+            self._accepted -= num_images
+            self._metrics.waiting.set(self._accepted)
+
+    def _retry_seconds(self) -> int:
+        """In which half of the queue is worked off, at least one second."""
+        return max(1, min(30, round(self._metrics.mean_run_seconds() * self._settings.queue_size / 2)))
+
+    async def segment(self, content: bytes, query: SegmentQuery) -> Answer:
+        """The answer to one admitted image.
+
+        Raises:
+            RequestError: 400, 413, or 504 where it took too long.
+        """
+        try:
+            async with asyncio.timeout(self._settings.request_seconds):
+                return await self._segment(content, query)
+        except TimeoutError as error:
+            seconds = f"{self._settings.request_seconds:g}"
+            raise RequestError(504, "Out of time", f"the answer took longer than {seconds} seconds") from error
+
+    async def _segment(self, content: bytes, query: SegmentQuery) -> Answer:
+        began, options, engine = perf_counter(), query.options(), self._predictor.engine
+        threshold = self._predictor.threshold if options.threshold is None else options.threshold
+        async with self._at_work:
+            limit = self._settings.max_image_pixels
+            prepared = await self._in_thread(
+                lambda: pipeline.prepare(content, engine.size, limit, keep_image=query.overlay)
+            )
+            run = await asyncio.wrap_future(self.batcher.submit(prepared.batch, query.tta, query.attention))
+            seconds = {"decode": prepared.seconds, "infer": run.seconds}
+
+            def finish() -> Answer:
+                found = pipeline.find(prepared, run.outputs, threshold, query.min_area)
+                if query.format == "png":
+                    return Answer(pipeline.mask_png(found), "image/png")
+                described = pipeline.describe(prepared, found, query, engine, threshold)
+                return _as_json(described, seconds | {"total": perf_counter() - began})
+
+            answer = await self._in_thread(finish)
+        self._metrics.observe_image(prepared.seconds, perf_counter() - began)
+        return answer
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    def close(self) -> None:
+        """Finish what runs and end the threads."""
+        self._pool.shutdown(wait=True)
+        self.batcher.close()
+
+
+def _as_json(described: dict[str, Any], seconds: dict[str, float]) -> Answer:
+    described["seconds"] = {name: round(value, 6) for name, value in seconds.items()}
+    return Answer(json.dumps(described, separators=(",", ":"), allow_nan=False).encode(), "application/json")

@@ -1,0 +1,119 @@
+"""What the routes share: the model, the images and the videos on their way, and how it all begins and ends."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from time import monotonic
+
+import numpy as np
+
+from polypseg.errors import RequestError
+from polypseg.predict.predictor import Predictor
+from polypseg.serve.batching import BatchedEngine
+from polypseg.serve.guard import DrainState
+from polypseg.serve.jobs import JobRecord, Jobs, JobTrack
+from polypseg.serve.metrics import Metrics
+from polypseg.serve.schemas import JobState, ServedModel, VideoResult
+from polypseg.serve.segmenter import Segmenter
+from polypseg.serve.settings import Settings
+from polypseg.serve.uploads import Budget
+
+CLEANING_SECONDS = 60.0
+"""How often old jobs are looked for."""
+
+
+class Service:
+    """One server's state.
+
+    Args:
+        settings: Its bounds.
+        predictor: Its model.
+
+    Attributes:
+        metrics: Counts what happens.
+        budget: The memory of all uploads.
+        drain: Whether it is shutting down.
+    """
+
+    def __init__(self, settings: Settings, predictor: Predictor) -> None:
+        self.settings, self.predictor = settings, predictor
+        self.metrics, self.drain = Metrics(), DrainState()
+        self.budget = Budget(settings.max_upload_memory, self.metrics.upload_bytes.set)
+        self._segmenter: Segmenter | None = None
+        self._jobs: Jobs | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes work."""
+        return self._segmenter is not None and not self.drain.is_draining
+
+    @property
+    def segmenter(self) -> Segmenter:
+        """What answers images.
+
+        Raises:
+            RequestError: 503, not started.
+        """
+        if self._segmenter is None:
+            raise RequestError(503, "Not ready", "the server is starting or has ended", retry_seconds=1)
+        return self._segmenter
+
+    @property
+    def jobs(self) -> Jobs:
+        """What answers videos.
+
+        Raises:
+            RequestError: 503, not started.
+        """
+        if self._jobs is None:
+            raise RequestError(503, "Not ready", "the server is starting or has ended", retry_seconds=1)
+        return self._jobs
+
+    @property
+    def num_unfinished(self) -> int:
+        """Images and videos that were accepted and that a client still waits for."""
+        images = self._segmenter.num_accepted if self._segmenter else 0
+        return images + (self._jobs.num_unfinished if self._jobs else 0)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start; at the end of the block finish what was accepted, in `shutdown_seconds` at most, and clean up."""
+        segmenter = Segmenter(self.predictor, self.settings, self.metrics)
+        jobs = Jobs(self._predict_job, self.settings, self._count_jobs)
+        size = self.predictor.engine.size
+        await asyncio.wrap_future(segmenter.batcher.submit(np.zeros((1, size, size, 3), np.float32)))
+        self._segmenter, self._jobs = segmenter, jobs
+        cleaner = asyncio.create_task(self._clean(jobs))
+        try:
+            yield
+        finally:
+            self.drain.is_draining = True
+            until = monotonic() + self.settings.shutdown_seconds
+            while segmenter.num_accepted and monotonic() < until:
+                await asyncio.sleep(0.02)
+            cleaner.cancel()
+            await jobs.close()
+            await asyncio.to_thread(segmenter.close)
+            self._segmenter = self._jobs = None
+
+    def describe_model(self) -> ServedModel:
+        """The model, as its file tells of itself."""
+        engine = self.predictor.engine
+        facts = engine.facts.model_dump(include=set(ServedModel.model_fields))
+        own = {"name": engine.facts.name or "unnamed", "engine": engine.name, "threshold": engine.threshold}
+        return ServedModel.model_validate(facts | own)
+
+    async def _clean(self, jobs: Jobs) -> None:
+        while True:
+            await asyncio.sleep(min(CLEANING_SECONDS, self.settings.job_seconds))
+            jobs.remove_old()
+
+    def _count_jobs(self, states: dict[JobState, int]) -> None:
+        for state, count in states.items():
+            self.metrics.jobs.labels(state).set(count)
+
+    def _predict_job(self, record: JobRecord, track: JobTrack) -> VideoResult:
+        from polypseg.serve.videos import predict_job
+
+        predictor = Predictor(BatchedEngine(self.predictor.engine, self.segmenter.batcher), record.query.options())
+        return predict_job(record, track, predictor, self.settings.max_image_pixels)

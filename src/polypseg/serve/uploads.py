@@ -1,0 +1,292 @@
+"""Bodies of requests, read by the event loop with a cap on size, time and memory, before any worker is taken.
+
+Decisions:
+- Images are kept in memory; only a video is written to a file, in the server's own private folder.
+- A form is read as it comes, part by part, so that nothing is kept of what is too large or not asked for.
+- A body that is refused is read on for a moment and thrown away, so that the client gets to read the answer.
+- The names that clients give to their files are never looked at.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
+
+from polypseg.errors import RequestError
+
+DRAINED_BYTES, DRAINED_SECONDS = 64_000_000, 2.0
+"""So much of a refused body is read on, at most."""
+
+ANY_TYPE = ("", "application/octet-stream")
+"""Content types that say nothing; what the bytes are is found out by decoding."""
+
+FORM_OVERHEAD_BYTES = 100_000
+"""So much may a form hold beside its files."""
+
+
+class Sink(Protocol):
+    """Takes the bytes of one file."""
+
+    def write(self, data: bytes) -> None:
+        """Take some more.
+
+        Raises:
+            RequestError: 413, it is too much.
+        """
+
+
+class Budget:
+    """The memory that all images that are being received or wait may take together.
+
+    Args:
+        limit: Bytes.
+        observe: Told of each change.
+    """
+
+    def __init__(self, limit: int, observe: Callable[[int], None] | None = None) -> None:
+        self._limit, self._taken, self._observe = limit, 0, observe
+
+    def take(self, num_bytes: int) -> None:
+        """Count some bytes.
+
+        Raises:
+            RequestError: 429, there is no room.
+        """
+        if self._taken + num_bytes > self._limit:
+            raise RequestError(429, "Busy", "too many uploads at once; come again shortly", retry_seconds=1)
+        self._change(num_bytes)
+
+    def give_back(self, num_bytes: int) -> None:
+        """Count them no more."""
+        self._change(-num_bytes)
+
+    def _change(self, num_bytes: int) -> None:
+        self._taken += num_bytes
+        if self._observe is not None:
+            self._observe(self._taken)
+
+
+class Upload:
+    """The bytes of one request's images, counted in the budget while the block lasts."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget, self._taken = budget, 0
+
+    def __enter__(self) -> "Upload":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.give_back(self._taken)
+
+    def count(self, num_bytes: int) -> None:
+        """Count some bytes that came.
+
+        Raises:
+            RequestError: 429.
+        """
+        self._budget.take(num_bytes)
+        self._taken += num_bytes
+
+
+class MemorySink:
+    """One image's bytes; of an image that is too large nothing is kept, and `content` says so.
+
+    Args:
+        max_bytes: Of the image.
+        upload: Counts what is kept.
+
+    Attributes:
+        is_too_large: Whether more came than is taken.
+    """
+
+    def __init__(self, max_bytes: int, upload: Upload) -> None:
+        self._max_bytes, self._upload = max_bytes, upload
+        self._content, self.is_too_large = bytearray(), False
+
+    def write(self, data: bytes) -> None:
+        """As `Sink.write`, but too much is told by `content` only.
+
+        Raises:
+            RequestError: 429, all uploads together take too much memory.
+        """
+        self.is_too_large = self.is_too_large or len(self._content) + len(data) > self._max_bytes
+        if self.is_too_large:
+            self._content.clear()
+        else:
+            self._upload.count(len(data))
+            self._content += data
+
+    def content(self) -> bytes:
+        """The image.
+
+        Raises:
+            RequestError: 413.
+        """
+        if self.is_too_large:
+            raise too_large(self._max_bytes)
+        return bytes(self._content)
+
+
+def too_large(max_bytes: int) -> RequestError:
+    """The error of more bytes than are taken."""
+    return RequestError(413, "Too large", f"at most {max_bytes:,} bytes are taken")
+
+
+async def read_files(
+    request: Request, field: str, kind: str, open_sink: Callable[[], Sink], max_bytes: int, seconds: float
+) -> None:
+    """Read a body, each file of it into a sink of its own.
+
+    Args:
+        request: Not read yet.
+        field: The name of the form's field.
+        kind: What a file is, as a content type begins: `image` or `video`.
+        open_sink: Called at the beginning of each file.
+        max_bytes: Of the whole body.
+        seconds: That the body may take.
+
+    Raises:
+        RequestError: 400 a damaged or empty form; 408; 413; 415; 422 another field.
+        ClientDisconnect: The client left.
+    """
+    try:
+        _refuse_length(request, max_bytes)
+        reader = _reader(request.headers.get("content-type", ""), field, kind, open_sink)
+        async with asyncio.timeout(seconds):
+            async for chunk in _chunks(request.receive, max_bytes):
+                reader.feed(chunk)
+        reader.finish()
+    except TimeoutError as error:
+        raise RequestError(408, "Too slow", f"the body did not come within {seconds:g} seconds") from error
+    except RequestError:
+        if "expect" not in request.headers:
+            await drain(request.receive)
+        raise
+
+
+def _refuse_length(request: Request, max_bytes: int) -> None:
+    length = request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > max_bytes:
+        raise too_large(max_bytes)
+
+
+async def _chunks(receive: Receive, max_bytes: int) -> AsyncIterator[bytes]:
+    total, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
+        total += len(chunk)
+        if total > max_bytes:
+            raise too_large(max_bytes)
+        if chunk:
+            yield chunk
+
+
+async def drain(receive: Receive) -> None:
+    """Read what is left of a body and throw it away, within bounds."""
+    total, more = 0, True
+    try:
+        async with asyncio.timeout(DRAINED_SECONDS):
+            while more and total < DRAINED_BYTES:
+                message = await receive()
+                more = message["type"] == "http.request" and message.get("more_body", False)
+                total += len(message.get("body", b""))
+    except TimeoutError:
+        return
+
+
+def _reader(content_type: str, field: str, kind: str, open_sink: Callable[[], Sink]) -> "_RawReader | _FormReader":
+    essence, parameters = parse_options_header(content_type)
+    if essence.lower() == b"multipart/form-data":
+        return _FormReader(parameters.get(b"boundary", b""), field, kind, open_sink)
+    _check_type(essence.decode("latin-1"), kind, f"a form (multipart/form-data) with a file field {field!r}, or ")
+    return _RawReader(open_sink())
+
+
+def _check_type(essence: str, kind: str, others: str = "") -> None:
+    if essence.lower() not in ANY_TYPE and not essence.lower().startswith(f"{kind}/"):
+        raise RequestError(415, "Unsupported type", f"expected {others}{kind}/… or application/octet-stream")
+
+
+class _RawReader:
+    def __init__(self, sink: Sink) -> None:
+        self._sink, self._is_empty = sink, True
+
+    def feed(self, chunk: bytes) -> None:
+        self._is_empty = False
+        self._sink.write(chunk)
+
+    def finish(self) -> None:
+        if self._is_empty:
+            raise RequestError(400, "Empty", "the body is empty")
+
+
+class _FormReader:
+    """Reads a form; each part of the name that is asked for goes into a sink."""
+
+    def __init__(self, boundary: bytes, field: str, kind: str, open_sink: Callable[[], Sink]) -> None:
+        if not boundary:
+            raise self._damaged()
+        self._field, self._kind, self._open_sink = field, kind, open_sink
+        self._sink: Sink | None = None
+        self._num_files, self._is_ended = 0, False
+        self._header, self._value = bytearray(), bytearray()
+        self._headers: dict[bytes, bytes] = {}
+        try:
+            self._parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._headers.clear,
+                    "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+                    "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._begin_file,
+                    "on_part_data": self._write,
+                    "on_end": self._end,
+                },
+            )
+        except FormParserError as error:
+            raise self._damaged() from error
+
+    def feed(self, chunk: bytes) -> None:
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise self._damaged() from error
+
+    def finish(self) -> None:
+        if not self._is_ended:
+            raise self._damaged()
+        if not self._num_files:
+            raise RequestError(422, "A field is missing", f"the form has no file field {self._field!r}")
+
+    def _end_header(self) -> None:
+        self._headers[bytes(self._header).lower()] = bytes(self._value)
+        self._header.clear()
+        self._value.clear()
+
+    def _begin_file(self) -> None:
+        _, disposition = parse_options_header(self._headers.get(b"content-disposition", b""))
+        if disposition.get(b"name", b"").decode("utf-8", "replace") != self._field:
+            raise RequestError(422, "An unknown field", f"the form holds another field than {self._field!r}")
+        essence, _ = parse_options_header(self._headers.get(b"content-type", b""))
+        _check_type(essence.decode("latin-1"), self._kind)
+        self._sink = self._open_sink()
+        self._num_files += 1
+
+    def _write(self, data: bytes, start: int, end: int) -> None:
+        if self._sink is not None:
+            self._sink.write(data[start:end])
+
+    def _end(self) -> None:
+        self._is_ended = True
+
+    @staticmethod
+    def _damaged() -> RequestError:
+        return RequestError(400, "A damaged form", "the form (multipart/form-data) is damaged or cut short")
