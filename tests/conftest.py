@@ -4,6 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # a busy machine must not fail a test
+settings.load_profile("untimed")
 
 REAL_DATA = Path(os.environ.get("POLYPSEG_DATA") or Path(__file__).parents[2] / "shared" / "data")
 

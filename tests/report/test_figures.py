@@ -78,6 +78,11 @@ def test_training_curves_mark_the_lowest_validation_loss():
     assert line(loss, "validation").get_ydata().tolist() == [0.9, 0.4, 0.7]
 
 
+def test_training_curves_mark_the_epoch_of_the_highest_dice_where_that_chose_the_checkpoint():
+    figure = plot_training_curves(history([0.9, 0.4, 0.7]), "val_dice")
+    assert line(figure.axes[0], "epoch 3: 0.700").get_xydata().tolist() == [[3.0, 0.7]]
+
+
 def test_training_curves_leave_a_gap_where_the_loss_is_not_a_number():
     nan = float("nan")
     assert line(plot_training_curves(history([nan, 0.4, 0.7])).axes[0], "epoch 2: 0.400") is not None

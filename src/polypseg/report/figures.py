@@ -56,27 +56,28 @@ class SampleRow:
     attention: Probability | None = None
 
 
-def training_curves(history: Sequence[Mapping[str, float]], path: Path | str) -> Path:
+def training_curves(history: Sequence[Mapping[str, float]], path: Path | str, monitor: str = "val_loss") -> Path:
     """The path of the saved figure; see `plot_training_curves`."""
-    return save_figure(plot_training_curves(history), path)
+    return save_figure(plot_training_curves(history, monitor), path)
 
 
-def plot_training_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+def plot_training_curves(history: Sequence[Mapping[str, float]], monitor: str = "val_loss") -> Figure:
     """Loss, Dice and IoU of training and validation against the epoch, the best epoch marked.
 
-    The best epoch is the one with the lowest validation loss; hairlines show where the learning rate changed,
-    and the strips below its course. The loss is on a log scale where it spans more than a factor of ten.
+    Hairlines show where the learning rate changed, and the strips below its course. The loss is on a log scale where
+    it spans more than a factor of ten.
 
     Args:
         history: A row an epoch with epoch, loss, dice, iou, val_loss, val_dice, val_iou, learning_rate.
+        monitor: What chose the checkpoint: the best epoch has the lowest val_loss, or the highest val_dice.
 
     Raises:
         DataError: No rows, or a column is missing.
     """
     columns = _columns(history, ["epoch", "learning_rate", *(p + key for key, _ in PANELS for p in ("", "val_"))])
     epochs, rates = columns["epoch"], columns["learning_rate"]
-    known = np.isfinite(columns["val_loss"])
-    best = int(np.nanargmin(columns["val_loss"])) if known.any() else None
+    judged = columns[monitor] if monitor == "val_loss" else -columns[monitor]
+    best = int(np.nanargmin(judged)) if np.isfinite(judged).any() else None
     figure = canvas.blank_figure(9.6, 3.3)
     grid = figure.add_gridspec(
         2, 3, height_ratios=[6, 1], left=0.055, right=0.985, top=0.9, bottom=0.13, hspace=0.12, wspace=0.2

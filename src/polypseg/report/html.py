@@ -186,7 +186,7 @@ def _training_charts(record: Record) -> Iterator[Chart]:
         words = {"val_loss": "lowest validation loss", "val_dice": "highest validation Dice"}[record.run.monitor]
         caption += f"; {words} {best[record.run.monitor]:.4f} in epoch {best['epoch']:g}"
     caption += ". Dice and IoU here are those at the model's own size."
-    chart = plot_training_curves(record.run.history)
+    chart = plot_training_curves(record.run.history, record.run.monitor)
     yield Chart(trusted(inline_svg(chart, "training", f"Training curves. {caption}")), caption, is_wide=True)
 
 

@@ -91,7 +91,7 @@ def draw_histogram(axes: Axes, dice: Values) -> None:
         axes.axvline(float(value), color=INK, linewidth=0.9, linestyle=dashes, label=f"{name} {value:.3f}")
     axes.set_xlim(0, 1)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
-    axes.legend(fontsize=SMALL_PT, frameon=False, loc="upper left")
+    axes.legend(fontsize=SMALL_PT, facecolor="white", edgecolor="none", framealpha=0.85)
 
 
 def draw_against_area(axes: Axes, dice: Values, area: Values) -> None:
@@ -108,7 +108,7 @@ def draw_against_area(axes: Axes, dice: Values, area: Values) -> None:
     if dice.size >= 3 * window:
         middle, medians = running_median(percent, dice, window)
         axes.plot(middle, medians, color=ORANGE, linewidth=1.5, label=f"running median of {window} images")
-        axes.legend(fontsize=SMALL_PT, frameon=False, loc="lower right")
+        axes.legend(fontsize=SMALL_PT, facecolor="white", edgecolor="none", framealpha=0.85)
     style_panel(axes, "Dice against polyp size", "polyp area in % of the image (log scale)", "Dice")
     axes.set_xscale("log")
     low, high = float(percent.min()), float(percent.max())
