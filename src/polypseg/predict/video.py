@@ -1,9 +1,36 @@
-"""A video to its overlay, frame by frame: decode, infer, draw and encode side by side."""
+"""A video to its overlay, frame by frame: decode, infer, draw and encode side by side.
 
+Decisions:
+- Memory does not grow with the video: queues are bounded, and only the frames that wait for the decision whether their
+  detections are long enough (temporal.py) are held.
+- Video and table have the names NAME.part.mp4 and NAME.part.csv until they are whole. Ctrl-C, a kill and a full disk
+  leave the part files, which can be read; of a capture device Ctrl-C is the usual end, and gives them their names.
+- Sound is not copied.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
+from threading import Event
+from typing import NamedTuple
 
+import cv2
+import numpy as np
+
+from polypseg.arrays import Image, Mask
+from polypseg.errors import DataError, UsageError
+from polypseg.overlay import TRUE_POSITIVE, contour, line_width_px, overlay
+from polypseg.predict.engines import Outputs
+from polypseg.predict.frame_table import FrameRow, FrameTable, area_and_box
+from polypseg.predict.pipeline import Pipeline
 from polypseg.predict.predictor import Predictor
+from polypseg.predict.temporal import Decided, Smoother, make_smoother, withhold_short
+from polypseg.predict.video_frames import DAMAGED, DROPPED, MISTIMED, RESIZED, Frame, FrameReader
 from polypseg.predict.video_options import DEFAULTS, VideoOptions, VideoSummary
+from polypseg.predict.video_source import open_source
+from polypseg.predict.video_writer import VideoLook, VideoWriter, check_output
 from polypseg.progress import Track, silent
 
 __all__ = ["VideoOptions", "VideoSummary", "predict_video"]
@@ -24,13 +51,180 @@ def predict_video(
     Args:
         source: A video file, or the index of a camera or capture device (recorded until Ctrl-C or `max_frames`).
         output: Ends in .mp4 or .mkv.
-        predictor: From `polypseg.load`.
+        predictor: From `polypseg.load`; attention is not asked for.
         options: Smoothing, withholding, drawing, quality.
         track: Shows progress; its total is an estimate for files that do not tell, and 0 for a device.
 
     Raises:
-        DataError: Not a video, no picture in it that can be decoded, or a device that cannot be opened.
+        DataError: Not a video, no picture in it that can be decoded, a device that cannot be opened, or a full disk.
         MissingExtraError: PyAV is not installed.
         UsageError: The output is the source, or has another ending.
     """
-    raise NotImplementedError
+    began = time.perf_counter()
+    _check_place(source, output)
+    opened, stopped = open_source(source), Event()
+    with ExitStack() as stack:
+        stack.callback(opened.container.close)
+        reader = FrameReader(opened, stopped, options.max_frames)
+        recorder = stack.enter_context(_Recorder(output, reader, options))
+        pipeline = stack.enter_context(Pipeline())
+        frames = pipeline.ahead(reader.frames())
+        predicted = _predicted(frames, predictor, make_smoother(options.smoothing, options.smoothing_frames))
+        decided = pipeline.ahead(withhold_short(predicted, options.withhold_frames))
+        drawn = pipeline.ahead(_drawn(decided, options))
+        recorded = pipeline.ahead(map(recorder.add, drawn))
+        try:
+            for _ in track(recorded, "predicting frames", _total(opened.num_expected, options.max_frames)):
+                pass
+        except KeyboardInterrupt:
+            stopped.set()
+            for _ in recorded:
+                pass
+        return recorder.finish(stopped.is_set(), began)
+
+
+def draw_mask(image: Image, mask: Mask, view: str = "overlay", opacity: float = 0.4) -> Image:
+    """The image with its mask tinted and outlined as `Prediction.overlay` does, or outlined alone, or as it is.
+
+    Args:
+        image: Shape (H, W, 3), uint8.
+        mask: Shape (H, W), bool.
+        view: A name of `VIEWS`.
+        opacity: Of the tint.
+    """
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if view == "none" or width == 0:
+        return image
+    drawn = image.copy()
+    rows, columns = slice(y, y + height), slice(x, x + width)  # beyond its box there is no mask: the line is the same
+    inside, shown = mask[rows, columns], image[rows, columns]
+    tinted = overlay(shown, inside, TRUE_POSITIVE, opacity) if view == "overlay" else shown
+    drawn[rows, columns] = contour(tinted, inside, width_px=line_width_px(mask.shape))
+    return drawn
+
+
+def _check_place(source: Path | int, output: Path) -> None:
+    check_output(output)
+    if isinstance(source, Path) and source.exists():
+        files = (output, output.with_suffix(f".part{output.suffix}"), output.with_suffix(".csv"))
+        if any(file.exists() and file.samefile(source) for file in files):
+            raise UsageError(f"{output}: would overwrite the source {source}; name another file")
+    output.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _total(num_expected: int, max_frames: int | None) -> int:
+    if max_frames is None:
+        return num_expected
+    return min(max_frames, num_expected) if num_expected else max_frames
+
+
+class _Predicted(NamedTuple):
+    frame: Frame
+    max_probability: float
+
+
+class _Drawn(NamedTuple):
+    decided: Decided[_Predicted]
+    image: Image | None
+
+
+def _predicted(
+    frames: Iterable[Frame], predictor: Predictor, smoother: Smoother
+) -> Iterator[tuple[_Predicted, Mask | None]]:
+    """The frames with their masks."""
+    model = predictor.with_options(attention=False)
+    for frame in frames:
+        if frame.image is None:
+            yield _Predicted(frame, float("nan")), None
+            continue
+        probability = smoother.smooth(model.run([model.prepare(frame.image)]).probabilities)
+        found = model.finish(frame.image, Outputs(probability, {}), 0)
+        yield _Predicted(frame, float(found.probability.max())), found.mask
+
+
+def _drawn(frames: Iterable[Decided[_Predicted]], options: VideoOptions) -> Iterator[_Drawn]:
+    for decided in frames:
+        image = decided.item.frame.image
+        if image is not None and decided.mask is not None:
+            image = draw_mask(image, decided.mask, options.view, options.opacity)
+        yield _Drawn(decided, image)
+
+
+class _Recorder:
+    """Writes video and table, and counts what it wrote."""
+
+    def __init__(self, output: Path, reader: FrameReader, options: VideoOptions) -> None:
+        self._output, self._reader, self._options = output, reader, options
+        self._writer: VideoWriter | None = None
+        self._table = FrameTable(output.with_suffix(".csv"))
+        self._faults = dict.fromkeys((DROPPED, DAMAGED, MISTIMED, RESIZED), 0)
+        self._num_frames = self._num_with_polyp = self._num_with_withheld = self._num_withheld = 0
+
+    def __enter__(self) -> "_Recorder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close what `finish` did not; without a picture nothing is left behind."""
+        self._table.close()
+        if self._writer is not None:
+            self._writer.close()
+        else:
+            self._table.part.unlink(missing_ok=True)
+
+    def add(self, drawn: _Drawn) -> int:
+        """Write a frame and its row; the number of the frame."""
+        decided, image = drawn
+        frame, max_probability = decided.item
+        for fault in frame.faults:
+            self._faults[fault] += 1
+        fault = "+".join(frame.faults)
+        if image is None or decided.mask is None:
+            self._table.add(FrameRow(frame.number, float(frame.seconds), fault=fault))
+            return frame.number
+        self._open_for(image).write(image, frame.seconds)
+        found = (*area_and_box(decided.mask), decided.num_components, max_probability, decided.num_withheld)
+        self._table.add(FrameRow(frame.number, float(frame.seconds), *found, fault))
+        self._num_frames += 1
+        self._num_with_polyp += decided.num_components > 0
+        self._num_with_withheld += decided.num_withheld > 0
+        self._num_withheld += decided.num_ended
+        return frame.number
+
+    def finish(self, is_interrupted: bool, began: float) -> VideoSummary:
+        """What came of it; the files get their names unless a file was interrupted."""
+        writer, source = self._writer, self._reader.source
+        if writer is None:
+            raise KeyboardInterrupt if is_interrupted else DataError(f"{source.name}: holds no frames")
+        writer.flush()
+        video, table = writer.part, self._table.part
+        if not is_interrupted or source.is_device:
+            video, table = writer.finish(), self._table.finish()
+        return VideoSummary(
+            video,
+            table,
+            writer.size,
+            writer.codec,
+            self._num_frames,
+            self._num_with_polyp,
+            self._num_with_withheld,
+            self._num_withheld,
+            self._faults[DAMAGED],
+            self._faults[DROPPED],
+            self._faults[MISTIMED],
+            self._faults[RESIZED],
+            self._reader.fault,
+            source.has_sound,
+            is_interrupted,
+            float(self._reader.clock.end()),
+            time.perf_counter() - began,
+        )
+
+    def _open_for(self, image: Image) -> VideoWriter:
+        if self._writer is None:
+            reader = self._reader
+            aspect = Fraction(reader.source.stream.sample_aspect_ratio or 1)
+            aspect = 1 / aspect if reader.is_turned else aspect
+            look = VideoLook(reader.clock.time_base, reader.source.rate, aspect, reader.matrix)
+            size = (image.shape[0], image.shape[1])
+            self._writer = VideoWriter(self._output, size, look, self._options.quality)
+        return self._writer

@@ -82,9 +82,10 @@ class VideoSummary:
         num_damaged: Of the frames, those that the decoder could restore only in part.
         num_dropped: Frames that gave no picture; they are in the table, not in the video.
         num_mistimed: Frames whose time stamp did not rise and was set to just after the one before.
+        num_resized: Frames of another size than the first; they are shown at the first one's.
         fault: What is wrong with the file as a whole, as that it is cut short; "" where nothing is.
         has_sound: Whether the source has sound; it is not copied.
-        interrupted: Whether Ctrl-C ended the work.
+        interrupted: Whether Ctrl-C ended the work; video and table of a file then keep the names of their parts.
         video_seconds: From the first to the end of the last frame.
         seconds: That the work took.
     """
@@ -100,6 +101,7 @@ class VideoSummary:
     num_damaged: int
     num_dropped: int
     num_mistimed: int
+    num_resized: int
     fault: str
     has_sound: bool
     interrupted: bool
@@ -113,19 +115,23 @@ class VideoSummary:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every frame of the source was there, undamaged and in order."""
-        return not (self.num_damaged or self.num_dropped or self.num_mistimed or self.fault)
+        """Whether every frame of the source was there, undamaged, in order and of one size, to the end."""
+        faults = (self.num_damaged, self.num_dropped, self.num_mistimed, self.num_resized)
+        return not (any(faults) or self.fault)
 
     def notes(self) -> list[str]:
         """What a user must know, a line each; empty where all went well."""
         counted = (
-            (self.num_damaged, "damaged frames, predicted as far as they could be restored"),
-            (self.num_dropped, "frames that could not be decoded; they are in the table, not in the video"),
-            (self.num_mistimed, "frames out of order in time; their time stamps were set just after the one before"),
+            (self.num_damaged, "damaged, predicted as far as they could be restored"),
+            (self.num_dropped, "that could not be decoded, in the table only"),
+            (self.num_mistimed, "out of order in time, set to just after the one before"),
+            (self.num_resized, "of another size than the first, shown at the first one's size"),
         )
-        found = [f"{count:,} {what}" for count, what in counted if count]
+        found = [f"frames {what}: {count:,}" for count, what in counted if count]
         if self.fault:
             found.append(self.fault)
         if self.has_sound:
             found.append("sound is not copied")
+        if self.video.name.endswith(f".part{self.video.suffix}"):
+            found.append(f"stopped before the end; what was done can be played: {self.video}")
         return found

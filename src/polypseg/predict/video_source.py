@@ -1,0 +1,188 @@
+"""A video file or a capture device, opened: what holds the pictures, and what is known of them beforehand.
+
+Decisions:
+- FFmpeg guesses a format from anything, text and playlists too; only the formats of `FORMATS` are tried.
+- A cover picture of a sound file is no video.
+- A device is known by its index: /dev/videoN on Linux, the N-th of AVFoundation on macOS and of DirectShow on Windows.
+"""
+
+import platform
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polypseg.errors import DataError, UsageError, missing_extra
+from polypseg.preprocess import MAX_PIXELS
+
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,mxf,nut,dv,"
+    "gif,wmv,yuv4mpegpipe"
+)
+"""FFmpeg's names of what counts as a video."""
+
+DEVICE_SECONDS = 10.0
+"""A device that gives no picture for so long is given up."""
+
+DEFAULT_RATE = Fraction(25)
+"""Frames a second where a source does not tell."""
+
+
+class VideoSource(NamedTuple):
+    """An open source.
+
+    Attributes:
+        name: For messages: the path, or "device 0".
+        container: PyAV's.
+        stream: The one that holds the pictures.
+        is_device: Whether it ends only when it is stopped.
+    """
+
+    name: str
+    container: Any
+    stream: Any
+    is_device: bool
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames a second, on average; a guess where the source does not tell."""
+        return Fraction(self.stream.average_rate or self.stream.guessed_rate or DEFAULT_RATE)
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether there is sound beside the pictures."""
+        return bool(self.container.streams.audio)
+
+    @property
+    def num_promised(self) -> int:
+        """Frames that the file says it holds; 0 where it does not."""
+        return 0 if self.is_device else int(self.stream.frames)
+
+    @property
+    def seconds_promised(self) -> float:
+        """The video's length by its header; 0 where it does not tell, or where it may be the sound's."""
+        if self.is_device:
+            return 0.0
+        if self.stream.duration is not None:
+            return float(self.stream.duration * self.stream.time_base)
+        if self.container.duration is not None and len(self.container.streams) == 1:
+            return float(self.container.duration) / 1_000_000
+        return 0.0
+
+    @property
+    def num_expected(self) -> int:
+        """Frames that are promised, else an estimate from the length; 0 where nothing is known."""
+        return self.num_promised or round(self.seconds_promised * self.rate)
+
+
+def import_av() -> Any:
+    """PyAV.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise missing_extra("av", "video") from error
+    return av
+
+
+def open_source(source: Path | int) -> VideoSource:
+    """The source, open; close its container.
+
+    Raises:
+        DataError: No such file or device, not a video, cut off before its index, or larger than the allowed pixels.
+        MissingExtraError: PyAV is not installed.
+        UsageError: A negative index.
+    """
+    name, container = open_device(source) if isinstance(source, int) else open_file(source)
+    try:
+        opened = VideoSource(name, container, _pictures(container, name), isinstance(source, int))
+        context = opened.stream.codec_context
+        if context.width * context.height > MAX_PIXELS:
+            raise DataError(
+                f"{name}: frames of {context.height}x{context.width} pixels are more than the allowed {MAX_PIXELS:,}"
+            )
+    except BaseException:
+        container.close()
+        raise
+    return opened
+
+
+def open_file(path: Path) -> tuple[str, Any]:
+    """The name and the container of a file."""
+    av = import_av()
+    if not path.is_file():
+        what = "is a folder; expected a video file" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {what}")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty (0 bytes); expected a video")
+    try:
+        return str(path), av.open(str(path), options={"format_whitelist": FORMATS}, metadata_errors="replace")
+    except PermissionError as error:
+        raise DataError(f"{path}: cannot read the file: {error.strerror}") from error
+    except (av.error.FFmpegError, ValueError) as error:
+        if "moov atom not found" in str(error):
+            raise DataError(
+                f"{path}: the index of the video is missing: the file is cut short, or not a video; copy it again"
+            ) from error
+        raise DataError(
+            f"{path}: not a video that can be read (mp4, mkv, avi, …); is it damaged or wrongly named?"
+        ) from (error)
+
+
+def device_address(index: int) -> tuple[str, str, dict[str, str]]:
+    """What FFmpeg opens for a device: address, format, options.
+
+    Raises:
+        DataError: DirectShow has no device of that index.
+    """
+    system = platform.system()
+    if system == "Darwin":
+        return f"{index}:none", "avfoundation", {"framerate": "30"}
+    if system == "Windows":
+        names = [
+            device.name for device in import_av().enumerate_input_devices("dshow") if "video" in device.media_types
+        ]
+        if index >= len(names):
+            raise DataError(f"device {index}: no such device; there are {len(names)}")
+        return f"video={names[index]}", "dshow", {}
+    return f"/dev/video{index}", "v4l2", {}
+
+
+def open_device(index: int) -> tuple[str, Any]:
+    """The name and the container of a camera or capture device."""
+    av = import_av()
+    if index < 0:
+        raise UsageError(f"device {index}: expected 0 or more")
+    name = f"device {index}"
+    address, file_format, options = device_address(index)
+    try:
+        return name, av.open(address, format=file_format, options=options, timeout=DEVICE_SECONDS)
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such device ({address}); is it connected?") from error
+    except PermissionError as error:
+        raise DataError(
+            f"{name}: {address} may not be read; add yourself to its group (video), or ask for it"
+        ) from error
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise DataError(f"{name}: {address} cannot be opened as a camera ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+
+
+def _pictures(container: Any, name: str) -> Any:
+    """The first stream of moving pictures."""
+    from av.stream import Disposition
+
+    streams = container.streams.video
+    moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    decodable = [stream for stream in moving if stream.codec_context is not None]
+    if decodable:
+        return decodable[0]
+    if moving:
+        raise DataError(f"{name}: this FFmpeg cannot decode its pictures; convert it to H.264 first")
+    what = "sound only" if container.streams.audio else "no pictures"
+    raise DataError(f"{name}: holds {what}; expected a video")
