@@ -18,9 +18,12 @@ from polypseg.preprocess import (
     image_size,
     mask_problem,
     normalise,
+    num_pages,
+    open_pages,
     read_grey,
     read_image,
     read_mask,
+    read_page,
     resize_image,
     resize_mask,
     restore,
@@ -269,7 +272,7 @@ def test_read_image_bomb_beyond_pillows_own_bound(tmp_path: Path) -> None:
     content[18:22] = content[22:26] = (60_000).to_bytes(4, "little")
     (tmp_path / "bomb.bmp").write_bytes(content)
     for read in (read_image, image_size):
-        with pytest.raises(ImageError, match=r"bomb\.bmp: cannot be decoded: .*decompression bomb"):
+        with pytest.raises(ImageError, match=r"bomb\.bmp: has more pixels than any bound allows: .*decompression bomb"):
             read(tmp_path / "bomb.bmp")
 
 
@@ -280,6 +283,55 @@ def test_read_image_several_frames_are_refused(tmp_path: Path, kind: str) -> Non
     path.write_bytes(_encoded(first, kind, save_all=True, append_images=[second]))
     with pytest.raises(ImageError, match="holds 2 frames; expected one image: split it first"):
         read_image(path)
+
+
+def _stack(tmp_path: Path) -> Path:
+    """A TIFF of three pages of other sizes and colours."""
+    pages = [PillowImage.new("RGB", (4 + number, 3), (number, 0, 0)) for number in range(3)]
+    path = tmp_path / "stack.tif"
+    path.write_bytes(_encoded(pages[0], "TIFF", save_all=True, append_images=pages[1:]))
+    return path
+
+
+def test_pages_of_a_tiff_in_any_order(tmp_path: Path) -> None:
+    with open_pages(_stack(tmp_path), "stack.tif") as opened:
+        assert num_pages(opened, "stack.tif") == 3
+        for page in (2, 0, 1, 1):
+            image = read_page(opened, page, "stack.tif")
+            assert image.shape == (3, 4 + page, 3)
+            assert image[0, 0].tolist() == [page, 0, 0]
+
+
+def test_pages_are_bounded_each(tmp_path: Path) -> None:
+    # Pages of 3x4, 3x5 and 3x6 pixels: the bound of 15 lets two of them through.
+    with open_pages(_stack(tmp_path), "stack.tif") as opened:
+        assert read_page(opened, 1, "stack.tif", max_pixels=15).shape == (3, 5, 3)
+        with pytest.raises(ImageError, match=r"stack\.tif: 3x6 pixels are more than the allowed 15"):
+            read_page(opened, 2, "stack.tif", max_pixels=15)
+
+
+def test_pages_beyond_the_last_and_of_what_is_no_image(tmp_path: Path) -> None:
+    with open_pages(_stack(tmp_path), "stack.tif") as opened, pytest.raises(ImageError, match=r"stack\.tif: cannot be"):
+        read_page(opened, 3, "stack.tif")
+    with pytest.raises(ImageError, match=r"text\.tif: not an image"):
+        open_pages(io.BytesIO(b"text"), "text.tif")
+    with pytest.raises(ImageError, match="no such file"):
+        open_pages(tmp_path / "none.tif", "none.tif")
+
+
+def test_num_pages_of_an_animation_is_one() -> None:
+    frames = [PillowImage.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    content = _encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    with open_pages(io.BytesIO(content), "animation.png") as opened:
+        assert num_pages(opened, "animation.png") == 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_read_page_is_upright_as_read_image_is(tmp_path: Path, orientation: int) -> None:
+    path = tmp_path / "turned.tif"
+    path.write_bytes(_encoded(_blocks(), "TIFF", exif=_exif(orientation)))
+    with open_pages(path, "turned.tif") as opened:
+        np.testing.assert_array_equal(read_page(opened, 0, "turned.tif"), read_image(path))
 
 
 def test_read_mask_is_cut_above_127(tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ def open_pages(file: Path | BinaryIO, name: str) -> PillowImage.Image:
         ImageError: No such file, or not an image.
     """
     try:
+        if (file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END)) == 0:
+            raise ImageError(f"{name}: {_EMPTY}")
         return PillowImage.open(file)
     except _UNREADABLE as error:
         raise ImageError(f"{name}: {_reason(error)}") from error

@@ -4,7 +4,8 @@ Decisions:
 - A region is an 8-connected component of the mask.
 - Boxes are (x, y, width, height) in pixels, polygons lists of x and y in turn, run lengths column by column beginning
   with the background: COCO's formats, so that its tools read them. Axes elsewhere are (row, column).
-- A polygon runs through the centres of a region's border pixels; holes are not in it, only in the run lengths.
+- A polygon runs around a region's border pixels, from corner to corner, so that COCO's tools fill it with exactly the
+  region's pixels; holes are filled too: only the run lengths leave them out.
 """
 
 from typing import NamedTuple
@@ -23,14 +24,16 @@ class Region(NamedTuple):
         box: (x, y, width, height) in pixels.
         mean_probability: Over its pixels.
         max_probability: Over its pixels.
-        polygon: Its outer border, (x, y, x, y, …) in pixels; None where it has fewer than three points.
+        polygon: Its outer border, (x, y, x, y, …) in pixels, the image's upper left corner being (0, 0).
+        pixels: Which pixels of its box it holds, shape (height, width), bool.
     """
 
     area_px: int
     box: tuple[int, int, int, int]
     mean_probability: float
     max_probability: float
-    polygon: tuple[int, ...] | None
+    polygon: tuple[int, ...]
+    pixels: Mask
 
 
 def find_regions(mask: Mask, probability: Probability) -> list[Region]:
@@ -55,15 +58,22 @@ def find_regions(mask: Mask, probability: Probability) -> list[Region]:
         values = probability[y : y + height, x : x + width][here]
         box = (x, y, width, height)
         regions.append(
-            Region(area, box, float(values.mean(dtype=np.float64)), float(values.max()), _polygon(here, x, y))
+            Region(area, box, float(values.mean(dtype=np.float64)), float(values.max()), _polygon(here, x, y), here)
         )
     return sorted(regions, key=lambda region: -region.area_px)
 
 
-def _polygon(region: Mask, x: int, y: int) -> tuple[int, ...] | None:
-    found, _ = cv2.findContours(region.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))
-    longest = max(found, key=len)
-    return tuple(int(value) for value in longest.ravel()) if len(longest) >= 3 else None
+def _polygon(region: Mask, x: int, y: int) -> tuple[int, ...]:
+    """The border of a region whose box begins at (x, y).
+
+    OpenCV's contour runs through the centres of pixels. In an image of twice the size, where each pixel is two by
+    two, the halves of even index lie left of (above) a pixel's middle, the others right of (below) it: each goes to
+    its edge.
+    """
+    doubled = region.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    found, _ = cv2.findContours(doubled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    corners = (max(found, key=len).reshape(-1, 2) + 1) // 2 + (x, y)
+    return tuple(corners.ravel().tolist())
 
 
 def run_lengths(mask: Mask) -> list[int]:

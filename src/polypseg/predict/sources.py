@@ -1,0 +1,210 @@
+"""What is to be predicted: the images that paths name, each with the name that its results get.
+
+Decisions:
+- A folder is searched with all folders within, for image endings; hidden files and folders are passed over. A file that
+  is named is tried whatever its ending. A path with `*`, `?` or `[` that is no file is expanded.
+- A result is named after its image's place below the folder that holds all of them, without the ending, so that equal
+  file names in different folders do not meet. Two images that would still share a name are refused.
+- A TIFF of several pages is an image a page, `NAME_page0001` and so on.
+- `-` is the bytes of standard input, named `stdin`.
+"""
+
+import glob
+import io
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from PIL import Image as PillowImage
+
+from polypseg.arrays import Image
+from polypseg.errors import DataError, ImageError, UsageError, listed
+from polypseg.preprocess import IMAGE_SUFFIXES, MAX_PIXELS, num_pages, open_pages, read_image, read_page
+
+STDIN = "-"
+STDIN_NAME = "stdin"
+TIFF_SUFFIXES = (".tif", ".tiff")
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+"""File endings that count as a video, in lower case."""
+
+
+class Pages:
+    """A file of several pages, opened while they are read; several threads may read from it."""
+
+    def __init__(self, file: Path | bytes, label: str) -> None:
+        self._file, self.label = file, label
+        self._opened: PillowImage.Image | None = None
+        self._lock = Lock()
+
+    def count(self) -> int:
+        """How many there are."""
+        with self._lock:
+            try:
+                return num_pages(self._open(), self.label)
+            finally:
+                self._close()
+
+    def read(self, page: int | None, max_pixels: int) -> Image:
+        """A page, counted from 1; None where it is the only one."""
+        label = self.label if page is None else f"{self.label} page {page}"
+        with self._lock:
+            return read_page(self._open(), (page or 1) - 1, label, max_pixels)
+
+    def close(self) -> None:
+        """Let go of the file; a later read opens it again."""
+        with self._lock:
+            self._close()
+
+    def _open(self) -> PillowImage.Image:
+        if self._opened is None:
+            file = io.BytesIO(self._file) if isinstance(self._file, bytes) else self._file
+            self._opened = open_pages(file, self.label)
+        return self._opened
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
+        self._opened = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image that is to be predicted.
+
+    Attributes:
+        name: Of its results, with `/` between folders and without an ending.
+        path: As it was named or found; `-` for standard input.
+        page: Counted from 1; None where the file is one image.
+        pages: The file that it is read from where that may hold several; whoever reads closes it.
+    """
+
+    name: str
+    path: str
+    page: int | None = None
+    pages: Pages | None = None
+
+    def read(self, max_pixels: int = MAX_PIXELS) -> Image:
+        """The image, upright, (H, W, 3) uint8.
+
+        Raises:
+            ImageError: It cannot be read, or has more pixels than `max_pixels`.
+        """
+        if self.pages is not None:
+            return self.pages.read(self.page, max_pixels)
+        return read_image(self.path, max_pixels)
+
+
+def find_sources(paths: Sequence[str], leave_out: Path | None = None) -> list[Source]:
+    """The images that paths name, in the order of the paths and, within a folder, of their names; each once.
+
+    Args:
+        paths: Files, folders, patterns, or `-`.
+        leave_out: A folder that is not searched: where the results go.
+
+    Raises:
+        DataError: A path that is not there, a folder without images, or two images whose results would share a name.
+        UsageError: Nothing named, or standard input named twice.
+    """
+    if not paths:
+        raise UsageError("no image named; expected files, folders, patterns, or - for standard input")
+    if paths.count(STDIN) > 1:
+        raise UsageError("standard input (-) is named twice")
+    found: dict[str, tuple[str, str]] = {}  # by absolute path: as found, and the folder that it was found from
+    for path in paths:
+        for file, root in _files(path, leave_out):
+            found.setdefault(os.path.realpath(file) if file != STDIN else STDIN, (file, root))
+    top = _common_folder({root for _, root in found.values() if root})
+    sources = [source for file, _ in found.values() for source in _sources(file, top)]
+    _refuse_equal_names(sources)
+    return sources
+
+
+def is_video(path: str) -> bool:
+    """Whether the ending is a video's."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def _files(path: str, leave_out: Path | None) -> Iterator[tuple[str, str]]:
+    """The files that one path names, each with the folder that its name counts from."""
+    if path == STDIN:
+        yield STDIN, ""
+    elif Path(path).is_dir():
+        yield from _in_folder(path, leave_out)
+    elif os.path.lexists(path):
+        yield path, str(Path(path).parent)
+    elif glob.has_magic(path):
+        matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 — absolute patterns too
+        if not matches:
+            raise DataError(f"{path}: nothing matches this pattern")
+        for match in matches:
+            yield from _files(match, leave_out)
+    else:
+        raise DataError(f"{path}: no such file or folder")
+
+
+def _in_folder(folder: str, leave_out: Path | None) -> Iterator[tuple[str, str]]:
+    closed = os.path.realpath(leave_out) if leave_out is not None else None
+    if closed == os.path.realpath(folder):
+        raise UsageError(f"{folder}: the results cannot go into the folder that is searched for images; name another")
+    count = num_videos = 0
+    for here, folders, files in os.walk(folder, onerror=_cannot_search):
+        folders[:] = sorted(f for f in folders if f[0] != "." and os.path.realpath(os.path.join(here, f)) != closed)  # noqa: PTH118
+        for name in sorted(files):
+            num_videos += is_video(name)
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and name[0] != ".":
+                count += 1
+                yield str(Path(here, name)), folder
+    if not count:
+        hint = f" (it holds {num_videos} videos: name one at a time)" if num_videos else ""
+        endings = "expected files ending in .jpg, .png, .tif or .bmp"
+        raise DataError(f"{folder}: no image in this folder or those within{hint}; {endings}")
+
+
+def _cannot_search(error: OSError) -> None:
+    raise DataError(f"{error.filename}: cannot search the folder: {error.strerror}") from error
+
+
+def _common_folder(roots: Iterable[str]) -> str:
+    folders = [os.path.abspath(root) for root in roots]  # noqa: PTH100 — as named: a link keeps its own name
+    try:
+        return os.path.commonpath(folders) if folders else ""
+    except ValueError as error:
+        raise UsageError(f"the paths lie on different drives ({error}); predict them apart") from error
+
+
+def _sources(file: str, top: str) -> list[Source]:
+    """The images of one file."""
+    if file == STDIN:
+        content = sys.stdin.buffer.read()
+        return _pages(Pages(content, STDIN_NAME), STDIN_NAME, STDIN)
+    name = Path(os.path.relpath(file, top)).with_suffix("").as_posix()
+    if Path(file).suffix.lower() in TIFF_SUFFIXES:
+        return _pages(Pages(Path(file), file), name, file)
+    return [Source(name, file)]
+
+
+def _pages(pages: Pages, name: str, path: str) -> list[Source]:
+    try:
+        count = pages.count()
+    except ImageError:
+        count = 1  # what is wrong with it is told when it is read
+    if count == 1:
+        return [Source(name, path, None, pages)]
+    return [Source(f"{name}_page{page:04d}", path, page, pages) for page in range(1, count + 1)]
+
+
+def _refuse_equal_names(sources: Iterable[Source]) -> None:
+    by_name: dict[str, Source] = {}
+    meeting = []
+    for source in sources:
+        first = by_name.setdefault(source.name, source)
+        if first is not source:
+            meeting.append(f"{first.path} and {source.path} (both {source.name})")
+    if meeting:
+        raise DataError(
+            f"{len(meeting)} pairs of images would write the same results; rename one of each, or predict them into "
+            f"different folders:{listed(meeting)}"
+        )
