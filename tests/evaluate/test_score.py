@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from evaluate.conftest import RedEngine, rectangle, write_image, write_mask
 from polypseg.errors import ScoreError
 from polypseg.evaluate.folder import Evaluation, open_evaluation
+from polypseg.evaluate.measure import Measured
 from polypseg.evaluate.plan import plan_predictions, plan_run
-from polypseg.evaluate.score import ScoreOptions, predict_cases, score
+from polypseg.evaluate.score import ScoreOptions, _append, predict_cases, score
 from polypseg.evaluate.selection import Selection
 from polypseg.metrics.table import ScoreSettings
 from polypseg.predict.predictor import predict_probabilities
@@ -287,3 +289,12 @@ def test_memory_stays_flat_whatever_the_number_of_images(run, tmp_path):
 
     peak(5)
     assert peak(120) < 1.5 * peak(30) + 500_000
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a file that is always full")
+def test_full_disk_is_an_error_and_leaves_no_row_without_its_histogram(tmp_path):
+    evaluation = Evaluation(tmp_path)
+    evaluation.histograms_path.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        _append(evaluation, [Measured({"name": "a"}, np.ones((2, 256), np.int64))], 1)
+    assert evaluation.unfinished_path.read_text() == ""

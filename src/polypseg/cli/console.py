@@ -1,5 +1,6 @@
 """What every command shares: the console, the progress bar, the one-line error."""
 
+import errno
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
@@ -88,7 +89,8 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
                 _fail(error, "stopped; what was finished is saved", 130)
             except OSError as error:
                 where = f"{error.filename}: " if error.filename else ""
-                _fail(error, f"{where}{error.strerror or error}", 1)
+                mend = "; make room and run the same command again" if error.errno == errno.ENOSPC else ""
+                _fail(error, f"{where}{error.strerror or error}{mend}", 1)
 
     return guarded
 

@@ -95,10 +95,10 @@ def score(
     num_done = begin(evaluation, _record(plan, options), len(plan.cases), options.restart)
     pending = plan.cases[num_done:]
     measure = Measure(evaluation, options.settings, plan.loss, options.save_maps, options.skip_bad)
-    histograms = _open_histograms(evaluation.histograms_path, len(plan.cases))
+    _make_histograms(evaluation.histograms_path, len(plan.cases))
     with _pool(options, len(pending)) as pool:
         measured = measure_all(pending, plan.engine, measure, options, pool)
-        _append(evaluation, track(measured, "scoring images", len(pending)), histograms, num_done)
+        _append(evaluation, track(measured, "scoring images", len(pending)), len(pending))
     evaluation.unfinished_path.replace(evaluation.scores_path)
     return evaluation, len(pending)
 
@@ -245,22 +245,27 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _append(evaluation: Evaluation, measured: Iterable[Measured], histograms: NDArray[np.int32], num_done: int) -> None:
-    """Write each row as it comes; a row is in the file only after its histogram."""
-    with evaluation.unfinished_path.open("a", encoding="utf-8", newline="") as opened:
-        for place, (row, histogram) in enumerate(measured, start=num_done):
-            histograms[place] = histogram
-            opened.write(format_row(row))
-            opened.flush()
-    histograms.flush()  # type: ignore[attr-defined]
+def _append(evaluation: Evaluation, measured: Iterable[Measured], num_pending: int) -> None:
+    """Write each row as it comes; a row is in the file only after its histogram.
+
+    Histograms are written, not mapped: on a full disk a write is an error, and a touch of mapped memory is the end.
+    """
+    num_bytes = 2 * NUM_LEVELS * np.dtype(np.int32).itemsize
+    rows = evaluation.unfinished_path.open("a", encoding="utf-8", newline="")
+    with rows, evaluation.histograms_path.open("r+b") as histograms:
+        histograms.seek(-num_pending * num_bytes, os.SEEK_END)
+        for row, histogram in measured:
+            histograms.write(histogram.astype(np.int32).tobytes())
+            histograms.flush()
+            rows.write(format_row(row))
+            rows.flush()
 
 
-def _open_histograms(path: Path, num_cases: int) -> NDArray[np.int32]:
-    """The file of histograms; made anew where it does not fit (a kill may have come before it was whole)."""
-    open_memmap: Callable[..., NDArray[np.int32]] = np.lib.format.open_memmap
-    if _histograms_fit(path, num_cases):
-        return open_memmap(path, mode="r+")
-    return open_memmap(path, mode="w+", dtype=np.int32, shape=(num_cases, 2, NUM_LEVELS))
+def _make_histograms(path: Path, num_cases: int) -> None:
+    """The file of histograms is there; made anew where it does not fit (a kill may have come before it was whole)."""
+    if not _histograms_fit(path, num_cases):
+        open_memmap: Callable[..., object] = np.lib.format.open_memmap
+        open_memmap(path, mode="w+", dtype=np.int32, shape=(num_cases, 2, NUM_LEVELS))
 
 
 def _histograms_fit(path: Path, num_cases: int) -> bool:
