@@ -36,3 +36,11 @@ def test_notebook_runs(tmp_path, monkeypatch):
 def test_notebook_is_stored_without_outputs():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert all(not cell.get("outputs") and cell.get("execution_count") is None for cell in notebook.cells)
+
+
+def test_notebook_takes_a_download_from_where_it_goes():
+    cells = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells]
+    cell = next(source for source in cells if "data download" in source)
+    # polypseg data download NAME puts it into data/NAME; --to would name that folder itself
+    assert '!polypseg data download kvasir-seg --accept-terms\n    data = Path("data/kvasir-seg")' in cell
+    assert '!polypseg data check "{data}"' in cell  # a path on a drive may hold a space
