@@ -1,0 +1,126 @@
+/* The files so far, and the requests that they need: two images at a time, one video at a time. */
+
+import { ask, forget, pause, send } from "./api.js";
+import { decodePicture, pngBlob } from "./paint.js";
+
+const AT_ONCE = { image: 2, video: 1 };
+const POLL_MILLISECONDS = 400;
+const VIDEO_ENDINGS = /\.(mp4|m4v|mov|avi|mkv|webm|mpe?g|wmv|ts)$/i;
+
+export const UNFINISHED = ["queued", "uploading", "working", "busy"];
+
+/** What holds the items; `onChange(item)` is called after each change of one. */
+export class Items {
+  constructor(onChange, getOptions) {
+    this.all = [];
+    this.onChange = onChange;
+    this.getOptions = getOptions;
+    this.numMade = 0;
+  }
+
+  /** Takes a file and gives its item. */
+  add(file, name = file.name) {
+    const isVideo = file.type.startsWith("video/") || VIDEO_ENDINGS.test(file.name ?? "");
+    const item = { id: ++this.numMade, kind: isVideo ? "video" : "image", name: name || "pasted image", file };
+    item.url = isVideo ? null : URL.createObjectURL(file);
+    this.all.push(item);
+    this.start(item);
+    return item;
+  }
+
+  /** Puts an item in the queue, for the first time or anew. */
+  start(item) {
+    Object.assign(item, { state: "queued", share: null, problem: null, answer: null, job: null, threshold: null });
+    Object.assign(item, { smallest: 0, decoded: null, stopper: new AbortController() });
+    this.onChange(item);
+    this.fill();
+  }
+
+  fill() {
+    for (const kind of ["image", "video"]) {
+      const waiting = this.all.filter((item) => item.kind === kind && item.state === "queued");
+      const numRunning = this.all.filter((item) => item.kind === kind && ["uploading", "working", "busy"].includes(item.state)).length;
+      for (const item of waiting.slice(0, Math.max(0, AT_ONCE[kind] - numRunning))) this.run(item);
+    }
+  }
+
+  async run(item) {
+    this.tell(item, { state: "uploading", share: 0 });
+    const stopper = item.stopper;
+    try {
+      await (item.kind === "image" ? this.segment(item, stopper.signal) : this.film(item, stopper.signal));
+      if (item.stopper === stopper) this.tell(item, { state: "done", share: 1 });
+    } catch (error) {
+      if (error.name !== "AbortError" && item.stopper === stopper) this.tell(item, { state: "failed", problem: error });
+    }
+    this.fill();
+  }
+
+  async segment(item, signal) {
+    const { hasAttention, flips } = await this.getOptions();
+    const query = new URLSearchParams({ probability: "true", attention: String(hasAttention), tta: flips ? "flips" : "none" });
+    const follow = this.follow(item, signal);
+    const bitmap = await decodePicture(item.file);
+    const size = bitmap && [bitmap.height, bitmap.width];
+    bitmap?.close();
+    if (!size) query.set("overlay", "true");
+    item.answer = await send(`/v1/segment?${query}`, "image", item.file, follow);
+    const { height, width } = item.answer.image;
+    if (size && (size[0] !== height || size[1] !== width)) { // the browser turned the picture otherwise
+      query.set("overlay", "true");
+      item.answer = await send(`/v1/segment?${query}`, "image", item.file, follow);
+    }
+    if (item.answer.overlay) this.showOwn(item);
+  }
+
+  /* The browser cannot show the file: the server's picture stands for it. */
+  showOwn(item) {
+    item.substitute = pngBlob(item.answer.overlay.png);
+    URL.revokeObjectURL(item.url);
+    item.url = URL.createObjectURL(item.substitute);
+  }
+
+  async film(item, signal) {
+    const { flips } = await this.getOptions();
+    const query = new URLSearchParams({ tta: flips ? "flips" : "none" });
+    const { id } = await send(`/v1/video?${query}`, "video", item.file, this.follow(item, signal));
+    item.job = { path: `/v1/jobs/${encodeURIComponent(id)}` };
+    if (signal.aborted) this.forgetJob(item);
+    for (;;) {
+      const job = await ask(item.job.path, "GET", signal);
+      if (job.state === "done") { item.answer = job.result; return; }
+      if (job.state === "failed") throw Object.assign(new Error(), { status: 0 }, job.error);
+      if (job.state === "cancelled") throw Object.assign(new Error(), { title: "The job was cancelled", detail: "", status: 404 });
+      Object.assign(item.job, job);
+      this.tell(item, { state: "working", share: job.num_frames ? job.progress : null });
+      await pause(POLL_MILLISECONDS, signal);
+    }
+  }
+
+  follow(item, signal) {
+    return {
+      signal,
+      onUpload: (share) => this.tell(item, share < 1 ? { state: "uploading", share } : { state: "working", share: null }),
+      onBusy: (seconds) => this.tell(item, { state: "busy", share: null, busySeconds: seconds }),
+    };
+  }
+
+  tell(item, changes) {
+    Object.assign(item, changes);
+    if (this.all.includes(item)) this.onChange(item);
+  }
+
+  /** Stops what runs for an item and lets go of all that is held for it, here and on the server. */
+  remove(item) {
+    item.stopper.abort();
+    this.forgetJob(item);
+    this.all = this.all.filter((other) => other !== item);
+    for (const url of [item.url, item.videoUrl]) if (url) URL.revokeObjectURL(url);
+    this.fill();
+  }
+
+  forgetJob(item) {
+    if (item.job) forget(item.job.path);
+    item.job = null;
+  }
+}

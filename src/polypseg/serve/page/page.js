@@ -1,0 +1,167 @@
+/* The page: takes files, keeps the strip, shows the state of the chosen item. */
+
+import { Problem, ask, forget, setToken } from "./api.js";
+import { Film } from "./film.js";
+import { Items, UNFINISHED } from "./items.js";
+import { Strip } from "./strip.js";
+import { hint } from "./text.js";
+import { Viewer } from "./viewer.js";
+
+const byId = (id) => document.getElementById(id);
+
+let current = null;
+let model = askModel();
+const items = new Items(changed, getOptions);
+const viewer = new Viewer(() => current && items.start(current));
+const film = new Film();
+const strip = new Strip(byId("strip"), { onChoose: choose, onRemove: remove });
+
+async function askModel() {
+  try {
+    const { models: [served] } = await ask("/v1/models");
+    byId("model").textContent = [served.name, served.version].filter(Boolean).join(" ") || "model without a name";
+    byId("model").title = `Sees ${served.size} × ${served.size} pixels; threshold ${served.threshold}; run by ${served.engine}`;
+    byId("model").hidden = false;
+    return served;
+  } catch (problem) {
+    if (problem.status === 401) byId("token").hidden = false;
+    return { attention_levels: [] };
+  }
+}
+
+async function getOptions() {
+  return { hasAttention: (await model).attention_levels.length > 0, flips: byId("flips").checked };
+}
+
+function take(files) {
+  const added = [...files].map((file) => items.add(file));
+  if (added.length) choose(added[0]);
+}
+
+function choose(item) {
+  current = item;
+  render();
+}
+
+function remove(item) {
+  const place = items.all.indexOf(item);
+  items.remove(item);
+  strip.remove(item);
+  if (current === item) choose(items.all[Math.min(place, items.all.length - 1)] ?? null);
+  if (!current) byId("choose").focus();
+}
+
+function changed(item) {
+  strip.show(item);
+  if (item === current) render();
+  if (item.problem?.status === 401) byId("token").hidden = false;
+}
+
+async function render() {
+  const item = current;
+  const isDone = item?.state === "done";
+  byId("add").classList.toggle("compact", items.all.length > 0);
+  byId("strip").hidden = items.all.length === 0;
+  byId("waiting").hidden = !UNFINISHED.includes(item?.state);
+  byId("fault").hidden = item?.state !== "failed";
+  strip.mark(item);
+  if (!isDone || item.kind === "image") film.close();
+  if (!byId("waiting").hidden) showWaiting(item);
+  if (!byId("fault").hidden) showFault(item);
+  if (isDone) {
+    byId(item.kind === "image" ? "result" : "film").hidden = false;
+    await (item.kind === "image" ? viewer : film).open(item);
+    if (item !== current || item.state !== "done") return;
+    say(`${item.name}: ${item.kind === "image" ? viewer.sentence() : byId("film-verdict").textContent}`);
+  }
+  byId("result").hidden = !(isDone && item.kind === "image");
+  byId("film").hidden = !(isDone && item.kind === "video");
+}
+
+function showWaiting(item) {
+  const titles = {
+    queued: `${item.name} waits for its turn`,
+    uploading: `Sending ${item.name}`,
+    working: item.kind === "image" ? `Looking at ${item.name}` : `Looking at each frame of ${item.name}`,
+    busy: "The server is busy",
+  };
+  const { num_frames: numFrames, frames_done: numDone } = item.job ?? {};
+  const details = {
+    uploading: `${Math.round(100 * (item.share ?? 0))} %`,
+    working: item.kind === "video" ? (numFrames ? `frame ${numDone} of ${numFrames}` : "its turn will come") : "",
+    busy: `Trying again in ${item.busySeconds} s; nothing is lost.`,
+  };
+  byId("waiting-title").textContent = titles[item.state];
+  byId("waiting-detail").textContent = details[item.state] ?? "";
+  if (item.share === null) byId("waiting-bar").removeAttribute("value");
+  else byId("waiting-bar").value = item.share;
+  say(titles[item.state]);
+}
+
+function showFault(item) {
+  const { problem } = item;
+  const isKnown = problem instanceof Problem || problem.title;
+  byId("fault-title").textContent = isKnown ? problem.title : "The page could not show this";
+  byId("fault-detail").textContent = `${item.name}${problem.detail ? `: ${problem.detail}` : ""}`;
+  byId("fault-hint").textContent = isKnown ? hint(problem, item.kind) : "Try another browser, or the REST API.";
+  say(`${byId("fault-title").textContent}. ${byId("fault-detail").textContent}. ${byId("fault-hint").textContent}`);
+}
+
+function say(words) {
+  if (byId("status").textContent !== words) byId("status").textContent = words;
+}
+
+function isDark() {
+  return (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+}
+
+function showTheme() {
+  byId("theme").textContent = isDark() ? "Light" : "Dark";
+  byId("theme").setAttribute("aria-label", isDark() ? "Light theme" : "Dark theme");
+  if (viewer.item?.decoded) viewer.plan();
+  film.draw();
+}
+
+function switchTheme() {
+  const theme = isDark() ? "light" : "dark";
+  document.documentElement.dataset.theme = theme;
+  try { localStorage.setItem("polypseg-theme", theme); } catch { /* forbidden storage: it holds until the page is left */ }
+  showTheme();
+}
+
+function connectFiles() {
+  byId("choose").addEventListener("click", () => byId("file").click());
+  byId("file").addEventListener("change", (event) => { take(event.target.files); event.target.value = ""; });
+  document.addEventListener("dragover", (event) => { event.preventDefault(); byId("drop").classList.add("over"); });
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) byId("drop").classList.remove("over"); });
+  document.addEventListener("drop", (event) => { event.preventDefault(); byId("drop").classList.remove("over"); take(event.dataTransfer.files); });
+  document.addEventListener("paste", (event) => { if (event.clipboardData.files.length) take(event.clipboardData.files); });
+  for (const button of document.querySelectorAll("[data-example]")) {
+    button.addEventListener("click", async () => {
+      const answer = await fetch(`/page/examples/${button.dataset.example}`).catch(() => null);
+      const blob = answer?.ok ? await answer.blob() : new Blob([]);
+      take([new File([blob], `synthetic_${button.dataset.example}`, { type: "image/jpeg" })]);
+    });
+  }
+}
+
+function connectRest() {
+  byId("theme").addEventListener("click", switchTheme);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
+  byId("cancel").addEventListener("click", () => remove(current));
+  byId("again").addEventListener("click", () => items.start(current));
+  byId("token-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    setToken(byId("token-value").value);
+    byId("token").hidden = true;
+    model = askModel();
+    for (const item of items.all.filter((other) => other.problem?.status === 401)) items.start(item);
+  });
+  window.addEventListener("pagehide", (event) => {
+    if (!event.persisted) for (const item of items.all) if (item.job) forget(item.job.path);
+  });
+}
+
+connectFiles();
+connectRest();
+showTheme();

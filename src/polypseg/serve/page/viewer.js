@@ -1,0 +1,289 @@
+/* The result of one image: the stage, what was found, and the controls. */
+
+import { decodeRunLengths, encodeRunLengths, findRegions, thresholded } from "./mask.js";
+import { decodeLevels, decodePicture, heatOver, maskOver, maskPng, pixelsOf, show, showScale } from "./paint.js";
+import { element, fillFacts, percent, pixels, probability, saveBlob, saveJson, several, stem, thresholdText } from "./text.js";
+
+const NARROW = "(max-width: 45rem)";
+const byId = (id) => document.getElementById(id);
+const checked = (name) => document.querySelector(`input[name=${name}]:checked`)?.value;
+
+/** Shows items that are done; `onRerun()` is called when the item must be asked for anew. */
+export class Viewer {
+  constructor(onRerun) {
+    this.item = null;
+    this.opacity = { mask: 0.4, heat: 0.6 };
+    this.chosenRegion = null;
+    this.isPlanned = false;
+    showScale(byId("scale"));
+    this.connect(onRerun);
+    this.setLayout(matchMedia(NARROW).matches ? "slider" : "side");
+  }
+
+  connect(onRerun) {
+    const plan = () => this.plan();
+    for (const id of ["view", "drawn", "levels"]) byId(id).addEventListener("change", plan);
+    byId("layout").addEventListener("change", () => this.setLayout(checked("layout")));
+    byId("compare").addEventListener("input", () => this.placeDivider());
+    byId("opacity").addEventListener("input", (event) => {
+      this.opacity[this.kind()] = Number(event.target.value);
+      plan();
+    });
+    byId("threshold").addEventListener("input", (event) => { this.item.threshold = Number(event.target.value); plan(); });
+    byId("own").addEventListener("click", () => {
+      Object.assign(this.item, { threshold: null, smallest: 0 });
+      byId("smallest").value = 0;
+      byId("threshold").focus(); // the button is about to be disabled
+      plan();
+    });
+    byId("smallest").addEventListener("input", (event) => {
+      this.item.smallest = Math.max(0, Math.floor(Number(event.target.value)) || 0);
+      plan();
+    });
+    byId("flips").addEventListener("change", onRerun);
+    byId("save-mask").addEventListener("click", async () => {
+      const { width, height } = this.item.answer.image;
+      saveBlob(await maskPng(this.found.mask, width, height), `${stem(this.item.name)}_mask.png`);
+    });
+    byId("save-view").addEventListener("click", () =>
+      byId("shown").toBlob((blob) => saveBlob(blob, `${stem(this.item.name)}_${checked("view") === "mask" ? "overlay" : checked("view")}.png`)));
+    byId("save-json").addEventListener("click", () => saveJson(this.record(), `${stem(this.item.name)}.json`));
+  }
+
+  /** Shows an item that is done. */
+  async open(item) {
+    if (this.item && this.item !== item) this.item.decoded = null;
+    this.item = item;
+    this.chosenRegion = null;
+    if (!item.decoded) {
+      const decoded = await decode(item);
+      if (this.item !== item || !item.answer) return;
+      item.decoded = decoded;
+    }
+    const { width, height } = item.answer.image;
+    byId("result-title").textContent = item.name;
+    byId("format-note").hidden = !item.substitute;
+    byId("format-note").textContent =
+      "This browser cannot show the file itself. The picture is the server’s, with the mask at the model’s threshold already on it.";
+    byId("smallest").value = item.smallest;
+    byId("stage").style.setProperty("--ratio", width / height);
+    this.showLevels(item.answer.attention ?? []);
+    show(byId("original"), item.decoded.base, width, height);
+    this.render();
+  }
+
+  showLevels(attention) {
+    byId("view-attention").hidden = attention.length === 0;
+    if (attention.length === 0 && checked("view") === "attention") document.querySelector("input[name=view]").checked = true;
+    const before = checked("level");
+    const options = attention.map(({ level }) => {
+      const label = document.createElement("label");
+      label.append(element("input", "", { type: "radio", name: "level", value: level, checked: String(level) === before }), element("span", String(level)));
+      return label;
+    });
+    byId("levels").replaceChildren(byId("levels").firstElementChild, ...options);
+    if (attention.length && !checked("level")) byId("levels").querySelector("input").checked = true;
+  }
+
+  setLayout(layout) {
+    document.querySelector(`input[name=layout][value=${layout}]`).checked = true;
+    byId("stage").dataset.layout = layout;
+    this.placeDivider();
+  }
+
+  placeDivider() {
+    byId("stage").style.setProperty("--divider", `${byId("compare").value}%`);
+  }
+
+  kind() {
+    return checked("view") === "mask" ? "mask" : "heat";
+  }
+
+  /* Many inputs in one frame are painted once. */
+  plan() {
+    if (this.isPlanned) return;
+    this.isPlanned = true;
+    requestAnimationFrame(() => { this.isPlanned = false; if (this.item?.decoded) this.render(); });
+  }
+
+  render() {
+    const { item } = this;
+    const { answer, decoded } = item;
+    const { width, height } = answer.image;
+    const isOwn = item.threshold === null && item.smallest === 0;
+    const threshold = item.threshold ?? answer.threshold;
+    const ownMask = item.threshold === null ? decoded.mask : thresholded(decoded.map, threshold);
+    this.found = isOwn
+      ? { mask: decoded.mask, polyps: answer.polyps }
+      : findRegions(ownMask, decoded.map, width, height, item.smallest);
+    this.paint(width, height);
+    this.showControls(threshold, isOwn);
+    this.showFindings(threshold);
+    this.showCurve(threshold);
+  }
+
+  paint(width, height) {
+    const { base, map, attention } = this.item.decoded;
+    const view = checked("view");
+    const opacity = this.opacity[this.kind()];
+    const level = Number(checked("level"));
+    const canvas = byId("shown");
+    if (view === "mask") show(canvas, maskOver(base, this.found.mask, width, height, opacity, checked("drawn")), width, height);
+    else show(canvas, heatOver(base, view === "probability" ? map : attention[level], opacity), width, height);
+    const captions = { mask: "Mask", probability: "Probability map", attention: `Attention, gate ${level}` };
+    byId("caption").textContent = captions[view];
+    canvas.setAttribute("aria-label", `${captions[view]} over the image; what was found is told beside it in words`);
+    byId("legend").hidden = view === "mask";
+    byId("legend-text").textContent = view === "probability" ? "probability" : "gate coefficient";
+  }
+
+  showControls(threshold, isOwn) {
+    const view = checked("view");
+    byId("drawn").hidden = view !== "mask";
+    byId("levels").hidden = view !== "attention";
+    const picture = { mask: "Overlay", probability: "Heat map", attention: "Attention" }[view];
+    byId("save-view").textContent = picture;
+    byId("save-view").setAttribute("aria-label", `Download the ${picture.toLowerCase()} (PNG)`);
+    const opacity = this.opacity[this.kind()];
+    byId("opacity").value = opacity;
+    byId("opacity").disabled = view === "mask" && checked("drawn") === "contour";
+    byId("opacity-value").textContent = `${Math.round(100 * opacity)} %`;
+    byId("threshold").value = threshold;
+    byId("threshold-value").textContent = thresholdText(threshold) + (this.item.threshold === null ? ", the model’s own" : "");
+    byId("own").disabled = isOwn;
+  }
+
+  showFindings(threshold) {
+    const { answer } = this.item;
+    const { polyps } = this.found;
+    const area = polyps.reduce((sum, polyp) => sum + polyp.area_px, 0);
+    const mean = polyps.reduce((sum, polyp) => sum + polyp.area_px * polyp.mean_probability, 0) / (area || 1);
+    byId("findings-title").textContent = polyps.length ? `${several(polyps.length, "region")} found` : "No polyp found";
+    byId("findings-title").classList.toggle("none", polyps.length === 0);
+    byId("verdict-detail").textContent = polyps.length
+      ? `at threshold ${thresholdText(threshold)}`
+      : `at threshold ${thresholdText(threshold)}. The highest probability is ${probability(answer.max_probability)}. That the model finds none does not mean that there is none.`;
+    const { height, width } = answer.image;
+    const rows = [["Area", pixels(area), `${percent((100 * area) / (height * width))} of the image`]];
+    if (polyps.length) {
+      rows.push(["Largest extent", extent(polyps[0].box), "width × height"]);
+      rows.push(["Confidence", probability(mean), "mean probability inside"]);
+    }
+    rows.push(["Highest probability", probability(answer.max_probability), "in the whole image"]);
+    rows.push(["Image", `${width} × ${height}`, `${Math.round(1000 * answer.seconds.total)} ms on the server`]);
+    fillFacts(byId("figures"), rows);
+    this.showRegions(polyps);
+  }
+
+  showRegions(polyps) {
+    byId("regions-all").hidden = polyps.length === 0;
+    if (this.chosenRegion !== null && this.chosenRegion >= polyps.length) this.chosenRegion = null;
+    const focused = document.activeElement?.dataset?.region;
+    byId("regions").tBodies[0].replaceChildren(...polyps.slice(0, 50).map((polyp, index) => this.regionRow(polyp, index)));
+    if (focused !== undefined) byId("regions").querySelector(`[data-region="${focused}"]`)?.focus();
+    this.showBox();
+  }
+
+  regionRow(polyp, index) {
+    const row = document.createElement("tr");
+    const button = element("button", String(index + 1), { type: "button", title: "Show it in the image" });
+    button.dataset.region = index;
+    button.setAttribute("aria-pressed", String(this.chosenRegion === index));
+    button.setAttribute("aria-label", `Show region ${index + 1} in the image`);
+    button.addEventListener("click", () => {
+      this.chosenRegion = this.chosenRegion === index ? null : index;
+      for (const other of byId("regions").querySelectorAll("button")) other.setAttribute("aria-pressed", String(Number(other.dataset.region) === this.chosenRegion));
+      this.showBox();
+    });
+    const head = document.createElement("th");
+    head.scope = "row";
+    head.append(button);
+    const values = [pixels(polyp.area_px), percent(polyp.area_percent), extent(polyp.box), probability(polyp.mean_probability), probability(polyp.max_probability)];
+    row.append(head, ...values.map((value) => element("td", value)));
+    return row;
+  }
+
+  showBox() {
+    const box = byId("box");
+    box.hidden = this.chosenRegion === null;
+    if (box.hidden) return;
+    const { width, height } = this.item.answer.image;
+    const [x, y, w, h] = this.found.polyps[this.chosenRegion].box;
+    Object.assign(box.style, { left: `${(100 * x) / width}%`, top: `${(100 * y) / height}%`, width: `${(100 * w) / width}%`, height: `${(100 * h) / height}%` });
+  }
+
+  /* Area by threshold: a steep curve is a doubtful mask, a flat one a sure one. */
+  showCurve(threshold) {
+    const { atLeast } = this.item.decoded;
+    const canvas = byId("curve");
+    const context = canvas.getContext("2d");
+    const colours = getComputedStyle(document.documentElement);
+    const { width, height } = canvas;
+    const most = Math.max(...atLeast.slice(13), 1); // below 0.05 all of the image would count
+    const yOf = (count) => height - 3 - ((height - 8) * Math.min(count, most)) / most;
+    context.clearRect(0, 0, width, height);
+    context.beginPath();
+    context.moveTo(0, height);
+    for (let level = 0; level < 256; level++) context.lineTo((level / 255) * width, yOf(atLeast[level]));
+    context.lineTo(width, height);
+    context.fillStyle = colours.getPropertyValue("--curve");
+    context.fill();
+    context.fillStyle = colours.getPropertyValue("--accent");
+    context.fillRect(Math.min(width - 3, threshold * width - 1), 0, 3, height);
+    const share = (level) => percent((100 * atLeast[Math.ceil(255 * level)]) / this.item.decoded.map.length);
+    const words = `Between thresholds 0.25 and 0.75 the area goes from ${share(0.25)} to ${share(0.75)} of the image.`;
+    byId("doubt").textContent = words;
+    canvas.setAttribute("aria-label", `Area by threshold. ${words}`);
+  }
+
+  /* What the JSON file holds: the server's answer without its pictures, or what was recomputed here. */
+  record() {
+    const { item, found } = this;
+    const { probability: map, overlay, attention, ...answer } = item.answer;
+    if (item.threshold === null && item.smallest === 0) return { file: item.name, ...answer };
+    const { width, height } = answer.image;
+    const area = found.polyps.reduce((sum, polyp) => sum + polyp.area_px, 0);
+    const weighted = found.polyps.reduce((sum, polyp) => sum + polyp.area_px * polyp.mean_probability, 0);
+    return {
+      file: item.name,
+      ...answer,
+      recomputed: "by the page, from the probability map in 8 bit; polygons are left out",
+      threshold: item.threshold ?? answer.threshold,
+      min_area: item.smallest,
+      area_px: area,
+      area_percent: (100 * area) / (width * height),
+      num_components: found.polyps.length,
+      mean_probability: area ? weighted / area : null,
+      polyps: found.polyps.map((polyp) => ({ polygon: null, ...polyp })),
+      mask: encodeRunLengths(found.mask, width, height),
+    };
+  }
+
+  /** What was found, in a sentence. */
+  sentence() {
+    const { polyps } = this.found;
+    const share = polyps.reduce((sum, polyp) => sum + polyp.area_percent, 0);
+    return polyps.length ? `${several(polyps.length, "region")} found, ${percent(share)} of the image` : "no polyp found";
+  }
+}
+
+const extent = ([, , width, height]) => `${width} × ${height} px`;
+
+async function decode(item) {
+  const { answer } = item;
+  const bitmap = await decodePicture(item.substitute ?? item.file);
+  const base = pixelsOf(bitmap);
+  bitmap.close();
+  for (let at = 0; at < base.length; at += 4) { // transparent files stand on black, as for the model
+    if (base[at + 3] === 255) continue;
+    for (let channel = 0; channel < 3; channel++) base[at + channel] = Math.round((base[at + channel] * base[at + 3]) / 255);
+    base[at + 3] = 255;
+  }
+  const map = await decodeLevels(answer.probability.png);
+  const attention = {};
+  for (const { level, png } of answer.attention ?? []) attention[level] = await decodeLevels(png);
+  const atLeast = new Array(257).fill(0);
+  for (const level of map) atLeast[level]++;
+  for (let level = 255; level >= 0; level--) atLeast[level] += atLeast[level + 1];
+  return { base, map, attention, atLeast, mask: decodeRunLengths(answer.mask) };
+}
