@@ -5,6 +5,7 @@ A model is named (`polyp-lite`), or a path; nothing is fetched from a network.
 
 import hashlib
 import json
+import shutil
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -67,6 +68,24 @@ def resolve(model: Path | str | None) -> Path:
     if not path.exists() and not path.suffix and path.name == str(model):
         raise ModelError(f"{unknown_name('model', str(model), known)}; or give a run folder, an .onnx or a .keras file")
     return path
+
+
+def export_copy(model: Packaged, folder: Path) -> list[Path]:
+    """The paths of copies of a packaged model's file and card in a folder, which is made if missing.
+
+    Raises:
+        ModelError: A file of that name is there already, or the packaged one was changed.
+    """
+    pairs = [(source, folder / source.name) for source in (_intact(model), model.card)]
+    there = [str(target) for _, target in pairs if target.exists()]
+    if there:
+        raise ModelError(f"{', '.join(there)}: there already; remove them, or name another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    for source, target in pairs:
+        part = target.with_name(f".{target.name}.part")
+        shutil.copyfile(source, part)
+        part.replace(target)
+    return [target for _, target in pairs]
 
 
 def _intact(model: Packaged) -> Path:

@@ -1,0 +1,168 @@
+"""The regions of all images as two files in COCO's format: exact run lengths, and polygons.
+
+Decisions:
+- A region is an annotation; its score is the mean probability over its pixels. An image without one is listed too.
+- The image's `file_name` is its path below the folder that holds all images.
+- What is found is kept line by line in `.coco.jsonl` while images are predicted, and gathered at the end: memory does
+  not grow with the number of images, and a later call with --resume goes on.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from polypseg.arrays import Mask
+from polypseg.errors import DataError
+from polypseg.predict.prediction_table import add_line
+from polypseg.predict.regions import Region, compress_run_lengths, run_lengths
+
+LINES_NAME = ".coco.jsonl"
+RUN_LENGTHS_NAME, POLYGONS_NAME = "coco.json", "coco_polygons.json"
+
+
+def image_line(name: str, file_name: str, mask: Mask, regions: list[Region]) -> str:
+    """The line that keeps the regions of an image.
+
+    Args:
+        name: Of the image's results; the key of the line.
+        file_name: As the files will hold it.
+        mask: Shape (H, W), bool.
+        regions: Of the mask.
+    """
+    height, width = mask.shape
+    found = [
+        {
+            "bbox": list(region.box),
+            "area": region.area_px,
+            "score": round(region.mean_probability, 6),
+            "counts": _counts(region, (height, width)),
+            "polygon": list(region.polygon),
+        }
+        for region in regions
+    ]
+    record = {"name": name, "file_name": file_name, "height": height, "width": width, "regions": found}
+    return json.dumps(record) + "\n"
+
+
+def _counts(region: Region, shape: tuple[int, int]) -> str:
+    whole = np.zeros(shape, bool)
+    x, y, width, height = region.box
+    whole[y : y + height, x : x + width] = region.pixels
+    return compress_run_lengths(run_lengths(whole))
+
+
+class CocoLines:
+    """Adds lines to the file that keeps them; use it in a `with`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor = os.open(folder / LINES_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+
+    def __enter__(self) -> "CocoLines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def add(self, line: str) -> None:
+        """Add a line.
+
+        Raises:
+            OSError: It cannot be written; the file is as before.
+        """
+        add_line(self._descriptor, line)
+
+
+def kept_names(folder: Path) -> set[str]:
+    """The names of the images whose lines are there."""
+    return {record["name"] for record in _records(folder)}
+
+
+def mend_lines(folder: Path) -> None:
+    """Leave out what a kill cut off, so that the next line begins a line."""
+    path = folder / LINES_NAME
+    with suppress(FileNotFoundError), path.open("rb+") as opened:
+        end = 0
+        for line in opened:
+            end += len(line) if line.endswith(b"\n") else 0
+        opened.truncate(end)
+
+
+def write_coco(folder: Path, names: set[str], information: dict[str, Any]) -> list[Path]:
+    """Gather the kept lines into `coco.json` (run lengths) and `coco_polygons.json`.
+
+    Args:
+        folder: Of the results.
+        names: Of the images that belong to them, in the table too.
+        information: For the key `info`.
+
+    Returns:
+        The paths of the two files.
+    """
+    last = {record["name"]: index for index, record in enumerate(_records(folder)) if record["name"] in names}
+    chosen = set(last.values())
+    return [_write(folder, file, chosen, information) for file in (RUN_LENGTHS_NAME, POLYGONS_NAME)]
+
+
+def _write(folder: Path, file_name: str, chosen: set[int], information: dict[str, Any]) -> Path:
+    path = folder / file_name
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as opened:
+            head = {"info": information, "licenses": [], "categories": [{"id": 1, "name": "polyp"}]}
+            opened.write(json.dumps(head)[:-1] + ', "images": [')
+            _write_images(opened, folder, chosen)
+            opened.write('],\n"annotations": [')
+            _write_annotations(opened, folder, chosen, file_name == POLYGONS_NAME)
+            opened.write("]}\n")
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    return path
+
+
+def _write_images(opened: TextIO, folder: Path, chosen: set[int]) -> None:
+    for number, record in enumerate(_chosen(folder, chosen), 1):
+        image = {"id": number, **{key: record[key] for key in ("file_name", "height", "width")}}
+        opened.write(("," if number > 1 else "") + "\n" + json.dumps(image))
+
+
+def _write_annotations(opened: TextIO, folder: Path, chosen: set[int], polygons: bool) -> None:
+    count = 0
+    for number, record in enumerate(_chosen(folder, chosen), 1):
+        for region in record["regions"]:
+            count += 1
+            exact = {"size": [record["height"], record["width"]], "counts": region["counts"]}
+            annotation = {
+                "id": count,
+                "image_id": number,
+                "category_id": 1,
+                "segmentation": [region["polygon"]] if polygons else exact,
+                "area": region["area"],
+                "bbox": region["bbox"],
+                "iscrowd": 0,
+                "score": region["score"],
+            }
+            opened.write(("," if count > 1 else "") + "\n" + json.dumps(annotation))
+
+
+def _chosen(folder: Path, chosen: set[int]) -> Iterator[dict[str, Any]]:
+    return (record for index, record in enumerate(_records(folder)) if index in chosen)
+
+
+def _records(folder: Path) -> Iterator[dict[str, Any]]:
+    path = folder / LINES_NAME
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as opened:
+        for line in opened:
+            if line.endswith("\n"):  # a kill may have cut off the last
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise DataError(f"{path}: a line is damaged ({error}); predict anew with --overwrite") from error

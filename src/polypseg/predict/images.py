@@ -1,0 +1,227 @@
+"""Images to their results, many at once: threads read and prepare, the engine runs, threads restore, measure and write.
+
+Decisions:
+- Results are told and the table's rows are added in the order of the images, whichever thread is first.
+- At most so many images are between two stages that every thread has work: memory does not grow with their number.
+- A file that cannot be read is a row with a fault, and the work goes on. What cannot be written (a full disk) ends it:
+  what was written until then is whole, and --resume goes on from there.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.arrays import Image
+from polypseg.errors import DataError, ImageError, UsageError
+from polypseg.predict.coco import CocoLines, image_line, write_coco
+from polypseg.predict.engines import Outputs
+from polypseg.predict.outputs import OutputFolder
+from polypseg.predict.prediction_table import PredictionTable, Row, fault_row, row_of
+from polypseg.predict.predictor import Predictor
+from polypseg.predict.regions import find_regions
+from polypseg.predict.resume import Record, done_names, start_anew
+from polypseg.predict.sources import Source
+from polypseg.preprocess import MAX_PIXELS
+from polypseg.progress import Track, silent
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
+
+WORKERS = 2
+"""Threads that read, and as many that write: with the engine's own they fill a small machine, and a larger one reads
+and writes faster than any engine here runs."""
+
+
+class Summary(NamedTuple):
+    """What came of a prediction of images.
+
+    Attributes:
+        num_predicted: Images with results, of this call.
+        num_done_before: Images whose results were there already.
+        faults: Why the others have none, a line each.
+        seconds: That the work took.
+        written: The files that gather the results.
+    """
+
+    num_predicted: int
+    num_done_before: int
+    faults: list[str]
+    seconds: float
+    written: list[Path]
+
+
+class _Read(NamedTuple):
+    """An image that was read, or why it was not."""
+
+    source: Source
+    image: Image
+    prepared: NDArray[np.float32]
+    seconds: float
+    fault: str = ""
+
+
+class _Answered(NamedTuple):
+    """An image and what the model says of its batch."""
+
+    read: _Read
+    outputs: Outputs | None
+    place: int
+    seconds: float
+
+
+class _Written(NamedTuple):
+    """An image whose files are there, and what is to be kept of it."""
+
+    source: Source
+    row: Row
+    coco_line: str
+
+
+def predict_images(
+    sources: list[Source],
+    output: OutputFolder,
+    predictor: Predictor,
+    record: Record,
+    batch_size: int = 1,
+    max_pixels: int = MAX_PIXELS,
+    resume: bool = False,
+    track: Track = silent,
+) -> Summary:
+    """What came of the images, once their results lie in a folder.
+
+    Args:
+        sources: From `find_sources`.
+        output: Where results go; its `check` must have passed.
+        predictor: From `polypseg.load`.
+        record: What the results follow from; it is kept beside them.
+        batch_size: Images that the model sees at once, at least 1.
+        max_pixels: A larger image is a fault, found before it is decoded.
+        resume: Leave out images whose results are there, made with the same model and settings.
+        track: Shows progress.
+
+    Raises:
+        DataError: The results cannot be written, or those that are there do not belong to this call.
+        UsageError: A batch size below 1.
+    """
+    if batch_size < 1:
+        raise UsageError(f"batch_size {batch_size}: expected at least 1")
+    began = perf_counter()
+    work = _Work(output, predictor, batch_size, max_pixels)
+    faults: list[str] = []
+    num_predicted = 0
+    try:
+        output.folder.mkdir(parents=True, exist_ok=True)
+        done = done_names(output, record, sources) if resume else start_anew(output, record)
+        waiting = [source for source in sources if source.name not in done]
+        with closing(work.rows(waiting)) as rows:
+            for row in track(rows, "predicting", len(waiting)):
+                num_predicted += not row.fault
+                if row.fault:
+                    faults.append(row.fault)
+        written = [output.table_path]
+        if output.options.coco:
+            wanted = {source.name for source in sources}
+            written += write_coco(output.folder, wanted, {"description": f"polypseg predict: {json.dumps(record)}"})
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or output.folder}: cannot write: {error.strerror or error}; {num_predicted} of "
+            f"{len(sources)} images were predicted and their results are whole; mend it, then go on with --resume"
+        ) from error
+    return Summary(num_predicted, len(sources) - len(waiting), faults, perf_counter() - began, written)
+
+
+class _Work:
+    """The stages of one call."""
+
+    def __init__(self, output: OutputFolder, predictor: Predictor, batch_size: int, max_pixels: int) -> None:
+        self.output, self.predictor = output, predictor
+        self.batch_size, self.max_pixels = batch_size, max_pixels
+
+    def rows(self, sources: Iterable[Source]) -> Generator[Row, None, None]:
+        """The rows of the table, each after it was added."""
+        with ExitStack() as stack:
+            table = stack.enter_context(PredictionTable(self.output.table_path))
+            lines = stack.enter_context(CocoLines(self.output.folder)) if self.output.options.coco else None
+            readers, writers = (stack.enter_context(ThreadPoolExecutor(WORKERS)) for _ in range(2))
+            ahead = WORKERS + self.batch_size
+            read = stack.enter_context(closing(map_ahead(readers, self._read, sources, ahead)))
+            written = map_ahead(writers, self._write, self._answers(read), ahead)
+            previous: Source | None = None
+            for source, row, coco_line in stack.enter_context(closing(written)):
+                if lines is not None and coco_line:
+                    lines.add(coco_line)
+                table.add(row)
+                if previous is not None and previous.pages is not None and previous.pages is not source.pages:
+                    previous.pages.close()
+                previous = source
+                yield row
+            if previous is not None and previous.pages is not None:
+                previous.pages.close()
+
+    def _read(self, source: Source) -> _Read:
+        nothing = np.zeros((0, 0, 3), np.uint8)
+        try:
+            image = source.read(self.max_pixels)
+        except ImageError as error:
+            return _Read(source, nothing, nothing.astype(np.float32), 0.0, str(error))
+        except MemoryError:
+            return _Read(source, nothing, nothing.astype(np.float32), 0.0, f"{source.path}: not enough memory for it")
+        began = perf_counter()
+        prepared = self.predictor.prepare(image)
+        return _Read(source, image, prepared, perf_counter() - began)
+
+    def _answers(self, read: Iterator[_Read]) -> Iterator[_Answered]:
+        """The images with what the model says of them; it runs in the thread that asks for them."""
+        while chunk := list(islice(read, self.batch_size)):
+            good = [found for found in chunk if not found.fault]
+            began = perf_counter()
+            outputs = self.predictor.run([found.prepared for found in good]) if good else None
+            share = (perf_counter() - began) / max(1, len(good))
+            place = 0
+            for found in chunk:
+                yield _Answered(found, outputs, place, found.seconds + share)
+                place += not found.fault
+
+    def _write(self, answered: _Answered) -> _Written:
+        read, outputs, place, seconds = answered
+        source = read.source
+        if read.fault or outputs is None:
+            return _Written(source, fault_row(source, read.fault), "")
+        prediction = self.predictor.finish(read.image, outputs, place, seconds)
+        regions = find_regions(prediction.mask, prediction.probability)
+        self.output.write(prediction, source.name)
+        line = ""
+        if self.output.options.coco:
+            line = image_line(source.name, f"{source.name}{Path(source.path).suffix}", prediction.mask, regions)
+        return _Written(source, row_of(source, prediction, regions), line)
+
+
+def map_ahead(
+    pool: ThreadPoolExecutor, function: Callable[[Given], Found], items: Iterable[Given], ahead: int
+) -> Generator[Found, None, None]:
+    """The function of each item, in order, worked out in the pool for at most `ahead` items that nobody asked for yet.
+
+    >>> with ThreadPoolExecutor(2) as pool:
+    ...     list(map_ahead(pool, abs, [-2, -1, 3], ahead=2))
+    [2, 1, 3]
+    """
+    pending: deque[Future[Found]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()

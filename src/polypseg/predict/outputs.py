@@ -1,0 +1,187 @@
+"""What is written of a prediction, and where: a folder a kind, the image's name within, each file whole or not there.
+
+Decisions:
+- Pictures are PNG: what is shown is what was computed.
+- A file is written under another name and renamed, so that a kill or a full disk leaves no half of one.
+- No file of an input is ever replaced, whatever the options; other files only where the caller says so.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.arrays import Probability
+from polypseg.errors import DataError, UsageError, listed, unknown_name
+from polypseg.overlay import contour, heat_map, line_width_px
+from polypseg.predict.predictor import Prediction
+from polypseg.predict.sources import STDIN, Source
+
+PROBABILITY_FORMATS = ("png16", "npz")
+"""16-bit PNG (65535 is 1), or NPZ with the float32 array `probability`."""
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written beside the masks.
+
+    Attributes:
+        probabilities: A name of `PROBABILITY_FORMATS`; None writes none.
+        overlays: The image with its mask tinted and outlined.
+        contours: The image with the mask's outline alone.
+        heatmaps: The probability in colours over the image in grey.
+        attention: The coefficients of each gate in colours over the image in grey.
+        coco: The regions of all images in COCO's JSON.
+    """
+
+    probabilities: str | None = None
+    overlays: bool = False
+    contours: bool = False
+    heatmaps: bool = False
+    attention: bool = False
+    coco: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown format.
+
+        Raises:
+            UsageError: Of the probabilities.
+        """
+        if self.probabilities is not None and self.probabilities not in PROBABILITY_FORMATS:
+            raise UsageError(unknown_name("format of probabilities", self.probabilities, PROBABILITY_FORMATS))
+
+
+class OutputFolder:
+    """The folder of a prediction's results.
+
+    Attributes:
+        folder: Its path.
+        options: What is written.
+        levels: Of the gates whose attention is written.
+    """
+
+    def __init__(self, folder: Path, options: OutputOptions, levels: tuple[int, ...] = ()) -> None:
+        self.folder, self.options = folder, options
+        self.levels = levels if options.attention else ()
+
+    @property
+    def table_path(self) -> Path:
+        """Of the table of all images."""
+        return self.folder / "predictions.csv"
+
+    def mask_path(self, name: str) -> Path:
+        """Where the mask of an image is written."""
+        return self._path("masks", name)
+
+    def paths(self, name: str) -> list[Path]:
+        """Every file that is written of an image."""
+        options, found = self.options, [self.mask_path(name)]
+        if options.probabilities is not None:
+            found.append(self._path("probabilities", name, ".npz" if options.probabilities == "npz" else ".png"))
+        kinds = (("overlays", options.overlays), ("contours", options.contours), ("heatmaps", options.heatmaps))
+        found += [self._path(kind, name) for kind, wanted in kinds if wanted]
+        return found + [self._path("attention", f"{name}_{level}") for level in self.levels]
+
+    def write(self, prediction: Prediction, name: str) -> None:
+        """Write every file of an image; the order is that of `paths`."""
+        for path, content in zip(self.paths(name), self._contents(prediction), strict=True):
+            write_bytes_in_one_step(path, content)
+
+    def check(self, sources: Iterable[Source], may_replace: bool) -> None:
+        """Look, before anything is written, that nothing is lost.
+
+        Args:
+            sources: All that is to be predicted.
+            may_replace: Whether results of an earlier call may be written anew.
+
+        Raises:
+            DataError: An input would be replaced, a file's path is a folder of another's, or `may_replace` is False
+                and there are results already.
+        """
+        sources = list(sources)
+        targets = {path: source for source in sources for path in self.paths(source.name)}
+        inputs = {Path(source.path).resolve() for source in sources if source.path != STDIN}
+        places = {folder: folder.resolve() for folder in {path.parent for path in targets}}
+        hit = sorted(str(path) for path in targets if places[path.parent] / path.name in inputs)
+        if hit:
+            raise DataError(f"{len(hit)} inputs would be overwritten; name another folder with -o:{listed(hit)}")
+        folders = sorted(str(path) for path in targets if path in places)
+        if folders:
+            raise DataError(f"results would be both a file and a folder; rename an image:{listed(folders)}")
+        if may_replace:
+            return
+        if self.table_path.exists():
+            raise DataError(
+                f"{self.folder} holds results already ({self.table_path.name}); go on with --resume, write them anew "
+                "with --overwrite, or name another folder with -o"
+            )
+        there = sorted(str(path) for path in targets if path.exists())
+        if there:
+            raise DataError(
+                f"{len(there)} files are there already; write them anew with --overwrite, or name another folder with "
+                f"-o:{listed(there)}"
+            )
+
+    def _path(self, kind: str, name: str, ending: str = ".png") -> Path:
+        return self.folder / kind / f"{name}{ending}"
+
+    def _contents(self, prediction: Prediction) -> Iterator[bytes]:
+        """The bytes of every file of an image, in the order of `paths`."""
+        options, image, mask = self.options, prediction.image, prediction.mask
+        yield encode_png(mask.view(np.uint8) * np.uint8(255))
+        if options.probabilities is not None:
+            probability = prediction.probability
+            yield encode_npz(probability) if options.probabilities == "npz" else encode_png(sixteen_bits(probability))
+        if options.overlays:
+            yield encode_png(prediction.overlay())
+        if options.contours:
+            yield encode_png(contour(image, mask, width_px=line_width_px(mask.shape)))
+        if options.heatmaps:
+            yield encode_png(heat_map(image, prediction.probability))
+        if self.levels:
+            for found in prediction.attention():
+                yield encode_png(heat_map(image, found.map))
+
+
+def sixteen_bits(probability: Probability) -> NDArray[np.uint16]:
+    """Probabilities as 16-bit levels, 65535 being 1; off by at most 7.7e-6.
+
+    >>> sixteen_bits(np.array([[0, 0.5, 1]], np.float32)).tolist()
+    [[0, 32768, 65535]]
+    """
+    return np.asarray(np.rint(probability * np.float32(65535)), np.uint16)
+
+
+def encode_png(picture: NDArray[Any]) -> bytes:
+    """The PNG of a grey (H, W) uint8 or uint16 or an RGB (H, W, 3) uint8 array."""
+    turned = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    return bytes(cv2.imencode(".png", turned)[1])
+
+
+def encode_npz(probability: Probability) -> bytes:
+    """The NPZ of a map, compressed, under the name `probability`."""
+    content = io.BytesIO()
+    np.savez_compressed(content, probability=probability)
+    return content.getvalue()
+
+
+def write_bytes_in_one_step(path: Path, content: bytes) -> None:
+    """Write a file so that a kill or a full disk leaves the old file or the new one; its folder is made if missing."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        try:
+            part.write_bytes(content)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(content)
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise

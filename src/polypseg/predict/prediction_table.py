@@ -1,0 +1,184 @@
+"""predictions.csv: a row an image, added when all its files are written, so that a row says that they are there.
+
+Decisions:
+- A row is added with one call of the system and taken back where that fails, so that the table is whole after a kill
+  or on a full disk; what a kill cut off all the same is left out when the table is read again.
+- Undefined numbers (of an empty mask, of a file that could not be read) are `nan`.
+"""
+
+import csv
+import io
+import math
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from polypseg.errors import DataError
+from polypseg.predict.predictor import Prediction
+from polypseg.predict.regions import Region
+from polypseg.predict.sources import Source
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is said of an image.
+
+    Attributes:
+        name: Of its results.
+        path: Of the file.
+        page: Counted from 1; empty where the file is one image.
+        height: In pixels, upright.
+        width: In pixels, upright.
+        area_px: Of the mask.
+        area_percent: Of the mask, in per cent of the image.
+        box_x: Left column of the smallest box around the mask; `nan` where it is empty, as are the next three.
+        box_y: Its top row.
+        box_width: In pixels.
+        box_height: In pixels.
+        num_components: 8-connected components of the mask.
+        mean_probability: Over the mask; `nan` where it is empty.
+        max_probability: Over the image.
+        threshold: The probability from which on a pixel is polyp.
+        seconds: From the image in memory to its mask, without reading and writing.
+        fault: Why it could not be predicted; empty where it was.
+    """
+
+    name: str
+    path: str
+    page: str = ""
+    height: float = math.nan
+    width: float = math.nan
+    area_px: float = math.nan
+    area_percent: float = math.nan
+    box_x: float = math.nan
+    box_y: float = math.nan
+    box_width: float = math.nan
+    box_height: float = math.nan
+    num_components: float = math.nan
+    mean_probability: float = math.nan
+    max_probability: float = math.nan
+    threshold: float = math.nan
+    seconds: float = math.nan
+    fault: str = ""
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
+def row_of(source: Source, prediction: Prediction, regions: list[Region]) -> Row:
+    """The row of a prediction; `regions` are those of its mask."""
+    height, width = prediction.mask.shape
+    area = sum(region.area_px for region in regions)
+    inside = sum(region.area_px * region.mean_probability for region in regions)
+    box = _box(regions)
+    return Row(
+        *_who(source),
+        height,
+        width,
+        area,
+        round(100 * area / (height * width), 6),
+        *box,
+        len(regions),
+        round(inside / area, 6) if area else math.nan,
+        round(float(prediction.probability.max()), 6),
+        prediction.threshold,
+        round(prediction.seconds, 6),
+    )
+
+
+def fault_row(source: Source, fault: str) -> Row:
+    """The row of an image that could not be predicted."""
+    return Row(*_who(source), fault=text_cell(fault))
+
+
+def text_cell(text: str) -> str:
+    """The text as the table holds it, on one line: line ends and what is no valid Unicode are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _who(source: Source) -> tuple[str, str, str]:
+    return text_cell(source.name), text_cell(source.path), "" if source.page is None else str(source.page)
+
+
+def _box(regions: list[Region]) -> tuple[float, float, float, float]:
+    """The smallest box (x, y, width, height) around all regions."""
+    if not regions:
+        return (math.nan,) * 4
+    boxes = np.array([region.box for region in regions])
+    low = boxes[:, :2].min(axis=0)
+    high = (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
+    x, y, width, height = (int(value) for value in (*low, *(high - low)))
+    return x, y, width, height
+
+
+class PredictionTable:
+    """Adds rows to a predictions.csv; close it, or use it in a `with`."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+
+    def __enter__(self) -> "PredictionTable":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def add(self, row: Row) -> None:
+        """Add a row.
+
+        Raises:
+            OSError: It cannot be written; the table is as before.
+        """
+        add_line(self._descriptor, format_line([_cell(getattr(row, column)) for column in COLUMNS]))
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+def add_line(descriptor: int, line: str) -> None:
+    """Add a line to a file that was opened for appending: all of it, or none."""
+    content = line.encode("utf-8")
+    size = os.fstat(descriptor).st_size
+    try:
+        written = os.write(descriptor, content)
+        while written < len(content):  # a full disk takes a part, and refuses the rest by an error
+            written += os.write(descriptor, content[written:])
+    except BaseException:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The whole rows of a table, as texts; a last row that was cut off is left out.
+
+    Raises:
+        DataError: It cannot be read, or is not a predictions.csv.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot read the table ({error})") from error
+    whole = text[: text.rfind("\n") + 1]
+    try:
+        rows = list(csv.reader(io.StringIO(whole, newline=""), strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path}: a row is damaged ({error}); predict anew with --overwrite") from error
+    if not rows or tuple(rows[0]) != COLUMNS:
+        raise DataError(f"{path}: not a table of polypseg predict of this version; predict anew with --overwrite")
+    return [dict(zip(COLUMNS, row, strict=True)) for row in rows[1:] if len(row) == len(COLUMNS)]
+
+
+def format_line(cells: list[str] | tuple[str, ...]) -> str:
+    """A line of the table."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+def _cell(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.10g}"
