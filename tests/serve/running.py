@@ -10,15 +10,17 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from polypseg.predict.predictor import Predictor
 from polypseg.serve.api import create_app
 from polypseg.serve.server import make_server, open_socket
 from polypseg.serve.settings import Settings
 
 
 @contextmanager
-def serving(model, **settings):
-    """A client of a server that is up, and the service behind it."""
-    app = create_app(Settings(model=model, engine="onnxruntime", **settings))
+def serving(model=None, engine=None, **settings):
+    """A client of a server that is up, and the service behind it; around a file, or an engine of the test's own."""
+    predictor = Predictor(engine) if engine else None
+    app = create_app(Settings(model=model, engine="onnxruntime", **settings), predictor)
     listening = open_socket("127.0.0.1", 0)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     server = make_server(app, "127.0.0.1", 0)

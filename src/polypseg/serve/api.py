@@ -13,10 +13,10 @@ from starlette.requests import ClientDisconnect
 
 from polypseg import __version__
 from polypseg.errors import RequestError
-from polypseg.predict.predictor import load
+from polypseg.predict.predictor import Predictor, load
 from polypseg.serve import openapi
 from polypseg.serve.guard import Guard
-from polypseg.serve.jobs import FileSink, JobRecord
+from polypseg.serve.jobs import JobRecord
 from polypseg.serve.problems import problem_of, tell_problems
 from polypseg.serve.schemas import (
     BatchQuery,
@@ -32,21 +32,23 @@ from polypseg.serve.schemas import (
 from polypseg.serve.service import Service
 from polypseg.serve.settings import Settings
 from polypseg.serve.uploads import FORM_OVERHEAD_BYTES, MemorySink, Upload, read_files, too_large
+from polypseg.serve.video_file import FileSink
 
 T = TypeVar("T")
 router = APIRouter()
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAPI:
     """The application around one model, its page included.
 
     Args:
         settings: The model and the bounds.
+        predictor: Instead of the model that the settings name.
 
     Raises:
         ModelError: The model cannot be opened.
     """
-    service = Service(settings, load(settings.model, settings.engine, settings.threads))
+    service = Service(settings, predictor or load(settings.model, settings.engine, settings.threads))
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

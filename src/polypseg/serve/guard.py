@@ -14,7 +14,7 @@ from polypseg.errors import RequestError
 from polypseg.serve.metrics import Metrics
 from polypseg.serve.problems import CLIENT_GONE, problem_response
 from polypseg.serve.settings import Settings
-from polypseg.serve.uploads import drain
+from polypseg.serve.uploads import Body
 
 logger = logging.getLogger("polypseg.serve")
 
@@ -62,7 +62,7 @@ class Guard:
         try:
             self._check(scope)
         except RequestError as error:
-            await drain(receive)
+            await Body(receive).drain()
             await problem_response(error)(scope, receive, send)
             return
         has_begun = False

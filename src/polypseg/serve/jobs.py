@@ -4,7 +4,6 @@ Decisions:
 - A video is the one thing that is written to disk, in a folder of the server's own (mode 0700) that goes with the
   server; a job's files go when it is deleted, or `job_seconds` after it ended.
 - A job's name is 128 bits of chance and the only key to it; no path is ever made of what a client sends.
-- FFmpeg also opens play lists, which name other files; what does not begin like a film is refused before it sees it.
 - Frames run in the same batches as images do.
 """
 
@@ -19,12 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from polypseg.errors import RequestError
 from polypseg.serve.problems import problem_of
 from polypseg.serve.schemas import Job, JobState, Problem, VideoQuery, VideoResult
 from polypseg.serve.settings import Settings
+from polypseg.serve.video_file import no_room
 
 T = TypeVar("T")
 
@@ -257,77 +257,6 @@ class JobTrack:
             yield item
             self._record.frames_done += 1
         self._record.num_frames = self._record.frames_done
-
-
-class FileSink:
-    """Writes one video into a file, bounded; the operating system takes it from there.
-
-    Args:
-        path: Of the file; it must not exist.
-        max_bytes: Of the video.
-    """
-
-    def __init__(self, path: Path, max_bytes: int) -> None:
-        self._path, self._max_bytes, self._num_bytes, self._begin = path, max_bytes, 0, b""
-        try:
-            self._file: Any = path.open("xb", buffering=1 << 20)
-        except OSError as error:
-            raise no_room() from error
-
-    def write(self, data: bytes) -> None:
-        """As `uploads.Sink.write`.
-
-        Raises:
-            RequestError: 413; 507 where the disk is full.
-        """
-        from polypseg.serve.uploads import too_large
-
-        self._num_bytes += len(data)
-        if self._num_bytes > self._max_bytes:
-            raise too_large(self._max_bytes)
-        self._begin = (self._begin + data)[:512] if len(self._begin) < 512 else self._begin
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise no_room() from error
-
-    def close(self) -> None:
-        """End the file.
-
-        Raises:
-            RequestError: 507 where the disk is full.
-        """
-        try:
-            self._file.close()
-        except OSError as error:
-            raise no_room() from error
-
-    def check(self) -> None:
-        """Nothing, if the file begins like a video.
-
-        Raises:
-            RequestError: 400.
-        """
-        if not begins_like_a_video(self._begin):
-            raise RequestError(400, "Not a video", "expected MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV, Ogg or Y4M")
-
-
-def begins_like_a_video(begin: bytes) -> bool:
-    """Whether these are the first bytes of a container of video.
-
-    >>> begins_like_a_video(b"OggS and so on"), begins_like_a_video(b"#EXTM3U")
-    (True, False)
-    """
-    is_atom = begin[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip", b"pnot")
-    is_avi = begin[:4] == b"RIFF" and begin[8:12] == b"AVI "
-    is_stream = begin[:1] == b"G" and begin[188:189] == b"G"
-    magic = (b"\x1a\x45\xdf\xa3", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75", b"FLV\x01", b"OggS", b"YUV4MPEG2 ")
-    return is_atom or is_avi or is_stream or begin.startswith(magic)
-
-
-def no_room() -> RequestError:
-    """The error of a disk that takes no more."""
-    return RequestError(507, "No room", "the server cannot store the video")
 
 
 def _without_paths(problem: Problem, record: JobRecord) -> Problem:

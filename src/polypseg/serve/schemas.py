@@ -114,6 +114,7 @@ class Segmentation(BaseModel):
     model: ServedBy
     image: ImageSize
     threshold: float
+    seed_threshold: float = Field(description="one pixel of each component reaches it, else it is left out")
     area_px: int
     area_percent: float
     num_components: int
@@ -187,6 +188,7 @@ class ServedModel(BaseModel):
     size: int
     engine: str
     threshold: float
+    seed_threshold: float
     precision: str
     attention_levels: list[int]
     num_parameters: int | None

@@ -98,21 +98,18 @@ class Segmenter:
             raise RequestError(504, "Out of time", f"the answer took longer than {seconds} seconds") from error
 
     async def _segment(self, content: bytes, query: SegmentQuery) -> Answer:
-        began, options, engine = perf_counter(), query.options(), self._predictor.engine
-        threshold = self._predictor.threshold if options.threshold is None else options.threshold
+        began, limit = perf_counter(), self._settings.max_image_pixels
+        predictor = Predictor(self._predictor.engine, query.options())
         async with self._at_work:
-            limit = self._settings.max_image_pixels
-            prepared = await self._in_thread(
-                lambda: pipeline.prepare(content, engine.size, limit, keep_image=query.overlay)
-            )
+            prepared = await self._in_thread(lambda: pipeline.prepare(content, predictor, limit))
             run = await asyncio.wrap_future(self.batcher.submit(prepared.batch, query.tta, query.attention))
             seconds = {"decode": prepared.seconds, "infer": run.seconds}
 
             def finish() -> Answer:
-                found = pipeline.find(prepared, run.outputs, threshold, query.min_area)
+                prediction = predictor.finish(prepared.image, run.outputs, 0)
                 if query.format == "png":
-                    return Answer(pipeline.mask_png(found), "image/png")
-                described = pipeline.describe(prepared, found, query, engine, threshold)
+                    return Answer(pipeline.mask_png(prediction), "image/png")
+                described = pipeline.describe(prediction, query, predictor)
                 return _as_json(described, seconds | {"total": perf_counter() - began})
 
             answer = await self._in_thread(finish)

@@ -8,6 +8,7 @@ Decisions:
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
@@ -136,6 +137,49 @@ def too_large(max_bytes: int) -> RequestError:
     return RequestError(413, "Too large", f"at most {max_bytes:,} bytes are taken")
 
 
+class Body:
+    """The body of a request, as it comes.
+
+    Args:
+        receive: Of the request; nothing was received yet.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive, self._is_complete = receive, False
+
+    async def chunks(self, max_bytes: int) -> AsyncIterator[bytes]:
+        """Its bytes.
+
+        Raises:
+            RequestError: 413, there are more.
+            ClientDisconnect: The client left.
+        """
+        total = 0
+        while not self._is_complete:
+            chunk = await self._next()
+            total += len(chunk)
+            if total > max_bytes:
+                raise too_large(max_bytes)
+            if chunk:
+                yield chunk
+
+    async def drain(self) -> None:
+        """Read what is left and throw it away, within bounds; so the client comes to read the answer."""
+        total = 0
+        with contextlib.suppress(TimeoutError, ClientDisconnect):
+            async with asyncio.timeout(DRAINED_SECONDS):
+                while not self._is_complete and total < DRAINED_BYTES:
+                    total += len(await self._next())
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        self._is_complete = not message.get("more_body", False)
+        chunk: bytes = message.get("body", b"")
+        return chunk
+
+
 async def read_files(
     request: Request, field: str, kind: str, open_sink: Callable[[], Sink], max_bytes: int, seconds: float
 ) -> None:
@@ -153,18 +197,19 @@ async def read_files(
         RequestError: 400 a damaged or empty form; 408; 413; 415; 422 another field.
         ClientDisconnect: The client left.
     """
+    body = Body(request.receive)
     try:
         _refuse_length(request, max_bytes)
         reader = _reader(request.headers.get("content-type", ""), field, kind, open_sink)
         async with asyncio.timeout(seconds):
-            async for chunk in _chunks(request.receive, max_bytes):
+            async for chunk in body.chunks(max_bytes):
                 reader.feed(chunk)
         reader.finish()
     except TimeoutError as error:
         raise RequestError(408, "Too slow", f"the body did not come within {seconds:g} seconds") from error
     except RequestError:
         if "expect" not in request.headers:
-            await drain(request.receive)
+            await body.drain()
         raise
 
 
@@ -172,33 +217,6 @@ def _refuse_length(request: Request, max_bytes: int) -> None:
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length) > max_bytes:
         raise too_large(max_bytes)
-
-
-async def _chunks(receive: Receive, max_bytes: int) -> AsyncIterator[bytes]:
-    total, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        chunk, more = message.get("body", b""), message.get("more_body", False)
-        total += len(chunk)
-        if total > max_bytes:
-            raise too_large(max_bytes)
-        if chunk:
-            yield chunk
-
-
-async def drain(receive: Receive) -> None:
-    """Read what is left of a body and throw it away, within bounds."""
-    total, more = 0, True
-    try:
-        async with asyncio.timeout(DRAINED_SECONDS):
-            while more and total < DRAINED_BYTES:
-                message = await receive()
-                more = message["type"] == "http.request" and message.get("more_body", False)
-                total += len(message.get("body", b""))
-    except TimeoutError:
-        return
 
 
 def _reader(content_type: str, field: str, kind: str, open_sink: Callable[[], Sink]) -> "_RawReader | _FormReader":

@@ -4,9 +4,10 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from polypseg.errors import RequestError, missing_extra
+from polypseg.errors import RequestError
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.video import VideoOptions, predict_video
+from polypseg.predict.video_source import open_source
 from polypseg.serve.jobs import JobRecord, JobTrack
 from polypseg.serve.schemas import Detection, VideoFrame, VideoResult
 
@@ -14,14 +15,18 @@ from polypseg.serve.schemas import Detection, VideoFrame, VideoResult
 def predict_job(record: JobRecord, track: JobTrack, predictor: Predictor, max_pixels: int) -> VideoResult:
     """The result of a job, once its video is written.
 
+    Args:
+        record: The job; its folder holds the source.
+        track: Tells of the progress.
+        predictor: With the options of the job.
+        max_pixels: Of a frame.
+
     Raises:
         PolypsegError: As `predict_video`; RequestError 413 where its frames are too large.
     """
     check_size(record.source, max_pixels)
     options = VideoOptions(smoothing=record.query.smoothing, withhold_frames=record.query.withhold)
-    summary = predict_video(
-        record.source, record.output, Predictor(predictor.engine, record.query.options()), options, track
-    )
+    summary = predict_video(record.source, record.output, predictor, options, track)
     frames = read_frames(summary.table)
     fps = frame_rate([frame.seconds for frame in frames])
     return VideoResult(frames=frames, detections=detections(frames, fps), fps=fps, video=f"/v1/jobs/{record.id}/video")
@@ -31,22 +36,16 @@ def check_size(source: Path, max_pixels: int) -> None:
     """Nothing, if the frames are within bounds, as the file says of itself.
 
     Raises:
-        RequestError: 400 not a video; 413 too many pixels.
-        MissingExtraError: PyAV is not installed.
+        PolypsegError: As `predict_video`; RequestError 413 where the frames have too many pixels.
     """
+    opened = open_source(source)
     try:
-        import av
-    except ModuleNotFoundError as error:
-        raise missing_extra("av", "video") from error
-    try:
-        with av.open(str(source)) as container:
-            pixels = [stream.width * stream.height for stream in container.streams.video]
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise RequestError(400, "Not a video", "the file cannot be opened as a video; is it damaged?") from error
-    if not pixels:
-        raise RequestError(400, "Not a video", "the file holds no pictures")
-    if max(pixels) > max_pixels:
-        raise RequestError(413, "Too many pixels", f"at most {max_pixels:,} pixels a frame are taken")
+        height, width = opened.stream.codec_context.height, opened.stream.codec_context.width
+    finally:
+        opened.container.close()
+    if height * width > max_pixels:
+        found = f"{height}x{width} pixels a frame"
+        raise RequestError(413, "Too many pixels", f"{found}; at most {max_pixels:,} are taken")
 
 
 def read_frames(table: Path) -> list[VideoFrame]:

@@ -1,0 +1,127 @@
+import logging
+
+import pytest
+
+from polypseg.serve.guard import host_name
+from serve.running import picture, png, serving
+
+PNG = {"Content-Type": "image/png"}
+
+
+def test_token_is_needed_for_everything_that_holds_something(red_model):
+    with serving(red_model, token="sesame") as client:
+        for path in ("/v1/models", "/v1/jobs/x", "/metrics"):
+            refused = client.get(path)
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert client.post("/v1/segment", content=png(picture()), headers=PNG).status_code == 401
+        for path in ("/healthz", "/readyz", "/openapi.json", "/docs"):
+            assert client.get(path).status_code == 200
+        assert client.get("/openapi.json").json()["security"] == [{"token": []}]
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ("Bearer sesame", 200),
+        ("bearer sesame", 200),
+        ("Bearer sesam", 401),
+        ("Bearer sesame!", 401),
+        ("Basic sesame", 401),
+        ("sesame", 401),
+        ("Bearer", 401),
+        (b"Bearer s\xe9same", 401),
+    ],
+)
+def test_only_the_token_opens(red_model, header, status):
+    with serving(red_model, token="sesame") as client:
+        assert client.get("/v1/models", headers={"Authorization": header}).status_code == status
+
+
+def test_a_refused_upload_gets_its_answer(red_model):
+    with serving(red_model, token="sesame") as client:
+        for _ in range(3):
+            assert client.post("/v1/segment", content=b"x" * 30_000_000, headers=PNG).status_code == 401
+
+
+def test_without_a_token_none_is_needed(client):
+    assert client.get("/v1/models").status_code == 200
+    assert "security" not in client.get("/openapi.json").json()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"), [("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:9", 200), ("evil.example", 421), ("", 421)]
+)
+def test_only_own_names_are_answered(red_model, host, status):
+    with serving(red_model, allowed_hosts=("localhost", "127.0.0.1", "::1")) as client:
+        assert client.get("/healthz", headers={"Host": host}).status_code == status
+
+
+def test_host_name():
+    assert [host_name(text) for text in ("A.b:80", "a.b", "[fe80::1]:80", "[::1", "")] == [
+        "a.b",
+        "a.b",
+        "fe80::1",
+        "::1",
+        "",
+    ]
+
+
+def test_cross_origin_is_off_unless_named(client, red_model):
+    asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    assert "access-control-allow-origin" not in client.options("/v1/segment", headers=asked).headers
+    assert "access-control-allow-origin" not in client.get("/healthz", headers=asked).headers
+    with serving(red_model, token="sesame", cors_origins=("https://a.example",)) as open_client:
+        answer = open_client.options("/v1/segment", headers=asked)
+        assert answer.headers["access-control-allow-origin"] == "https://a.example"
+        other = open_client.options("/v1/segment", headers=asked | {"Origin": "https://b.example"})
+        assert "access-control-allow-origin" not in other.headers
+
+
+def test_answers_are_not_kept_and_not_guessed_at(client):
+    answer = client.get("/v1/models")
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "server" not in answer.headers
+
+
+def test_while_draining_work_is_refused_and_health_told(red_model):
+    with serving(red_model) as client:
+        client.service.drain.is_draining = True
+        refused = client.post("/v1/segment", content=png(picture()), headers=PNG)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+
+
+def test_an_internal_error_says_nothing(red_model, caplog):
+    class Broken:
+        name, size, threshold = "broken", 16, 0.5
+
+        def __init__(self):
+            from polypseg.predict.model_facts import ModelFacts
+
+            self.facts, self.num_runs = ModelFacts(size=16), 0
+
+        def run(self, batch):
+            self.num_runs += 1
+            if self.num_runs > 1:
+                raise RuntimeError("/secret/path holds a name")
+            return batch[..., :1]
+
+    with serving(engine=Broken()) as client, caplog.at_level(logging.INFO):
+        answer = client.post("/v1/segment", content=png(picture()), headers=PNG)
+    assert answer.status_code == 500
+    assert answer.json()["detail"] == "the server failed; this is a fault of its own"
+    assert "secret" not in answer.text + caplog.text
+    assert "RuntimeError" in caplog.text
+
+
+def test_the_log_holds_sizes_and_times_only(red_model, caplog):
+    with serving(red_model) as client, caplog.at_level(logging.INFO):
+        client.post("/v1/segment?threshold=0.123", files={"image": ("anna.png", png(picture()))})
+        client.get("/v1/jobs/anna")
+        client.get("/anna/../x")
+    lines = [record.getMessage() for record in caplog.records if record.name == "polypseg.serve"]
+    assert [line.rsplit(" ", 2)[0] for line in lines] == [
+        "POST /v1/segment 200",
+        "GET /v1/jobs/{job_id} 404",
+        "GET other 404",
+    ]

@@ -1,0 +1,188 @@
+"""Videos through a real server. The probability is red: 4 of 10 frames show a red square."""
+
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from polypseg.serve.schemas import Job, VideoFrame
+from polypseg.serve.video_file import FileSink, begins_like_a_video
+from polypseg.serve.videos import detections, frame_rate
+from serve.models import GatedEngine
+from serve.running import picture, png, serving, wait_until
+
+av = pytest.importorskip("av")
+
+RED = np.array([235, 20, 20], np.uint8)
+
+
+def video(num_frames=10, shows=range(3, 7), size=(64, 96), rate=10):
+    """The bytes of an mp4; the frames in `shows` hold a red square."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        for number in range(num_frames):
+            image = np.full((*size, 3), 20, np.uint8)
+            if number in shows:
+                image[16:48, 24:72] = RED
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def finished(client, job):
+    """The job, once it has ended."""
+    until = time.monotonic() + 60
+    while (told := client.get(f"/v1/jobs/{job}").json())["state"] in ("queued", "running"):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    Job.model_validate(told)
+    return told
+
+
+def start(client, content=None, **query):
+    answer = client.post("/v1/video", files={"video": content or video()}, params=query)
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["location"] == f"/v1/jobs/{answer.json()['id']}"
+    assert answer.json()["state"] == "queued"
+    return answer.json()["id"]
+
+
+def test_a_video_from_upload_to_delete(client):
+    job = start(client)
+    told = finished(client, job)
+    assert (told["state"], told["progress"], told["frames_done"], told["num_frames"]) == ("done", 1.0, 10, 10)
+    result = told["result"]
+    assert [frame["frame"] for frame in result["frames"]] == list(range(10))
+    assert [frame["components"] for frame in result["frames"]] == [0, 0, 0, 1, 1, 1, 1, 0, 0, 0]
+    assert result["frames"][4]["area_percent"] == pytest.approx(25, abs=5)  # 32x48 of 64x96
+    assert result["frames"][4]["seconds"] == pytest.approx(0.4)
+    assert result["detections"] == [{"begin": pytest.approx(0.3), "end": pytest.approx(0.7)}]
+    assert result["fps"] == pytest.approx(10)
+
+    shown = client.get(result["video"])
+    assert shown.headers["content-type"] == "video/mp4"
+    assert shown.headers["accept-ranges"] == "bytes"
+    with av.open(io.BytesIO(shown.content)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 10
+    part = client.get(result["video"], headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, shown.content[10:20])
+    assert client.get(result["video"], headers={"Range": "bytes=99999999-"}).status_code == 416
+
+    assert client.delete(f"/v1/jobs/{job}").status_code == 204
+    for address in (f"/v1/jobs/{job}", result["video"]):
+        assert client.get(address).status_code == 404
+    assert client.delete(f"/v1/jobs/{job}").status_code == 404
+
+
+def test_parameters_act(client):
+    few = finished(client, start(client, withhold=4))["result"]
+    assert [frame["components"] for frame in few["frames"]] == [0] * 10
+    assert [frame["withheld"] for frame in few["frames"]] == [False] * 3 + [True] * 4 + [False] * 3
+    assert few["detections"] == []
+    high = finished(client, start(client, threshold=1.0))["result"]
+    assert high["detections"] == []
+    large = finished(client, start(client, min_area=64 * 96))["result"]
+    assert large["detections"] == []
+    smooth = finished(client, start(client, smoothing="window", threshold=0.3))["result"]
+    assert smooth["detections"] != few["detections"]
+    assert smooth["detections"][0]["end"] > 0.71
+    flipped = finished(client, start(client, tta="flips"))["result"]
+    assert flipped["detections"] == [{"begin": pytest.approx(0.3), "end": pytest.approx(0.7)}]
+
+
+def test_raw_body(client):
+    answer = client.post("/v1/video", content=video(3, ()), headers={"Content-Type": "video/mp4"})
+    assert finished(client, answer.json()["id"])["result"]["detections"] == []
+
+
+@pytest.mark.parametrize("content", [b"", b"no video", b"#EXTM3U\nfile:///etc/passwd", png(picture()), b"ffconcat 1"])
+def test_what_is_no_video_is_400_at_once(client, content):
+    answer = client.post("/v1/video", content=content, headers={"Content-Type": "video/mp4"})
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("cut", [b"\x00\x00\x00\x18ftypmp42" + b"x" * 500, video()[:300], b"OggS" + bytes(99)])
+def test_a_damaged_video_is_a_failed_job(client, cut):
+    told = finished(client, start(client, cut))
+    assert (told["state"], told["error"]["status"], told["result"]) == ("failed", 400, None)
+    assert "/" not in told["error"]["detail"]
+
+
+def test_bounds_and_types(red_model):
+    content = video()
+    with serving(red_model, max_video_bytes=len(content), max_image_pixels=64 * 96 - 1) as client:
+        assert finished(client, start(client, content))["error"]["status"] == 413
+        assert client.post("/v1/video", files={"video": content + b"x"}).status_code == 413
+        assert client.post("/v1/video", files={"video": ("x", content, "image/png")}).status_code == 415
+        assert client.post("/v1/video", files={"film": content}).status_code == 422
+        assert client.post("/v1/video", files=[("video", content[:50])] * 2).status_code == 422
+        assert client.post("/v1/video?withhold=101", files={"video": content}).status_code == 422
+        assert client.service.jobs.num_unfinished == 0
+
+
+def test_cancel_a_running_one_and_images_pass_meanwhile():
+    engine = GatedEngine()
+    with serving(engine=engine) as client, ThreadPoolExecutor(1) as pool:
+        job = start(client)
+        assert wait_until(lambda: client.get(f"/v1/jobs/{job}").json()["state"] == "running")
+        early = client.get(f"/v1/jobs/{job}/video")
+        assert early.status_code == 404
+        headers = {"Content-Type": "image/png"}
+        image = pool.submit(lambda: client.post("/v1/segment", content=png(picture()), headers=headers))
+        [record] = client.service.jobs._records.values()
+        assert client.delete(f"/v1/jobs/{job}").status_code == 204
+        engine.gate.set()
+        assert image.result(20).status_code == 200
+        assert wait_until(lambda: not record.folder.exists())
+        assert record.state == "cancelled"
+
+
+def test_the_files_go_with_the_server(red_model):
+    with serving(red_model) as client:
+        job = start(client)
+        finished(client, job)
+        [record] = client.service.jobs._records.values()
+        assert record.output.is_file()
+        assert not record.source.exists()
+    assert not record.folder.parent.exists()
+
+
+def frames(*shown):
+    return [
+        VideoFrame(frame=i, seconds=i / 2, area_percent=0, components=c, max_probability=0, withheld=w)
+        for i, (c, w) in enumerate(shown)
+    ]
+
+
+def test_detections_by_hand():
+    # Two frames a second: seen from 0 to 0.5, withheld at 1.0, seen from 1.5 to the end of the last frame.
+    seen, withheld, none = (1, False), (0, True), (0, False)
+    found = detections(frames(seen, none, withheld, seen, seen), fps=2.0)
+    assert [(one.begin, one.end) for one in found] == [(0.0, 0.5), (1.5, 2.5)]
+    assert detections(frames(none, withheld), 2.0) == detections([], 0.0) == []
+
+
+def test_frame_rate():
+    assert (frame_rate([]), frame_rate([3.0]), frame_rate([0.0, 0.25])) == (0.0, 0.0, 4.0)
+
+
+def test_first_bytes_of_containers():
+    stream = b"G" + bytes(187) + b"G"
+    for good in (b"RIFF....AVI LIST", stream, b"\x1a\x45\xdf\xa3", b"....moov", b"FLV\x01"):
+        assert begins_like_a_video(good)
+    for bad in (b"RIFF....WEBP", b"G" + bytes(300), b"#EXTM3U", b"", b"\x89PNG"):
+        assert not begins_like_a_video(bad)
+
+
+def test_a_full_disk_is_507(tmp_path):
+    from polypseg.errors import RequestError
+
+    sink = FileSink(tmp_path / "source", 10)
+    with pytest.raises(RequestError, match="cannot store") as refused:
+        FileSink(tmp_path / "none" / "source", 10)
+    assert refused.value.status == 507
+    sink.close()
