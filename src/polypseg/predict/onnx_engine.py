@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from polypseg.errors import ModelError
 from polypseg.predict.engines import Outputs
-from polypseg.predict.model_facts import ModelFacts, from_metadata
+from polypseg.predict.model_facts import ModelFacts
+from polypseg.predict.model_file import read_model_file
 
 IMAGE, PROBABILITY, ATTENTION = "image", "probability", "attention_"
 """Names in an exported graph: its input, its output, and what begins the name of a gate's coefficients."""
@@ -26,16 +27,14 @@ class OnnxEngine:
         options.log_severity_level = 3
         if threads is not None:
             options.intra_op_num_threads = threads
+        content, self.facts = read_model_file(path)
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own exceptions share no class
             raise ModelError(
                 f"{path}: ONNX Runtime cannot open it ({first_line(error)}); is it damaged? Export it again, or copy "
                 "it anew"
             ) from error
-        self.facts = from_metadata(self._session.get_modelmeta().custom_metadata_map, str(path))
         self.size, self.threshold = self.facts.size, self.facts.threshold
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:

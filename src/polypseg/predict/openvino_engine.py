@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from polypseg.errors import ModelError, missing_extra
 from polypseg.predict.engines import Outputs
-from polypseg.predict.model_facts import PREFIX, from_metadata
+from polypseg.predict.model_file import read_model_file
 from polypseg.predict.onnx_engine import ATTENTION, PROBABILITY, carried_levels, first_line
 
 
@@ -24,15 +24,10 @@ class OpenVinoEngine:
         settings: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
+        _, self.facts = read_model_file(path)
         try:
             core = openvino.Core()
-            model = core.read_model(path)
-            information = model.get_rt_info()["framework"].value if model.has_rt_info("framework") else {}
-            metadata = {key: str(value) for key, value in information.items() if key.startswith(PREFIX)}
-            self.facts = from_metadata(metadata, str(path))
-            self._compiled = core.compile_model(model, "CPU", settings)
-        except ModelError:
-            raise
+            self._compiled = core.compile_model(core.read_model(path), "CPU", settings)
         except Exception as error:
             raise ModelError(
                 f"{path}: OpenVINO cannot open it ({first_line(error)}); is it damaged? Export or copy it anew"

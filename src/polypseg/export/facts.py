@@ -1,0 +1,132 @@
+"""What the file will say of itself: everything that the run's record tells.
+
+Figures are taken from the run's evaluations, and only those of this very checkpoint at this very threshold.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from polypseg import __version__
+from polypseg.data.splits import SPLIT_NAMES, file_digests
+from polypseg.data.terms import terms_of
+from polypseg.errors import ModelError
+from polypseg.export.graph import OPSET
+from polypseg.export.source import Source
+from polypseg.predict.model_facts import ModelFacts
+
+FIGURES = ("dice", "iou", "precision", "recall")
+TOOLS = ("keras", "tensorflow-cpu", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "openvino", "nncf")
+LICENCE = "not stated; the terms of the training data apply"
+
+
+def facts_of(source: Source, name: str = "", model_version: str = "", licence: str = "") -> ModelFacts:
+    """The facts of a source, before its graph is proved.
+
+    Args:
+        source: The model and its run.
+        name: Of the model; empty for the run's or the file's name.
+        model_version: Of the model.
+        licence: Of the weights; empty for "not stated".
+
+    Raises:
+        ModelError: The run's threshold was chosen for another checkpoint.
+    """
+    digest = file_digests([source.path])[source.path]
+    own = source.engine.facts
+    return ModelFacts(
+        size=own.size,
+        threshold=own.threshold,
+        seed_threshold=own.seed_threshold,
+        threshold_source=_threshold_source(source, digest),
+        name=name or (source.run.folder.resolve().name if source.run else source.path.stem),
+        version=model_version,
+        num_parameters=own.num_parameters,
+        opset=OPSET,
+        licence=licence or LICENCE,
+        source_digest=digest,
+        exported_by=_versions(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        **_training_facts(source),
+        figures=_figures(source, digest, own.threshold),
+    )
+
+
+def _training_facts(source: Source) -> dict[str, Any]:
+    if source.run is None or source.manifest is None:
+        return {"training_data": "unknown", "checkpoint_chosen_by": "unknown", "terms": terms_of("", []).terms}
+    folder = str(source.environment["data"])
+    terms = terms_of(folder, list(source.manifest.entries), source.manifest.source)
+    counts = ", ".join(f"{len(source.manifest.names(split))} {split}" for split in SPLIT_NAMES)
+    cited = f" ({terms.citation})" if terms.citation else ""
+    return {
+        "training_data": f"{terms.title or Path(folder).name}: {counts}; split: {source.manifest.source}",
+        "split_digest": source.manifest.digest(),
+        "checkpoint_chosen_by": str(source.environment.get("checkpoint_chosen_by", "unknown")),
+        "terms": terms.terms + cited,
+    }
+
+
+def _threshold_source(source: Source, digest: str) -> str:
+    path = source.run.folder / "threshold.json" if source.run else None
+    if path is None or not path.is_file():
+        return "default"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record.get("model_digest") not in (None, digest):
+        raise ModelError(
+            f"{path}: was chosen for an earlier checkpoint; choose it again: polypseg evaluate {path.parent} "
+            "--tune-threshold"
+        )
+    return f"chosen on the {record.get('chosen_on', 'validation')} split"
+
+
+def _figures(source: Source, digest: str, threshold: float) -> dict[str, Any]:
+    """Scores with intervals by the name of the evaluation."""
+    found = {}
+    folder = source.run.folder / "evaluation" if source.run else None
+    for path in sorted(folder.glob("*/summary.json")) if folder else []:
+        try:
+            summary = json.loads(path.read_text(encoding="utf-8"))
+            facts = summary["provenance"]
+            if facts["model_digest"] == digest and abs(facts["threshold"] - threshold) < 1e-9:
+                found[path.parent.name] = _figures_of(summary)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # a damaged evaluation has no figures to carry
+    return found
+
+
+def _figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = summary["metrics"]
+    scores = {
+        name: {key: _rounded(metrics[name].get(key)) for key in ("mean", "low", "high")}
+        for name in FIGURES
+        if metrics.get(name, {}).get("mean") is not None
+    }
+    facts = summary["provenance"]
+    data = Path(str(facts.get("data", ""))).name
+    return {
+        "data": data,
+        "split": facts.get("split"),
+        "num_images": summary["num_images"],
+        "num_polyp_images": summary["num_polyp_images"],
+        "threshold": facts["threshold"],
+        "confidence": summary.get("intervals", {}).get("confidence"),
+        **scores,
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(float(value), 4)
+
+
+def _versions() -> str:
+    found = [f"polypseg {__version__}"]
+    for tool in TOOLS:
+        try:
+            found.append(f"{tool} {version(tool)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
