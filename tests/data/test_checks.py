@@ -32,12 +32,12 @@ def _add(folder: Path, name: str, image: Image, polyp_rows: int = 0, ending: str
 def _split(folder: Path, splits: dict[str, str]) -> Split:
     """A manifest of the folder's samples."""
     samples = {sample.name: sample for sample in find_samples(folder)[0]}
-    digests = file_digests([sample.image_path for sample in samples.values()])
-    return Split(
-        "by hand",
-        0,
-        {name: Entry(split, digests[samples[name].image_path], None, None) for name, split in splits.items()},  # type: ignore[arg-type]
-    )
+    digests = file_digests([path for s in samples.values() for path in (s.image_path, s.mask_path) if path])
+    entries = {
+        name: Entry(split, digests[samples[name].image_path], digests[samples[name].mask_path], None)  # type: ignore
+        for name, split in splits.items()
+    }
+    return Split("by hand", 0, entries)
 
 
 def _pairs(findings: Findings) -> list[tuple[str, str, str]]:
@@ -183,6 +183,15 @@ def test_inspect_manifest_that_does_not_fit_the_data(tmp_path: Path) -> None:
     ]
     assert findings.faults == list(findings.strangers)
     assert [found.split for found in findings.samples] == ["train", None]
+
+
+def test_inspect_mask_that_changed_since_the_split_is_told(tmp_path: Path) -> None:
+    _add(tmp_path, "a", _frame(0))
+    split = _split(tmp_path, {"a": "test"})
+    _add(tmp_path, "a", _frame(0), polyp_rows=9)
+    findings = inspect([tmp_path], split)
+    assert findings.faults == [(str(tmp_path / "masks/a.png"), "has changed since the split was made")]
+    assert [found.split for found in findings.samples] == ["test"]  # the image is the split's still
 
 
 def test_inspect_images_without_masks(tmp_path: Path) -> None:

@@ -166,10 +166,14 @@ def comparison_table(results: Sequence["PairedResult"]) -> Table:
 def signed(value: float) -> str:
     """A difference.
 
-    >>> signed(0.01234), signed(-50.0), signed(float("nan"))
-    ('+0.012', '-50.0', '–')
+    >>> signed(0.01234), signed(-50.0), signed(-0.00012), signed(0.0), signed(float("nan"))
+    ('+0.012', '-50.0', '-1e-04', '0', '–')
     """
-    return "–" if value != value else f"{value:+.1f}" if abs(value) >= 10 else f"{value:+.3f}"
+    if value != value:
+        return "–"
+    if abs(value) < 0.0005:  # a small difference is not none
+        return f"{value:+.0e}" if value else "0"
+    return f"{value:+.1f}" if abs(value) >= 10 else f"{value:+.3f}"
 
 
 def p_value(value: float) -> str:

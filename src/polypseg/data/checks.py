@@ -37,6 +37,8 @@ AREA_BOUNDS = (0.01, 0.05, 0.1, 0.2, 0.4)
 
 PICTURE_HEIGHT = 320
 
+_CHANGED = "has changed since the split was made"
+
 
 @dataclass(frozen=True)
 class Inspected:
@@ -246,20 +248,26 @@ def _assign(samples: Sequence[tuple[Sample, str]], split: Split | None) -> tuple
         return [
             ("test" if s.name in test[source] else "train") if source in test else None for s, source in samples
         ], []
-    digests = file_digests([sample.image_path for sample, _ in samples if sample.name in split.entries])
+    known = [sample for sample, _ in samples if sample.name in split.entries]
+    digests = file_digests([path for sample in known for path in (sample.image_path, sample.mask_path) if path])
     assigned: list[str | None] = []
     met: set[str] = set()
     changed: dict[str, Path] = {}
+    strangers: list[Fault] = []
     for sample, _ in samples:
         entry = split.entries.get(sample.name)
         matches = entry is not None and digests[sample.image_path] == entry.image_digest
         assigned.append(entry.split if entry is not None and matches else None)
-        if matches:
-            met.add(sample.name)
-        elif entry is not None:
+        if entry is None:
+            continue
+        if not matches:
             changed[sample.name] = sample.image_path
-    strangers = [
-        Fault(str(changed[name]), "has changed since the split was made")
+            continue
+        met.add(sample.name)
+        if entry.mask_digest is not None and sample.mask_path and digests[sample.mask_path] != entry.mask_digest:
+            strangers.append(Fault(str(sample.mask_path), _CHANGED))
+    strangers += [
+        Fault(str(changed[name]), _CHANGED)
         if name in changed
         else Fault(name, "is in the split manifest, but not in the data")
         for name in split.entries
