@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from polypseg.report.tables import figure, interval
+from polypseg.report.tables import figure, interval, stratum_rows
 
 if TYPE_CHECKING:
     from polypseg.evaluate.compare import PairedResult
@@ -52,6 +52,7 @@ METRIC_ROWS = (
 
 NEGATIVE_ROWS = (
     ("any_false_positive", "Frames with any false positive, %", 100),
+    ("large_false_positive", "Frames with a false-positive area over 0.1 %, %", 100),
     ("alarm", "Frames with a false finding of {alarm_area_px} px or more, %", 100),
     ("false_positive_percent", "False-positive area, % of the image", 1),
     ("specificity", "Specificity", 1),
@@ -102,16 +103,8 @@ def stratum_tables(summary: Mapping[str, Any]) -> Iterator[Table | str]:
             continue
         table = _table(f"By {way}")
         _add_columns(table, "images", "Dice", "interval", "median", "IoU", "recall")
-        for stratum, figures in strata.items():
-            table.add_row(
-                stratum,
-                str(figures["num_images"]),
-                figure(figures["dice"]["mean"]),
-                interval(figures["dice"]),
-                figure(figures["dice"]["median"]),
-                figure(figures["iou"]["mean"]),
-                figure(figures["recall"]["mean"]),
-            )
+        for row in stratum_rows(strata):
+            table.add_row(*row[:-1])  # lesions found would make the table too wide
         yield table
 
 
