@@ -85,6 +85,7 @@ def test_negatives_by_hand(tmp_path):
     negatives = summarise(evaluation, replace(QUICK, alarm_area_px=1, frame_rate=25))["negatives"]
     assert negatives["num_images"] == 3
     assert negatives["any_false_positive"]["mean"] == pytest.approx(2 / 3)
+    assert negatives["large_false_positive"]["mean"] == pytest.approx(2 / 3)  # one of 4 pixels is 25 %
     assert negatives["alarm"]["mean"] == pytest.approx(2 / 3)
     assert negatives["false_positive_px"]["mean"] == pytest.approx(2 / 3)
     assert negatives["false_positive_percent"]["mean"] == pytest.approx(100 * 2 / 12)
@@ -95,6 +96,14 @@ def test_negatives_by_hand(tmp_path):
     assert larger["alarm"]["mean"] == 0
     assert larger["any_false_positive"]["mean"] == pytest.approx(2 / 3)
     assert "alarms_a_minute" not in larger
+
+
+def test_a_false_area_of_one_per_thousand_is_not_large(tmp_path):
+    # 1 of 1000 pixels is 0.1 %, 2 are more
+    one, two, none = np.zeros((20, 50), bool), np.zeros((20, 50), bool), np.zeros((20, 50), bool)
+    one[3, 3] = two[3, 3:5] = True
+    evaluation = scored(tmp_path, {"one": (one, none), "two": (two, none)})
+    assert summarise(evaluation, QUICK)["negatives"]["large_false_positive"]["mean"] == 0.5
 
 
 def test_undefined_distances_are_counted_and_never_averaged(tmp_path):

@@ -15,6 +15,9 @@ import numpy as np
 from polypseg.evaluate.scores import Scores
 from polypseg.metrics.statistics import Interval, bootstrap_means
 
+LARGE_PERCENT = 0.1
+"""From which a frame's false-positive area, in % of the image, is large: about 18x18 px of a 622x529 frame."""
+
 
 def negative_figures(
     scores: Scores,
@@ -36,7 +39,7 @@ def negative_figures(
 
     Returns:
         num_images, alarm_area_px, and an `Interval` each for any_false_positive (share of the frames with any
-        predicted pixel), alarm (share with a false finding of alarm_area_px or more), false_positive_px and
+        predicted pixel), large_false_positive (with more than `LARGE_PERCENT` of its pixels predicted), alarm (share with a false finding of alarm_area_px or more), false_positive_px and
         false_positive_percent (mean area, of all frames), specificity (mean over frames), false_findings (mean
         number a frame, of lesion size); with a frame rate also alarms_a_minute and false_findings_a_minute.
     """
@@ -45,11 +48,13 @@ def negative_figures(
         return None
     values = chosen.values
     predicted_px, largest_px = values["predicted_px"], values["largest_false_px"]
+    false_percent = 100 * predicted_px / (values["height_px"] * values["width_px"])
     columns = {
         "any_false_positive": (predicted_px > 0).astype(np.float64),
+        "large_false_positive": (false_percent > LARGE_PERCENT).astype(np.float64),
         "alarm": np.where(np.isnan(largest_px), np.nan, largest_px >= alarm_area_px),
         "false_positive_px": predicted_px,
-        "false_positive_percent": 100 * predicted_px / (values["height_px"] * values["width_px"]),
+        "false_positive_percent": false_percent,
         "specificity": values["specificity"],
         "false_findings": values["num_false"],
     }

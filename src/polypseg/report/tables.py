@@ -45,6 +45,7 @@ METRICS = {
 
 NEGATIVES = (
     ("any_false_positive", "frames with any false-positive pixel", 100, " %"),
+    ("large_false_positive", "frames with a false-positive area over 0.1 % of the image", 100, " %"),
     ("alarm", "frames with a false finding of {alarm_area_px} px or more", 100, " %"),
     ("false_positive_percent", "false-positive area, mean over all frames", 1, " % of the image"),
     ("specificity", "specificity, mean over frames", 1, ""),
