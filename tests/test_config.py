@@ -22,7 +22,7 @@ def test_file_and_overrides_are_diffs_from_the_defaults(tmp_path):
         ("modell.filters=3", "unknown table 'modell'; did you mean 'model'"),
         ("train.epochs=0", r"train\.epochs: .*greater than or equal to 1 \(found 0\)"),
         ("train.epochs=many", r"train\.epochs: .*\(found 'many'\)"),
-        ("data.augment=strong", r"data\.augment: .*'none', 'flip' or 'standard' \(found 'strong'\)"),
+        ("data.augment=strongest", r"data\.augment: .*'none', 'flip', 'standard' or 'strong' \(found 'strongest'\)"),
         ("data.size=100", r"data\.size 100 is not divisible by 2\*\*model\.depth = 16; take 96 or 112"),
         ("epochs", r"expected table\.key=value"),
         ("a.b.c=1", r"expected table\.key=value"),

@@ -40,12 +40,21 @@ class SplitConfig(_Table):
         description="near-duplicates stay on one side: pairs whose 64-bit perceptual hashes are this close are looked "
         "at besides those that correlate; -1 switches the search off",
     )
+    folds: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="cross-validation: so many runs, each with its own share of all but the test split as validation; "
+        "0: one run",
+    )
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
     def _some_is_left(self) -> "SplitConfig":
         if self.validation + self.test >= 1:
             raise ValueError(f"validation {self.validation} + test {self.test} leave nothing to train on")
+        if self.folds == 1:
+            raise ValueError("split.folds 1: expected 0 (no cross-validation) or at least 2")
         return self
 
 
@@ -92,6 +101,11 @@ class ModelConfig(_Table):
     encoder: str | None = Field(None, description="pretrained encoder (efficientnet-lite0, resnet50, …); unset: none")
     encoder_weights: str | None = Field(None, description="imagenet, or the path of a converted file; unset: random")
     decoder_filters: tuple[int, ...] = Field((), description="the decoder's four widths over an encoder, finest first")
+    deep_supervision: bool = Field(
+        False,
+        description="in training every level of the decoder is judged, and loss and val_loss are of all levels; the "
+        "saved model is the same as without",
+    )
 
     @model_validator(mode="after")
     def _encoder_settings_have_an_encoder(self) -> "ModelConfig":
@@ -99,6 +113,8 @@ class ModelConfig(_Table):
             raise ValueError("model.encoder_weights and model.decoder_filters need a model.encoder")
         if self.encoder is not None and (self.name != "attention_unet" or self.depth != 4):
             raise ValueError("model.encoder belongs to the attention_unet of depth 4")
+        if self.deep_supervision and self.depth < 2:
+            raise ValueError(f"model.deep_supervision needs a model.depth of at least 2 (found {self.depth})")
         return self
 
 
@@ -148,6 +164,12 @@ class TrainConfig(_Table):
     mixed_precision: bool = Field(False, description="bfloat16 on CPU and TPU, float16 on GPU")
     deterministic: bool = Field(False, description="the same numbers each time on one machine, a little slower")
     tensorboard: bool = Field(True, description="write logs for TensorBoard where it is installed")
+    teacher: str | None = Field(
+        None,
+        description="a run, a cross-validation's folder or a .keras file, whose probability of each augmented image "
+        "is mixed with its mask; unset: none",
+    )
+    teacher_weight: float = Field(0.5, gt=0, le=1, description="share of the teacher in that mixture")
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -165,6 +187,12 @@ class Config(_Table):
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _loss_takes_probabilities(self) -> "Config":
+        if self.train.teacher is not None and self.loss.name == "lovasz":
+            raise ValueError("train.teacher gives probabilities, and loss.name lovasz takes masks; take another loss")
+        return self
 
     @model_validator(mode="after")
     def _size_fits_depth(self) -> "Config":

@@ -2,10 +2,12 @@
 
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,6 +21,8 @@ from polypseg.models.checkpoint import load_model
 from polypseg.train.fit import resume, train, usable_samples
 from polypseg.train.run import open_run
 from polypseg.train.state import HISTORY_COLUMNS, load_state
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 
 SMALL = {
     "split": {"kind": "ratio", "validation": 0.25, "test": 0.25, "near_duplicate_bits": -1},
@@ -217,8 +221,11 @@ def test_mixed_precision_trains_and_leaves_the_policy_as_it_was(folder, tmp_path
     assert np.isfinite(mixed.history()[0]["loss"])
     assert keras.config.dtype_policy().name == "float32"
     model = load_model(mixed.best_path)
-    assert model.get_layer("encoder_1_1_convolution").compute_dtype == "bfloat16"
-    assert model.get_layer("head_probability").compute_dtype == "float32"
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    trained = load_model(mixed.best_path, compiled=True)
+    assert trained.get_layer("encoder_1_1_convolution").compute_dtype == "bfloat16"
+    assert trained.get_layer("head_probability").compute_dtype == "float32"
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), trained.get_weights(), strict=True))
 
 
 def test_file_that_vanishes_in_training_is_named(folder, tmp_path):
@@ -238,11 +245,12 @@ def test_file_that_vanishes_in_training_is_named(folder, tmp_path):
         train(moved, tmp_path / "run", config, on_epoch=remove)
 
 
-def test_demo_config_is_valid():
-    from pathlib import Path
-
-    for path in sorted((Path(__file__).parents[2] / "configs").glob("*.toml")):
-        load_config(path)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_file_is_valid_and_opens_with_command_time_and_score(path):
+    load_config(path)
+    opening = "".join(itertools.takewhile(lambda line: line.startswith("#"), path.open()))
+    assert re.search(r"^#   (polypseg train .*--config configs/" + path.name + "|make demo)$", opening, re.MULTILINE)
+    assert all(re.search(rf"^# {word}: ", opening, re.MULTILINE) for word in ("Time", "Score"))
 
 
 def test_loss_that_is_no_number_ends_the_training_and_leaves_what_was_saved(folder, tmp_path):

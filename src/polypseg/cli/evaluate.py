@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from polypseg.evaluate.folder import Evaluation
     from polypseg.evaluate.plan import Plan
+    from polypseg.evaluate.score import ScoreOptions
     from polypseg.evaluate.selection import Selection
+    from polypseg.evaluate.summary import SummaryOptions
 
 WHAT, WHICH, HOW, SUMMED = "What is judged", "Which images", "How they are scored", "How scores are summed up"
 
@@ -60,6 +63,14 @@ def evaluate(
             rich_help_panel=HOW,
         ),
     ] = False,
+    tta: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Test-time augmentation: none, or flips (the mean of four mirror images, four times the work).",
+            rich_help_panel=HOW,
+        ),
+    ] = "none",
     tolerance: Annotated[float, typer.Option(min=0, help="Of the surface Dice, in pixels.", rich_help_panel=HOW)] = 2.0,
     min_area: Annotated[
         int,
@@ -144,6 +155,7 @@ def evaluate(
     from polypseg.cli.console import console, track
     from polypseg.errors import UsageError, unknown_name
     from polypseg.evaluate.evaluation import evaluate as evaluate_plan
+    from polypseg.evaluate.plan import with_tta
     from polypseg.evaluate.protocols import PROTOCOLS
     from polypseg.evaluate.score import ScoreOptions
     from polypseg.evaluate.selection import Selection
@@ -162,13 +174,19 @@ def evaluate(
         frame_rate=frame_rate,
     )
     if tune_threshold:
-        split = _tune(model, predictions, data, split, threshold, batch_size)
+        split = _tune(model, (predictions, data), split, threshold, (batch_size, tta))
     selection = Selection(split, splits, names, negatives, skip_bad)
-    plan = _plan(model, data, (predictions, references, images), selection)
-    if threshold is not None:
-        plan = replace(plan, threshold=threshold, seed_threshold=0.0, threshold_source="given (--threshold)")
     options = ScoreOptions(settings, batch_size, save_maps, skip_bad, restart, processes=True)
     command = shlex.join(["polypseg", *sys.argv[1:]])
+    if split == "validation" and _is_cross_validation(model):
+        _refuse_for_folds({"--names": names, "--threshold": threshold, "--out": out, "--splits": splits})
+        evaluation, summary = _out_of_fold(Path(str(model)), data, options, summary_options, tta)
+        _show(summary, protocol)
+        console.print(f"wrote {evaluation.scores_path}, {evaluation.summary_path}")
+        return
+    plan = with_tta(_plan(model, data, (predictions, references, images), selection), tta)
+    if threshold is not None:
+        plan = replace(plan, threshold=threshold, seed_threshold=0.0, threshold_source="given (--threshold)")
     evaluation, summary = evaluate_plan(plan, out, options, summary_options, leaks, command, track)
     _show(summary, protocol)
     console.print(f"wrote {evaluation.scores_path}, {evaluation.summary_path}")
@@ -192,7 +210,7 @@ def _plan(
     if references is not None or images is not None:
         raise UsageError("--references and --images belong to --predictions; for a run or a model name --data")
     path = Path(str(model))
-    if path.exists():
+    if path.exists() and path.suffix != ".onnx":
         import_keras_quietly()
     if path.is_file():
         if data is None:
@@ -201,19 +219,56 @@ def _plan(
     return plan_run(path, data, selection, track)
 
 
+def _is_cross_validation(model: str | None) -> bool:
+    from polypseg.train.run import Run
+
+    run = Run(Path(str(model)))
+    return bool(run.members()) and bool(run.config().split.folds)
+
+
+def _refuse_for_folds(options: dict[str, Any]) -> None:
+    from polypseg.errors import UsageError
+
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)}: the validation of a cross-validation is scored whole, at its stored threshold and in "
+            "its own folder; leave it out, or score one fold"
+        )
+
+
+def _out_of_fold(
+    folder: Path,
+    data: Path | None,
+    options: "ScoreOptions",
+    summary_options: "SummaryOptions",
+    tta: str,
+) -> tuple["Evaluation", dict[str, Any]]:
+    """Each image of a cross-validation, scored by the member that did not see it."""
+    import shlex
+    import sys
+
+    from polypseg.cli.console import import_keras_quietly, track
+    from polypseg.evaluate.group import out_of_fold
+
+    import_keras_quietly()
+    command = shlex.join(["polypseg", *sys.argv[1:]])
+    return out_of_fold(folder, data, options, summary_options, command, track, tta)
+
+
 def _tune(
     model: str | None,
-    predictions: Path | None,
-    data: Path | None,
+    given: tuple[Path | None, Path | None],
     split: str | None,
     threshold: float | None,
-    batch_size: int,
+    how: tuple[int, str],
 ) -> str:
     """The split that is scored after the threshold was chosen on it: validation, and no other."""
     from polypseg.cli.console import console, import_keras_quietly, track
     from polypseg.errors import UsageError
     from polypseg.evaluate.threshold import tune_threshold
 
+    (predictions, data), (batch_size, tta) = given, how
     if model is None or predictions is not None or Path(model).is_file():
         raise UsageError("--tune-threshold needs a run folder: its validation split chooses the threshold")
     if split not in (None, "validation"):
@@ -225,7 +280,7 @@ def _tune(
         raise UsageError("--threshold and --tune-threshold exclude one another")
     if Path(model).exists():
         import_keras_quietly()
-    tuned = tune_threshold(Path(model), data, batch_size, track)
+    tuned = tune_threshold(Path(model), data, batch_size, track, tta)
     console.print(
         f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {tuned.num_images} validation images "
         f"({tuned.dice_at_half:.4f} at 0.5)"

@@ -1,9 +1,12 @@
 """`polypseg show`: the pictures of a run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from polypseg.train.run import Run
 
 
 def show(
@@ -49,17 +52,18 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
     import_keras_quietly()
     from polypseg.data.catalogue import find_samples
     from polypseg.data.samples import load_sample
-    from polypseg.evaluate.folder import run_evaluation
     from polypseg.explain.attention import attention_maps
     from polypseg.metrics.overlap import dice
     from polypseg.models.graph import draw_model
     from polypseg.predict.engines import stored_thresholds
     from polypseg.predict.keras_engine import KerasEngine
     from polypseg.predict.predictor import predict_mask
-    from polypseg.report.figures import SampleRow, attention_figure, sample_figure, score_figure, training_curves
+    from polypseg.report.figures import SampleRow, attention_figure, sample_figure, training_curves
     from polypseg.train.run import open_run
 
     run = open_run(folder)
+    if run.members():
+        return _draw_group(run, num_samples, seed, data)
     history = run.history()
     stored = stored_thresholds(run.folder)
     engine = KerasEngine(run.best_path, stored.threshold, seed_threshold=stored.seed_threshold)
@@ -87,9 +91,23 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
             path = run.figures_folder / f"attention_{sample.name}.png"
             written.append(attention_figure(image, [(f"level {a.level}", a.map) for a in levels], path))
     written.append(sample_figure(rows, run.figures_folder / "validation_samples.png"))
+    return written + _draw_test_scores(run)
+
+
+def _draw_group(group: "Run", num_samples: int, seed: int, data: Path | None) -> list[Path]:
+    """The pictures of each member, in the member's folder, and the test scores of the ensemble."""
+    members = group.members()
+    written = [path for member in members for path in draw_run(member.folder, num_samples, seed, data)]
+    group.figures_folder.mkdir(exist_ok=True)
+    return written + _draw_test_scores(group)
+
+
+def _draw_test_scores(run: "Run") -> list[Path]:
+    from polypseg.evaluate.folder import run_evaluation
+    from polypseg.report.figures import score_figure
+
     evaluation = run_evaluation(run, "test")
-    if evaluation.scores_path.is_file():
-        values = evaluation.scores().values
-        dices, areas = values["dice"], values["polyp_share"]
-        written.append(score_figure(dices, areas, run.figures_folder / "test_scores.png"))
-    return written
+    if not evaluation.scores_path.is_file():
+        return []
+    values = evaluation.scores().values
+    return [score_figure(values["dice"], values["polyp_share"], run.figures_folder / "test_scores.png")]

@@ -25,6 +25,12 @@ def train(
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Last epoch; with --resume, of the run that goes on (now or later).")
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Cross-validation: so many runs, RUNS/NAME/fold-1 and so on.")
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="0,1,2", help="A run for each seed, RUNS/NAME/seed-0 and so on.")
+    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out samples that cannot be used; list them.")
     ] = False,
@@ -41,6 +47,10 @@ def train(
     The split of Kvasir-SEG is the official 880/120, with 80 of the 880 as validation; any other folder is
     split by ratio, with sequences and near-duplicates on one side. Nothing is chosen on the test split.
 
+    --folds makes a cross-validation: RUNS/NAME is then an ensemble of its folds, which evaluate, predict and show take
+    as a model; the ensemble is scored on the test split once, and each fold on its own validation. --seeds makes runs
+    that differ in their seed alone, and tells the mean of their test figures with its interval.
+
     [bold]Examples[/bold]
 
     polypseg train --data data/kvasir-seg --name kvasir --set model.filters=32
@@ -48,12 +58,14 @@ def train(
     polypseg train --name kvasir --resume
 
     polypseg train --name kvasir --resume --epochs 80
+
+    polypseg train --data data/kvasir-seg --name five --folds 5
     """
     from polypseg.errors import UsageError
 
     run_folder = runs / name
     if resume:
-        if settings or config or splits or skip_bad:
+        if settings or config or splits or skip_bad or folds or seeds:
             raise UsageError(
                 "--resume goes on with the settings of the run; of them only --epochs can change. "
                 "For other settings start a new run (--name)"
@@ -65,8 +77,9 @@ def train(
             raise UsageError("--data is missing: the folder of images and masks (polypseg data synth makes one)")
         overrides = [*(settings or []), *(["data.skip_bad=true"] if skip_bad else [])]
         overrides += [f"train.epochs={epochs}"] if epochs is not None else []
+        overrides += [f"split.folds={folds}"] if folds is not None else []
         with _told_how_to_go_on(run_folder, runs, name):
-            _start(run_folder, data, config, overrides, splits)
+            _start(run_folder, data, config, overrides, splits, _numbers(seeds))
     _finish(run_folder, evaluate)
 
 
@@ -77,18 +90,35 @@ def _told_how_to_go_on(run_folder: Path, runs: Path, name: str) -> Iterator[None
         yield
     except KeyboardInterrupt:
         from polypseg.cli.console import messages
+        from polypseg.train.run import Run
         from polypseg.train.state import load_state
 
-        state = load_state(run_folder / "checkpoints" / "last")
+        states = [load_state(run.last_folder) for run in Run(run_folder).members() or [Run(run_folder)]]
+        num_epochs = sum(state.epoch for state in states if state)
         where = "" if runs == Path("runs") else f"--runs {runs} "
         again = f"go on with: polypseg train {where}--name {name} --resume"
         if not (run_folder / "config.toml").is_file():
             again = "start it again with the same command"
-        messages.print(f"stopped; {state.epoch if state else 0} epochs are saved. To {again}", markup=False)
+        messages.print(f"stopped; {num_epochs} epochs are saved. To {again}", markup=False)
         raise typer.Exit(130) from None
 
 
-def _start(run_folder: Path, data: Path, config: Path | None, overrides: list[str], splits: Path | None) -> None:
+def _numbers(text: str | None) -> list[int]:
+    """Whole numbers with commas between them; none without a text."""
+    from polypseg.errors import UsageError
+
+    try:
+        numbers = [int(part) for part in text.split(",")] if text else []
+    except ValueError as error:
+        raise UsageError(f"--seeds {text!r}: expected whole numbers with commas, as 0,1,2") from error
+    if any(number < 0 for number in numbers):
+        raise UsageError(f"--seeds {text!r}: expected numbers of at least 0")
+    return numbers
+
+
+def _start(
+    run_folder: Path, data: Path, config: Path | None, overrides: list[str], splits: Path | None, seeds: list[int]
+) -> None:
     from polypseg.cli.console import import_keras_quietly, track
     from polypseg.cli.training_progress import TrainingProgress, tell_epoch
     from polypseg.config import load_config
@@ -96,35 +126,76 @@ def _start(run_folder: Path, data: Path, config: Path | None, overrides: list[st
     settings = load_config(config, overrides)
     import_keras_quietly()
     from polypseg.train.fit import train
+    from polypseg.train.group import train_group
 
     with TrainingProgress(settings.train.epochs) as progress:
-        train(data, run_folder, settings, splits, track, tell_epoch, [progress.callback()])
+        shown = track, tell_epoch, [progress.callback()]
+        if seeds or settings.split.folds:
+            train_group(data, run_folder, settings, seeds, splits, *shown)
+        else:
+            train(data, run_folder, settings, splits, *shown)
 
 
 def _resume(run_folder: Path, data: Path | None, epochs: int | None) -> None:
     from polypseg.cli.console import import_keras_quietly, track
     from polypseg.cli.training_progress import TrainingProgress, tell_epoch
+    from polypseg.errors import UsageError
     from polypseg.train.run import open_run
 
-    last = epochs or open_run(run_folder).config().train.epochs
+    run = open_run(run_folder)
+    is_group = bool(run.members())
+    if is_group and epochs is not None:
+        raise UsageError(f"{run_folder} is a group of runs, which goes on as it was planned; leave out --epochs")
+    last = epochs or run.config().train.epochs
     import_keras_quietly()
     from polypseg.train.fit import resume
+    from polypseg.train.group import resume_group
 
     with TrainingProgress(last) as progress:
-        resume(run_folder, data, epochs, track, tell_epoch, [progress.callback()])
+        shown = track, tell_epoch, [progress.callback()]
+        if is_group:
+            resume_group(run_folder, data, *shown)
+        else:
+            resume(run_folder, data, epochs, *shown)
 
 
 def _finish(run_folder: Path, evaluate: bool) -> None:
-    """Pictures and test figures of a run that came to its end."""
+    """Pictures and test figures of what came to its end; of a cross-validation the out-of-fold scores too."""
     from polypseg.cli.console import console
     from polypseg.cli.show import draw_run
     from polypseg.train.run import open_run
 
-    if evaluate and not open_run(run_folder).split().names("test"):
+    run = open_run(run_folder)
+    is_cross_validation = bool(run.config().split.folds)
+    if is_cross_validation:
+        _evaluate(run_folder, split="validation")
+    if evaluate and not run.split().names("test"):
         console.print("the split has no test samples: nothing was scored")
+    elif evaluate and run.members() and not is_cross_validation:
+        _score_seeds(run_folder)
     elif evaluate:
-        from polypseg.cli.evaluate import evaluate as run_evaluation
-
-        run_evaluation(model=str(run_folder))
+        _evaluate(run_folder)
     for path in draw_run(run_folder):
         console.print(f"wrote {path}")
+
+
+def _evaluate(run_folder: Path, split: str | None = None) -> None:
+    from polypseg.cli.evaluate import evaluate
+
+    evaluate(model=str(run_folder), split=split)
+
+
+def _score_seeds(run_folder: Path) -> None:
+    """Each member's test figures, and what they say together."""
+    from polypseg.cli.console import console
+    from polypseg.evaluate.group import FIGURES, seed_figures
+    from polypseg.train.run import open_run
+
+    for member in open_run(run_folder).members():
+        _evaluate(member.folder)
+    record = seed_figures(run_folder)
+    for figure in FIGURES:
+        found = record[figure]
+        interval = "" if found["low"] is None else f" (95 % {found['low']:.4f} to {found['high']:.4f}, Student's t)"
+        console.print(f"{figure} over {record['num_runs']} seeds: {found['mean']:.4f}{interval}")
+    console.print(f"wrote {run_folder / 'seeds.json'}")

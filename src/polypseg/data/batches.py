@@ -219,8 +219,20 @@ def _assign_arrays(data: PolypDataset, config: SplitConfig) -> dict[str, list[st
     return {n: [name for name, split in zip(names, assigned, strict=True) if split == n] for n in SPLIT_NAMES}
 
 
-def tf_batches(reader: SampleReader, plan: BatchPlan, counter: EpochCounter | None = None) -> "tf.data.Dataset":
+Soften = Callable[[Any, Any], Any]
+"""Batches of images and masks to what shall be answered in the masks' stead (train/teacher.py)."""
+
+
+def tf_batches(
+    reader: SampleReader, plan: BatchPlan, counter: EpochCounter | None = None, soften: Soften | None = None
+) -> "tf.data.Dataset":
     """The reader's samples as a `tf.data.Dataset` of batches; each iteration is one epoch.
+
+    Args:
+        reader: Reads them.
+        plan: Order, augmentation, recomposition.
+        counter: Of the epochs.
+        soften: Changes the masks of a finished batch.
 
     Raises:
         MissingExtraError: TensorFlow is not installed.
@@ -255,15 +267,33 @@ def tf_batches(reader: SampleReader, plan: BatchPlan, counter: EpochCounter | No
     steps = -(-count // plan.batch_size)
     batches = tf.data.Dataset.range(1).flat_map(batches_of_epoch)
     batches = batches.map(read, num_parallel_calls=2).map(finish, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = batches if soften is None else _softened(batches, soften)
     return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4)
+
+
+def _softened(batches: "tf.data.Dataset", soften: Soften) -> "tf.data.Dataset":
+    """The batches with their masks changed; in the graph of the pipeline where TensorFlow is Keras' backend too."""
+    import tensorflow as tf
+
+    def outside(images: Any, masks: Any) -> Any:
+        return keras.ops.convert_to_numpy(soften(images, masks))
+
+    def change(images: Any, masks: Any) -> tuple[Any, Any]:
+        if keras.backend.backend() == "tensorflow":
+            return images, soften(images, masks)
+        return images, tf.ensure_shape(tf.numpy_function(outside, [images, masks], tf.float32), masks.shape)
+
+    return batches.map(change)
 
 
 class PyBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """The same batches without TensorFlow, in order and content, as a `keras.utils.PyDataset` of NumPy arrays."""
 
-    def __init__(self, reader: SampleReader, plan: BatchPlan, counter: EpochCounter | None = None) -> None:
+    def __init__(
+        self, reader: SampleReader, plan: BatchPlan, counter: EpochCounter | None = None, soften: Soften | None = None
+    ) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
-        self._reader, self._plan = reader, plan
+        self._reader, self._plan, self._soften = reader, plan, soften
         self._counter = counter or EpochCounter()
         self._order, self._keys = plan.epoch(reader.count, 0)
 
@@ -284,10 +314,11 @@ class PyBatches(keras.utils.PyDataset):  # type: ignore[misc]
             key,
             self._plan.preset,
         )
-        return keras.ops.convert_to_numpy(changed[0]), keras.ops.convert_to_numpy(changed[1])
+        softened = changed[1] if self._soften is None else self._soften(*changed)
+        return keras.ops.convert_to_numpy(changed[0]), keras.ops.convert_to_numpy(softened)
 
 
-BatchMaker = Callable[[SampleReader, BatchPlan, EpochCounter], Any]
+BatchMaker = Callable[[SampleReader, BatchPlan, EpochCounter, Soften | None], Any]
 
 
 def batch_maker() -> BatchMaker:

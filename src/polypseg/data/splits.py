@@ -180,11 +180,7 @@ def assign(
             f"split.kind official: these {len(names)} samples are not Kvasir-SEG's 1,000; "
             "use the whole Kvasir-SEG, or --set split.kind=ratio"
         )
-    by_group: dict[str, list[int]] = {}
-    for index, group in enumerate(groups):
-        if group is not None:
-            by_group.setdefault(group, []).append(index)
-    units = _units(len(names), [*by_group.values(), *joined])
+    units = _units(len(names), [*_by_group(groups), *joined])
     generator = np.random.default_rng(config.seed)
     if config.kind == "official" or (config.kind == "auto" and is_official):
         source = f"Kvasir-SEG official 880/120, {config.official_validation} of the 880 as validation"
@@ -232,6 +228,21 @@ def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = track(pool.map(digest, paths), "reading digests", len(paths))
         return dict(zip(paths, found, strict=True))
+
+
+def parted_units(samples: Sequence[Sample], config: SplitConfig, track: Track = silent) -> list[list[int]]:
+    """The places of samples that must stay together: groups and near-duplicates, directly or through a third."""
+    joined = _near_duplicates([sample.image_path for sample in samples], config, track)
+    return _units(len(samples), [*_by_group([sample.group for sample in samples]), *joined])
+
+
+def _by_group(groups: Sequence[str | None]) -> list[list[int]]:
+    """The places of each group that is known."""
+    found: dict[str, list[int]] = {}
+    for index, group in enumerate(groups):
+        if group is not None:
+            found.setdefault(group, []).append(index)
+    return list(found.values())
 
 
 def _near_duplicates(paths: Sequence[Path], config: SplitConfig, track: Track) -> list[list[int]]:

@@ -1,6 +1,7 @@
 """A whole evaluation: scored, counted, looked through for leaks, summed up."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,11 @@ def default_folder(plan: Plan) -> Path:
     """Where an evaluation goes unless told otherwise.
 
     In the run folder, evaluation/SPLIT, or evaluation/DATA for other data; beside a model file or a folder of
-    predictions, NAME-evaluation.
+    predictions, NAME-evaluation. Test-time augmentation is a part of the name: evaluation/SPLIT-flips.
     """
+    if plan.tta != "none":
+        folder = default_folder(replace(plan, tta="none"))
+        return folder.with_name(f"{folder.name}-{plan.tta}")
     if plan.run is not None:
         data = Path(plan.source["data"]).name
         label = plan.label if plan.label != EXTERNAL else data
@@ -115,6 +119,7 @@ def _count(plan: Plan, evaluation: Evaluation, scores: Scores) -> None:
         "model_digest": plan.source["model_digest"],
         "threshold": plan.threshold,
         "seed_threshold": plan.seed_threshold,
+        "tta": plan.tta,
         "num_images": len(scores),
         "folder": str(evaluation.folder),
     }

@@ -18,7 +18,7 @@ from polypseg.config import LossConfig
 from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Fault, Sample, find_images, pair_samples, refuse
 from polypseg.data.splits import Split, file_digests, load_split
-from polypseg.errors import ImageError, PairingError, ScoreError, UsageError, listed
+from polypseg.errors import ImageError, PairingError, ScoreError, UsageError, listed, unknown_name
 from polypseg.evaluate.selection import (
     EXTERNAL,
     Case,
@@ -32,6 +32,7 @@ from polypseg.evaluate.selection import (
 )
 from polypseg.predict.engines import Engine, open_engine
 from polypseg.predict.model_facts import DEFAULT_THRESHOLD
+from polypseg.predict.predictor import FLIPS
 from polypseg.preprocess import read_grey
 from polypseg.progress import Track, silent
 from polypseg.train.run import Run, open_run
@@ -56,6 +57,7 @@ class Plan:
         manifest: The splits, to know what was trained on; None where unknown.
         skipped: What was left out before scoring.
         seed_threshold: A component counts only where one of its pixels reaches this; 0 counts all.
+        tta: Test-time augmentation of the engine (`predict.predictor.FLIPS`); `with_tta` sets it.
     """
 
     cases: Sequence[Case]
@@ -69,6 +71,7 @@ class Plan:
     manifest: Split | None = None
     skipped: Sequence[Fault] = field(default_factory=tuple)
     seed_threshold: float = 0.0
+    tta: str = "none"
 
     def data_digest(self) -> str:
         """SHA-256 over the names and file digests of images and references: one value, the same data."""
@@ -101,7 +104,7 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
     source = {
         "kind": "run",
         "run": str(folder),
-        **_model_record(run.best_path, engine),
+        **_model_record(folder if run.members() else run.best_path, engine),
         **_data_record(data, label, manifest),
         "checkpoint_chosen_by": environment.get("checkpoint_chosen_by", "unknown"),
     }
@@ -130,11 +133,28 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
         "kind": "model",
         **_model_record(path, engine),
         **_data_record(data, label, manifest),
-        "checkpoint_chosen_by": "unknown",
+        "checkpoint_chosen_by": engine.facts.checkpoint_chosen_by or "unknown",
     }
-    where = "default" if engine.threshold == DEFAULT_THRESHOLD else "stored in the model"
+    where = engine.facts.threshold_source or (
+        "default" if engine.threshold == DEFAULT_THRESHOLD else "stored in the model"
+    )
     found = Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults)
     return replace(found, seed_threshold=engine.facts.seed_threshold)
+
+
+def with_tta(plan: Plan, tta: str) -> Plan:
+    """The plan with test-time augmentation, on record in its source.
+
+    Raises:
+        UsageError: An unknown name, or files are judged, which nothing augments.
+    """
+    if tta not in FLIPS:
+        raise UsageError(unknown_name("test-time augmentation", tta, FLIPS))
+    if tta == "none":
+        return plan
+    if plan.engine is None:
+        raise UsageError("--tta is for a run or a model; predictions that are files are scored as they are")
+    return replace(plan, tta=tta, source={**plan.source, "tta": tta})
 
 
 def plan_predictions(
@@ -249,7 +269,16 @@ def _threshold_source(folder: Path, model_digest: str) -> str:
 
 
 def _model_record(path: Path, engine: Engine) -> dict[str, Any]:
-    return {"model": str(path), "model_digest": file_digests([path])[path], "size": engine.size, "engine": engine.name}
+    return {"model": str(path), "model_digest": model_digest(path), "size": engine.size, "engine": engine.name}
+
+
+def model_digest(path: Path) -> str:
+    """SHA-256 of a model file in hex; of a group of runs, over the digests of its members' models."""
+    members = Run(path).members()
+    if not members:
+        return file_digests([path])[path]
+    digests = file_digests([member.best_path for member in members])
+    return hashlib.sha256("".join(digests.values()).encode()).hexdigest()
 
 
 def _data_record(data: Path, label: str, manifest: Split | None) -> dict[str, Any]:

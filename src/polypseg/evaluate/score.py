@@ -37,6 +37,7 @@ from polypseg.evaluate.selection import Case
 from polypseg.metrics.table import ScoreSettings
 from polypseg.metrics.thresholds import NUM_LEVELS
 from polypseg.predict.engines import Engine
+from polypseg.predict.predictor import run_augmented
 from polypseg.preprocess import normalise, read_image, resize_image
 from polypseg.progress import Track, silent
 from polypseg.train.state import write_in_one_step
@@ -97,22 +98,26 @@ def score(
     measure = Measure(evaluation, options.settings, plan.loss, options.save_maps, options.skip_bad)
     _make_histograms(evaluation.histograms_path, len(plan.cases))
     with _pool(options, len(pending)) as pool:
-        measured = measure_all(pending, plan.engine, measure, options, pool)
+        measured = measure_all(pending, plan, measure, options, pool)
         _append(evaluation, track(measured, "scoring images", len(pending)), len(pending))
     evaluation.unfinished_path.replace(evaluation.scores_path)
     return evaluation, len(pending)
 
 
 def measure_all(
-    cases: Sequence[Case], engine: Engine | None, measure: Measure, options: ScoreOptions, pool: Executor
+    cases: Sequence[Case], plan: Plan, measure: Measure, options: ScoreOptions, pool: Executor
 ) -> Iterator[Measured]:
     """What each case gives, in order."""
-    predictions = predict_cases(engine, cases, options.batch_size, pool) if engine else (Prediction() for _ in cases)
+    predictions: Iterator[Prediction] = (Prediction() for _ in cases)
+    if plan.engine is not None:
+        predictions = predict_cases(plan.engine, cases, options.batch_size, pool, plan.tta)
     work = zip(cases, predictions, strict=True)
     return _in_order(pool, measure, work, _AHEAD * (options.workers or os.cpu_count() or 1))
 
 
-def predict_cases(engine: Engine, cases: Sequence[Case], batch_size: int, pool: Executor) -> Iterator[Prediction]:
+def predict_cases(
+    engine: Engine, cases: Sequence[Case], batch_size: int, pool: Executor, tta: str = "none"
+) -> Iterator[Prediction]:
     """The model's own map of each case, in order; the same numbers as `predict.predictor.predict_probabilities`.
 
     An image that cannot be read is a prediction with a fault.
@@ -121,7 +126,10 @@ def predict_cases(engine: Engine, cases: Sequence[Case], batch_size: int, pool: 
     while chunk := list(islice(waiting, batch_size)):
         read = list(pool.map(_read_square, chunk, [engine.size] * len(chunk)))
         good = [square for square in read if not isinstance(square, str)]
-        maps = iter(engine.run(normalise(np.stack([square for square, _ in good])))[..., 0] if good else ())
+        maps: Iterator[NDArray[np.float32]] = iter(())
+        if good:
+            batch = normalise(np.stack([square for square, _ in good]))
+            maps = iter(run_augmented(engine, batch, tta).probabilities[..., 0])
         for square in read:
             yield Prediction(fault=square) if isinstance(square, str) else Prediction(next(maps), square[1])
 
@@ -224,6 +232,7 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         "save_maps": "--save-maps",
         "skip_bad": "--skip-bad",
         "model": "model",
+        "tta": "--tta",
         "samples": "images",
     }
     was, now = _identity(old), _identity(new)
@@ -242,6 +251,7 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
         **record,
         "samples": samples,
         "model": model,
+        "tta": record.get("source", {}).get("tta", "none"),
     }
 
 

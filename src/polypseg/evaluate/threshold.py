@@ -9,7 +9,7 @@ of its pixels reaches it (`preprocess.to_mask`). It is the highest of `SEEDS` th
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +18,16 @@ from typing import NamedTuple
 import numpy as np
 
 from polypseg.arrays import Mask, Probability
+from polypseg.evaluate.group import OUT_OF_FOLD, validation_plans
 from polypseg.evaluate.measure import read_pair
-from polypseg.evaluate.plan import Plan, plan_run
+from polypseg.evaluate.plan import Plan, model_digest, plan_run, with_tta
 from polypseg.evaluate.score import predict_cases
 from polypseg.evaluate.selection import Selection
 from polypseg.metrics.overlap import dice
 from polypseg.metrics.thresholds import NUM_LEVELS, ThresholdCurves, level_histogram, threshold_of, to_levels
 from polypseg.preprocess import to_mask
 from polypseg.progress import Track, silent
+from polypseg.train.run import open_run
 from polypseg.train.state import write_in_one_step
 
 CHOSEN_ON = "validation"
@@ -54,24 +56,30 @@ class TunedThreshold(NamedTuple):
     dice_with_seed: float
 
 
-def tune_threshold(run: Path, data: Path | None = None, batch_size: int = 8, track: Track = silent) -> TunedThreshold:
+def tune_threshold(
+    run: Path, data: Path | None = None, batch_size: int = 8, track: Track = silent, tta: str = "none"
+) -> TunedThreshold:
     """The threshold of the best mean Dice on the run's validation split, after it was stored in the run.
 
     Args:
-        run: The run folder.
+        run: The run folder; of a cross-validation each image is predicted by the member that did not see it.
         data: Where the run's own data are now; None for where they were.
         batch_size: Images that the model sees at once.
         track: Shows progress.
+        tta: Test-time augmentation (`predict.predictor.FLIPS`).
 
     Raises:
         RunError: Not a run.
         SplitError: The run has no validation split, or its data changed.
         ScoreError: No validation image shows a polyp.
     """
-    plan = plan_run(run, data, Selection(split=CHOSEN_ON), track)
-    curves = _validation_curves(plan, batch_size, track)
+    is_cross_validation = bool(open_run(run).config().split.folds)
+    plans = validation_plans(run, data, track) if is_cross_validation else []
+    plans = plans or [plan_run(run, data, Selection(split=CHOSEN_ON), track)]
+    plans = [with_tta(plan, tta) for plan in plans]
+    curves = _validation_curves(plans, batch_size, track)
     threshold = curves.best_threshold("dice")
-    seed, dice_with_seed = _best_seed(plan, threshold, batch_size, track)
+    seed, dice_with_seed = _best_seed(plans, threshold, batch_size, track)
     tuned = TunedThreshold(
         threshold,
         dice=float(curves.mean_dice[_level_of(threshold)]),
@@ -82,30 +90,31 @@ def tune_threshold(run: Path, data: Path | None = None, batch_size: int = 8, tra
     )
     record = {
         **tuned._asdict(),
-        "chosen_on": CHOSEN_ON,
+        "chosen_on": OUT_OF_FOLD if is_cross_validation else CHOSEN_ON,
         "chosen_by": "largest mean Dice over the images with a polyp",
         "seed_chosen_by": f"the highest of {SEEDS} that costs at most {MOST_DICE_LOST} of it",
-        "data_digest": plan.data_digest(),
-        "model_digest": plan.source["model_digest"],
+        "tta": tta,
+        "data_digest": " ".join(plan.data_digest() for plan in plans),
+        "model_digest": model_digest(run if is_cross_validation else Path(plans[0].source["model"])),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_in_one_step(run / "threshold.json", json.dumps(record, indent=1))
     return tuned
 
 
-def _validation_curves(plan: Plan, batch_size: int, track: Track) -> ThresholdCurves:
+def _validation_curves(plans: Sequence[Plan], batch_size: int, track: Track) -> ThresholdCurves:
     curves = ThresholdCurves()
-    for probability, reference in _validation_pairs(plan, batch_size, track):
+    for probability, reference in _validation_pairs(plans, batch_size, track):
         curves.add(level_histogram(to_levels(probability), reference))
     return curves
 
 
-def _best_seed(plan: Plan, threshold: float, batch_size: int, track: Track) -> tuple[float, float]:
+def _best_seed(plans: Sequence[Plan], threshold: float, batch_size: int, track: Track) -> tuple[float, float]:
     """The highest seed threshold that costs little Dice at the threshold, and the mean Dice with it."""
     candidates = (0.0, *(seed for seed in SEEDS if seed > threshold))
     dices = [
         [dice(to_mask(probability, threshold, seed), reference) for seed in candidates]
-        for probability, reference in _validation_pairs(plan, batch_size, track)
+        for probability, reference in _validation_pairs(plans, batch_size, track)
         if reference.any()
     ]
     means = np.mean(dices, axis=0)
@@ -113,15 +122,16 @@ def _best_seed(plan: Plan, threshold: float, batch_size: int, track: Track) -> t
     return candidates[best], float(means[best])
 
 
-def _validation_pairs(plan: Plan, batch_size: int, track: Track) -> Iterator[tuple[Probability, Mask]]:
+def _validation_pairs(plans: Sequence[Plan], batch_size: int, track: Track) -> Iterator[tuple[Probability, Mask]]:
     """Probability and reference of each case, at its own size."""
-    if plan.engine is None:
-        return
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        predictions = predict_cases(plan.engine, plan.cases, batch_size, pool)
-        pairs = zip(plan.cases, predictions, strict=True)
-        for case, prediction in track(pairs, "choosing the threshold", len(plan.cases)):
-            yield read_pair(case, prediction)
+        for plan in plans:
+            if plan.engine is None:
+                continue
+            predictions = predict_cases(plan.engine, plan.cases, batch_size, pool, plan.tta)
+            pairs = zip(plan.cases, predictions, strict=True)
+            for case, prediction in track(pairs, "choosing the threshold", len(plan.cases)):
+                yield read_pair(case, prediction)
 
 
 def _level_of(threshold: float) -> int:

@@ -143,9 +143,13 @@ def _over_encoder(
     return keras.Model(image, _probability(logits), name="attention_unet")
 
 
+def prior_bias() -> keras.initializers.Initializer:
+    """What a new head's bias is: the logit of `PRIOR`."""
+    return keras.initializers.Constant(math.log(PRIOR / (1 - PRIOR)))
+
+
 def _logits(features: Any) -> Any:
-    prior = keras.initializers.Constant(math.log(PRIOR / (1 - PRIOR)))
-    return layers.Conv2D(1, 1, bias_initializer=prior, dtype="float32", name="head_logits")(features)
+    return layers.Conv2D(1, 1, bias_initializer=prior_bias(), dtype="float32", name="head_logits")(features)
 
 
 def _probability(logits: Any) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 
 from polypseg.errors import ModelError
-from polypseg.models import blocks  # noqa: F401  (registers its layers)
+from polypseg.models import blocks, hub_encoders  # noqa: F401  (register their layers)
 
 
 def save_model(model: keras.Model, path: Path | str) -> None:
@@ -37,6 +37,7 @@ def load_model(path: Path | str, compiled: bool = False) -> keras.Model:
 
     Raises:
         ModelError: No such file, not a Keras file, or one that holds what polypseg does not know.
+        MissingExtraError: It holds a backbone of KerasHub, which is not installed.
     """
     path = Path(path)
     if not path.is_file():
@@ -52,10 +53,12 @@ def load_model(path: Path | str, compiled: bool = False) -> keras.Model:
 
 def in_single_precision(model: keras.Model) -> keras.Model:
     """The model computing in float32, where it was trained in mixed precision: the same weights, full precision."""
-    if all(layer.compute_dtype == "float32" for layer in model.layers):
+    if all(layer.compute_dtype == "float32" for layer in model._flatten_layers(include_self=False)):
         return model
 
     def single(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if isinstance(layer, keras.Model):  # an encoder of keras.applications is one
+            return keras.models.clone_model(layer, clone_function=single)
         return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
     twin = keras.models.clone_model(model, clone_function=single)

@@ -18,6 +18,7 @@ PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
         "polyp-lite": ModelConfig(
             name="attention_unet", filters=32, encoder="efficientnet-lite0", encoder_weights="imagenet"
         ),
+        "polyp-strong": ModelConfig(name="attention_unet", filters=64, encoder="efficientnet-lite2"),
         "unet-16": ModelConfig(name="unet", filters=16),
         "unet-32": ModelConfig(name="unet", filters=32),
     }
@@ -25,7 +26,7 @@ PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
 
 
 def build_model(config: ModelConfig, size: int | None) -> keras.Model:
-    """A new model, its weights drawn at random.
+    """A new model, its weights drawn at random; without what deep supervision adds for the time of a training.
 
     Args:
         config: Which network.
@@ -34,7 +35,7 @@ def build_model(config: ModelConfig, size: int | None) -> keras.Model:
     Raises:
         ModelError: The config fits no network, or its pretrained weights cannot be had.
     """
-    settings = config.model_dump(exclude={"name"})
+    settings = config.model_dump(exclude={"name", "deep_supervision"})
     if config.name != "attention_unet":
         settings = {key: settings[key] for key in ("filters", "depth", "dropout")}
     return MODELS[config.name](input_shape=(size, size, 3), **settings)

@@ -65,6 +65,8 @@ class Engine(Protocol):
 def open_engine(model: Path | str, engine: str = "auto", threads: int | None = None) -> Engine:
     """An engine for a run folder (its best checkpoint, its stored threshold), a `.keras` or an `.onnx` file.
 
+    A group of runs (a cross-validation, several seeds) is one engine: the mean of its members' probabilities.
+
     Args:
         model: The path.
         engine: One of `ENGINES`.
@@ -102,6 +104,8 @@ def _open_keras(path: Path, engine: str, threads: int | None) -> Engine:
     if engine not in ("auto", "keras"):
         raise ModelError(f"{path}: {engine} cannot run a Keras model; export it first: polypseg export {path}")
     stored, file = StoredThreshold(), path
+    if (path / "members.json").is_file():
+        return _open_group(path, engine, threads)
     if path.is_dir():
         file = path / "checkpoints" / "best.keras"
         if not file.is_file():
@@ -110,6 +114,15 @@ def _open_keras(path: Path, engine: str, threads: int | None) -> Engine:
     from polypseg.predict.keras_engine import KerasEngine
 
     return KerasEngine(file, stored.threshold, threads, stored.seed_threshold)
+
+
+def _open_group(path: Path, engine: str, threads: int | None) -> Engine:
+    from polypseg.predict.ensemble import EnsembleEngine
+    from polypseg.train.run import Run
+
+    stored = stored_thresholds(path)
+    members = [_open_keras(member.folder, engine, threads) for member in Run(path).members()]
+    return EnsembleEngine(members, stored.threshold, stored.seed_threshold)
 
 
 class StoredThreshold(NamedTuple):

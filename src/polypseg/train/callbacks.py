@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from polypseg.data.batches import EpochCounter
 from polypseg.errors import RunError
 from polypseg.models.checkpoint import save_model
+from polypseg.models.deep_supervision import without_supervised_levels
 from polypseg.train.state import HISTORY_COLUMNS, HistoryRow, SavedState, save_state
 
 
@@ -127,7 +128,8 @@ def measure_normalisation(model: keras.Model, batches: Iterable[NDArray[np.float
 
 
 def _normalisations(model: keras.Model) -> list[Any]:
-    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    """The layers, those of nested models (encoders of `keras.applications`) too."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 class EarlyStopping(_Remembers, keras.callbacks.EarlyStopping):  # type: ignore[misc]
@@ -180,8 +182,13 @@ class ModelCheckpoint(_Remembers, keras.callbacks.ModelCheckpoint):  # type: ign
         """Save where the monitored value is the best so far, then put the whole file in place."""
         if not math.isfinite((logs or {}).get(self.monitor, 0.0)):
             return  # Keras would take NaN for the best value, which nothing ever beats
-        with self._averages.in_place() if self._averages else nullcontext():
-            super().on_epoch_end(epoch, logs)
+        trained = self.model
+        self.set_model(without_supervised_levels(trained))
+        try:
+            with self._averages.in_place() if self._averages else nullcontext():
+                super().on_epoch_end(epoch, logs)
+        finally:
+            self.set_model(trained)
         if self._part.exists():
             with self._part.open("rb") as written:
                 os.fsync(written.fileno())

@@ -1,6 +1,7 @@
 """Dice and IoU as Keras metrics: of each image at a threshold, averaged over the images.
 
-In a training metric an empty pair counts as 1 (DESIGN: metrics/ reports images without a polyp apart).
+Of several maps (deep supervision) the first is judged. In a training metric an empty pair counts as 1 (DESIGN: metrics/
+reports images without a polyp apart).
 Keras' argument order holds here: (y_true, y_pred).
 """
 
@@ -57,7 +58,7 @@ class IoUCoefficient(keras.metrics.MeanMetricWrapper):  # type: ignore[misc]
 
 def _overlap_and_areas(y_true: Any, y_pred: Any, threshold: float) -> tuple[Any, Any]:
     reference = ops.cast(ops.convert_to_tensor(y_true) >= 0.5, "float32")
-    predicted = ops.cast(ops.convert_to_tensor(y_pred) >= threshold, "float32")
+    predicted = ops.cast(ops.convert_to_tensor(y_pred)[..., :1] >= threshold, "float32")
     axes = (1, 2, 3)
     overlap = ops.sum(reference * predicted, axis=axes)
     return overlap, ops.sum(reference, axis=axes) + ops.sum(predicted, axis=axes)

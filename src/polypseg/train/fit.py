@@ -13,12 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.config import Config, TrainConfig
-from polypseg.data.batches import BatchPlan, EpochCounter, SampleReader, batch_maker, make_readers, training_plan
+from polypseg.data.batches import (
+    BatchPlan,
+    EpochCounter,
+    SampleReader,
+    batch_maker,
+    make_readers,
+    training_plan,
+)
 from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Fault, Sample, check_samples, refuse
 from polypseg.data.splits import Split, load_split, make_split, verify_split
 from polypseg.errors import DataError, ModelError, RunError, UsageError
 from polypseg.models.checkpoint import load_model
+from polypseg.models.deep_supervision import with_supervised_levels, without_supervised_levels
 from polypseg.models.registry import build_model
 from polypseg.preprocess import normalise
 from polypseg.progress import Track, silent
@@ -33,10 +41,12 @@ from polypseg.train.callbacks import (
     mode_of,
 )
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
-from polypseg.train.losses import build_loss
+from polypseg.train.losses import DeepSupervision, build_loss
+from polypseg.train.numerics import numerics
 from polypseg.train.optimizers import build_optimizer
 from polypseg.train.run import Run, open_run, record_start, write_config, write_history
 from polypseg.train.state import HistoryRow, SavedState, load_state, save_state
+from polypseg.train.teacher import check_teacher, teacher_digest, teacher_of, with_absolute_teacher
 
 OnEpoch = Callable[[HistoryRow], None]
 
@@ -72,6 +82,9 @@ def train(
     run = Run(folder)
     if run.config_path.exists():
         raise RunError(f"{folder} already holds a run; go on with it (--resume), or choose another name (--name)")
+    if config.train.teacher is not None:
+        teacher_digest(Path(config.train.teacher))  # what is missing is missed before hours of work
+        config = with_absolute_teacher(config)
     samples, faults = usable_samples(data, config.data.skip_bad, track)
     if split_path is None:
         split = make_split(samples, config.split, track)
@@ -82,9 +95,9 @@ def train(
     split.save(run.splits_path)
     run.environment_path.unlink(missing_ok=True)  # of a start that was killed before it was a run
     keras.utils.set_random_seed(config.train.seed)
-    with _numerics(config.train):
+    with numerics(config.train):
         model = _new_model(config, split)
-        _record(run, data, faults, 0, model, split)
+        _record(run, data, faults, 0, (model, split, config))
         write_config(run, config)  # last: it is what makes the folder a run, which from here on can be resumed
         _fit(run, model, config, samples, split, None, on_epoch, callbacks)
     return run
@@ -131,12 +144,13 @@ def resume(
     data = data or Path(run.environment()["data"])
     samples, faults = find_samples(data)
     verify_split(split, samples, track)
+    check_teacher(run, config)
     write_config(run, config)
     if state is not None and state.epoch < config.train.epochs and epochs is not None:
         state = _reopened(state, config.train)
         save_state(run.last_folder, state)  # so that a kill before its next epoch ends leaves a run that goes on
     keras.utils.set_random_seed(config.train.seed)
-    with _numerics(config.train):
+    with numerics(config.train):
         if state is None:
             model = _new_model(config, split)
         else:
@@ -144,7 +158,7 @@ def resume(
             if state.finished:
                 return run
             model = _last_model(state)
-        _record(run, data, faults, state.epoch if state else 0, model, split)
+        _record(run, data, faults, state.epoch if state else 0, (model, split, config))
         _fit(run, model, config, samples, split, state, on_epoch, callbacks)
     return run
 
@@ -202,13 +216,12 @@ def usable_samples(data: Path, skip_bad: bool, track: Track = silent) -> tuple[l
 
 
 def _new_model(config: Config, split: Split) -> keras.Model:
-    model = build_model(config.model, config.data.size)
+    model, loss = build_model(config.model, config.data.size), build_loss(config.loss)
+    if config.model.deep_supervision:
+        model, loss = with_supervised_levels(model), DeepSupervision(loss)
     num_steps = math.ceil(len(split.names("train")) / config.data.batch_size) * config.train.epochs
-    model.compile(
-        optimizer=build_optimizer(config.train, num_steps),
-        loss=build_loss(config.loss),
-        metrics=[DiceCoefficient(), IoUCoefficient()],
-    )
+    optimizer = build_optimizer(config.train, num_steps, model)
+    model.compile(optimizer=optimizer, loss=loss, metrics=[DiceCoefficient(), IoUCoefficient()])
     return model
 
 
@@ -228,8 +241,8 @@ def _fit(
     counter = EpochCounter()
     make = batch_maker()
     batch_size = config.data.batch_size
-    batches = make(readers["train"], training_plan(config.data, settings.seed), counter)
-    validation = make(readers["validation"], BatchPlan(batch_size, "none", False, settings.seed), EpochCounter())
+    batches = make(readers["train"], training_plan(config.data, settings.seed), counter, teacher_of(config))
+    validation = make(readers["validation"], BatchPlan(batch_size, "none", False, settings.seed), EpochCounter(), None)
 
     monitor, mode = settings.monitor, mode_of(settings.monitor)
     averages = Averages(partial(_calibration_batches, readers["train"], batch_size))
@@ -290,13 +303,20 @@ def _tensorboard(run: Run, settings: TrainConfig) -> list[keras.callbacks.Callba
     return [keras.callbacks.TensorBoard(str(run.logs_folder), write_graph=False)]
 
 
-def _record(run: Run, data: Path, faults: Sequence[Fault], first_epoch: int, model: keras.Model, split: Split) -> None:
+def _record(
+    run: Run, data: Path, faults: Sequence[Fault], first_epoch: int, what: tuple[keras.Model, Split, Config]
+) -> None:
+    model, split, settings = what[0], what[1], what[2].train
+    best = "highest" if mode_of(settings.monitor) == "max" else "lowest"
     facts = {
         "backend": keras.backend.backend(),
         "split_source": split.source,
         "split_digest": split.digest(),
-        "num_parameters": int(model.count_params()),
+        "num_parameters": int(without_supervised_levels(model).count_params()),
+        "checkpoint_chosen_by": f"{best} {settings.monitor} on the validation split",
     }
+    if settings.teacher is not None:
+        facts["teacher_digest"] = teacher_digest(Path(settings.teacher))
     record_start(run, data, [fault.name for fault in faults], first_epoch, facts)
 
 
@@ -310,42 +330,3 @@ def _reader_errors(*readers: SampleReader) -> Iterator[None]:
             if reader.error is not None:
                 raise reader.error from error
         raise
-
-
-@contextmanager
-def _numerics(settings: TrainConfig) -> Iterator[None]:
-    """Mixed precision and determinism for the time of a training."""
-    policy: Any = keras.config.dtype_policy()
-    if settings.mixed_precision:
-        keras.config.set_dtype_policy("mixed_float16" if _has_gpu() else "mixed_bfloat16")
-    if settings.deterministic:
-        _make_deterministic()
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-
-def _has_gpu() -> bool:
-    """Whether the backend sees a GPU (Keras' own list of devices is missing on PyTorch)."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return bool(tf.config.list_physical_devices("GPU"))
-    if keras.backend.backend() == "torch":
-        import torch
-
-        return bool(torch.cuda.is_available())
-    return any("GPU" in str(device).upper() for device in keras.distribution.list_devices())
-
-
-def _make_deterministic() -> None:
-    """Ask the backend for the same numbers each time (JAX on a CPU gives them as it is)."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-    if keras.backend.backend() == "torch":
-        import torch
-
-        torch.use_deterministic_algorithms(True)

@@ -194,6 +194,38 @@ class Structure(keras.losses.Loss):  # type: ignore[misc]
         return {**super().get_config(), "boundary_weight": self.boundary_weight, "window": self.window}
 
 
+@keras.saving.register_keras_serializable("polypseg")
+class DeepSupervision(keras.losses.Loss):  # type: ignore[misc]
+    """A loss of each level's map, weighted 1, 1/2, 1/4, … over the weights' sum.
+
+    Args:
+        loss: Judges one map.
+        keywords: As for `keras.losses.Loss`.
+
+    Reference:
+        Isensee et al., "nnU-Net", Nature Methods 18, 2021 (the weights).
+    """
+
+    def __init__(self, loss: keras.losses.Loss, **keywords: Any) -> None:
+        super().__init__(**{"name": "deep_supervision", **keywords})
+        self.loss = loss
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of each image: reference (N, H, W, 1), maps (N, H, W, levels), the finest first, to (N,)."""
+        weights = [2.0**-level for level in range(y_pred.shape[-1])]
+        levels = [self.loss.call(y_true, y_pred[..., level : level + 1]) for level in range(len(weights))]
+        return sum(w * value for w, value in zip(weights, levels, strict=True)) / sum(weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """What rebuilds the loss."""
+        return {**super().get_config(), "loss": keras.saving.serialize_keras_object(self.loss)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "DeepSupervision":
+        """The loss of such a config."""
+        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})
+
+
 def build_loss(config: LossConfig) -> keras.losses.Loss:
     """The loss that a config names."""
     if config.name == "focal_tversky":

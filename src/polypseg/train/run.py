@@ -4,9 +4,12 @@ config.toml       all settings, defaults included
 splits.json       which sample is where, with a digest of each file
 environment.json  versions, machine, data folder, what chose the checkpoint, each start and resume
 history.csv       a row an epoch
-checkpoints/      best.keras (lowest validation loss), last/ (what a resume needs)
+checkpoints/      best.keras (best on the validation split), last/ (what a resume needs)
 figures/          pictures
 logs/             TensorBoard
+
+A group of runs (a cross-validation, several seeds) is a folder with the first three and `members.json`, which names the
+runs in it: fold-1, fold-2, … or seed-0, seed-1, …
 """
 
 import csv
@@ -69,8 +72,13 @@ class Run:
         return self.folder / "history.csv"
 
     @property
+    def members_path(self) -> Path:
+        """The runs of a group; a single run has none."""
+        return self.folder / "members.json"
+
+    @property
     def best_path(self) -> Path:
-        """The model of the lowest validation loss."""
+        """The model that was best on the validation split."""
         return self.folder / "checkpoints" / "best.keras"
 
     @property
@@ -87,6 +95,20 @@ class Run:
     def logs_folder(self) -> Path:
         """TensorBoard's logs."""
         return self.folder / "logs"
+
+    def members(self) -> list["Run"]:
+        """The runs of a group, in order; empty for a single run.
+
+        Raises:
+            RunError: Their list is damaged.
+        """
+        if not self.members_path.is_file():
+            return []
+        try:
+            names = json.loads(self.members_path.read_text(encoding="utf-8"))["members"]
+            return [Run(self.folder / str(name)) for name in names]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{self.members_path}: cannot read the members of the group ({error!r})") from error
 
     def config(self) -> Config:
         """The settings, read from the folder."""
@@ -151,6 +173,17 @@ def write_config(run: Run, config: Config) -> None:
     write_in_one_step(run.config_path, tomli_w.dumps(config.model_dump(exclude_none=True)))
 
 
+def write_members(run: Run, kind: str, names: Sequence[str]) -> None:
+    """Write members.json.
+
+    Args:
+        run: The group.
+        kind: folds or seeds.
+        names: Of the members' folders.
+    """
+    write_in_one_step(run.members_path, json.dumps({"kind": kind, "members": list(names)}, indent=1))
+
+
 def write_history(run: Run, history: Sequence[HistoryRow]) -> None:
     """Write history.csv."""
     text = io.StringIO()
@@ -183,8 +216,7 @@ def record_start(run: Run, data: Path, skipped: Sequence[str], first_epoch: int,
         record |= {"data": start["data"], "starts": [*record.get("starts", []), start]}
     else:
         first = {key: value for key, value in start.items() if key not in ("time", "first_epoch")}
-        chosen_by = "lowest val_loss on the validation split"
-        record = {**first, "checkpoint_chosen_by": chosen_by, "starts": [start]}
+        record = {"checkpoint_chosen_by": "lowest val_loss on the validation split", **first, "starts": [start]}
     write_in_one_step(run.environment_path, json.dumps(record, indent=1))
 
 

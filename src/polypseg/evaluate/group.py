@@ -1,0 +1,200 @@
+"""What a group of runs says together: out-of-fold scores of a cross-validation, and figures over several seeds.
+
+Decisions:
+- Out of fold each sample is predicted by the one member that did not see it. The rows of the members' validations
+  stand in one evaluation folder, RUN/evaluation/out-of-fold, which is like any other: it can be summed up and compared.
+- Over seeds the mean of a figure has Student's interval over the runs; the best run is no figure of a method.
+"""
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import numpy as np
+from scipy import stats
+
+from polypseg.errors import RunError, UsageError
+from polypseg.evaluate.evaluation import default_folder
+from polypseg.evaluate.folder import Evaluation, run_evaluation
+from polypseg.evaluate.plan import Plan, model_digest, plan_run, with_tta
+from polypseg.evaluate.score import ScoreOptions, score
+from polypseg.evaluate.selection import Selection
+from polypseg.evaluate.summary import SummaryOptions, summarise
+from polypseg.predict.engines import stored_thresholds
+from polypseg.progress import Track, silent
+from polypseg.train.run import Run, open_run
+from polypseg.train.state import write_in_one_step
+
+OUT_OF_FOLD = "out-of-fold"
+FIGURES = ("dice", "iou")
+"""What `seed_figures` sums up."""
+
+
+class OverSeeds(NamedTuple):
+    """A figure over runs.
+
+    Attributes:
+        mean: Over the runs.
+        low: Lower end of its 95 % interval by Student's t; None for a single run.
+        high: Upper end.
+        deviation: Standard deviation of a run (n - 1); None for a single run.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    deviation: float | None
+
+
+def over_seeds(values: Sequence[float]) -> OverSeeds:
+    """Mean and 95 % interval of a figure that each run gives once.
+
+    >>> [round(value, 3) for value in over_seeds([0.8, 0.9])]  # t(0.975, 1) = 12.706, times 0.0707 / sqrt(2) = 0.05
+    [0.85, 0.215, 1.485, 0.071]
+    """
+    array = np.asarray(values, np.float64)
+    mean = float(array.mean())
+    if len(array) < 2:
+        return OverSeeds(mean, None, None, None)
+    deviation = float(array.std(ddof=1))
+    reach = float(stats.t.ppf(0.975, len(array) - 1)) * deviation / float(np.sqrt(len(array)))
+    return OverSeeds(mean, mean - reach, mean + reach, deviation)
+
+
+def seed_figures(folder: Path, split: str = "test") -> dict[str, Any]:
+    """The figures of each member's evaluation of a split and of all together, after seeds.json is written.
+
+    Args:
+        folder: A group of runs whose members were all evaluated.
+        split: Of the members.
+
+    Returns:
+        `runs`: by member its figures; and by figure an `OverSeeds` as a table.
+
+    Raises:
+        RunError: Not a group.
+        ScoreError: A member was not evaluated.
+    """
+    group = _group(folder)
+    runs: dict[str, dict[str, float]] = {}
+    for member in group.members():
+        metrics = run_evaluation(member, split).summary()["metrics"]
+        runs[member.folder.name] = {figure: float(metrics[figure]["mean"]) for figure in FIGURES}
+    together = {figure: over_seeds([run[figure] for run in runs.values()])._asdict() for figure in FIGURES}
+    record = {"split": split, "num_runs": len(runs), "runs": runs, **together}
+    write_in_one_step(group.folder / "seeds.json", json.dumps(record, indent=1))
+    return record
+
+
+def validation_plans(folder: Path, data: Path | None = None, track: Track = silent) -> list[Plan]:
+    """The validation of each member, at the group's thresholds.
+
+    Raises:
+        RunError: Not a group.
+        UsageError: Not a cross-validation.
+    """
+    group = _group(folder)
+    if not group.config().split.folds:
+        raise UsageError(f"{folder}: its runs differ in their seed; only a cross-validation has out-of-fold scores")
+    stored = stored_thresholds(folder)
+    plans = [plan_run(member.folder, data, Selection(split="validation"), track) for member in group.members()]
+    source = "chosen out of fold (threshold.json)" if (folder / "threshold.json").is_file() else "default"
+    return [
+        replace(plan, threshold=stored.threshold, seed_threshold=stored.seed_threshold, threshold_source=source)
+        for plan in plans
+    ]
+
+
+def out_of_fold(
+    folder: Path,
+    data: Path | None = None,
+    score_options: ScoreOptions | None = None,
+    summary_options: SummaryOptions | None = None,
+    command: str = "",
+    track: Track = silent,
+    tta: str = "none",
+) -> tuple[Evaluation, dict[str, Any]]:
+    """The scores of each sample by the member that did not see it, and their summary.
+
+    Args:
+        folder: A cross-validation.
+        data: Where its data are now; None for where they were.
+        score_options: How images are scored.
+        summary_options: How scores are summed up.
+        command: What the user typed, for the record.
+        track: Shows progress.
+        tta: Test-time augmentation (`predict.predictor.FLIPS`).
+
+    Raises:
+        RunError: Not a group.
+        UsageError: Not a cross-validation.
+        ScoreError: As of `score`.
+    """
+    plans = [with_tta(plan, tta) for plan in validation_plans(folder, data, track)]
+    scored = [score(plan, default_folder(plan), score_options, track) for plan in plans]
+    evaluation = run_evaluation(Run(folder), OUT_OF_FOLD if tta == "none" else f"{OUT_OF_FOLD}-{tta}")
+    _merge([found for found, _ in scored], evaluation, folder)
+    provenance = {
+        "command": command,
+        "times_test_was_scored": None,
+        "num_scored_now": sum(number for _, number in scored),
+        "notes": [f"each image was predicted by the one of {len(plans)} members that did not see it"],
+    }
+    return evaluation, summarise(evaluation, summary_options, provenance)
+
+
+def _group(folder: Path) -> Run:
+    group = open_run(folder)
+    if not group.members():
+        raise RunError(f"{folder}: a single run; expected a group of runs (polypseg train --folds or --seeds)")
+    return group
+
+
+def _merge(parts: Sequence[Evaluation], evaluation: Evaluation, folder: Path) -> None:
+    """Rows, histograms and masks of the parts in one folder, in order of the names; scores.csv last."""
+    evaluation.folder.mkdir(parents=True, exist_ok=True)
+    evaluation.masks_folder.mkdir(exist_ok=True)
+    evaluation.scores_path.unlink(missing_ok=True)
+    names = [name for part in parts for name in part.scores().names]
+    rows = [row for part in parts for row in _rows(part)[1:]]
+    order = np.argsort(np.array(names))
+    np.save(evaluation.histograms_path, np.concatenate([np.asarray(part.histograms()) for part in parts])[order])
+    for part in parts:
+        for mask in part.masks_folder.glob("*.png"):
+            shutil.copyfile(mask, evaluation.masks_folder / mask.name)
+    write_in_one_step(evaluation.record_path, json.dumps(_merged_record(parts, folder), indent=1))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_rows(parts[0])[0], *(rows[place] for place in order)])
+    write_in_one_step(evaluation.scores_path, text.getvalue())
+
+
+def _rows(part: Evaluation) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(part.scores_path.read_text(encoding="utf-8"))))
+
+
+def _merged_record(parts: Sequence[Evaluation], folder: Path) -> dict[str, Any]:
+    records = [part.record() for part in parts]
+    first = records[0]
+    source = {
+        **first["source"],
+        "run": str(folder),
+        "model": str(folder),
+        "model_digest": model_digest(folder),
+        "split": OUT_OF_FOLD,
+        "split_digest": Run(folder).split().digest(),
+        "split_source": Run(folder).split().source,
+    }
+    samples = sorted((sample for record in records for sample in record["samples"]), key=lambda s: str(s["name"]))
+    return {
+        **first,
+        "id": uuid4().hex,
+        "source": source,
+        "data_digest": " ".join(record["data_digest"] for record in records),
+        "samples": samples,
+    }

@@ -1,0 +1,168 @@
+"""The modern recipe as a whole: AdamW, one cycle, averages, mixed precision, recomposed frames, deep supervision."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from polypseg.config import config_from
+from polypseg.data.synthetic import make_synthetic
+from polypseg.errors import UsageError
+from polypseg.models.checkpoint import load_model
+from polypseg.models.deep_supervision import SUPERVISED
+from polypseg.train.fit import resume, train
+from polypseg.train.state import load_state
+
+RECIPE = {
+    "split": {"kind": "ratio", "validation": 0.25, "test": 0.25, "near_duplicate_bits": -1},
+    "data": {"size": 32, "batch_size": 4, "augment": "strong", "negatives": 0.2, "copy_paste": 0.2, "jpeg": 0.3},
+    "model": {"filters": 2, "depth": 2, "dropout": 0.2, "deep_supervision": True},
+    "train": {
+        **{"epochs": 3, "optimizer": "adamw", "learning_rate": 0.02, "encoder_rate": 0.5, "weight_decay": 0.01},
+        **{"clip_norm": 1.0, "average": 0.8, "schedule": "one_cycle", "monitor": "val_dice"},
+        **{"mixed_precision": True, "deterministic": True, "tensorboard": False},
+    },
+}
+
+
+def recipe(table="train", **settings):
+    return config_from({**RECIPE, table: {**RECIPE[table], **settings}})
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("set")
+    make_synthetic(folder, 16, seed=2, side_range=(40, 56))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder, tmp_path_factory):
+    return train(folder, tmp_path_factory.mktemp("runs") / "first", recipe())
+
+
+def figures(run):
+    """The history without its wall times."""
+    return [[value for key, value in row.items() if key != "seconds"] for row in run.history()]
+
+
+def equal(ours, theirs):
+    return all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+TRAIN = (
+    "import sys\n"
+    "from pathlib import Path\n"
+    "from polypseg.config import load_config\n"
+    "from polypseg.train.fit import train\n"
+    "train(Path(sys.argv[1]), Path(sys.argv[2]), load_config(Path(sys.argv[3])))\n"
+)
+
+
+def test_killed_training_goes_on_as_if_nothing_had_happened(run, folder, tmp_path):
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-c", TRAIN, str(folder), str(killed), str(run.config_path)],
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    state = killed / "checkpoints" / "last" / "state.json"
+    deadline = time.monotonic() + 240
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert 1 <= load_state(state.parent).epoch < 3
+    again = resume(killed)
+    assert figures(again) == figures(run)
+    for path in ("best_path", "last_folder"):
+        files = [getattr(r, path) for r in (again, run)]
+        models = [load_model(f if f.is_file() else load_state(f).model_path, compiled=True) for f in files]
+        assert equal(*(model.get_weights() for model in models))
+    assert equal(*([np.asarray(v) for v in model.optimizer.variables] for model in models))  # averages and moments
+
+
+def test_best_model_is_the_average_alone_and_what_was_judged(run):
+    last = load_model(load_state(run.last_folder).model_path, compiled=True)
+    assert any(layer.name == SUPERVISED for layer in last.layers)
+    best = load_model(run.best_path)
+    assert best.output_shape == (None, 32, 32, 1)
+    assert not any(layer.name.startswith("supervision") for layer in best.layers)
+    chosen = max(run.history(), key=lambda row: row["val_dice"])
+    if chosen["epoch"] == 3:
+        averages = {v.path: np.asarray(a) for v, a in zip(last.trainable_variables, _averages(last), strict=True)}
+        assert all(np.array_equal(v.numpy(), averages[v.path]) for v in best.trainable_variables)
+    assert run.environment()["checkpoint_chosen_by"] == "highest val_dice on the validation split"
+
+
+def test_first_epochs_average_is_kept_with_statistics_of_its_own(folder, tmp_path):
+    run = train(folder, tmp_path / "one", recipe(epochs=1))
+    last = load_model(load_state(run.last_folder).model_path, compiled=True)
+    best = load_model(run.best_path)
+    averages = {v.path: np.asarray(a) for v, a in zip(last.trainable_variables, _averages(last), strict=True)}
+    assert all(np.array_equal(v.numpy(), averages[v.path]) for v in best.trainable_variables)
+    weights = {v.path: v.numpy() for v in last.trainable_variables}
+    assert any(not np.array_equal(v.numpy(), weights[v.path]) for v in best.trainable_variables)
+    name = "decoder_1_2_normalisation"
+    assert not np.array_equal(*(model.get_layer(name).moving_mean.numpy() for model in (best, last)))
+
+
+def _averages(model):
+    return model.optimizer._model_variables_moving_average
+
+
+def test_rate_follows_the_schedule(run):
+    # 8 training samples in batches of 4: two steps an epoch, six in all. One of them (0.1 * 6, rounded) rises; then a
+    # cosine over the other five. The rate shown is that after the epoch's last step: of steps 2, 4 and 6.
+    expected = [0.02 * (1 + np.cos(np.pi * (step - 1) / 5)) / 2 for step in (2, 4, 6)]
+    assert [row["learning_rate"] for row in run.history()] == pytest.approx(expected, rel=1e-4, abs=1e-8)
+
+
+def test_planned_length_of_a_schedule_cannot_be_changed(run):
+    with pytest.raises(UsageError, match="was planned for 3 epochs: the one_cycle schedule"):
+        resume(run.folder, epochs=5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("table", "setting", "value"),
+    [
+        ("data", "augment", "standard"),
+        ("data", "negatives", 0.8),
+        ("data", "copy_paste", 0.8),
+        ("data", "jpeg", 1.0),
+        ("model", "deep_supervision", False),
+        ("train", "optimizer", "adam"),
+        ("train", "encoder_rate", 1.0),
+        ("train", "weight_decay", 0.5),
+        ("train", "clip_norm", 1e-3),
+        ("train", "schedule", "cosine"),
+        ("train", "warmup", 0.5),
+        ("train", "mixed_precision", False),
+    ],
+)
+def test_every_setting_of_the_recipe_acts(table, setting, value, run, folder, tmp_path):
+    settings = {setting: value}
+    if setting == "optimizer":
+        settings |= {"encoder_rate": 1.0, "weight_decay": 0.0}
+    planned = config_from({**RECIPE, table: {**RECIPE[table], **settings}})
+
+    class OneEpoch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True  # of three that are planned, so that the schedule is the same
+
+    other = train(folder, tmp_path / "other", planned, callbacks=[OneEpoch()])
+    losses = [one.history()[0]["val_loss"] for one in (other, run)]
+    assert losses[0] != losses[1]
+
+
+def test_average_acts_and_none_keeps_the_weights_themselves(folder, tmp_path):
+    run = train(folder, tmp_path / "plain", recipe(epochs=1, average=0.0))
+    last = load_model(load_state(run.last_folder).model_path, compiled=True)
+    weights = {v.path: v.numpy() for v in last.variables}
+    assert all(np.array_equal(v.numpy(), weights[v.path]) for v in load_model(run.best_path).variables)
