@@ -76,6 +76,21 @@ def test_start_of_an_encoder_is_never_told_as_random(run_record, settings, statu
     assert answers(with_settings(run_record, *settings))[24] == (status, words)
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({"tta": "flips"}, "One model, mirror images of each frame averaged (test-time augmentation flips)."),
+        ({"engine": "ensemble"}, "Several models (an ensemble), one pass each."),
+        ({"engine": "ensemble", "tta": "flips"}, "Several models (an ensemble), mirror images of each frame averaged"),
+    ],
+)
+def test_ensembles_and_averaged_passes_are_told(run_record, source, words):
+    provenance = {**run_record.summary["provenance"], **source}
+    record = replace(run_record, summary={**run_record.summary, "provenance": provenance})
+    assert answers(record)[27].status == RECORDED
+    assert answers(record)[27].text.startswith(words)
+
+
 def test_training_is_told_as_it_was_set(run_record):
     settings = (
         *PRETRAINED,

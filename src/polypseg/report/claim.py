@@ -193,7 +193,8 @@ def _final_model(record: Record) -> Answer | None:
 
 
 def _ensemble(record: Record) -> Answer | None:
-    return None if record.source["kind"] == "predictions" else Answer(RECORDED, "None: one model, one pass.")
+    words = facts.passes_words(record)
+    return None if words == UNKNOWN else Answer(RECORDED, f"{words[0].upper()}{words[1:]}.")
 
 
 def _metrics(record: Record) -> Answer:
@@ -233,8 +234,7 @@ def _external(record: Record) -> Answer | None:
     if record.source["split"] == "external" and record.run is not None:
         if not record.summary["num_polyp_images"]:
             return Answer(PART, f"{record.data_name}: images without a polyp alone; see item 38.")
-        named = record.data_name
-        return Answer(PART, f"{named}: mean Dice {facts.headline(record, 'dice')}.")
+        return Answer(PART, f"{record.data_name}: mean Dice {facts.headline(record, 'dice')}.")
     return _other(record, is_internal=False)
 
 

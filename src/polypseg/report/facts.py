@@ -33,6 +33,7 @@ def model_facts(record: Record) -> list[Fact]:
             f"{run.environment['num_parameters']:,}" if run and "num_parameters" in run.environment else UNKNOWN,
         ),
         ("input", f"RGB, squeezed to {source['size']} x {source['size']} px, scaled to 0 … 1"),
+        ("maps averaged", passes_words(record)),
         ("what chose the checkpoint", checkpoint_words(record)),
         ("threshold", threshold_words(record)),
         ("model file, SHA-256", str(source["model_digest"])),
@@ -124,6 +125,17 @@ def threshold_words(record: Record) -> str:
     if chosen.get("threshold") == record.source["threshold"] and "validation" in words:
         words += f": {chosen.get('chosen_by', UNKNOWN)}, {chosen.get('num_images', UNKNOWN)} images"
     return words
+
+
+def passes_words(record: Record) -> str:
+    """Whether a map is the mean of several: of an ensemble's models, of mirror images."""
+    if record.source["kind"] == "predictions":
+        return UNKNOWN
+    models = "several models (an ensemble)" if record.source.get("engine") == "ensemble" else "one model"
+    tta = record.source.get("tta", "none")
+    if tta != "none":
+        return f"{models}, mirror images of each frame averaged (test-time augmentation {tta})"
+    return "none: one model, one pass" if models == "one model" else f"{models}, one pass each"
 
 
 def checkpoint_words(record: Record) -> str:
