@@ -122,13 +122,30 @@ def open_file(path: Path) -> tuple[str, Any]:
     except PermissionError as error:
         raise DataError(f"{path}: cannot read the file: {error.strerror}") from error
     except (av.error.FFmpegError, ValueError) as error:
-        if "moov atom not found" in str(error):
+        if _lacks_index(path):
             raise DataError(
                 f"{path}: the index of the video is missing: the file is cut short, or not a video; copy it again"
             ) from error
         raise DataError(
             f"{path}: not a video that can be read (mp4, mkv, avi, …); is it damaged or wrongly named?"
         ) from (error)
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether a file begins as an mp4 and holds no box `moov`, without which nothing in it can be found."""
+    with path.open("rb") as opened:
+        if opened.read(8)[4:] != b"ftyp":
+            return False
+        opened.seek(0)
+        while len(header := opened.read(16)) >= 8:
+            if header[4:8] == b"moov":
+                return False
+            size = int.from_bytes(header[:4], "big")
+            length = int.from_bytes(header[8:], "big") if size == 1 else size
+            if length < 8:  # to the end of the file, or nonsense
+                break
+            opened.seek(length - len(header), 1)
+    return True
 
 
 def device_address(index: int) -> tuple[str, str, dict[str, str]]:

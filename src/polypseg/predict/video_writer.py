@@ -79,7 +79,7 @@ class VideoWriter:
         self.part = path.with_suffix(f".part{path.suffix}")
         self._matrix = look.matrix if look.matrix != 9 else 1
         kind = SUFFIXES[path.suffix.lower()]
-        options = {"movflags": FRAGMENTS} if kind == "mp4" else {}
+        options = {"flush_packets": "1"} | ({"movflags": FRAGMENTS} if kind == "mp4" else {})
         self._container = self._told(import_av().open, str(self.part), "w", format=kind, options=options)
         self._stream = self._add_stream(look, quality)
         self._last_pts = -1
@@ -130,8 +130,8 @@ class VideoWriter:
             context.options = {"preset": PRESET, "crf": str(quality)}
         else:
             context.time_base = max(look.time_base, MPEG4_TIME_BASE)
-            context.options = {"qmin": "1", "global_quality": str(118 * max(1, round(1 + quality * 30 / 51)))}
-            context.qscale = True
+            step = str(1 + round(quality * 30 / 51))  # its own scale goes from 1 to 31
+            context.options = {"qmin": step, "qmax": step}
         stream.time_base = context.time_base
         return stream
 

@@ -1,7 +1,7 @@
 """When a polyp is seen in a video: a picture of the table that `predict.video.predict_video` writes.
 
 Decisions:
-- A frame lasts until the next one; where there is none for long, nothing is drawn.
+- A frame lasts until the next one; where there is none for long, the strips are white.
 - Time is cut into columns of the picture. A column shows what happens in any of its frames, so that one frame of a
   long video is seen too.
 """
@@ -21,7 +21,6 @@ from polypseg.errors import DataError
 from polypseg.report.canvas import (
     BLUE,
     FAINT,
-    HAIRLINE,
     INK,
     ORANGE,
     PURPLE,
@@ -33,12 +32,14 @@ from polypseg.report.canvas import (
     style_panel,
 )
 
-NUM_COLUMNS = 1600
+NUM_COLUMNS = 800
+"""Nearly two dots each."""
+
 LONGEST_FRAME_SECONDS = 1.0
 """A frame is not taken to last longer, whatever comes next: a gap in the recording."""
 
 COLUMNS = ("seconds", "area_percent", "num_components", "num_withheld", "fault")
-YELLOW = "#e69f00"
+BACKGROUND, YELLOW = "#eeeeee", "#e69f00"
 ROWS = (("polyp shown", BLUE), ("withheld", YELLOW), ("damaged", PURPLE), ("dropped", ORANGE))
 """What has a strip of its own, and its colour; a frame out of order in time, or of another size, counts as damaged."""
 
@@ -77,13 +78,15 @@ def plot_timeline(table: Path | str) -> Figure:
     end = float((read.seconds[order] + lengths)[-1])
     edges = np.stack([read.seconds[order], read.seconds[order] + lengths], axis=1) / end * NUM_COLUMNS
     figure = blank_figure(9.6, 3.2)
-    upper = figure.add_axes((0.17, 0.47, 0.8, 0.42))
-    lower = figure.add_axes((0.17, 0.15, 0.8, 0.26), sharex=upper)
+    upper = figure.add_axes((0.21, 0.47, 0.76, 0.42))
+    lower = figure.add_axes((0.21, 0.15, 0.76, 0.26), sharex=upper)
     _draw_area(upper, edges, read.area_percent[order], end)
     style_panel(upper, shortened(Path(table).stem, 60), "", "shown, % of the frame")
     upper.tick_params(labelbottom=False)
+    recorded = covered(edges, np.ones(order.shape, bool))
     for place, (name, colour) in enumerate(ROWS):
         chosen = read.states[name][order]
+        _draw_strip(lower, recorded, len(ROWS) - 1 - place, BACKGROUND, end)
         _draw_strip(lower, covered(edges, chosen), len(ROWS) - 1 - place, colour, end)
     labels = [
         f"{name}: {int(read.states[name].sum()):,} frames, {lengths[read.states[name][order]].sum():.1f} s"
@@ -172,7 +175,6 @@ def _draw_area(axes: Axes, edges: NDArray[np.float64], area: NDArray[np.float32]
 def _draw_strip(axes: Axes, columns: NDArray[np.bool_], place: int, colour: str, end: float) -> None:
     bounds = np.flatnonzero(np.diff(np.concatenate([[False], columns, [False]]).astype(int))) * end / NUM_COLUMNS
     spans = [(begins, ends - begins) for begins, ends in bounds.reshape(-1, 2)]
-    axes.broken_barh([(0, end)], (place - 0.3, 0.6), color=HAIRLINE, alpha=0.4, linewidth=0)
     axes.broken_barh(spans, (place - 0.3, 0.6), color=colour, linewidth=0)
 
 
