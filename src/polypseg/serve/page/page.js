@@ -69,7 +69,6 @@ async function render() {
   if (!byId("waiting").hidden) showWaiting(item);
   if (!byId("fault").hidden) showFault(item);
   if (isDone) {
-    byId(item.kind === "image" ? "result" : "film").hidden = false;
     await (item.kind === "image" ? viewer : film).open(item);
     if (item !== current || item.state !== "done") return;
     say(`${item.name}: ${item.kind === "image" ? viewer.sentence() : byId("film-verdict").textContent}`);
