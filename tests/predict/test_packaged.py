@@ -43,6 +43,7 @@ def test_a_path_is_itself_and_goes_before_a_name(folder, tmp_path):
     assert packaged.resolve("x/y.onnx") == Path("x/y.onnx")
     (tmp_path / "first").mkdir()
     assert packaged.resolve("first") == Path("first")
+    assert packaged.resolve(None) == folder / "first.onnx"  # whatever lies in the working directory
 
 
 def test_an_unknown_name_lists_the_known_ones(folder):

@@ -9,6 +9,8 @@ from polypseg.cli import console as _console
 from polypseg.cli.compare import compare
 from polypseg.cli.data import app as data_app
 from polypseg.cli.evaluate import evaluate
+from polypseg.cli.models import models
+from polypseg.cli.predict import predict
 from polypseg.cli.report import report
 from polypseg.cli.serve import serve
 from polypseg.cli.show import show
@@ -59,6 +61,8 @@ def _main(
 app.add_typer(data_app, name="data", rich_help_panel="Data")
 app.command(rich_help_panel="Train")(_console.one_line_errors(train))
 app.command(rich_help_panel="Train")(_console.one_line_errors(summary))
+app.command(rich_help_panel="Use")(_console.one_line_errors(predict))
+app.command(rich_help_panel="Use")(_console.one_line_errors(models))
 app.command(rich_help_panel="Use")(_console.one_line_errors(serve))
 app.command(rich_help_panel="Judge")(_console.one_line_errors(evaluate))
 app.command(rich_help_panel="Judge")(_console.one_line_errors(compare))

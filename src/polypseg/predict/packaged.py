@@ -61,7 +61,7 @@ def resolve(model: Path | str | None) -> Path:
     if model is None:
         if not known:
             raise ModelError("no model is named, and this installation holds none; name a run folder or an .onnx file")
-        model = next(iter(known))
+        return _intact(next(iter(known.values())))
     if str(model) in known and not Path(model).exists():
         return _intact(known[str(model)])
     path = Path(model)

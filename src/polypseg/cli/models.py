@@ -1,0 +1,91 @@
+"""`polypseg models`: what the package ships, and what each model says of itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from polypseg.predict.packaged import Packaged
+
+
+def models(
+    name: Annotated[str | None, typer.Argument(metavar="NAME|FILE", help="Print this model's card.")] = None,
+    export_to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Copy the model file and its card into this folder.")
+    ] = None,
+) -> None:
+    """List the packaged models: size, parameters, threshold, figures and terms, as their files tell them.
+
+    With a name the model's card is printed; of an .onnx file that polypseg exported, what it says of itself.
+
+    [bold]Examples[/bold]
+
+    polypseg models
+
+    polypseg models polyp-lite --export-to deploy/
+    """
+    from rich.markup import escape
+
+    from polypseg.cli.console import console
+    from polypseg.errors import ModelError, UsageError, unknown_name
+    from polypseg.predict.onnx_metadata import read_facts
+    from polypseg.predict.packaged import export_copy, packaged_models
+
+    known = {model.name: model for model in packaged_models()}
+    if name is None:
+        if export_to is not None:
+            raise UsageError("--export-to needs the name of a model")
+        if not known:
+            raise ModelError("this installation holds no packaged models; name a run folder or an .onnx file instead")
+        for model in known.values():
+            console.print("\n".join(_lines(model)), end="\n\n")
+        return
+    if name in known and not Path(name).is_file():
+        if export_to is None:
+            console.print(escape(known[name].card.read_text(encoding="utf-8")), end="")
+            return
+        for path in export_copy(known[name], export_to):
+            console.print(escape(f"wrote {path}"))
+        return
+    if export_to is not None or not Path(name).exists():
+        raise ModelError(unknown_name("packaged model", name, known) + "; or give an .onnx file")
+    facts = read_facts(Path(name)).model_dump(mode="json")
+    for key, value in facts.items():
+        if value not in ("", None, {}, []):
+            console.print(escape(f"{key}: {'; '.join(_figures(value)) if isinstance(value, dict) else value}"))
+
+
+def _lines(model: "Packaged") -> Iterator[str]:
+    """What the list says of a packaged model."""
+    from rich.markup import escape
+
+    from polypseg.predict.onnx_metadata import read_facts
+
+    facts = read_facts(model.path)
+    parts = [f"{model.path.stat().st_size / 1e6:.1f} MB", f"{facts.size} px", facts.precision]
+    if facts.num_parameters is not None:
+        parts.insert(1, f"{facts.num_parameters / 1e6:.2f} M parameters")
+    default = " (default)" if model.default else ""
+    yield f"[bold]{escape(model.name)}[/bold]{default}  {', '.join(parts)}, threshold {facts.threshold:.3g}"
+    yield f"  {escape(model.about)}"
+    for figure in _figures(facts.figures):
+        yield f"  {escape(figure)}"
+    for label, text in (("weights", facts.licence), ("data", facts.terms)):
+        if text:
+            yield f"  {label}: {escape(text)}"
+
+
+def _figures(figures: dict[str, Any]) -> list[str]:
+    """A line for each data set: its figures by name."""
+    found = []
+    for data, values in figures.items():
+        if isinstance(values, dict):
+            values = ", ".join(f"{name} {_number(value)}" for name, value in values.items())
+        found.append(f"{data}: {_number(values)}")
+    return found
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

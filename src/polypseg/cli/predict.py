@@ -1,0 +1,267 @@
+"""`polypseg predict`: images, folders, patterns, standard input or a video to masks at their own size."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+
+if TYPE_CHECKING:
+    from polypseg.predict.images import Summary
+    from polypseg.predict.outputs import OutputOptions
+    from polypseg.predict.predictor import PredictOptions, Predictor
+    from polypseg.predict.video_options import VideoOptions
+
+WHAT, HOW, WRITTEN, VIDEO = "What is predicted", "How it is predicted", "What is written", "Video"
+
+MAX_PIXELS_LIMIT = 178_956_970
+"""Pillow refuses larger images itself."""
+
+
+def predict(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL] PATH…",
+            help="A packaged model's name, an .onnx file or a run folder (left out: the packaged default), then "
+            "images, folders, patterns, - for standard input, or one video.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the results; of a video, an .mp4 or .mkv file.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="The model, beyond doubt.", rich_help_panel=WHAT)
+    ] = None,
+    camera: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="INDEX", help="Record from a camera or capture device.", rich_help_panel=WHAT),
+    ] = None,
+    max_pixels: Annotated[
+        int,
+        typer.Option(
+            min=1, max=MAX_PIXELS_LIMIT, help="Larger images are refused before decoding.", rich_help_panel=WHAT
+        ),
+    ] = 64_000_000,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out what an earlier call did.", rich_help_panel=WHAT)
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write results anew that are there.", rich_help_panel=WHAT)
+    ] = False,
+    threshold: Annotated[float | None, typer.Option(help="Instead of the model's own.", rich_help_panel=HOW)] = None,
+    tta: Annotated[
+        bool, typer.Option("--tta", help="Average over mirror images: four runs an image.", rich_help_panel=HOW)
+    ] = False,
+    min_area: Annotated[
+        int, typer.Option(min=0, help="Smaller components (pixels) are left out of the mask.", rich_help_panel=HOW)
+    ] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images the model sees at once.", rich_help_panel=HOW)] = 1,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, onnxruntime, openvino or keras.", rich_help_panel=HOW)
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor cores that the engine uses at most.", rich_help_panel=HOW)
+    ] = None,
+    probabilities: Annotated[
+        str | None,
+        typer.Option(metavar="FORMAT", help="Write the probabilities: png16 or npz.", rich_help_panel=WRITTEN),
+    ] = None,
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="Write images with the mask tinted.", rich_help_panel=WRITTEN)
+    ] = False,
+    contours: Annotated[
+        bool, typer.Option("--contours", help="Write images with the mask's outline.", rich_help_panel=WRITTEN)
+    ] = False,
+    heatmaps: Annotated[
+        bool, typer.Option("--heatmaps", help="Write the probability in colours.", rich_help_panel=WRITTEN)
+    ] = False,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="Write each gate's coefficients in colours.", rich_help_panel=WRITTEN)
+    ] = False,
+    coco: Annotated[
+        bool,
+        typer.Option("--coco", help="Write COCO JSON: run lengths, and polygons.", rich_help_panel=WRITTEN),
+    ] = False,
+    smooth: Annotated[
+        str, typer.Option(metavar="NAME", help="Over time: none, exponential or window.", rich_help_panel=VIDEO)
+    ] = "none",
+    smooth_frames: Annotated[int, typer.Option(help="How far smoothing reaches back.", rich_help_panel=VIDEO)] = 5,
+    withhold: Annotated[
+        int, typer.Option(metavar="FRAMES", help="Withhold detections of at most so many.", rich_help_panel=VIDEO)
+    ] = 0,
+    view: Annotated[
+        str, typer.Option(metavar="NAME", help="overlay, contour or none.", rich_help_panel=VIDEO)
+    ] = "overlay",
+    quality: Annotated[int, typer.Option(help="Of the video: 0 (lossless) to 51 (worst).", rich_help_panel=VIDEO)] = 20,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many frames.", rich_help_panel=VIDEO)
+    ] = None,
+) -> None:
+    """Predict the polyps of images or of a video: a mask for each image, at the image's own size.
+
+    Writes masks/ (black and white PNG, upright as a viewer shows the image: its EXIF orientation is applied) and
+    predictions.csv (a row an image: area, box, components, probabilities, seconds). Results keep the folders of the
+    images. A file that cannot be read is listed at the end, with exit code 1; the others are done. Nothing needs a
+    training framework but a run folder or a .keras file.
+
+    [bold]Examples[/bold]
+
+    polypseg predict frame.jpg -o results
+
+    polypseg predict polyp-lite frames/ -o results --overlays --coco
+
+    polypseg predict runs/kvasir "frames/*.png" -o results --tta --probabilities npz --resume
+
+    polypseg predict model.onnx video.mp4 -o out.mp4 --withhold 6
+
+    Of a video: the video with its polyps drawn, a CSV of its frames and a picture of when a polyp is seen. A damaged
+    video is predicted as far as it can be, with exit code 1.
+    """
+    from polypseg.errors import UsageError
+    from polypseg.predict.sources import is_video
+
+    if out is None:
+        raise UsageError("name where the results go: -o FOLDER (of a video: -o NAME.mp4)")
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude one another")
+    named, paths = _split(model, list(words or ()))
+    if (camera is not None or any(is_video(path) for path in paths)) and (camera is not None) + len(paths) > 1:
+        raise UsageError("a video or a camera is predicted alone; name one of them and nothing else")
+    from polypseg.predict.outputs import OutputOptions
+    from polypseg.predict.predictor import PredictOptions
+    from polypseg.predict.video_options import VideoOptions
+
+    call = _Call(named, engine, threads, PredictOptions(threshold, "flips" if tta else "none", min_area, attention))
+    if camera is not None or is_video(paths[0] if paths else ""):
+        video = VideoOptions(smooth, smooth_frames, withhold, view, quality=quality, max_frames=max_frames)
+        _predict_video(camera if camera is not None else Path(paths[0]), out, call, video, overwrite)
+        return
+    written = OutputOptions(probabilities, overlays, contours, heatmaps, attention, coco)
+    _predict_images(paths, out, call, written, (batch_size, max_pixels), (resume, overwrite))
+
+
+class _Call(NamedTuple):
+    """How a model is opened; not before the inputs are known to be there."""
+
+    model: str | None
+    engine: str
+    threads: int | None
+    options: "PredictOptions"
+
+    def load(self) -> tuple[Path, "Predictor"]:
+        """The model's path, and the model ready to predict."""
+        from polypseg.cli.console import import_keras_quietly
+        from polypseg.predict.packaged import resolve
+        from polypseg.predict.predictor import load
+
+        path = resolve(self.model)
+        if path.is_dir() or path.suffix == ".keras":
+            import_keras_quietly()
+        return path, load(path, self.engine, self.threads, self.options)
+
+
+def _split(model: str | None, words: list[str]) -> tuple[str | None, list[str]]:
+    """The model, or None for the packaged default, and the paths."""
+    if model is None and words and _is_model(words[0], bool(words[1:])):
+        return words[0], words[1:]
+    return model, words
+
+
+def _is_model(word: str, more_follow: bool) -> bool:
+    """Whether the first word names a model: a file of one, a run folder, a packaged one, or what looks like one."""
+    from glob import has_magic
+
+    from polypseg.predict.packaged import packaged_models
+    from polypseg.predict.sources import STDIN
+
+    path = Path(word)
+    if path.suffix in (".onnx", ".keras"):
+        return True
+    if path.is_dir():
+        return (path / "config.toml").is_file() or (path / "checkpoints").is_dir()
+    if path.exists() or word == STDIN:
+        return False
+    known = {packaged.name for packaged in packaged_models()}
+    looks_like_one = path.name == word and not path.suffix and not has_magic(word)
+    return word in known or (bool(known) and more_follow and looks_like_one)
+
+
+def _predict_images(
+    paths: list[str],
+    out: Path,
+    call: _Call,
+    written: "OutputOptions",
+    limits: tuple[int, int],
+    goes_on: tuple[bool, bool],
+) -> None:
+    from polypseg.cli.console import track
+    from polypseg.predict.images import predict_images
+    from polypseg.predict.onnx_engine import carried_levels
+    from polypseg.predict.outputs import OutputFolder
+    from polypseg.predict.resume import record_of
+    from polypseg.predict.sources import find_sources
+
+    resume, overwrite = goes_on
+    batch_size, max_pixels = limits
+    sources = find_sources(paths, leave_out=out)
+    path, predictor = call.load()
+    levels = carried_levels(predictor.engine.facts) if written.attention else ()
+    output = OutputFolder(out, written, levels)
+    output.check(sources, may_replace=resume or overwrite)
+    record = record_of(path, predictor)
+    _show_images(predict_images(sources, output, predictor, record, batch_size, max_pixels, resume, track))
+
+
+def _show_images(summary: "Summary") -> None:
+    """Print what was done; raise where files are faulty."""
+    from rich.markup import escape
+
+    from polypseg.cli.console import console
+    from polypseg.errors import DataError, listed
+
+    rate = summary.num_predicted / summary.seconds if summary.seconds else 0.0
+    before = f"; {summary.num_done_before:,} were done before" if summary.num_done_before else ""
+    plural = "" if summary.num_predicted == 1 else "s"
+    console.print(
+        f"predicted {summary.num_predicted:,} image{plural} in {summary.seconds:.1f} s ({rate:.1f} a second){before}"
+    )
+    console.print(
+        escape(f"wrote {', '.join(map(str, summary.written))}, masks in {summary.written[0].parent / 'masks'}")
+    )
+    if summary.faults:
+        total = summary.num_predicted + summary.num_done_before + len(summary.faults)
+        raise DataError(
+            f"{len(summary.faults):,} of {total:,} images could not be predicted, the others were:"
+            f"{listed(summary.faults, 1000)}"
+        )
+
+
+def _predict_video(source: Path | int, out: Path, call: _Call, options: "VideoOptions", overwrite: bool) -> None:
+    from importlib.util import find_spec
+
+    from rich.markup import escape
+
+    from polypseg.cli.console import console, track
+    from polypseg.errors import UsageError
+    from polypseg.predict.video import predict_video
+
+    if isinstance(source, Path) and not source.exists():
+        raise UsageError(f"{source}: no such file")
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out}: is there already; write it anew with --overwrite, or name another file")
+    _, predictor = call.load()
+    summary = predict_video(source, out, predictor, options, track)
+    written = [summary.video, summary.table]
+    if find_spec("matplotlib") is not None:
+        from polypseg.report.timeline import timeline
+
+        written.append(timeline(summary.table, summary.table.with_suffix(".png")))
+    for note in summary.notes():
+        console.print(f"[yellow]note:[/yellow] {escape(note)}")
+    console.print(
+        f"predicted {summary.num_frames:,} frames in {summary.seconds:.1f} s "
+        f"({summary.frames_per_second:.1f} a second), {summary.num_with_polyp:,} of them with a polyp"
+    )
+    console.print(escape(f"wrote {', '.join(map(str, written))}"))
+    if not summary.is_whole:
+        raise typer.Exit(1)

@@ -1,0 +1,87 @@
+"""polypseg models, as it is typed."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from polypseg.cli import app
+from polypseg.predict import packaged
+from predict.test_packaged import install
+from predict.tiny_model import write_foreign_model, write_tiny_model
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    install(monkeypatch, tmp_path / "weights")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def typed(*words, code=0):
+    result = CliRunner().invoke(app, ["models", *map(str, words)], env={"COLUMNS": "100"})
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_list_tells_what_the_files_say(here):
+    write_tiny_model(
+        here / "weights" / "first.onnx",
+        threshold=0.4321,
+        precision="int8",
+        licence="Apache-2.0",
+        terms="research [only]",
+        figures={"kvasir-seg test": {"dice": 0.91234, "images": 120}, "speed": "fast"},
+    )
+    lines = typed().splitlines()
+    size = (here / "weights" / "first.onnx").stat().st_size / 1e6
+    assert lines[:6] == [
+        f"first (default)  {size:.1f} MB, 0.00 M parameters, 16 px, int8, threshold 0.432",
+        "  about first",
+        "  kvasir-seg test: dice 0.9123, images 120",
+        "  speed: fast",
+        "  weights: Apache-2.0",
+        "  data: research [only]",
+    ]
+    assert lines[7].startswith("second  ")
+
+
+def test_a_name_prints_its_card():
+    assert typed("second") == "# second\n\nA card with [brackets].\n"
+
+
+def test_a_copy(here):
+    output = typed("second", "--export-to", "deploy")
+    assert output == "wrote deploy/second.onnx\nwrote deploy/second.md\n"
+    assert (here / "deploy" / "second.onnx").read_bytes() == (here / "weights" / "second.onnx").read_bytes()
+    assert "there already; remove them" in typed("second", "--export-to", "deploy", code=1)
+
+
+def test_a_file_tells_its_facts(here):
+    write_tiny_model(here / "m.onnx", terms="of the data")
+    output = typed("m.onnx")
+    assert "size: 16\n" in output
+    assert "terms: of the data\n" in output
+    assert "licence" not in output  # what nobody recorded is not told
+    write_foreign_model(here / "other.onnx")
+    assert "its metadata lack polypseg.size" in typed("other.onnx", code=1)
+
+
+def test_wrong_calls(here, monkeypatch):
+    assert "unknown packaged model 'frist'; did you mean 'first'?" in typed("frist", code=1)
+    assert "unknown packaged model 'm.onnx'" in typed("m.onnx", "--export-to", "x", code=1)
+    assert "--export-to needs the name of a model" in typed("--export-to", "x", code=2)
+    monkeypatch.setattr(packaged, "FOLDER", here / "none")
+    assert "holds no packaged models" in typed(code=1)
+
+
+def test_list_starts_no_runtime(here):
+    code = (
+        "import sys; from pathlib import Path; from polypseg.predict import packaged\n"
+        f"packaged.FOLDER = Path({str(here / 'weights')!r})\n"
+        "from polypseg.cli.models import models; models()\n"
+        "print(*sorted({'onnxruntime', 'openvino', 'cv2', 'keras'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
