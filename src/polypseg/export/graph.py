@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from polypseg import __version__
 from polypseg.errors import ModelError, UsageError
 from polypseg.predict.keras_engine import GATE_SUFFIX
 from polypseg.predict.onnx_engine import ATTENTION, IMAGE, PROBABILITY
@@ -40,12 +41,21 @@ def convert(model: Any, attention: bool = True) -> Any:
     if attention:
         outputs |= {f"{ATTENTION}{level}": layer.output for level, layer in gates(model).items()}
     graph = _converted(keras.Model(model.input, outputs), tuple(model.input_shape[1:]))
-    graph.producer_name, graph.producer_version = "polypseg", ""
+    stamp(graph)
     _order_outputs(graph, list(outputs))
     _drop_idle_reshapes(graph)
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     return graph
+
+
+def stamp(graph: Any) -> None:
+    """Make a graph polypseg's: its name, no metadata yet, and only the operator sets that it uses."""
+    graph.producer_name, graph.producer_version = "polypseg", __version__
+    used = {node.domain for node in graph.graph.node}
+    for entry in [entry for entry in graph.opset_import if entry.domain not in used]:
+        graph.opset_import.remove(entry)
+    del graph.metadata_props[:]
 
 
 def gates(model: Any) -> dict[int, Any]:

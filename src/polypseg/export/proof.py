@@ -182,8 +182,8 @@ def evenly(samples: Sequence[Sample], most: int) -> list[Sample]:
     >>> evenly(range(10), 3)
     [0, 3, 6]
     """
-    step = max(1, len(samples) // most)
-    return list(samples[::step])[:most]
+    count = min(most, len(samples))
+    return [samples[index * len(samples) // count] for index in range(count)]
 
 
 def mean_dices(

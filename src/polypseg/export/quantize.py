@@ -14,7 +14,10 @@ Decisions:
   in one thread, the least of some runs: what else the machine does hardly moves it.
 """
 
+import io
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +28,7 @@ import numpy as np
 
 from polypseg.arrays import Image
 from polypseg.errors import missing_extra
+from polypseg.export.graph import stamp
 from polypseg.predict.engines import Engine
 from polypseg.predict.onnx_engine import IMAGE, PROBABILITY
 from polypseg.preprocess import normalise
@@ -75,12 +79,10 @@ def quantise(graph: Any, squares: Sequence[Image], method: str, in_float: Sequen
         method: `onnxruntime` or `nncf`.
         in_float: Names of nodes that stay in float.
     """
-    quantised = _by_nncf(graph, squares, in_float) if method == "nncf" else _by_onnxruntime(graph, squares, in_float)
-    used = {node.domain for node in quantised.graph.node}
-    unused = [entry for entry in quantised.opset_import if entry.domain not in used]
-    for entry in unused:
-        quantised.opset_import.remove(entry)
-    del quantised.metadata_props[:]
+    with _quiet():
+        by = _by_nncf if method == "nncf" else _by_onnxruntime
+        quantised = by(graph, squares, in_float)
+    stamp(quantised)
     return quantised
 
 
@@ -141,6 +143,17 @@ def _by_nncf(graph: Any, squares: Sequence[Image], in_float: Sequence[str]) -> A
             activations_quantization_params=QuantizationParameters(per_channel=False)
         ),
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Neither tool's warnings (of a preparation that the graph does not need) nor its own bars."""
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 class _Reader:

@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+
+from evaluate.conftest import rectangle, write_image, write_mask
+from polypseg.data.samples import Sample
+from polypseg.errors import ModelError
+from polypseg.export.proof import (
+    Difference,
+    Prover,
+    check_difference,
+    differences,
+    evenly,
+    mean_dices,
+    sample_squares,
+    synthetic_squares,
+)
+from polypseg.export.source import Source
+from polypseg.predict.engines import Outputs
+from polypseg.predict.model_facts import ModelFacts
+
+SIZE = 8
+
+
+class Red:
+    """Probability: the red channel plus `shift`; the one gate's coefficients: green plus `attention_shift`."""
+
+    name, size, threshold = "red", SIZE, 0.5
+    facts = ModelFacts(size=SIZE)
+
+    def __init__(self, shift=0.0, attention_shift=0.0):
+        self.shift, self.attention_shift = np.float32(shift), np.float32(attention_shift)
+
+    def run(self, batch):
+        return batch[..., :1] + self.shift
+
+    def run_with_attention(self, batch):
+        return Outputs(self.run(batch), {1: batch[:, ::2, ::2, 1] + self.attention_shift})
+
+
+@pytest.fixture
+def samples(tmp_path):
+    """Two squares of 8x8 px: one found whole, one of which the left half is found."""
+    found = []
+    for name, red in (("whole", (2, 6)), ("half", (2, 4))):
+        image = np.where(rectangle(SIZE, SIZE, (2, 6), red), 200, 0)
+        write_image(tmp_path / f"{name}.png", image)
+        write_mask(tmp_path / f"{name}-mask.png", rectangle(SIZE, SIZE, (2, 6), (2, 6)))
+        found.append(Sample(name, tmp_path / f"{name}.png", tmp_path / f"{name}-mask.png"))
+    return found
+
+
+def squares(count):
+    return list(np.random.default_rng(0).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8))
+
+
+def test_differences_are_the_largest_over_all_batches():
+    engines = {"near": Red(0.25), "far": Red(-0.5, 0.125)}
+    found = differences(Red(), engines, squares(9), with_attention=True)
+    assert {name: d.num_images for name, d in found.items()} == {"near": 9, "far": 9}
+    assert found["near"].probability == pytest.approx(0.25, abs=1e-6)
+    assert found["near"].attention == 0
+    assert (found["far"].probability, found["far"].attention) == pytest.approx((0.5, 0.125), abs=1e-6)
+
+
+def test_attention_is_compared_only_where_asked():
+    found = differences(Red(), {"far": Red(0, 0.5)}, squares(2), with_attention=False)
+    assert found["far"] == Difference(0, 0, 2)
+
+
+def test_not_a_number_is_no_agreement():
+    found = differences(Red(), {"broken": Red(np.nan)}, squares(5), with_attention=False)
+    assert found["broken"].probability == np.inf
+    with pytest.raises(ModelError, match=r"in broken the largest difference in probability from Keras is inf"):
+        check_difference(found, 1e9, "fp32")
+
+
+def test_the_limit_holds_for_attention_too():
+    found = {"a": Difference(1e-5, 0, 3), "b": Difference(2e-5, 0, 3)}
+    assert check_difference(found, 1e-4, "fp32") == 2e-5
+    found["b"] = Difference(2e-5, 3e-4, 3)
+    with pytest.raises(ModelError, match=r"in b the largest difference in attention .* 0\.0003 over 3 images"):
+        check_difference(found, 1e-4, "fp32")
+
+
+def test_another_shape_is_told():
+    class Small(Red):
+        def run(self, batch):
+            return batch[:, ::2, ::2, :1]
+
+    with pytest.raises(ModelError, match="gives the shape"):
+        differences(Red(), {"small": Small()}, squares(1), with_attention=False)
+
+
+def test_mean_dice_by_hand(samples):
+    # The whole square: 1; the half, 8 of 16 pixels: 2*8 / (8+16) = 2/3; mean 5/6. Nothing reaches 0.9: Dice 0
+    assert mean_dices({"red": Red()}, samples, Red.facts)["red"] == pytest.approx(5 / 6)
+    assert mean_dices({"red": Red()}, samples, ModelFacts(size=SIZE, threshold=0.9))["red"] == 0
+
+
+def test_images_without_a_polyp_do_not_count_in_the_mean(samples, tmp_path):
+    write_image(tmp_path / "none.png", np.zeros((SIZE, SIZE)))
+    write_mask(tmp_path / "none-mask.png", np.zeros((SIZE, SIZE), bool))
+    empty = Sample("none", tmp_path / "none.png", tmp_path / "none-mask.png")
+    assert mean_dices({"red": Red()}, [*samples, empty], Red.facts)["red"] == pytest.approx(5 / 6)
+    with pytest.raises(ModelError, match="none of the validation images shows a polyp"):
+        mean_dices({"red": Red()}, [empty], Red.facts)
+
+
+def test_seed_threshold_makes_the_masks_too(samples):
+    # 200/255 = 0.78 reaches no seed of 0.8: every component is left out
+    assert mean_dices({"red": Red()}, samples, ModelFacts(size=SIZE, seed_threshold=0.8))["red"] == 0
+
+
+def prover(samples):
+    return Prover(Source(Red(), path=None, validation=samples), attention=False)
+
+
+def test_int8_is_proved_by_its_dice(samples):
+    proof = prover(samples).prove({"red": Red(0.001)}, "int8")
+    assert proof["dice_change"] == 0
+    assert proof["largest_difference"] == pytest.approx(0.001, abs=1e-6)
+    assert proof["proved_on"] == "8 synthetic and 2 named images, Dice on 2, in red"
+
+
+def test_a_changed_dice_fails(samples):
+    # Lowered by 0.3 nothing is found: from 0.8333 to 0
+    with pytest.raises(ModelError, match=r"from 0\.8333 to 0\.0000 in low; at most 0\.002"):
+        prover(samples).prove({"red": Red(), "low": Red(-0.3)}, "int8")
+    with pytest.raises(ModelError, match="the fp16 export changes the mean Dice"):
+        prover(samples).prove({"low": Red(-0.3)}, "fp16")
+
+
+def test_fp32_is_proved_by_its_probabilities(samples):
+    with pytest.raises(ModelError, match="at most 1e-04 is allowed"):
+        prover(samples).prove({"red": Red(0.001)}, "fp32")
+    assert prover(samples).prove({"red": Red(5e-5)}, "fp32")["dice_change"] is None
+
+
+def test_fp16_without_images_is_proved_by_its_probabilities():
+    assert prover([]).prove({"red": Red(0.001)}, "fp16")["dice_change"] is None
+    with pytest.raises(ModelError, match="the fp16 export is not its source"):
+        prover([]).prove({"red": Red(0.02)}, "fp16")
+
+
+def test_squares_have_the_model_size_and_the_order_of_the_samples(samples):
+    assert [s.shape for s in synthetic_squares(24, 3)] == [(24, 24, 3)] * 3
+    reds = [int((square[..., 0] > 100).sum()) for square in sample_squares(samples * 9, SIZE)]
+    assert reds == [16, 8] * 9
+
+
+def test_samples_are_taken_evenly():
+    taken = evenly(list(range(250)), 100)  # every 2.5th
+    assert (taken[:4], taken[-2:], len(taken)) == ([0, 2, 5, 7], [245, 247], 100)
+    assert evenly([], 100) == []
+    assert evenly([1, 2], 100) == [1, 2]
