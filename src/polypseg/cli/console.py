@@ -23,9 +23,22 @@ is_debugging = False
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
     """The items, under a bar with a count, a rate and the time left; silent where there is no terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    class RateColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:.1f}/s", style="progress.data.speed")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
     with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as progress:
         yield from progress.track(items, total=total, description=description)
 
@@ -70,6 +83,10 @@ def import_keras_quietly() -> None:
 _START_UP_NOTICES = ("oneDNN custom operations are on", "before absl::InitializeLog()")
 
 
+_EXTRA_OF = {"imagehash": "evaluate", "matplotlib": "evaluate", "scipy": "evaluate"}
+"""Packages that a smaller installation lacks, and the extra that each belongs to; what needs one imports it plainly."""
+
+
 def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command, with its errors told in one line and its exit code set: 1 for data and files, 2 for the call."""
 
@@ -77,7 +94,7 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(*arguments: Any, **options: Any) -> Any:
         import warnings
 
-        from polypseg.errors import PolypsegError
+        from polypseg.errors import PolypsegError, missing_extra
 
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]
@@ -87,6 +104,11 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
                 _fail(error, str(error), error.exit_code)
             except KeyboardInterrupt as error:
                 _fail(error, "stopped; what was finished is saved", 130)
+            except ModuleNotFoundError as error:
+                package = (error.name or "").partition(".")[0]
+                if package not in _EXTRA_OF:
+                    raise
+                _fail(error, str(missing_extra(package, _EXTRA_OF[package])), 1)
             except OSError as error:
                 where = f"{error.filename}: " if error.filename else ""
                 mend = "; make room and run the same command again" if error.errno == errno.ENOSPC else ""
