@@ -9,6 +9,7 @@ from polypseg.cli import console as _console
 from polypseg.cli.compare import compare
 from polypseg.cli.data import app as data_app
 from polypseg.cli.evaluate import evaluate
+from polypseg.cli.export import export
 from polypseg.cli.models import models
 from polypseg.cli.predict import predict
 from polypseg.cli.report import report
@@ -68,3 +69,4 @@ app.command(rich_help_panel="Judge")(_console.one_line_errors(evaluate))
 app.command(rich_help_panel="Judge")(_console.one_line_errors(compare))
 app.command(rich_help_panel="Judge")(_console.one_line_errors(report))
 app.command(rich_help_panel="Judge")(_console.one_line_errors(show))
+app.command(rich_help_panel="Ship")(_console.one_line_errors(export))
