@@ -134,7 +134,7 @@ def test_what_does_not_fit_is_told_in_one_line(arguments, message, red_model):
 
 
 def test_answers_are_sent_at_once():
-    # asyncio switches Nagle's algorithm off for sockets that name their protocol only; else each answer takes 40 ms more.
+    # asyncio switches Nagle's algorithm off only where a socket names its protocol; else each answer takes 40 ms more.
     with open_socket("127.0.0.1", 0) as listening:
         assert listening.proto == socket.IPPROTO_TCP
 
