@@ -10,12 +10,13 @@ DEMO_EPOCHS ?= 25
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test check unit backends clean
+.PHONY: help demo test check unit test-browser backends clean
 
 help:
 	@echo "make demo      train, score and picture a small model on synthetic data; no download"
 	@echo "make test      all checks and tests"
 	@echo "make check     formatting, lint, import order, types"
+	@echo "make test-browser  the web page in a real browser (Chromium)"
 	@echo "make backends  add JAX and PyTorch, so that 'make test' compares the three backends"
 
 $(INSTALLED): pyproject.toml
@@ -41,6 +42,14 @@ check: $(INSTALLED)
 
 unit: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# Chromium comes from the distribution: as root it is installed, anyone else is told what to install.
+POLYPSEG_CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || echo /usr/bin/chromium)
+test-browser: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable ".[dev,browser]"
+	test -x $(POLYPSEG_CHROMIUM) || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -qq -y chromium; } || \
+	  { echo "no Chromium: install it (Debian: apt install chromium) or set POLYPSEG_CHROMIUM=/path/to/chromium"; exit 1; }
+	POLYPSEG_CHROMIUM=$(POLYPSEG_CHROMIUM) POLYPSEG_BROWSER_TESTS=required $(BIN)/python -m pytest tests/browser
 
 backends: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable ".[dev,backends]"

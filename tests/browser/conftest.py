@@ -136,3 +136,12 @@ def pick(page, name, value):
 def slide(page, selector, value):
     """Moves a slider."""
     page.locator(selector).fill(str(value))
+
+
+def until(page, condition):
+    """Waits for an expression to hold; Playwright's own way needs eval, which the page's policy forbids."""
+    for _ in range(200):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never: {condition}")
