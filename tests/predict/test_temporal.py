@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
+from polypseg.predict import temporal
 from polypseg.predict.temporal import make_smoother, withhold_short
 
 
@@ -135,6 +136,15 @@ def test_a_frame_waits_for_so_many_frames_and_no_more():
     for number in range(1000):
         assert next(decided).item == number
         assert len(taken) == number + 7
+
+
+def test_many_components_are_paired_alike(monkeypatch):
+    rng = np.random.default_rng(0)
+    frames = list(enumerate(rng.random((12, 40, 50)) < 0.15))
+    by_table = [frame.mask for frame in withhold_short(frames, 3)]
+    monkeypatch.setattr(temporal, "LARGEST_TABLE", 0)
+    np.testing.assert_array_equal([frame.mask for frame in withhold_short(frames, 3)], by_table)
+    assert 0 < np.sum(by_table) < sum(mask.sum() for _, mask in frames)
 
 
 @settings(max_examples=60, deadline=None)

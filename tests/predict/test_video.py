@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import weakref
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -207,8 +208,8 @@ def test_damaged_frames_are_listed_and_counted(tmp_path):
     assert summary.num_frames == 50 - counts[0] == len(read_video(summary.video)[0])
     assert not summary.is_whole
     assert summary.notes() == [
-        f"frames damaged, predicted as far as they could be restored: {counts[1]}",
-        f"frames that could not be decoded, in the table only: {counts[0]}",
+        f"{counts[1]} damaged frames, predicted as far as restored",
+        f"{counts[0]} frames that could not be decoded, in the table only",
     ]
     dropped = next(row for row in rows if row["fault"] == "dropped")
     assert dropped["area_px"] == dropped["num_components"] == dropped["max_probability"] == "nan"
@@ -222,7 +223,8 @@ def test_frames_of_another_size_are_shown_at_the_first_ones(tmp_path):
     summary = predict_video(both, tmp_path / "out.mp4", red_predictor(), VideoOptions(withhold_frames=2))
     assert (summary.num_frames, summary.num_resized, summary.size) == (10, 5, (64, 64))
     assert {image.shape for image in read_video(summary.video)[0]} == {(64, 64, 3)}
-    assert "frames of another size than the first, shown at the first one's size: 5" in summary.notes()
+    assert summary.notes() == ["5 frames of another size than the first, shown at its size"]
+    assert replace(summary, num_resized=1).notes() == ["1 frame of another size than the first, shown at its size"]
 
 
 def test_sound_is_not_copied_and_that_is_told(tmp_path):

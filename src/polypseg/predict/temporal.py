@@ -20,6 +20,9 @@ from numpy.typing import NDArray
 
 from polypseg.arrays import Mask, Probability
 
+LARGEST_TABLE = 1 << 20
+"""Pairs of components for which a table is faster than sorting; more are noise, not polyps."""
+
 T = TypeVar("T")
 Labels = NDArray[np.int32]
 
@@ -206,8 +209,18 @@ def _touching(before: _Waiting[T], frame: _Waiting[T]) -> list[tuple[int, int]]:
         part.labels[top - part.corner[0] : bottom - part.corner[0], left - part.corner[1] : right - part.corner[1]]
         for part in (before, frame)
     )
-    both = (old > 0) & (new > 0)
-    return [(int(a), int(b)) for a, b in np.unique(np.stack([old[both], new[both]], axis=1), axis=0)]
+    num_new = len(frame.detections) + 1
+    pairs = (old.astype(np.int64) * num_new + new)[(old > 0) & (new > 0)]
+    return [divmod(pair, num_new) for pair in _distinct(pairs, num_new * (len(before.detections) + 1))]
+
+
+def _distinct(numbers: NDArray[np.int64], end: int) -> list[int]:
+    """The distinct numbers below `end`; sorting them all, as np.unique does, would take longer than the model."""
+    if end > LARGEST_TABLE:
+        return [int(number) for number in np.unique(numbers)]
+    is_there = np.zeros(end, bool)
+    is_there[numbers] = True
+    return [int(number) for number in np.flatnonzero(is_there)]
 
 
 def _decide(frame: _Waiting[T], withhold_frames: int) -> Decided[T]:

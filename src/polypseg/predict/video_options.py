@@ -122,12 +122,12 @@ class VideoSummary:
     def notes(self) -> list[str]:
         """What a user must know, a line each; empty where all went well."""
         counted = (
-            (self.num_damaged, "damaged, predicted as far as they could be restored"),
-            (self.num_dropped, "that could not be decoded, in the table only"),
-            (self.num_mistimed, "out of order in time, set to just after the one before"),
-            (self.num_resized, "of another size than the first, shown at the first one's size"),
+            (self.num_damaged, "damaged ", ", predicted as far as restored"),
+            (self.num_dropped, "", " that could not be decoded, in the table only"),
+            (self.num_mistimed, "", " out of order in time, set to just after the one before"),
+            (self.num_resized, "", " of another size than the first, shown at its size"),
         )
-        found = [f"frames {what}: {count:,}" for count, what in counted if count]
+        found = [f"{n:,} {which}frame{'s' if n > 1 else ''}{what}" for n, which, what in counted if n]
         if self.fault:
             found.append(self.fault)
         if self.has_sound:
