@@ -74,6 +74,39 @@ def test_show_draws_as_many_samples_as_asked(trained):
     assert len(list((run / "figures").glob("attention_*"))) == 2
 
 
+def test_folds_are_one_model_for_evaluate_and_show(folder, tmp_path):
+    from polypseg.predict.predictor import load
+
+    done = call("train", "--data", folder, "--runs", tmp_path, "--name", "two", "--folds", 2, "--epochs", 1, *SMALL)
+    assert done.exit_code == 0, done.output
+    run = tmp_path / "two"
+    assert (run / "evaluation" / "out-of-fold" / "scores.csv").read_text().count("\n") == 1 + 12
+    assert (run / "evaluation" / "test" / "scores.csv").read_text().count("\n") == 1 + 4
+    assert not (run / "fold-1" / "evaluation" / "test").exists()  # the ensemble alone sees the test split, once
+    assert (run / "fold-2" / "figures" / "training_curves.png").is_file()
+    assert (run / "figures" / "test_scores.png").is_file()
+    assert load(run).engine.name == "ensemble"
+    tuned = call("evaluate", run, "--tune-threshold", "--no-leaks")
+    assert tuned.exit_code == 0, tuned.output
+    assert "over 12 validation images" in " ".join(tuned.output.split())
+    flipped = call("evaluate", run, "--tta", "flips", "--no-leaks")
+    assert flipped.exit_code == 0, flipped.output
+    assert (run / "evaluation" / "test-flips" / "summary.json").is_file()
+    again = call("train", "--runs", tmp_path, "--name", "two", "--resume", "--epochs", 3)
+    assert (again.exit_code, "leave out --epochs" in again.output) == (2, True)
+    refused = call("evaluate", run, "--split", "validation", "--threshold", 0.3)
+    assert (refused.exit_code, "--threshold: the validation of a cross-validation" in refused.output) == (2, True)
+
+
+def test_seeds_tell_their_mean(folder, tmp_path):
+    done = call(
+        *("train", "--data", folder, "--runs", tmp_path, "--name", "s", "--seeds", "3,4", "--epochs", 1, *SMALL)
+    )
+    assert done.exit_code == 0, done.output
+    assert re.search(r"dice over 2 seeds: 0\.\d{4} \(95 % -?\d", done.output)
+    assert (tmp_path / "s" / "seeds.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -82,6 +115,9 @@ def test_show_draws_as_many_samples_as_asked(trained):
         (["train", "--data", "nowhere", "--set", "model.filter=1"], 2, "did you mean 'filters'"),
         (["train", "--resume", "--runs", "nowhere"], 1, "no such run folder"),
         (["train", "--resume", "--set", "model.filters=1"], 2, "of them only --epochs can change"),
+        (["train", "--data", "nowhere", "--seeds", "1,x"], 2, "expected whole numbers with commas"),
+        (["train", "--data", "nowhere", "--seeds", "1", "--folds", "2"], 2, "one of the two"),
+        (["train", "--resume", "--folds", "2"], 2, "of them only --epochs can change"),
         (["show", "nowhere"], 1, "no such run folder"),
         (["summary", "attention-unet-61"], 1, "did you mean 'attention-unet-16'"),
         (["summary", "nothing.keras"], 1, "no such model file"),

@@ -97,11 +97,11 @@ def test_encoder_of_a_model_is_known_in_nested_models_too_and_after_loading(name
     model = attention_unet((64, 64, 3), filters=2, encoder=name)
     config = TrainConfig(optimizer="adamw", encoder_rate=0.0, learning_rate=0.1)
     model.compile(build_optimizer(config, 10, model), "mse")
+    model.optimizer.build(model.trainable_variables)
     model.save(tmp_path / "model.keras")
-    images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
     for trained in (model, keras.saving.load_model(tmp_path / "model.keras")):
         before = [weight.numpy().copy() for weight in trained.trainable_variables]
-        trained.fit(images, images[..., :1], verbose=0)
+        trained.optimizer.apply([keras.ops.ones_like(weight) for weight in trained.trainable_variables])
         of_encoder = [
             id(weight) for layer in trained.layers if layer.name.startswith("encoder") for weight in layer.weights
         ]
