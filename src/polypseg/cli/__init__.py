@@ -6,6 +6,7 @@ import typer
 
 from polypseg import __version__
 from polypseg.cli import console as _console
+from polypseg.cli.benchmark import benchmark
 from polypseg.cli.compare import compare
 from polypseg.cli.data import app as data_app
 from polypseg.cli.evaluate import evaluate
@@ -70,3 +71,4 @@ app.command(rich_help_panel="Judge")(_console.one_line_errors(compare))
 app.command(rich_help_panel="Judge")(_console.one_line_errors(report))
 app.command(rich_help_panel="Judge")(_console.one_line_errors(show))
 app.command(rich_help_panel="Ship")(_console.one_line_errors(export))
+app.command(rich_help_panel="Ship")(_console.one_line_errors(benchmark))

@@ -1,0 +1,131 @@
+"""`polypseg benchmark`: how fast a model is on this machine, end to end and stage by stage."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from polypseg.predict.benchmark import Measured, Report
+
+
+def benchmark(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A packaged model's name, an .onnx or .keras file or a run folder; the packaged default."),
+    ] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Measure on this image instead; may be repeated.")
+    ] = None,
+    size: Annotated[str, typer.Option(metavar="HxW", help="Of the synthetic images, in pixels.")] = "530x600",
+    runs: Annotated[int, typer.Option(min=1, help="Measured runs; from 100 on a p99 is one.")] = 100,
+    warm_up: Annotated[int, typer.Option(min=0, help="Runs before them that are not counted.")] = 10,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, onnxruntime, openvino, keras, or all that fit the model.")
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor cores that the engine uses at most.", show_default="its own")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images the model sees at once.")] = 1,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
+    ] = None,
+) -> None:
+    """Measure a model on this machine: from an image file to the mask at the image's own size.
+
+    Tells the time of each stage (read, decode, resize, infer, resize back, threshold), images a second, peak memory,
+    the cold start of polypseg predict in a fresh process, and whether 25 frames a second (40 ms) and a delay of
+    120 ms are kept. A GPU is waited for. Other work on the machine makes every figure worse: the load is told.
+
+    [bold]Examples[/bold]
+
+    polypseg benchmark
+
+    polypseg benchmark model.onnx --engine all --json speed.json
+
+    polypseg benchmark runs/kvasir --image frame.jpg --runs 200
+    """
+    import json
+
+    from rich.markup import escape
+
+    from polypseg.cli.console import console, import_keras_quietly, messages
+    from polypseg.predict.benchmark import BenchmarkOptions
+    from polypseg.predict.benchmark import benchmark as measure
+    from polypseg.predict.packaged import resolve
+    from polypseg.train.state import write_in_one_step
+
+    options = BenchmarkOptions(engine, threads, batch_size, runs, warm_up)
+    shape, path = parse_size(size), resolve(model)
+    if path.is_dir() or path.suffix == ".keras":
+        import_keras_quietly()
+    report = measure(path, options, image or (), shape, lambda said: messages.print(f"[dim]{escape(said)}[/dim]"))
+    console.print(escape("\n".join(lines_of(report))))
+    if json_file is not None:
+        write_in_one_step(json_file, json.dumps(report.record(), indent=1) + "\n")
+        console.print(escape(f"wrote {json_file}"))
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Height and width of a text as 530x600.
+
+    Raises:
+        UsageError: Another text, or a side that no synthetic image can have.
+    """
+    from polypseg.data.scene import SMALLEST_SIDE
+    from polypseg.errors import UsageError
+
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal()) or min(int(height), int(width)) < SMALLEST_SIDE:
+        raise UsageError(f"size {text!r}: expected HEIGHTxWIDTH of at least {SMALLEST_SIDE} pixels, as 530x600")
+    return int(height), int(width)
+
+
+def lines_of(report: "Report") -> Iterator[str]:
+    """What is printed of a report, line by line."""
+    yield f"Machine: {report.machine}"
+    yield f"Versions: {report.versions}"
+    options = report.options
+    threads = "its own number of threads" if options.threads is None else f"{options.threads} threads"
+    yield f"Images: {report.images}; batch {options.batch_size}, {threads}"
+    yield f"{options.runs} runs after {options.warm_up} of warm-up, which are not counted"
+    for measured in report.measured:
+        yield ""
+        yield from _engine_lines(measured)
+    if len(report.measured) > 1:
+        yield ""
+        yield from _ratio_lines(report.measured)
+
+
+def _engine_lines(measured: "Measured") -> Iterator[str]:
+    from polypseg.predict.timing import percentiles
+
+    facts, timings = measured.facts, measured.timings
+    waited = ", waited for at each run" if measured.device == "GPU" else ""
+    yield f"{facts.name}, {facts.precision}, {facts.size} px, in {measured.engine} on the {measured.device}{waited}"
+    yield ""
+    yield "| stage | p50 ms | p95 ms | p99 ms | share |"
+    yield "|---|---|---|---|---|"
+    for stage, seconds in timings.seconds.items():
+        p50, p95, p99 = percentiles(seconds)
+        yield f"| {stage} | {p50:.2f} | {p95:.2f} | {p99:.2f} | {100 * timings.share(stage):.1f} % |"
+    p50, p95, p99 = measured.end_to_end
+    yield f"| end to end | {p50:.2f} | {p95:.2f} | {p99:.2f} | 100 % |"
+    yield ""
+    yield f"images a second: {timings.images_per_second:.1f}"
+    yield f"decode, resize and resize back: {100 * timings.share_around:.1f} % of the time"
+    peak = "not told by this system" if measured.peak_mib is None else f"{measured.peak_mib:.0f} MiB"
+    yield f"peak memory of polypseg predict: {peak}"
+    yield f"cold start (polypseg predict, one image, a fresh process): {measured.cold_start_seconds:.2f} s"
+    of = "" if timings.batch_size == 1 else f" of a batch of {timings.batch_size}"
+    for name, limit, answer in measured.verdicts:
+        yield f"{name} ({limit:.0f} ms): {answer} (p50 {p50:.1f} ms, p95 {p95:.1f} ms{of})"
+
+
+def _ratio_lines(measured: list["Measured"]) -> Iterator[str]:
+    fastest = max(measured, key=lambda each: each.timings.images_per_second)
+    for each in measured:
+        if each is not fastest:
+            ratio = fastest.timings.images_per_second / each.timings.images_per_second
+            yield f"{fastest.engine} gives {ratio:.2f} times the images a second of {each.engine}"
