@@ -24,7 +24,6 @@ class Region(NamedTuple):
         box: (x, y, width, height) in pixels.
         mean_probability: Over its pixels.
         max_probability: Over its pixels.
-        polygon: Its outer border, (x, y, x, y, …) in pixels, the image's upper left corner being (0, 0).
         pixels: Which pixels of its box it holds, shape (height, width), bool.
     """
 
@@ -32,8 +31,12 @@ class Region(NamedTuple):
     box: tuple[int, int, int, int]
     mean_probability: float
     max_probability: float
-    polygon: tuple[int, ...]
     pixels: Mask
+
+    @property
+    def polygon(self) -> tuple[int, ...]:
+        """Its outer border, (x, y, x, y, …) in pixels, the image's upper left corner being (0, 0)."""
+        return _polygon(self.pixels, *self.box[:2])
 
 
 def find_regions(mask: Mask, probability: Probability) -> list[Region]:
@@ -57,9 +60,7 @@ def find_regions(mask: Mask, probability: Probability) -> list[Region]:
         here = labels[y : y + height, x : x + width] == label
         values = probability[y : y + height, x : x + width][here]
         box = (x, y, width, height)
-        regions.append(
-            Region(area, box, float(values.mean(dtype=np.float64)), float(values.max()), _polygon(here, x, y), here)
-        )
+        regions.append(Region(area, box, float(values.mean(dtype=np.float64)), float(values.max()), here))
     return sorted(regions, key=lambda region: -region.area_px)
 
 
