@@ -28,7 +28,11 @@ def main() -> None:
     path = FOLDER / f"{arguments.name}.onnx"
     path.parent.mkdir(exist_ok=True)
     options = ExportOptions(
-        precision=arguments.precision, name=arguments.name, model_version=arguments.version, licence=LICENCE
+        precision=arguments.precision,
+        method=arguments.method,
+        name=arguments.name,
+        model_version=arguments.version,
+        licence=LICENCE,
     )
     facts = export_model(arguments.run, path, options, arguments.data).facts
     card = _card(run, facts, arguments)
@@ -44,6 +48,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--about", required=True, help="one line that says what it is")
     parser.add_argument("--version", default="1.0")
     parser.add_argument("--precision", default="int8", choices=("fp32", "fp16", "int8"))
+    parser.add_argument("--method", default="onnxruntime", help="of int8; the base installation runs ONNX Runtime")
     parser.add_argument("--data", type=Path, help="where the run's images are now")
     parser.add_argument("--command", required=True, help="the training's command, for the card")
     parser.add_argument("--notes", type=Path, help="Markdown: known failures and remarks, for the card")
