@@ -47,6 +47,15 @@ def test_list_tells_what_the_files_say(here):
     assert lines[7].startswith("second  ")
 
 
+def test_figures_with_intervals_are_told_with_the_number_of_images(here):
+    dice = {"mean": 0.91234, "low": 0.9, "high": 0.92}
+    figures = {
+        "test": {"split": "test", "num_images": 3, "dice": dice, "iou": {"mean": 0.8, "low": None, "high": None}}
+    }
+    write_tiny_model(here / "weights" / "first.onnx", figures=figures)
+    assert "  test: images 3, dice 0.912 (0.900 to 0.920), iou 0.800" in typed().splitlines()
+
+
 def test_a_name_prints_its_card():
     assert typed("second") == "# second\n\nA card with [brackets].\n"
 

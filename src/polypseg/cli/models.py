@@ -78,14 +78,19 @@ def _lines(model: "Packaged") -> Iterator[str]:
 
 
 def _figures(figures: dict[str, Any]) -> list[str]:
-    """A line for each data set: its figures by name."""
+    """A line for each data set: its figures by name, with their intervals."""
     found = []
     for data, values in figures.items():
         if isinstance(values, dict):
-            values = ", ".join(f"{name} {_number(value)}" for name, value in values.items())
+            scored = {name: value for name, value in values.items() if isinstance(value, dict)}
+            shown = {"images": values["num_images"], **scored} if scored else values
+            values = ", ".join(f"{name} {_number(value)}" for name, value in shown.items())
         found.append(f"{data}: {_number(values)}")
     return found
 
 
 def _number(value: Any) -> str:
+    if isinstance(value, dict):
+        low, high = value.get("low"), value.get("high")
+        return f"{value['mean']:.3f}" + ("" if low is None or high is None else f" ({low:.3f} to {high:.3f})")
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -19,6 +19,8 @@ from polypseg.export.source import Source
 from polypseg.predict.model_facts import ModelFacts
 
 FIGURES = ("dice", "iou", "precision", "recall")
+NEGATIVE_FIGURES = ("any_false_positive", "large_false_positive")
+"""Of the images without a polyp, apart."""
 TOOLS = ("keras", "tensorflow-cpu", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "openvino", "nncf")
 LICENCE = "not stated; the terms of the training data apply"
 
@@ -99,11 +101,12 @@ def _figures(source: Source, digest: str, threshold: float) -> dict[str, Any]:
 
 
 def _figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
-    metrics = summary["metrics"]
+    measured = {name: summary["metrics"].get(name, {}) for name in FIGURES}
+    measured |= {name: (summary.get("negatives") or {}).get(name, {}) for name in NEGATIVE_FIGURES}
     scores = {
-        name: {key: _rounded(metrics[name].get(key)) for key in ("mean", "low", "high")}
-        for name in FIGURES
-        if metrics.get(name, {}).get("mean") is not None
+        name: {key: _rounded(value.get(key)) for key in ("mean", "low", "high")}
+        for name, value in measured.items()
+        if value.get("mean") is not None
     }
     facts = summary["provenance"]
     data = Path(str(facts.get("data", ""))).name
