@@ -50,16 +50,19 @@ def find_regions(mask: Mask, probability: Probability) -> list[Region]:
     >>> [(region.area_px, region.box) for region in find_regions(mask, mask.astype(np.float32))]
     [(4, (0, 0, 2, 2)), (1, (3, 0, 1, 1))]
     """
-    if not check_mask(mask).any():
+    left, top, wide, high = cv2.boundingRect(check_mask(mask).view(np.uint8))
+    if wide == 0:
         return []
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    inside = slice(top, top + high), slice(left, left + wide)  # all of the mask; a polyp fills a part of the image
+    filled = np.ascontiguousarray(mask[inside]).view(np.uint8)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(filled, connectivity=8)
     regions = []
     for label, (x, y, width, height, area) in enumerate(statistics.tolist()):
         if label == 0:
             continue
         here = labels[y : y + height, x : x + width] == label
-        values = probability[y : y + height, x : x + width][here]
-        box = (x, y, width, height)
+        values = probability[inside][y : y + height, x : x + width][here]
+        box = (left + x, top + y, width, height)
         regions.append(Region(area, box, float(values.mean(dtype=np.float64)), float(values.max()), here))
     return sorted(regions, key=lambda region: -region.area_px)
 
