@@ -1,9 +1,9 @@
 """Draws the screenshots of docs/page.md anew, of a server that runs.
 
-polypseg serve demo/runs/demo --port 8000
+polypseg serve
 python scripts/draw_page_screenshots.py http://127.0.0.1:8000
 
-Needs the extras `browser` and `video`, and Chromium.
+Needs the extras `serve`, `video` and `browser`, and Chromium; names its own synthetic video, draws no other image.
 """
 
 import sys
@@ -64,7 +64,6 @@ def show_examples(page: Page, *names: str) -> None:
 
 
 def draw(browser: Browser, address: str, film: Path) -> None:
-    save(opened(browser, address, "light", viewport=DESKTOP), "empty")
     page = opened(browser, address, "light", viewport=DESKTOP)
     show_examples(page, "none", "flat", "red")
     save(page, "mask", full_page=True)
@@ -81,7 +80,9 @@ def draw(browser: Browser, address: str, film: Path) -> None:
     page = opened(browser, address, "light", viewport=DESKTOP)
     page.set_input_files("#file", film)
     page.locator("#film").wait_for(timeout=120_000)
-    page.locator("#player").evaluate("player => { player.currentTime = 1.6 }")
+    page.locator("#player").evaluate(
+        "player => new Promise((done) => { player.onseeked = () => setTimeout(done, 1500); player.currentTime = 1.6; })"
+    )
     page.evaluate("window.scrollTo(0, 0)")
     save(page, "video", full_page=True)
 

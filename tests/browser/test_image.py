@@ -55,7 +55,8 @@ def eight_bits(probability):
 
 
 def figure(page, term):
-    return page.locator("#figures > div").filter(has=page.locator("dt", has_text=term)).locator("dd").inner_text()
+    row = page.locator("#figures > div").filter(has=page.locator("dt", has_text=term))
+    return row.locator("dd").inner_text().replace("\u00a0", " ")
 
 
 def test_overlay_is_the_models_mask_pixel_by_pixel(opened, image, prediction):
@@ -202,6 +203,23 @@ def test_nothing_found_is_told_as_no_finding(page):
     assert page.locator("#findings-title").inner_text() == "No polyp found"
     assert "does not mean that there is none" in page.locator("#verdict-detail").inner_text()
     assert page.locator("#strip .badge").inner_text() == "none found"
+
+
+def test_a_region_without_a_sure_pixel_is_left_out_until_the_threshold_is_moved(open_page, tmp_path):
+    # Red 153 is a probability of 0.6: above the threshold 0.5, below the 0.8 that one pixel must reach.
+    from serve.models import write_red_model
+    from serve.running import picture
+
+    with serving(write_red_model(tmp_path / "seeded.onnx", seed_threshold=0.8)) as seeded:
+        page = open_page(seeded.base_url)
+        give(page, png(picture(16, 16, (2, 4, 8, 5), (153, 0, 0))))
+        shown(page)
+        assert page.locator("#findings-title").inner_text() == "No polyp found"
+        assert "where one of its pixels reaches 0.80" in page.locator("#verdict-detail").inner_text()
+        slide(page, "#threshold", 0.55)
+        assert tinted(page).sum() == 8 * 5
+        assert page.locator("#verdict-detail").inner_text() == "At threshold 0.55."
+        page.close()
 
 
 def test_mirror_images_are_asked_for(opened):

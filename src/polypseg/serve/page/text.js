@@ -2,8 +2,8 @@
 
 const counted = new Intl.NumberFormat("en");
 
-export const pixels = (count) => `${counted.format(count)} px`;
-export const percent = (value) => `${value.toFixed(value < 10 ? 2 : 1)} %`;
+export const pixels = (count) => `${counted.format(count)}\u00a0px`;
+export const percent = (value) => `${value.toFixed(value < 10 ? 2 : 1)}\u00a0%`;
 export const probability = (value) => (value === null ? "–" : value.toFixed(2));
 export const stem = (name) => name.replace(/\.[^.]*$/, "");
 

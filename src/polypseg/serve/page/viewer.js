@@ -160,9 +160,8 @@ export class Viewer {
     const mean = polyps.reduce((sum, polyp) => sum + polyp.area_px * polyp.mean_probability, 0) / (area || 1);
     byId("findings-title").textContent = polyps.length ? `${several(polyps.length, "region")} found` : "No polyp found";
     byId("findings-title").classList.toggle("none", polyps.length === 0);
-    byId("verdict-detail").textContent = polyps.length
-      ? `at threshold ${thresholdText(threshold)}`
-      : `at threshold ${thresholdText(threshold)}. The highest probability is ${probability(answer.max_probability)}. That the model finds none does not mean that there is none.`;
+    byId("verdict-detail").textContent = this.conditions(threshold) + (polyps.length ? ""
+      : ` The highest probability is ${probability(answer.max_probability)}. That the model finds none does not mean that there is none.`);
     const { height, width } = answer.image;
     const rows = [["Area", pixels(area), `${percent((100 * area) / (height * width))} of the image`]];
     if (polyps.length) {
@@ -173,6 +172,14 @@ export class Viewer {
     rows.push(["Image", `${width} × ${height}`, `${Math.round(1000 * answer.seconds.total)} ms on the server`]);
     fillFacts(byId("figures"), rows);
     this.showRegions(polyps);
+  }
+
+  /* At the model's own threshold a region also needs one sure pixel; at another, as in the API, it does not. */
+  conditions(threshold) {
+    const seed = this.item.answer.seed_threshold ?? 0;
+    const isSeeded = this.item.threshold === null && seed > threshold;
+    const words = isSeeded ? `; a region counts where one of its pixels reaches ${thresholdText(seed)}` : "";
+    return `At threshold ${thresholdText(threshold)}${words}.`;
   }
 
   showRegions(polyps) {
@@ -212,7 +219,7 @@ export class Viewer {
     Object.assign(box.style, { left: `${(100 * x) / width}%`, top: `${(100 * y) / height}%`, width: `${(100 * w) / width}%`, height: `${(100 * h) / height}%` });
   }
 
-  /* Area by threshold: a steep curve is a doubtful mask, a flat one a sure one. */
+  /* Pixels by threshold: a steep curve is a doubtful mask, a flat one a sure one. */
   showCurve(threshold) {
     const { atLeast } = this.item.decoded;
     const canvas = byId("curve");
@@ -231,9 +238,9 @@ export class Viewer {
     context.fillStyle = colours.getPropertyValue("--accent");
     context.fillRect(Math.min(width - 3, threshold * width - 1), 0, 3, height);
     const share = (level) => percent((100 * atLeast[Math.ceil(255 * level)]) / this.item.decoded.map.length);
-    const words = `Between thresholds 0.25 and 0.75 the area goes from ${share(0.25)} to ${share(0.75)} of the image.`;
+    const words = `${share(0.25)} of the image reaches 0.25, ${share(0.75)} reaches 0.75: the closer the two, the surer the edge.`;
     byId("doubt").textContent = words;
-    canvas.setAttribute("aria-label", `Area by threshold. ${words}`);
+    canvas.setAttribute("aria-label", `Pixels by threshold. ${words}`);
   }
 
   /* What the JSON file holds: the server's answer without its pictures, or what was recomputed here. */
@@ -249,6 +256,7 @@ export class Viewer {
       ...answer,
       recomputed: "by the page, from the probability map in 8 bit; polygons are left out",
       threshold: item.threshold ?? answer.threshold,
+      seed_threshold: item.threshold === null ? answer.seed_threshold : 0,
       min_area: item.smallest,
       area_px: area,
       area_percent: (100 * area) / (width * height),
