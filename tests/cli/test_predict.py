@@ -25,6 +25,7 @@ def here(tmp_path, monkeypatch):
     """A folder with the model tiny.onnx and the image good.png, which is polyp all over."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("polypseg.predict.packaged.FOLDER", tmp_path / "no weights")
     write_tiny_model(tmp_path / "tiny.onnx")
     write_picture(tmp_path / "good.png", 200, 20, 30)
     return tmp_path

@@ -270,7 +270,7 @@ from polypseg.predict import outputs
 from predict.test_images import predicted
 real = outputs.OutputFolder.write
 def write(self, prediction, name):
-    time.sleep(0.01)
+    time.sleep(0.03)
     real(self, prediction, name)
 outputs.OutputFolder.write = write
 predicted(written=outputs.OutputOptions(coco=True), resume=True)
