@@ -24,7 +24,11 @@ def stirred(model, seed=0):
             layer.moving_variance.assign(generator.uniform(0.5, 1.5, shape))
             layer.beta.assign(generator.normal(0, 0.1, shape))
     head = model.get_layer("head_logits")
-    head.kernel.assign(4 * generator.normal(0, 1, head.kernel.shape))
+    head.kernel.assign(generator.normal(0, 1, head.kernel.shape))
+    images = generator.random((2, *model.input_shape[1:]), np.float32)
+    logits = keras.ops.convert_to_numpy(keras.Model(model.input, head.output)(images, training=False))
+    head.kernel.assign(2 / logits.std() * head.kernel)
+    head.bias.assign(-2 / logits.std() * (logits.mean((0, 1, 2)) - head.bias))
     return model
 
 
