@@ -39,9 +39,10 @@ def negative_figures(
 
     Returns:
         num_images, alarm_area_px, and an `Interval` each for any_false_positive (share of the frames with any
-        predicted pixel), large_false_positive (with more than `LARGE_PERCENT` of its pixels predicted), alarm (share with a false finding of alarm_area_px or more), false_positive_px and
-        false_positive_percent (mean area, of all frames), specificity (mean over frames), false_findings (mean
-        number a frame, of lesion size); with a frame rate also alarms_a_minute and false_findings_a_minute.
+        predicted pixel), large_false_positive (with more than `LARGE_PERCENT` of its pixels predicted), alarm (with a
+        false finding of alarm_area_px or more), false_positive_px and false_positive_percent (mean area, of all
+        frames), specificity (mean over frames), false_findings (mean number a frame, of lesion size); with a frame
+        rate also alarms_a_minute and false_findings_a_minute.
     """
     chosen = scores.select(scores.is_polyp_free)
     if not len(chosen):
