@@ -10,10 +10,11 @@ DEMO_EPOCHS ?= 25
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test check unit test-browser backends clean
+.PHONY: help demo serve test check unit test-browser backends clean
 
 help:
 	@echo "make demo      train, score and picture a small model on synthetic data; no download"
+	@echo "make serve     the web page and the REST API on http://127.0.0.1:8000 (MODEL=path for a model of your own)"
 	@echo "make test      all checks and tests"
 	@echo "make check     formatting, lint, import order, types"
 	@echo "make test-browser  the web page in a real browser (Chromium)"
@@ -31,6 +32,9 @@ demo: $(INSTALLED)
 	$(BIN)/polypseg data synth $(DEMO)/data --num-images $(DEMO_IMAGES)
 	$(BIN)/polypseg train --data $(DEMO)/data --runs $(DEMO)/runs --name demo --config configs/demo.toml --epochs $(DEMO_EPOCHS)
 	@echo "Look at the pictures in $(DEMO)/runs/demo/figures"
+
+serve: $(INSTALLED)
+	$(BIN)/polypseg serve $(MODEL)
 
 test: check unit
 

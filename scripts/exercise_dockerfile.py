@@ -1,6 +1,6 @@
 """Do what the Dockerfile says without a container engine, in a scratch folder, and use the server that comes of it.
 
-    python scripts/exercise_dockerfile.py [--model model.onnx]
+    python scripts/exercise_dockerfile.py [--model model.onnx] [--python /usr/bin/python3]
 
 COPY, RUN, ENV, USER, HEALTHCHECK and CMD are read from the Dockerfile and carried out in order; its absolute folders
 (/app, /opt) lie in the scratch folder, which nobody may write to once the server starts, but for a folder of its own
@@ -41,9 +41,18 @@ def moved(text: str, scratch: Path) -> str:
     return text
 
 
-def build(scratch: Path) -> tuple[dict[str, str], str, str, int]:
+def provide_python(scratch: Path, python: str) -> str:
+    """A PATH on which `python` is this one, as in the image that the Dockerfile begins FROM."""
+    command = scratch / "bin" / "python"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(python)} "$@"\n')
+    command.chmod(0o755)
+    return f"{command.parent}:{os.environ['PATH']}"
+
+
+def build(scratch: Path, path: str) -> tuple[dict[str, str], str, str, int]:
     """Carry out the build; the environment, CMD, the health check and the user's number."""
-    environment, command, check, user = {"PATH": os.environ["PATH"]}, "", "", 0
+    environment, command, check, user = {"PATH": path}, "", "", 0
     work = scratch
     for name, rest in instructions():
         if name == "WORKDIR":
@@ -150,7 +159,12 @@ def serve(scratch: Path, built: tuple[dict[str, str], str, str, int], model: str
         os.chown(temporary, user, user)
     subprocess.run(["chmod", "-R", "a-w", scratch / "app", scratch / "opt"], check=True)
     print(f"CMD {command}, as {user if as_user else 'this user'}", flush=True)
-    process = subprocess.Popen(shlex.split(command), env=environment, cwd=scratch / "app", **as_user)
+    try:
+        process = subprocess.Popen(shlex.split(command), env=environment, cwd=scratch / "app", **as_user)
+    except PermissionError as error:
+        raise SystemExit(
+            "the Dockerfile's user may not run this Python; name another: --python /usr/bin/python3"
+        ) from error
     try:
         exercise(port, check, environment, image, video)
         process.send_signal(signal.SIGTERM)
@@ -164,11 +178,12 @@ def serve(scratch: Path, built: tuple[dict[str, str], str, str, int], model: str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="instead of the packaged one")
+    parser.add_argument("--python", default=sys.executable, help="that the Dockerfile's user may run too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dockerfile-") as folder:
         scratch = Path(folder)
         scratch.chmod(0o755)
-        serve(scratch, build(scratch), arguments.model)
+        serve(scratch, build(scratch, provide_python(scratch, arguments.python)), arguments.model)
     print("the Dockerfile's commands work")
 
 

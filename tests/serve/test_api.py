@@ -245,6 +245,13 @@ def test_models_tell_of_the_served_one(client):
     assert (model.name, model.size, model.attention_levels, model.threshold) == ("red", 16, [1, 2], 0.5)
 
 
+def test_several_engines_give_the_same(red_model, client):
+    image = picture(50, 70, (11, 13, 30, 20))
+    with serving(red_model, num_engines=2) as double:
+        assert len(set(double.service._engines)) == 2
+        assert [segment(double, image).json()["mask"] for _ in range(4)] == [segment(client, image).json()["mask"]] * 4
+
+
 def test_health_and_metrics(client):
     assert client.get("/healthz").json() == client.get("/readyz").json() == {"status": "ok"}
 

@@ -23,7 +23,7 @@ def engine():
 
 @pytest.fixture
 def batcher(engine):
-    made = Batcher(engine, batch_size=3)
+    made = Batcher([engine], batch_size=3)
     yield made
     engine.gate.set()
     made.close()
@@ -68,7 +68,7 @@ def test_an_error_reaches_its_callers_and_the_thread_lives(batcher, engine):
 
 
 def test_close_finishes_what_waits_and_refuses_more(engine):
-    batcher = Batcher(engine, 2)
+    batcher = Batcher([engine], 2)
     runs = [begin(batcher, engine), batcher.submit(image(0.1)), batcher.submit(image(0.2))]
     threading.Timer(0.05, engine.gate.set).start()
     batcher.close()
@@ -80,7 +80,7 @@ def test_close_finishes_what_waits_and_refuses_more(engine):
 def test_batches_are_observed(engine):
     seen = []
     engine.gate.set()
-    batcher = Batcher(engine, 2, lambda size, seconds: seen.append(size))
+    batcher = Batcher([engine], 2, lambda size, seconds: seen.append(size))
     batcher.submit(image(0)).result(10)
     batcher.close()
     assert seen == [1]
@@ -98,10 +98,25 @@ def test_batched_engine_gives_attention(red_model):
     from polypseg.predict.engines import open_engine
 
     real = open_engine(red_model, "onnxruntime")
-    own = Batcher(real, 4)
+    own = Batcher([real], 4)
     batch = np.random.default_rng(0).random((3, SIZE, SIZE, 3), np.float32)
     found, expected = BatchedEngine(real, own).run_with_attention(batch), real.run_with_attention(batch)
     own.close()
     assert set(found.attention) == {1, 2}
     for level, values in expected.attention.items():
         np.testing.assert_array_equal(found.attention[level], values)
+
+
+def test_several_engines_run_at_once():
+    engines = [GatedEngine(), GatedEngine()]
+    for engine in engines:
+        engine.run(image(0))
+    batcher = Batcher(engines, 1)
+    runs = [batcher.submit(image(value)) for value in (0.1, 0.2, 0.3)]
+    assert wait_until(lambda: runs[0].running() and runs[1].running())
+    assert not runs[2].running()
+    for engine in engines:
+        engine.gate.set()
+    assert [round(float(run.result(10).outputs.probabilities.max()), 1) for run in runs] == [0.1, 0.2, 0.3]
+    batcher.close()
+    assert sum(len(engine.batches) for engine in engines) == 5

@@ -10,16 +10,25 @@ BOUNDS = "Bounds"
 def serve(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="A run folder, an .onnx or .keras file, or a packaged model's name."),
+        typer.Argument(
+            metavar="[MODEL]",
+            envvar="POLYPSEG_MODEL",
+            help="A run folder, an .onnx or .keras file, or a packaged model's name.",
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    host: Annotated[
+        str, typer.Option(envvar="POLYPSEG_HOST", help="Address to listen on; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="POLYPSEG_PORT", min=0, max=65535, help="0 takes a free one.")] = 8000,
     token: Annotated[
         str | None,
         typer.Option(envvar="POLYPSEG_TOKEN", show_envvar=True, help="Bearer token that requests must carry."),
     ] = None,
     engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or keras.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor cores for the engine, at most.")] = None,
+    engines: Annotated[
+        int, typer.Option(min=1, max=64, help="Engines that run at once; more answer more, each more slowly.")
+    ] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor cores for each engine, at most.")] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images of different requests that run at once, at most.")
     ] = None,
@@ -89,6 +98,7 @@ def serve(
     settings = Settings(
         model=model,
         engine=engine,
+        num_engines=engines,
         threads=threads,
         token=token,
         allowed_hosts=LOOPBACK_HOSTS if is_local else (),

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from polypseg import __version__
 from polypseg.errors import RequestError
-from polypseg.predict.predictor import Predictor, load
+from polypseg.predict.predictor import Predictor
 from polypseg.serve import openapi
 from polypseg.serve.guard import Guard
 from polypseg.serve.jobs import JobRecord
@@ -48,7 +48,7 @@ def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAP
     Raises:
         ModelError: The model cannot be opened.
     """
-    service = Service(settings, predictor or load(settings.model, settings.engine, settings.threads))
+    service = Service(settings, predictor)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

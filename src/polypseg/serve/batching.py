@@ -1,7 +1,8 @@
-"""One thread that owns the engine, and gathers what waits for it into batches.
+"""A thread for each engine, that gathers what waits into batches.
 
 Decisions:
-- An engine uses all cores by itself and need not be safe to call from two threads, so that one thread runs it.
+- An engine need not be safe to call from two threads, so that a thread of its own runs it. One engine on all cores
+  answers a lone request soonest; several on a core each answer more of many.
 - Nothing waits for company: a batch is what waits already when the engine becomes free, so that a lone request is never
   slower for it. docs/api.md says what that gains.
 - Requests whose client has left or whose time is up are passed over.
@@ -9,7 +10,7 @@ Decisions:
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -45,21 +46,27 @@ class _Waiting:
 
 
 class Batcher:
-    """Runs an engine for many callers at once.
+    """Runs one model for many callers at once.
 
     Args:
-        engine: Called by this object's thread alone.
+        engines: Of the same model; each is called by a thread of this object's alone.
         batch_size: Images that the model sees at once, at most.
         observe: Told the size and the seconds of each batch.
     """
 
-    def __init__(self, engine: Engine, batch_size: int, observe: Callable[[int, float], None] | None = None) -> None:
-        self._engine, self._batch_size, self._observe = engine, batch_size, observe
+    def __init__(
+        self, engines: Sequence[Engine], batch_size: int, observe: Callable[[int, float], None] | None = None
+    ) -> None:
+        self._batch_size, self._observe = batch_size, observe
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
-        self._thread = threading.Thread(target=self._serve, name="polypseg-engine", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._serve, args=(engine,), name="polypseg-engine", daemon=True)
+            for engine in engines
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, batch: NDArray[np.float32], tta: str = "none", attention: bool = False) -> "Future[Run]":
         """The run of one image, soon.
@@ -81,17 +88,18 @@ class Batcher:
         return waiting.run
 
     def close(self) -> None:
-        """End the thread, once what waits has run."""
+        """End the threads, once what waits has run."""
         with self._changed:
             self._is_closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
-    def _serve(self) -> None:
+    def _serve(self, engine: Engine) -> None:
         while group := self._next_group():
             began = perf_counter()
             try:
-                outputs = self._run(group)
+                outputs = _run(engine, group)
             except Exception as error:
                 for waiting in group:
                     waiting.run.set_exception(error)
@@ -121,9 +129,10 @@ class Batcher:
                         group.append(first)
         return group
 
-    def _run(self, group: list[_Waiting]) -> Outputs:
-        batch = np.concatenate([waiting.batch for waiting in group]) if len(group) > 1 else group[0].batch
-        return run_augmented(self._engine, batch, *group[0].way)
+
+def _run(engine: Engine, group: list[_Waiting]) -> Outputs:
+    batch = np.concatenate([waiting.batch for waiting in group]) if len(group) > 1 else group[0].batch
+    return run_augmented(engine, batch, *group[0].way)
 
 
 class BatchedEngine:

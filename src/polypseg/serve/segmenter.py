@@ -10,7 +10,7 @@ Decisions:
 import asyncio
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from polypseg.errors import RequestError
+from polypseg.predict.engines import Engine
 from polypseg.predict.predictor import Predictor
 from polypseg.serve import pipeline
 from polypseg.serve.batching import Batcher
@@ -45,17 +46,18 @@ class Segmenter:
     """Segments images for many clients at once. Used from the event loop only.
 
     Args:
-        predictor: Whose engine runs.
+        predictor: Tells of the model.
+        engines: Of that model; they run.
         settings: The bounds.
         metrics: Told of what happens.
     """
 
-    def __init__(self, predictor: Predictor, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, predictor: Predictor, engines: Sequence[Engine], settings: Settings, metrics: Metrics) -> None:
         self._predictor, self._settings, self._metrics = predictor, settings, metrics
-        self.batcher = Batcher(predictor.engine, settings.batch_size, metrics.observe_batch)
+        self.batcher = Batcher(engines, settings.batch_size, metrics.observe_batch)
         cores = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(cores, "polypseg-images")
-        self._at_work = asyncio.Semaphore(2 * settings.batch_size + cores)
+        self._at_work = asyncio.Semaphore(2 * settings.batch_size * len(engines) + cores)
         self._accepted = 0
 
     @property

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from time import monotonic
 
 import numpy as np
 
 from polypseg.errors import RequestError
-from polypseg.predict.predictor import Predictor
+from polypseg.predict.predictor import Predictor, load
 from polypseg.serve.batching import BatchedEngine
 from polypseg.serve.guard import DrainState
 from polypseg.serve.jobs import JobRecord, Jobs, JobTrack
@@ -27,7 +28,10 @@ class Service:
 
     Args:
         settings: Its bounds.
-        predictor: Its model.
+        predictor: Its model, where it is open already; else the one that the settings name is opened.
+
+    Raises:
+        ModelError: The model cannot be opened.
 
     Attributes:
         metrics: Counts what happens.
@@ -35,8 +39,10 @@ class Service:
         drain: Whether it is shutting down.
     """
 
-    def __init__(self, settings: Settings, predictor: Predictor) -> None:
-        self.settings, self.predictor = settings, predictor
+    def __init__(self, settings: Settings, predictor: Predictor | None = None) -> None:
+        opened = [predictor] if predictor is not None else _open(settings)
+        self.settings, self.predictor = settings, opened[0]
+        self._engines = [one.engine for one in opened]
         self.metrics, self.drain = Metrics(), DrainState()
         self.budget = Budget(settings.max_upload_memory, self.metrics.upload_bytes.set)
         self._segmenter: Segmenter | None = None
@@ -78,10 +84,9 @@ class Service:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start; at the end of the block finish what was accepted, in `shutdown_seconds` at most, and clean up."""
-        segmenter = Segmenter(self.predictor, self.settings, self.metrics)
+        await asyncio.to_thread(self._warm_up)
+        segmenter = Segmenter(self.predictor, self._engines, self.settings, self.metrics)
         jobs = Jobs(self._predict_job, self.settings, self._count_jobs)
-        size = self.predictor.engine.size
-        await asyncio.wrap_future(segmenter.batcher.submit(np.zeros((1, size, size, 3), np.float32)))
         self._segmenter, self._jobs = segmenter, jobs
         cleaner = asyncio.create_task(self._clean(jobs))
         try:
@@ -103,6 +108,12 @@ class Service:
         own = {"name": engine.facts.name or "unnamed", "engine": engine.name, "threshold": engine.threshold}
         return ServedModel.model_validate(facts | own)
 
+    def _warm_up(self) -> None:
+        """Run each engine once: the first run is slow."""
+        size = self.predictor.engine.size
+        for engine in self._engines:
+            engine.run(np.zeros((1, size, size, 3), np.float32))
+
     async def _clean(self, jobs: Jobs) -> None:
         while True:
             await asyncio.sleep(min(CLEANING_SECONDS, self.settings.job_seconds))
@@ -117,3 +128,11 @@ class Service:
 
         predictor = Predictor(BatchedEngine(self.predictor.engine, self.segmenter.batcher), record.query.options())
         return predict_job(record, track, predictor, self.settings.max_image_pixels)
+
+
+def _open(settings: Settings) -> list[Predictor]:
+    """The model, once for each engine; several share the cores out."""
+    threads, number = settings.threads, settings.num_engines
+    if threads is None and number > 1:
+        threads = max(1, (os.cpu_count() or 1) // number)
+    return [load(settings.model, settings.engine, threads) for _ in range(number)]
