@@ -160,3 +160,14 @@ def test_serving_imports_no_training_framework():
     code = "import polypseg.serve.api, polypseg.serve.server, polypseg.serve.videos, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"keras", "tensorflow", "jax", "torch"} & set(done.stdout.split())
+
+
+def test_no_runtime_sends_statistics(tmp_path):
+    pytest.importorskip("openvino")
+    code = "import polypseg.predict.openvino_engine, openvino, nncf, sys; print(sys.modules['openvino_telemetry'])"
+    home = {"HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | home, check=True
+    )
+    assert done.stdout.strip().endswith("None")
+    assert not (tmp_path / "intel").exists()
