@@ -248,7 +248,7 @@ def test_file_that_vanishes_in_training_is_named(folder, tmp_path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_file_is_valid_and_opens_with_command_time_and_score(path):
     load_config(path)
-    opening = "".join(itertools.takewhile(lambda line: line.startswith("#"), path.open()))
+    opening = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines()))
     assert re.search(r"^#   (polypseg train .*--config configs/" + path.name + "|make demo)$", opening, re.MULTILINE)
     assert all(re.search(rf"^# {word}: ", opening, re.MULTILINE) for word in ("Time", "Score"))
 
