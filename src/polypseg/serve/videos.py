@@ -74,11 +74,11 @@ def frame_rate(seconds: Sequence[float]) -> float:
 
 
 def detections(frames: Sequence[VideoFrame], fps: float) -> list[Detection]:
-    """The stretches in which a polyp is seen and not withheld, each to the time of the frame after its last."""
+    """The stretches in which a polyp is shown, each to the time of the frame after its last."""
     found: list[Detection] = []
     begin: float | None = None
     for frame in frames:
-        is_seen = bool(frame.components) and not frame.withheld
+        is_seen = bool(frame.components)
         if is_seen and begin is None:
             begin = frame.seconds
         elif not is_seen and begin is not None:
