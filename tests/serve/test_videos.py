@@ -123,8 +123,8 @@ def frames(*shown):
 
 
 def test_detections_by_hand():
-    # Two frames a second: shown from 0 to 0.5, nothing or all withheld till 1.5, then shown to the end of the last frame,
-    # the last but one beside another that is withheld.
+    # Two frames a second: shown from 0 to 0.5; nothing, or all withheld, till 1.5; then shown to the end of the last
+    # frame, at first beside another that is withheld.
     seen, both, withheld, none = (1, False), (1, True), (0, True), (0, False)
     found = detections(frames(seen, none, withheld, both, seen), fps=2.0)
     assert [(one.begin, one.end) for one in found] == [(0.0, 0.5), (1.5, 2.5)]
