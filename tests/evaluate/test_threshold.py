@@ -40,7 +40,7 @@ def test_threshold_is_the_best_on_validation_and_is_stored_in_the_run(doubtful):
 
 @pytest.fixture
 def alarming(run, data):
-    """Validation: a polyp of 240 (.94) with a false finding of 180 (.71) in the other corner; test: the false one alone."""
+    """Validation: a polyp of 240 (.94), a false finding of 180 (.71) in the other corner; test: the false one alone."""
     polyp, false = rectangle(8, 8, (1, 5), (1, 5)), rectangle(8, 8, (6, 8), (6, 8))
     for name, inside in {"s2": 240, "s3": 240, "s4": 0, "s5": 0}.items():
         write_image(data / "images" / f"{name}.png", np.where(polyp, inside, np.where(false, 180, 0)))
