@@ -58,6 +58,9 @@ for work in (engine, whole):
 """
 
 
+BATCHES = (1, 2, 4, 8)
+
+
 class Options(NamedTuple):
     """What is measured."""
 
@@ -207,6 +210,23 @@ def bare(options: Options, names: list[str]) -> Bare:
     return Bare(*map(float, done.stdout.split()))
 
 
+def show_batches(model: str, engine: str, threads: int) -> None:
+    """Processor milliseconds an image of the bare engine by the size of a batch, in turns."""
+    from polypseg.predict.predictor import load as load_model
+
+    opened = load_model(model or None, engine, threads).engine
+    random = np.random.default_rng(0)
+    batches = {size: random.random((size, opened.size, opened.size, 3), np.float32) for size in BATCHES}
+    found: dict[int, list[float]] = {size: [] for size in BATCHES}
+    for _ in range(13):
+        for size, batch in batches.items():
+            began = time.process_time()
+            opened.run(batch)
+            found[size].append(1000 * (time.process_time() - began) / size)
+    medians = ", ".join(f"{np.median(times[1:]):.1f}" for times in found.values())
+    print(f"{opened.name}, {threads} threads, batches of {BATCHES}: {medians} ms of processor an image")
+
+
 def for_seconds(seconds: float):
     until = time.perf_counter() + seconds
     return lambda _: time.perf_counter() < until
@@ -296,11 +316,15 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000, help="over which memory is watched; 0 leaves it out")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[4], help="of the server, one after another")
     parser.add_argument("--engines", type=int, default=1, help="of the server, the cores shared out")
+    parser.add_argument("--only-batches", action="store_true", help="only ask what batches gain the bare engine")
     arguments = parser.parse_args()
     packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "fastapi", "uvicorn", "numpy"))
-    load_average = os.getloadavg()[0]
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {load_average:.1f} at the start")
+    print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
     print(f"Python {platform.python_version()}, {packages}")
+    if arguments.only_batches:
+        for threads in sorted({1, os.cpu_count() or 1}):
+            show_batches(arguments.model, arguments.engine, threads)
+        return
     import tempfile
 
     images = make_images()
