@@ -416,11 +416,13 @@ def run_in_a_process(code, *arguments):
 
 
 SLOWLY = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.video import predict_video
 from predict.video_making import Redness
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background inherits that it is ignored
 
 class Slow(Redness):
     def run(self, batch):

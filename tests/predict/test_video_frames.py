@@ -313,3 +313,35 @@ def test_frames_from_spots_are_what_the_other_tests_take_them_for(tmp_path):
     images, _ = read_video(path)
     assert ((images[0][..., 0] > 125) == (spots([(8, 8)])[0][..., 0] > 125)).mean() > 0.99
     assert images[1].max() < 30
+
+
+def test_cover_picture_of_a_sound_file_is_no_video(tmp_path):
+    from av.stream import Disposition
+
+    path = tmp_path / "cover.mp4"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=48_000)
+        cover = container.add_stream("mjpeg", rate=25)
+        cover.height = cover.width = 32
+        cover.pix_fmt = "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        noise = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        noise.sample_rate, noise.pts = 48_000, 0
+        for stream, frame in ((cover, av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))), (sound, noise)):
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    with av.open(str(path)) as container:
+        assert len(container.streams.video) == 1
+    with pytest.raises(DataError, match=r"cover\.mp4: holds sound only; expected a video"):
+        open_source(path)
+
+
+def test_pictures_that_cannot_be_decoded_are_told(tmp_path):
+    # The name of the codec in the index is overwritten by one that FFmpeg does not know.
+    path = write_video(tmp_path / "odd.mp4", moving_scene(3))
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"avc1\0\0\0\0", b"zzz9\0\0\0\0").replace(b"avcC", b"zzzC"))
+    with pytest.raises(
+        DataError, match=r"odd\.mp4: this FFmpeg cannot decode its pictures; convert it to H\.264 first"
+    ):
+        open_source(path)

@@ -186,7 +186,6 @@ def _linked(frame: _Waiting[T], before: "_Waiting[T] | None") -> _Waiting[T]:
         if older is not newer:
             first, second = (older, newer) if older.first <= newer.first else (newer, older)
             second.merged_into = first
-            first.last = frame.number
     return frame
 
 
