@@ -164,6 +164,7 @@ def test_budget_and_sink_by_hand():
 
 
 def test_many_clients_at_once_get_right_answers(red_model):
+    before = threading.active_count()  # other tests' frameworks keep threads of their own
     with serving(red_model, queue_size=200) as client, ThreadPoolExecutor(16) as pool:
         boxes = [(x, y, 10, 5) for x in range(0, 50, 5) for y in range(0, 35, 5)]
 
@@ -173,4 +174,4 @@ def test_many_clients_at_once_get_right_answers(red_model):
             return abs(answer["polyps"][0]["box"][0] - box[0]) <= 4 and abs(answer["polyps"][0]["box"][1] - box[1]) <= 4
 
         assert all(pool.map(area, boxes))
-        assert threading.active_count() < 60
+        assert threading.active_count() - before < 60

@@ -154,6 +154,7 @@ def score_image(probability: Probability, reference: Mask, settings: ScoreSettin
         DataError: Not a map in [0, 1] (NaN included), not a mask, or of different shape: such an image has no
             score, and the caller decides whether to stop or to list it.
 
+    >>> import numpy as np
     >>> half = np.array([[0.9, 0.2]], np.float32)
     >>> score_image(half, np.array([[True, True]])).row["recall"]
     0.5
