@@ -94,13 +94,13 @@ def monai(channels_last: bool) -> Callable[[Path, np.ndarray], Prediction]:
 
 def smp(channels_last: bool) -> Callable[[Path, np.ndarray], Prediction]:
     def build(models: Path, image: np.ndarray) -> Prediction:
-        import torch
+        from torch.library import Library
 
         # Wheels of torchvision for a GPU bring no operators for PyTorch on a CPU, and fail where they describe these
         # two, which the network does not use.
-        library = torch.library.Library("torchvision", "DEF")
+        operators = Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import segmentation_models_pytorch
 
         return _torch(segmentation_models_pytorch.Unet("mobilenet_v2", encoder_weights=None), image, channels_last)

@@ -155,7 +155,7 @@ def unpack(archive: Path, folder: Path, max_bytes: int = MAX_UNPACKED_BYTES, tra
             _need_space(folder.parent, total)
             for member in track(members, "unpacking", len(members)):
                 _extract(opened, member, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted, or packed unknown
         shutil.rmtree(folder, ignore_errors=True)
         raise UnusableArchiveError(f"{archive}: not a ZIP archive, or a damaged one ({error})") from error
     except BaseException:
