@@ -379,3 +379,18 @@ def test_unpack_too_little_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(DownloadError, match="are needed, 1 are free") as caught:
         unpack(archive, tmp_path / "out")
     assert not isinstance(caught.value, UnusableArchiveError)  # so that the archive is kept
+
+
+def test_unpack_unknown_compression_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    # The method stands 8 bytes into a member's own header and 10 into its entry in the list at the end: 99 is none.
+    content = bytearray(_archive())
+    for mark, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        at = content.find(mark)
+        while at >= 0:
+            content[at + place : at + place + 2] = (99).to_bytes(2, "little")
+            at = content.find(mark, at + 4)
+    path = tmp_path / "odd.zip"
+    path.write_bytes(bytes(content))
+    with pytest.raises(UnusableArchiveError, match="not a ZIP archive, or a damaged one"):
+        unpack(path, tmp_path / "set")
+    assert _left(tmp_path) == ["odd.zip"]
