@@ -1,9 +1,11 @@
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from polypseg.serve.guard import host_name
-from serve.running import picture, png, serving
+from serve.models import GatedEngine
+from serve.running import picture, png, serving, wait_until
 
 PNG = {"Content-Type": "image/png"}
 
@@ -84,11 +86,21 @@ def test_answers_are_not_kept_and_not_guessed_at(client):
     assert "server" not in answer.headers
 
 
-def test_while_draining_work_is_refused_and_health_told(red_model):
-    with serving(red_model) as client:
+def test_while_draining_work_is_refused_and_health_told():
+    engine = GatedEngine()
+    with serving(engine=engine) as client, ThreadPoolExecutor(1) as pool:
+
+        def segment():
+            return client.post("/v1/segment", content=png(picture()), headers=PNG)
+
+        accepted = pool.submit(segment)  # without it the server would end at once
+        assert wait_until(lambda: client.service.num_unfinished == 1)
         client.service.drain.is_draining = True
-        refused = client.post("/v1/segment", content=png(picture()), headers=PNG)
-        assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+        refused, ready = segment(), client.get("/readyz")
+        assert (refused.status_code, refused.headers["retry-after"], ready.status_code) == (503, "10", 503)
+        assert client.get("/healthz").status_code == 200
+        engine.gate.set()
+        assert accepted.result(20).status_code == 200
 
 
 def test_an_internal_error_says_nothing(red_model, caplog):
@@ -106,7 +118,7 @@ def test_an_internal_error_says_nothing(red_model, caplog):
                 raise RuntimeError("/secret/path holds a name")
             return batch[..., :1]
 
-    with serving(engine=Broken()) as client, caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO), serving(engine=Broken()) as client:
         answer = client.post("/v1/segment", content=png(picture()), headers=PNG)
     assert answer.status_code == 500
     assert answer.json()["detail"] == "the server failed; this is a fault of its own"
@@ -115,7 +127,8 @@ def test_an_internal_error_says_nothing(red_model, caplog):
 
 
 def test_the_log_holds_sizes_and_times_only(red_model, caplog):
-    with serving(red_model) as client, caplog.at_level(logging.INFO):
+    # The line comes after the answer, from the server's thread: the level is put back when the server has ended.
+    with caplog.at_level(logging.INFO), serving(red_model) as client:
         client.post("/v1/segment?threshold=0.123", files={"image": ("anna.png", png(picture()))})
         client.get("/v1/jobs/anna")
         client.get("/anna/../x")

@@ -1,13 +1,16 @@
 """What is full, slow, gone or too late: nobody else waits for it."""
 
+import asyncio
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 import pytest
+from starlette.requests import ClientDisconnect, Request
 
 from polypseg.errors import RequestError
+from polypseg.serve.api import _unless_left
 from polypseg.serve.uploads import Budget, MemorySink, Upload
 from serve.models import GatedEngine
 from serve.running import picture, png, serving, wait_until
@@ -75,6 +78,26 @@ def test_a_client_that_leaves_is_passed_over():
         assert first.result(20).status_code == 200
         assert segment(client).status_code == 200
         assert sum(engine.batches) == 3  # to warm up, the first, the last: none for those that left
+
+
+def test_work_has_ended_when_its_client_counts_as_gone():
+    ended = []
+
+    async def work():
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append(True)
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    async def scenario():
+        with pytest.raises(ClientDisconnect):
+            await _unless_left(Request({"type": "http"}, receive), work())
+        assert ended == [True]
+
+    asyncio.run(scenario())
 
 
 def test_slow_and_unfinished_uploads_hold_nothing(red_model):

@@ -1,6 +1,7 @@
 """`polypseg serve` as a process of its own."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -50,6 +51,10 @@ def is_up(client):
         return False
 
 
+def num_accepted(client):
+    return float(re.search(r"^polypseg_images_accepted (\S+)", client.get("/metrics").text, re.MULTILINE)[1])
+
+
 def test_answers_and_ends_with_the_accepted_work_done(process):
     started, client = process
     assert httpx.get(client.base_url.join("/v1/models"), trust_env=False).status_code == 401
@@ -62,13 +67,13 @@ def test_answers_and_ends_with_the_accepted_work_done(process):
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
         thread.start()
-    assert wait_until(lambda: "polypseg_images_accepted 0.0" not in client.get("/metrics").text)
+    # All are in: accepted or answered. Those answered are counted first, so that none counts twice.
+    assert wait_until(lambda: len(answers) + num_accepted(client) >= len(threads))
     started.send_signal(signal.SIGTERM)
     for thread in threads:
         thread.join(30)
     assert started.wait(30) == 0
-    assert set(answers) <= {200, 503}
-    assert 200 in answers
+    assert answers == [200] * len(threads)
     log = started.stderr.read()
     assert "POST /v1/segment 200" in log
     assert "Traceback" not in log
@@ -107,7 +112,7 @@ def test_draining_is_bounded_and_a_second_signal_ends_at_once(red_model):
             assert wait_until(lambda: client.service.segmenter.num_accepted == 1)
             for _ in range(signals):
                 client.server.handle_exit(signal.SIGTERM, None)
-            connection.settimeout(4)
+            connection.settimeout(20)
             with suppress(ConnectionResetError):
                 connection.recv(1)  # given up, although the engine still runs: no TimeoutError
             client.server._captured_signals.clear()

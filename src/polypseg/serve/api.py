@@ -226,7 +226,7 @@ async def _gather(work: list[Coroutine[Any, Any, bytes]]) -> list[bytes]:
 
 
 async def _unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """The work's result; it is given up when the client leaves.
+    """The work's result; it is given up when the client leaves, and nothing of it waits for the engine any more then.
 
     Raises:
         ClientDisconnect: The client left.
@@ -245,3 +245,4 @@ async def _unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:
     finally:
         working.cancel()
         watching.cancel()
+        await asyncio.wait((working, watching))
