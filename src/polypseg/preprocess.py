@@ -252,13 +252,17 @@ def to_mask(probability: Probability, threshold: float, seed_threshold: float = 
     >>> to_mask(np.array([[0.6, 0.9, 0.1, 0.6]], np.float32), 0.5, 0.8).tolist()
     [[True, True, False, False]]
     """
-    mask = probability >= np.float32(threshold)
-    if seed_threshold <= threshold or not mask.any():
-        return np.asarray(mask)
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    mask = np.asarray(probability >= np.float32(threshold))
+    left, top, wide, high = cv2.boundingRect(mask.view(np.uint8))
+    if seed_threshold <= threshold or wide == 0:
+        return mask
+    inside = slice(top, top + high), slice(left, left + wide)  # all of the mask; a polyp fills a part of the image
+    count, labels = cv2.connectedComponents(np.ascontiguousarray(mask[inside]).view(np.uint8), connectivity=8)
     keep = np.zeros(count, bool)
-    keep[labels[probability >= np.float32(seed_threshold)]] = True
-    return np.asarray(keep[labels])
+    keep[labels[probability[inside] >= np.float32(seed_threshold)]] = True
+    if not keep[1:].all():
+        mask[inside] = keep.take(labels)
+    return mask
 
 
 def _open(path: Path, max_pixels: int) -> PillowImage.Image:

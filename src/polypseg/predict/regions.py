@@ -86,8 +86,8 @@ def run_lengths(mask: Mask) -> list[int]:
     >>> run_lengths(np.array([[0, 1], [1, 1]], bool))
     [1, 3]
     """
-    flat = check_mask(mask).ravel(order="F")
-    edges = np.flatnonzero(np.diff(flat)) + 1
+    flat = cv2.transpose(check_mask(mask).view(np.uint8)).ravel()
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     counts: list[int] = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
     return [0, *counts] if flat[0] else counts
 

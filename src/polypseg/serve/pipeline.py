@@ -5,6 +5,7 @@ The steps are the predictor's own (`prepare`, `run`, `finish`), so that an answe
 
 import base64
 import io
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ from polypseg.serve.schemas import BatchQuery
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 """What is opened at all: Pillow knows others, some of which start programs or unpack without bounds."""
+
+MASK_PNG = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+"""How a mask is packed: half the bytes of OpenCV's own way, in less time."""
 
 
 class Prepared(NamedTuple):
@@ -86,7 +90,7 @@ def _too_large(found: str, max_pixels: int) -> RequestError:
 
 def mask_png(prediction: Prediction) -> bytes:
     """The mask as a grey PNG, 0 and 255."""
-    return _png(prediction.mask.astype(np.uint8) * np.uint8(255))
+    return _png(prediction.mask.view(np.uint8) * np.uint8(255), MASK_PNG)
 
 
 def describe(prediction: Prediction, query: BatchQuery, predictor: Predictor) -> dict[str, Any]:
@@ -148,8 +152,8 @@ def _picture(pixels: NDArray[Any]) -> dict[str, str]:
     return {"png": base64.b64encode(_png(pixels)).decode("ascii")}
 
 
-def _png(pixels: NDArray[Any]) -> bytes:
-    return cv2.imencode(".png", pixels)[1].tobytes()
+def _png(pixels: NDArray[Any], how: Sequence[int] = ()) -> bytes:
+    return cv2.imencode(".png", pixels, how)[1].tobytes()
 
 
 def _percent(area_px: int, pixels: int) -> float:
