@@ -281,7 +281,7 @@ def core_use(model: Path, num_images: int) -> str:
     from PIL import Image as PillowImage
 
     from polypseg.data.synthetic import synthetic_image
-    from polypseg.predict.machine import usable_cores
+    from polypseg.machine import usable_cores
 
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images"
@@ -337,7 +337,7 @@ def main() -> None:
 
 def compare(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Measure, and print what was found."""
-    from polypseg.predict.machine import machine, versions
+    from polypseg.machine import machine, versions
 
     names = options.contestants or [key for key, c in CONTESTANTS.items() if options.peer_python or not c.is_peer]
     if not options.peer_python and any(CONTESTANTS[name].is_peer for name in names):

@@ -6,7 +6,6 @@ Figures are taken from the run's evaluations, and only those of this very checkp
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from polypseg.data.terms import terms_of
 from polypseg.errors import ModelError
 from polypseg.export.graph import OPSET
 from polypseg.export.source import Source
+from polypseg.machine import installed_versions
 from polypseg.predict.model_facts import ModelFacts
 
 FIGURES = ("dice", "iou", "precision", "recall")
@@ -39,6 +39,7 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
     """
     digest = file_digests([source.path])[source.path]
     own = source.engine.facts
+    made_by = {"polypseg": __version__, **installed_versions(TOOLS)}
     return ModelFacts(
         size=own.size,
         threshold=own.threshold,
@@ -50,7 +51,7 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
         opset=OPSET,
         licence=licence or LICENCE,
         source_digest=digest,
-        exported_by=_versions(),
+        exported_by=", ".join(f"{name} {number}" for name, number in made_by.items()),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         **_training_facts(source),
         figures=_figures(source, digest, own.threshold),
@@ -123,13 +124,3 @@ def _figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(float(value), 4)
-
-
-def _versions() -> str:
-    found = [f"polypseg {__version__}"]
-    for tool in TOOLS:
-        try:
-            found.append(f"{tool} {version(tool)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)

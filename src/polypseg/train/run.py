@@ -17,11 +17,11 @@ import io
 import json
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ import tomli_w
 from polypseg.config import Config, load_config
 from polypseg.data.splits import Split, load_split
 from polypseg.errors import RunError
+from polypseg.machine import installed_versions, processor
 from polypseg.train.state import HISTORY_COLUMNS, HistoryRow, write_in_one_step
 
 PACKAGES = (
@@ -203,12 +204,12 @@ def record_start(run: Run, data: Path, skipped: Sequence[str], first_epoch: int,
         "first_epoch": first_epoch + 1,
         "data": str(data.resolve()),
         "skipped": list(skipped),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
-        "packages": _versions(),
+        "packages": installed_versions(PACKAGES),
         **facts,
     }
     if run.environment_path.exists():
@@ -218,22 +219,3 @@ def record_start(run: Run, data: Path, skipped: Sequence[str], first_epoch: int,
         first = {key: value for key, value in start.items() if key not in ("time", "first_epoch")}
         record = {"checkpoint_chosen_by": "lowest val_loss on the validation split", **first, "starts": [start]}
     write_in_one_step(run.environment_path, json.dumps(record, indent=1))
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _processor() -> str:
-    """The processor's own name where Linux tells it, else Python's word for it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -35,13 +36,19 @@ def machine() -> str:
 
 def versions() -> str:
     """Python's and those of the packages that are installed, in one line."""
-    found = [f"Python {platform.python_version()}"]
-    for package in PACKAGES:
+    found = installed_versions(PACKAGES)
+    return ", ".join([f"Python {platform.python_version()}", *(f"{name} {number}" for name, number in found.items())])
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those of the packages that are installed, in the order given."""
+    found = {}
+    for package in packages:
         try:
-            found.append(f"{package} {version(package)}")
+            found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return ", ".join(found)
+    return found
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

@@ -5,7 +5,7 @@ import platform
 
 import numpy as np
 
-from polypseg.predict import machine
+from polypseg import machine
 
 
 def test_processor_is_linux_own_word(tmp_path):
