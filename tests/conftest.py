@@ -21,3 +21,13 @@ def real_data() -> Path:
             "(polypseg data download kvasir-seg)"
         )
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of 16 synthetic samples, 40 to 56 px high; nothing writes into it."""
+    from polypseg.data.synthetic import make_synthetic
+
+    folder = tmp_path_factory.mktemp("set")
+    make_synthetic(folder, 16, seed=2, side_range=(40, 56))
+    return folder

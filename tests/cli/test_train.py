@@ -25,16 +25,9 @@ def call(*arguments):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("set")
-    make_synthetic(folder, 16, seed=2, side_range=(40, 56))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def trained(folder, tmp_path_factory):
+def trained(sample_folder, tmp_path_factory):
     runs = tmp_path_factory.mktemp("runs")
-    done = call("train", "--data", folder, "--runs", runs, "--name", "small", "--epochs", 1, *SMALL)
+    done = call("train", "--data", sample_folder, "--runs", runs, "--name", "small", "--epochs", 1, *SMALL)
     assert done.exit_code == 0, done.output
     return runs / "small", done.output
 
@@ -50,9 +43,9 @@ def test_train_scores_and_draws(trained):
     assert (run / "evaluation" / "test" / "summary.json").is_file()
 
 
-def test_train_never_overwrites_a_run(trained, folder):
+def test_train_never_overwrites_a_run(trained, sample_folder):
     run, _ = trained
-    again = call("train", "--data", folder, "--runs", run.parent, "--name", run.name, *SMALL)
+    again = call("train", "--data", sample_folder, "--runs", run.parent, "--name", run.name, *SMALL)
     assert again.exit_code == 1
     assert "already holds a run; go on with it (--resume)" in again.output
 
@@ -74,10 +67,12 @@ def test_show_draws_as_many_samples_as_asked(trained):
     assert len(list((run / "figures").glob("attention_*"))) == 2
 
 
-def test_folds_are_one_model_for_evaluate_and_show(folder, tmp_path):
+def test_folds_are_one_model_for_evaluate_and_show(sample_folder, tmp_path):
     from polypseg.predict.predictor import load
 
-    done = call("train", "--data", folder, "--runs", tmp_path, "--name", "two", "--folds", 2, "--epochs", 1, *SMALL)
+    done = call(
+        "train", "--data", sample_folder, "--runs", tmp_path, "--name", "two", "--folds", 2, "--epochs", 1, *SMALL
+    )
     assert done.exit_code == 0, done.output
     run = tmp_path / "two"
     assert (run / "evaluation" / "out-of-fold" / "scores.csv").read_text().count("\n") == 1 + 12
@@ -98,9 +93,9 @@ def test_folds_are_one_model_for_evaluate_and_show(folder, tmp_path):
     assert (refused.exit_code, "--threshold: the validation of a cross-validation" in refused.output) == (2, True)
 
 
-def test_seeds_tell_their_mean(folder, tmp_path):
+def test_seeds_tell_their_mean(sample_folder, tmp_path):
     done = call(
-        *("train", "--data", folder, "--runs", tmp_path, "--name", "s", "--seeds", "3,4", "--epochs", 1, *SMALL)
+        *("train", "--data", sample_folder, "--runs", tmp_path, "--name", "s", "--seeds", "3,4", "--epochs", 1, *SMALL)
     )
     assert done.exit_code == 0, done.output
     assert re.search(r"dice over 2 seeds: 0\.\d{4} \(95 % -?\d", done.output)

@@ -15,7 +15,6 @@ import pytest
 
 from polypseg.config import config_from, load_config
 from polypseg.data.splits import SplitName, make_split
-from polypseg.data.synthetic import make_synthetic
 from polypseg.errors import DataError, PairingError, RunError, SplitError, UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.train.fit import resume, train, usable_samples
@@ -37,15 +36,8 @@ def small(**train_settings):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("set")
-    make_synthetic(folder, 16, seed=2, side_range=(40, 56))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(folder, tmp_path_factory):
-    return train(folder, tmp_path_factory.mktemp("runs") / "first", small())
+def run(sample_folder, tmp_path_factory):
+    return train(sample_folder, tmp_path_factory.mktemp("runs") / "first", small())
 
 
 def figures(run):
@@ -71,13 +63,13 @@ def test_run_folder_holds_what_is_promised(run):
     assert run.environment()["split_digest"] == run.split().digest()
 
 
-def test_best_checkpoint_is_the_one_of_the_lowest_validation_loss(run, folder):
+def test_best_checkpoint_is_the_one_of_the_lowest_validation_loss(run, sample_folder):
     import keras
 
     from polypseg.data.batches import get_tf_dataset
     from polypseg.data.catalogue import find_samples
 
-    samples, _ = find_samples(folder)
+    samples, _ = find_samples(sample_folder)
     validation = get_tf_dataset(samples, run.split(), run.config().data).validation
     found = load_model(run.best_path, compiled=True).evaluate(validation, verbose=0, return_dict=True)
     lowest = min(run.history(), key=lambda row: row["val_loss"])
@@ -96,12 +88,12 @@ def test_rate_falls_on_the_plateau_of_the_history(run):
         best = min(best, row["val_loss"])
 
 
-def test_two_runs_of_one_seed_are_equal_and_of_another_are_not(run, folder, tmp_path):
-    assert figures(train(folder, tmp_path / "again", small())) == figures(run)
-    assert figures(train(folder, tmp_path / "other", small(seed=1))) != figures(run)
+def test_two_runs_of_one_seed_are_equal_and_of_another_are_not(run, sample_folder, tmp_path):
+    assert figures(train(sample_folder, tmp_path / "again", small())) == figures(run)
+    assert figures(train(sample_folder, tmp_path / "other", small(seed=1))) != figures(run)
 
 
-def test_killed_training_goes_on_as_if_nothing_had_happened(run, folder, tmp_path):
+def test_killed_training_goes_on_as_if_nothing_had_happened(run, sample_folder, tmp_path):
     code = (
         "import sys, tests_config as c\n"
         "from pathlib import Path\n"
@@ -111,7 +103,7 @@ def test_killed_training_goes_on_as_if_nothing_had_happened(run, folder, tmp_pat
     ).replace(", tests_config as c", "")
     killed = tmp_path / "killed"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder), str(killed), str(run.config_path)],
+        [sys.executable, "-c", code, str(sample_folder), str(killed), str(run.config_path)],
         stderr=subprocess.DEVNULL,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
@@ -132,16 +124,16 @@ def test_killed_training_goes_on_as_if_nothing_had_happened(run, folder, tmp_pat
     assert not list(again.folder.rglob("*.part*"))
 
 
-def test_resume_before_the_first_epoch_starts_from_the_beginning(run, folder, tmp_path):
-    started = train(folder, tmp_path / "short", small(epochs=1)).folder
+def test_resume_before_the_first_epoch_starts_from_the_beginning(run, sample_folder, tmp_path):
+    started = train(sample_folder, tmp_path / "short", small(epochs=1)).folder
     for path in sorted((started / "checkpoints").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
     (started / "history.csv").unlink()
     assert figures(resume(started, epochs=5)) == figures(run)
 
 
-def test_finished_run_resumes_to_itself_and_longer_on_request(run, folder, tmp_path):
-    short = train(folder, tmp_path / "short", small(epochs=3))
+def test_finished_run_resumes_to_itself_and_longer_on_request(run, sample_folder, tmp_path):
+    short = train(sample_folder, tmp_path / "short", small(epochs=3))
     before = short.best_path.read_bytes()
     assert figures(resume(short.folder)) == figures(run)[:3]
     assert short.best_path.read_bytes() == before
@@ -156,9 +148,9 @@ def test_fewer_epochs_than_are_done_are_refused(run):
     assert run.config_path.read_bytes() == before
 
 
-def test_early_stopping_ends_the_run(folder, tmp_path):
+def test_early_stopping_ends_the_run(sample_folder, tmp_path):
     # A rate of 1e-9 never lowers the loss by much; with patience 1 the first epoch that is no better is the last.
-    stopped = train(folder, tmp_path / "stopped", small(early_stopping_patience=1, epochs=40, learning_rate=0.5))
+    stopped = train(sample_folder, tmp_path / "stopped", small(early_stopping_patience=1, epochs=40, learning_rate=0.5))
     losses = [row["val_loss"] for row in stopped.history()]
     assert len(losses) < 40
     assert losses[-1] >= min(losses[:-1])
@@ -166,34 +158,34 @@ def test_early_stopping_ends_the_run(folder, tmp_path):
     assert load_state(stopped.last_folder).finished
 
 
-def test_manifest_is_followed(run, folder, tmp_path):
-    again = train(folder, tmp_path / "same", small(epochs=1), split_path=run.splits_path)
+def test_manifest_is_followed(run, sample_folder, tmp_path):
+    again = train(sample_folder, tmp_path / "same", small(epochs=1), split_path=run.splits_path)
     assert again.split() == run.split()
 
 
-def test_run_is_never_overwritten(run, folder):
+def test_run_is_never_overwritten(run, sample_folder):
     with pytest.raises(RunError, match="already holds a run"):
-        train(folder, run.folder, small())
+        train(sample_folder, run.folder, small())
 
 
-def test_resume_refuses_data_that_changed(run, folder, tmp_path):
+def test_resume_refuses_data_that_changed(run, sample_folder, tmp_path):
     import shutil
 
     moved = tmp_path / "moved"
-    shutil.copytree(folder, moved)
+    shutil.copytree(sample_folder, moved)
     changed = next((moved / "images").iterdir())
     changed.write_bytes(changed.read_bytes() + b"\0")
     with pytest.raises(SplitError, match=changed.name):
         resume(run.folder, data=moved, epochs=6)
 
 
-def test_bad_files_stop_the_training_or_are_left_out_and_listed(folder, tmp_path):
+def test_bad_files_stop_the_training_or_are_left_out_and_listed(sample_folder, tmp_path):
     import shutil
 
     from polypseg.data.samples import SkippedSamplesWarning
 
     damaged = tmp_path / "damaged"
-    shutil.copytree(folder, damaged)
+    shutil.copytree(sample_folder, damaged)
     first = sorted((damaged / "images").iterdir())[0]
     first.write_bytes(first.read_bytes()[:200])
     with pytest.raises(DataError, match=f"(?s)1 of the files cannot be used.*{first.name}"):
@@ -214,10 +206,10 @@ def test_missing_folder_and_missing_run(tmp_path):
         open_run(tmp_path / "empty")
 
 
-def test_mixed_precision_trains_and_leaves_the_policy_as_it_was(folder, tmp_path):
+def test_mixed_precision_trains_and_leaves_the_policy_as_it_was(sample_folder, tmp_path):
     import keras
 
-    mixed = train(folder, tmp_path / "mixed", small(epochs=1, mixed_precision=True))
+    mixed = train(sample_folder, tmp_path / "mixed", small(epochs=1, mixed_precision=True))
     assert np.isfinite(mixed.history()[0]["loss"])
     assert keras.config.dtype_policy().name == "float32"
     model = load_model(mixed.best_path)
@@ -228,11 +220,11 @@ def test_mixed_precision_trains_and_leaves_the_policy_as_it_was(folder, tmp_path
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), trained.get_weights(), strict=True))
 
 
-def test_file_that_vanishes_in_training_is_named(folder, tmp_path):
+def test_file_that_vanishes_in_training_is_named(sample_folder, tmp_path):
     import shutil
 
     moved = tmp_path / "moved"
-    shutil.copytree(folder, moved)
+    shutil.copytree(sample_folder, moved)
     config = config_from({**SMALL, "data": {**SMALL["data"], "cache": "none"}})
     split = make_split(usable_samples(moved, False)[0], config.split)
     name: SplitName = "train"
@@ -253,9 +245,9 @@ def test_config_file_is_valid_and_opens_with_command_time_and_score(path):
     assert all(re.search(rf"^# {word}: ", opening, re.MULTILINE) for word in ("Time", "Score"))
 
 
-def test_loss_that_is_no_number_ends_the_training_and_leaves_what_was_saved(folder, tmp_path):
+def test_loss_that_is_no_number_ends_the_training_and_leaves_what_was_saved(sample_folder, tmp_path):
     runs = tmp_path / "nan"
-    train(folder, runs, small(epochs=1))
+    train(sample_folder, runs, small(epochs=1))
     state = load_state(runs / "checkpoints" / "last")
 
     class Poison(keras.callbacks.Callback):
@@ -269,9 +261,9 @@ def test_loss_that_is_no_number_ends_the_training_and_leaves_what_was_saved(fold
     assert [row["epoch"] for row in resume(runs, epochs=3).history()] == [1, 2, 3]
 
 
-def test_each_start_keeps_its_own_command_and_the_record_the_first(folder, tmp_path, monkeypatch):
+def test_each_start_keeps_its_own_command_and_the_record_the_first(sample_folder, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["/bin/polypseg", "train", "first"])
-    run = train(folder, tmp_path / "twice", small(epochs=1))
+    run = train(sample_folder, tmp_path / "twice", small(epochs=1))
     monkeypatch.setattr("sys.argv", ["/bin/polypseg", "train", "second"])
     resume(run.folder, epochs=2)
     record = run.environment()
@@ -281,16 +273,16 @@ def test_each_start_keeps_its_own_command_and_the_record_the_first(folder, tmp_p
     assert all(start["packages"]["keras"] for start in record["starts"])
 
 
-def test_best_model_that_is_gone_is_missed_at_once(folder, tmp_path):
-    run = train(folder, tmp_path / "gone", small(epochs=1))
+def test_best_model_that_is_gone_is_missed_at_once(sample_folder, tmp_path):
+    run = train(sample_folder, tmp_path / "gone", small(epochs=1))
     run.best_path.unlink()
     with pytest.raises(RunError, match=r"best.keras is gone: .* Put it back from a copy, or start a new run"):
         resume(run.folder, epochs=2)
     assert load_state(run.last_folder).epoch == 1
 
 
-def test_damaged_state_is_told_in_one_line(folder, tmp_path):
-    run = train(folder, tmp_path / "damaged", small(epochs=1))
+def test_damaged_state_is_told_in_one_line(sample_folder, tmp_path):
+    run = train(sample_folder, tmp_path / "damaged", small(epochs=1))
     path = load_state(run.last_folder).model_path
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(RunError, match=r"epoch-0001.keras: .*The saved state of epoch 1 is damaged") as caught:
@@ -298,29 +290,29 @@ def test_damaged_state_is_told_in_one_line(folder, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_run_that_stopped_early_goes_on_with_its_whole_patience(folder, tmp_path):
+def test_run_that_stopped_early_goes_on_with_its_whole_patience(sample_folder, tmp_path):
     # At a rate of 1e-9 the loss stands still but for rounding, so that patience 2 ends the run.
     settings = {"early_stopping_patience": 2, "learning_rate": 0.5, "plateau_patience": 9}
-    run = train(folder, tmp_path / "stopped", small(epochs=40, **settings))
+    run = train(sample_folder, tmp_path / "stopped", small(epochs=40, **settings))
     done = len(run.history())
     assert done < 40
     more = resume(run.folder, epochs=done + 2).history()
     assert len(more) == done + 2  # with the old counter the first epoch without progress would be the last
 
 
-def test_start_killed_before_its_first_step_is_started_again(run, folder, tmp_path):
+def test_start_killed_before_its_first_step_is_started_again(run, sample_folder, tmp_path):
     killed = tmp_path / "killed"
     killed.mkdir()
     for path in (run.splits_path, run.environment_path):
         (killed / path.name).write_bytes(path.read_bytes())
     with pytest.raises(RunError, match=r"stopped before its first step.*start it again, without --resume"):
         resume(killed)
-    again = train(folder, killed, small(epochs=1))
+    again = train(sample_folder, killed, small(epochs=1))
     assert len(again.environment()["starts"]) == 1
 
 
-def test_weights_that_the_last_update_ruined_are_not_saved(folder, tmp_path):
-    run = train(folder, tmp_path / "ruined", small(epochs=1))
+def test_weights_that_the_last_update_ruined_are_not_saved(sample_folder, tmp_path):
+    run = train(sample_folder, tmp_path / "ruined", small(epochs=1))
 
     class Ruin(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -335,8 +327,8 @@ def test_weights_that_the_last_update_ruined_are_not_saved(folder, tmp_path):
     assert all(np.isfinite(weight).all() for weight in load_model(state.model_path).get_weights())
 
 
-def test_finished_run_that_is_prolonged_and_killed_at_once_still_goes_on(folder, tmp_path):
-    run = train(folder, tmp_path / "prolonged", small(epochs=1))
+def test_finished_run_that_is_prolonged_and_killed_at_once_still_goes_on(sample_folder, tmp_path):
+    run = train(sample_folder, tmp_path / "prolonged", small(epochs=1))
 
     class Interrupt(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):

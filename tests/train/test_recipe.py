@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from polypseg.config import config_from
-from polypseg.data.synthetic import make_synthetic
 from polypseg.errors import UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.models.deep_supervision import SUPERVISED
@@ -35,15 +34,8 @@ def recipe(table="train", **settings):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("set")
-    make_synthetic(folder, 16, seed=2, side_range=(40, 56))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(folder, tmp_path_factory):
-    return train(folder, tmp_path_factory.mktemp("runs") / "first", recipe())
+def run(sample_folder, tmp_path_factory):
+    return train(sample_folder, tmp_path_factory.mktemp("runs") / "first", recipe())
 
 
 def figures(run):
@@ -64,10 +56,10 @@ TRAIN = (
 )
 
 
-def test_killed_training_goes_on_as_if_nothing_had_happened(run, folder, tmp_path):
+def test_killed_training_goes_on_as_if_nothing_had_happened(run, sample_folder, tmp_path):
     killed = tmp_path / "killed"
     process = subprocess.Popen(
-        [sys.executable, "-c", TRAIN, str(folder), str(killed), str(run.config_path)],
+        [sys.executable, "-c", TRAIN, str(sample_folder), str(killed), str(run.config_path)],
         stderr=subprocess.DEVNULL,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
@@ -100,8 +92,8 @@ def test_best_model_is_the_average_alone_and_what_was_judged(run):
     assert run.environment()["checkpoint_chosen_by"] == "highest val_dice on the validation split"
 
 
-def test_first_epochs_average_is_kept_with_statistics_of_its_own(folder, tmp_path):
-    run = train(folder, tmp_path / "one", recipe(epochs=1))
+def test_first_epochs_average_is_kept_with_statistics_of_its_own(sample_folder, tmp_path):
+    run = train(sample_folder, tmp_path / "one", recipe(epochs=1))
     last = load_model(load_state(run.last_folder).model_path, compiled=True)
     best = load_model(run.best_path)
     averages = {v.path: np.asarray(a) for v, a in zip(last.trainable_variables, _averages(last), strict=True)}
@@ -146,7 +138,7 @@ def test_planned_length_of_a_schedule_cannot_be_changed(run):
         ("train", "mixed_precision", False),
     ],
 )
-def test_every_setting_of_the_recipe_acts(table, setting, value, run, folder, tmp_path):
+def test_every_setting_of_the_recipe_acts(table, setting, value, run, sample_folder, tmp_path):
     settings = {setting: value}
     if setting == "optimizer":
         settings |= {"encoder_rate": 1.0, "weight_decay": 0.0}
@@ -156,13 +148,13 @@ def test_every_setting_of_the_recipe_acts(table, setting, value, run, folder, tm
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = True  # of three that are planned, so that the schedule is the same
 
-    other = train(folder, tmp_path / "other", planned, callbacks=[OneEpoch()])
+    other = train(sample_folder, tmp_path / "other", planned, callbacks=[OneEpoch()])
     losses = [one.history()[0]["val_loss"] for one in (other, run)]
     assert losses[0] != losses[1]
 
 
-def test_average_acts_and_none_keeps_the_weights_themselves(folder, tmp_path):
-    run = train(folder, tmp_path / "plain", recipe(epochs=1, average=0.0))
+def test_average_acts_and_none_keeps_the_weights_themselves(sample_folder, tmp_path):
+    run = train(sample_folder, tmp_path / "plain", recipe(epochs=1, average=0.0))
     last = load_model(load_state(run.last_folder).model_path, compiled=True)
     kept = {weight.path: weight.numpy() for layer in last.layers for weight in layer.weights}
     best = [weight for layer in load_model(run.best_path).layers for weight in layer.weights]

@@ -16,6 +16,7 @@ from polypseg.config import Config, TrainConfig
 from polypseg.data.batches import (
     BatchPlan,
     EpochCounter,
+    PyBatches,
     SampleReader,
     batch_maker,
     make_readers,
@@ -28,7 +29,6 @@ from polypseg.errors import DataError, ModelError, RunError, UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.models.deep_supervision import with_supervised_levels, without_supervised_levels
 from polypseg.models.registry import build_model
-from polypseg.preprocess import normalise
 from polypseg.progress import Track, silent
 from polypseg.train.callbacks import (
     Averages,
@@ -241,11 +241,12 @@ def _fit(
     counter = EpochCounter()
     make = batch_maker()
     batch_size = config.data.batch_size
-    batches = make(readers["train"], training_plan(config.data, settings.seed), counter, teacher_of(config))
+    plan = training_plan(config.data, settings.seed)
+    batches = make(readers["train"], plan, counter, teacher_of(config))
     validation = make(readers["validation"], BatchPlan(batch_size, "none", False, settings.seed), EpochCounter(), None)
 
     monitor, mode = settings.monitor, mode_of(settings.monitor)
-    averages = Averages(partial(_calibration_batches, readers["train"], batch_size))
+    averages = Averages(partial(_calibration_batches, readers["train"], plan))
     remembered: list[Any] = [ModelCheckpoint(run.best_path, monitor, averages=averages)]
     if settings.schedule == "plateau":
         remembered.append(
@@ -289,12 +290,13 @@ def _fit(
         )
 
 
-def _calibration_batches(reader: SampleReader, batch_size: int) -> Iterator[NDArray[np.float32]]:
-    """Some training images as they are, evenly chosen, in whole batches where there are enough."""
-    count = min(reader.count, max(1, NUM_CALIBRATION_IMAGES // batch_size) * batch_size)
-    chosen = np.linspace(0, reader.count - 1, count).round().astype(np.int64)
-    for start in range(0, count, batch_size):
-        yield normalise(reader.read(chosen[start : start + batch_size])[0])
+def _calibration_batches(reader: SampleReader, plan: BatchPlan) -> Iterator[NDArray[np.float32]]:
+    """The first epoch's batches again, as far as needed; whole ones where there are any."""
+    batches = PyBatches(reader, plan)
+    for index in range(min(len(batches), max(1, NUM_CALIBRATION_IMAGES // plan.batch_size))):
+        images, _ = batches[index]
+        if index == 0 or len(images) == plan.batch_size:
+            yield images
 
 
 def _tensorboard(run: Run, settings: TrainConfig) -> list[keras.callbacks.Callback]:
