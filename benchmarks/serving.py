@@ -4,13 +4,15 @@
     python benchmarks/serving.py --model runs/kvasir --seconds 5 --requests 1000 --clients 1 8
 
 Starts `polypseg serve` as a process and loads it over the loopback. Images are synthetic frames of colonoscopy sizes
-(JPEG, 530x622 to 1072x1920), in turn. The bare engine's speed is that of `engine.run` on ready arrays, in a process of
-its own, just before and just after each level of load; the yardstick is their mean. A server has to decode, restore and
-describe too, on the same cores: "bare predictor" is `decode_image`, `predict` and the answer's JSON without a server.
+(JPEG, 530x622 to 1072x1920), in turn. The bare engine's speed is that of `engine.run` on ready arrays, with as many
+engines side by side as the server has, in a process of its own, just before and just after each level of load; the
+yardstick is their mean. A server has to decode, restore and describe too, on the same cores: "bare predictor" is
+`decode_image`, `predict` and the answer's JSON without a server.
 
 The clients are coroutines over plain sockets with ready-made requests, so that they take little of the machine that the
-server runs on; what they and the server take of it is printed. A client that is refused (429) comes again after 0.2
-seconds; anything else but 200 is an error.
+server runs on; what they and the server take of it is printed, and the processor time of an image, which does not
+depend on who else runs on the machine as rates do. A client that is refused (429) comes again after 0.2 seconds;
+anything else but 200 is an error.
 """
 
 import argparse
@@ -36,24 +38,32 @@ SIZES = ((530, 622), (576, 720), (530, 622), (1072, 1920), (622, 529))
 AGAIN_SECONDS = 0.2
 
 BARE = """
-import io, sys, time
+import json, sys, time
+from concurrent.futures import ThreadPoolExecutor
 import numpy as np
-from polypseg.predict.predictor import load
 from polypseg.preprocess import decode_image
 from polypseg.serve.pipeline import describe
 from polypseg.serve.schemas import BatchQuery
-import json
-predictor = load(sys.argv[1] or None, sys.argv[2])
-contents = [open(name, "rb").read() for name in sys.argv[4:]]
-batch = np.stack([predictor.prepare(decode_image(content)) for content in contents])
-def engine(index): predictor.engine.run(batch[index % len(batch)][None])
-def whole(index):
+from polypseg.serve.service import _open
+from polypseg.serve.settings import Settings
+model, engine, number, seconds, *names = sys.argv[1:]
+predictors = _open(Settings(model=model or None, engine=engine, num_engines=int(number)))
+contents = [open(name, "rb").read() for name in names]
+batch = np.stack([predictors[0].prepare(decode_image(content)) for content in contents])
+def run(predictor, index): predictor.engine.run(batch[index % len(batch)][None])
+def whole(predictor, index):
     prediction = predictor.predict(decode_image(contents[index % len(contents)]))
     json.dumps(describe(prediction, BatchQuery(), predictor))
-for work in (engine, whole):
-    for index in range(3): work(index)
-    began, cpu, done = time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() - began < float(sys.argv[3]): work(done); done += 1
+def repeat(work, predictor):
+    done = 0
+    while time.perf_counter() < until: work(predictor, done); done += 1
+    return done
+for work in (run, whole):
+    for predictor in predictors * 3: work(predictor, 0)
+    began, cpu = time.perf_counter(), time.process_time()
+    until = began + float(seconds)
+    with ThreadPoolExecutor(len(predictors)) as pool:
+        done = sum(pool.map(lambda predictor: repeat(work, predictor), predictors))
     print(done / (time.perf_counter() - began), 1000 * (time.process_time() - cpu) / done)
 """
 
@@ -205,7 +215,7 @@ async def load(server: Server, images: list[bytes], num_clients: int, goes_on) -
 def bare(options: Options, names: list[str]) -> Bare:
     """The bare engine and the bare predictor."""
     seconds = str(min(10.0, options.seconds))
-    command = [sys.executable, "-c", BARE, options.model, options.engine, seconds, *names]
+    command = [sys.executable, "-c", BARE, options.model, options.engine, str(options.num_engines), seconds, *names]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return Bare(*map(float, done.stdout.split()))
 
@@ -237,7 +247,7 @@ def show_levels(server: Server, options: Options, images: list[bytes], names: li
         "clients | images/s | of bare engine | of bare predictor | p50 ms | p95 ms | p99 ms | 429 | errors | "
         "processor ms an image: server, bare engine, bare predictor | cores: server, clients"
     )
-    before = bare(options, names)
+    before = bare(options, names) if levels else None
     for num_clients in levels:
         asyncio.run(load(server, images, num_clients, for_seconds(2)))
         found = asyncio.run(load(server, images, num_clients, for_seconds(options.seconds)))
@@ -263,6 +273,7 @@ def show_memory(server: Server, images: list[bytes], num_requests: int) -> None:
         return len(latencies) < num_requests
 
     found = asyncio.run(load(server, images, 8, goes_on))
+    print("memory in MB, 20 times on the way:", *(f"{sample:.0f}" for sample in samples))
     print(
         f"memory over {len(found.latencies):,} requests of 8 clients: {samples[0]:.0f} MB at first, largest of the "
         f"first fifth {max(samples[:5]):.0f} MB, of the last fifth {max(samples[-4:]):.0f} MB; "
@@ -311,7 +322,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="", help="instead of the packaged one")
     parser.add_argument("--engine", default="auto")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 32, 128])
+    parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 32, 128], help="none leaves the loads out")
     parser.add_argument("--seconds", type=float, default=30, help="of each level of load")
     parser.add_argument("--requests", type=int, default=10_000, help="over which memory is watched; 0 leaves it out")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[4], help="of the server, one after another")

@@ -127,6 +127,8 @@ def test_threads_are_honoured_by_onnxruntime(files):
 def test_threads_are_honoured_by_openvino(files):
     pytest.importorskip("openvino")
     engine = open_engine(files["onnx"], "openvino", threads=1)
+    # Pinned, several engines of one thread would all sit on the first core.
+    assert engine._compiled.get_property("ENABLE_CPU_PINNING") is False
     assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert engine._compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
 

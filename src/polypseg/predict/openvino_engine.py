@@ -24,6 +24,7 @@ class OpenVinoEngine:
         settings: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
+            settings["ENABLE_CPU_PINNING"] = False  # else engines side by side are all pinned to the same first cores
         _, self.facts = read_model_file(path)
         try:
             core = openvino.Core()
