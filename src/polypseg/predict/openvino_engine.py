@@ -9,6 +9,7 @@ from polypseg.errors import ModelError, missing_extra
 from polypseg.predict.engines import Outputs
 from polypseg.predict.model_file import read_model_file
 from polypseg.predict.onnx_engine import ATTENTION, PROBABILITY, carried_levels, first_line
+from polypseg.predict.openvino_graph import speed_up
 
 
 class OpenVinoEngine:
@@ -28,7 +29,9 @@ class OpenVinoEngine:
         _, self.facts = read_model_file(path)
         try:
             core = openvino.Core()
-            self._compiled = core.compile_model(core.read_model(path), "CPU", settings)
+            model = core.read_model(path)
+            speed_up(model)
+            self._compiled = core.compile_model(model, "CPU", settings)
         except Exception as error:
             raise ModelError(
                 f"{path}: OpenVINO cannot open it ({first_line(error)}); is it damaged? Export or copy it anew"
