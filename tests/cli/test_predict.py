@@ -324,12 +324,16 @@ def test_models_that_are_none_of_ours_or_damaged(here):
 class TestVideo:
     @pytest.fixture
     def calls(self, monkeypatch):
-        """What `predict_video` is called with; it gives a summary of 90 frames, the first of them damaged."""
+        """What `predict_video` is called with.
+
+        It gives a summary of 90 frames, the first of them damaged; at most 5 frames stand for Ctrl-C.
+        """
         found = []
 
         def predict_video(source, output, predictor, options, track):
             found.append((source, output, options, predictor.threshold))
             damaged = 1 if len(found) == 1 else 0
+            is_interrupted = options.max_frames == 5
             return VideoSummary(
                 output,
                 output.with_suffix(".csv"),
@@ -345,7 +349,7 @@ class TestVideo:
                 num_resized=0,
                 fault="",
                 has_sound=True,
-                interrupted=False,
+                interrupted=is_interrupted,
                 video_seconds=3.6,
                 seconds=2.0,
             )
@@ -381,6 +385,14 @@ class TestVideo:
         typed("tiny.onnx", "--camera", "1", "-o", "o.mp4", code=1)
         typed("tiny.onnx", "--camera", "1", "-o", "p.mp4")  # nothing damaged
         assert calls[:1] == [(1, Path("o.mp4"), VideoOptions(), 0.5)]
+
+    def test_ctrl_c_of_a_file_is_told_by_the_exit_code_and_of_a_camera_is_not(self, here, calls):
+        (here / "a.mp4").write_bytes(b"")
+        typed("tiny.onnx", "a.mp4", "-o", "o.mp4", code=1)  # damaged
+        output = typed("tiny.onnx", "a.mp4", "--max-frames", "5", "-o", "p.mp4", code=130)
+        assert "predicted 90 frames" in output
+        assert "wrote p.mp4, p.csv, p.png" in output
+        typed("tiny.onnx", "--camera", "0", "--max-frames", "5", "-o", "q.mp4", code=0)
 
     def test_what_is_there_is_not_overwritten(self, here, calls):
         (here / "a.mp4").write_bytes(b"")

@@ -115,7 +115,7 @@ def predict(
     polypseg predict model.onnx video.mp4 -o out.mp4 --withhold 6
 
     Of a video: the video with its polyps drawn, a CSV of its frames and a picture of when a polyp is seen. A damaged
-    video is predicted as far as it can be, with exit code 1.
+    video is predicted as far as it can be, with exit code 1; Ctrl-C ends it in order, with exit code 130.
     """
     from polypseg.errors import UsageError
     from polypseg.predict.sources import is_video
@@ -263,5 +263,7 @@ def _predict_video(source: Path | int, out: Path, call: _Call, options: "VideoOp
         f"({summary.frames_per_second:.1f} a second), {summary.num_with_polyp:,} of them with a polyp"
     )
     console.print(escape(f"wrote {', '.join(map(str, written))}"))
+    if summary.interrupted and isinstance(source, Path):  # of a camera it is the usual end
+        raise typer.Exit(130)
     if not summary.is_whole:
         raise typer.Exit(1)
