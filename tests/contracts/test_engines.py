@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from export.models import small_attention_unet, small_polyp_lite
 from polypseg.errors import ModelError, UsageError
 from polypseg.export.onnx import export_model
+from polypseg.machine import usable_cores
 from polypseg.models.attention_unet import unet
 from polypseg.models.checkpoint import save_model
 from polypseg.predict.engines import open_engine
@@ -131,6 +133,23 @@ def test_threads_are_honoured_by_openvino(files):
     assert engine._compiled.get_property("ENABLE_CPU_PINNING") is False
     assert engine._compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert engine._compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+
+
+@pytest.mark.parametrize("name", EXPORTED)
+def test_streams_answer_threads_side_by_side_as_one_would(files, name):
+    if name == "openvino":
+        pytest.importorskip("openvino")
+    engine = open_engine(files["onnx"], name, streams=2)
+    batches = [np.random.default_rng(seed).random((1, engine.size, engine.size, 3), np.float32) for seed in range(24)]
+    with ThreadPoolExecutor(6) as pool:
+        given = list(pool.map(engine.run, batches))
+    alone = open_engine(files["onnx"], name)
+    for batch, found in zip(batches, given, strict=True):
+        np.testing.assert_allclose(found, alone.run(batch), atol=1e-5)
+    if name == "openvino":
+        assert engine._compiled.get_property("NUM_STREAMS") == min(2, usable_cores())
+    else:
+        assert engine._session.get_session_options().intra_op_num_threads == 1
 
 
 def test_keras_says_that_it_takes_no_threads(files):

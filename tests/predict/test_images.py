@@ -40,7 +40,7 @@ def here(tmp_path, monkeypatch):
 
 
 def predicted(paths=("in",), written=MASKS_ALONE, options=AS_THE_MODEL, **call):
-    predictor = load("tiny.onnx", "onnxruntime", options=options)
+    predictor = load("tiny.onnx", "onnxruntime", options=options, streams=call.get("streams", 1))
     sources = find_sources(list(paths), Path("out"))
     output = OutputFolder(Path("out"), written, (1,))
     output.check(sources, may_replace=True)
@@ -60,10 +60,10 @@ def mask(name):
         return np.asarray(opened)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 4, 50])
-def test_results_are_in_order_and_right_in_any_batch(here, batch_size):
+@pytest.mark.parametrize(("batch_size", "streams"), [(1, 1), (2, 1), (4, 1), (50, 1), (1, 3), (2, 3)])
+def test_results_are_in_order_and_right_in_any_batch(here, batch_size, streams):
     (here / "in" / "2a.png").write_bytes(b"text")
-    summary = predicted(batch_size=batch_size)
+    summary = predicted(batch_size=batch_size, streams=streams)
     assert (summary.num_predicted, summary.num_done_before, summary.written) == (6, 0, [Path("out/predictions.csv")])
     assert column("name") == ["0", "1", "2", "2a", "3", "4", "5"]
     # Red 0, 40, 80 lie below the threshold, 160 and 200 above, and 120 / 255 = 0.47 does not.

@@ -148,7 +148,7 @@ class _Call(NamedTuple):
     threads: int | None
     options: "PredictOptions"
 
-    def load(self) -> tuple[Path, "Predictor"]:
+    def load(self, streams: int = 1) -> tuple[Path, "Predictor"]:
         """The model's path, and the model ready to predict."""
         from polypseg.cli.console import import_keras_quietly
         from polypseg.predict.packaged import resolve
@@ -157,7 +157,7 @@ class _Call(NamedTuple):
         path = resolve(self.model)
         if path.is_dir() or path.suffix == ".keras":
             import_keras_quietly()
-        return path, load(path, self.engine, self.threads, self.options)
+        return path, load(path, self.engine, self.threads, self.options, streams)
 
 
 def _split(model: str | None, words: list[str]) -> tuple[str | None, list[str]]:
@@ -195,7 +195,7 @@ def _predict_images(
     goes_on: tuple[bool, bool],
 ) -> None:
     from polypseg.cli.console import track
-    from polypseg.predict.images import predict_images
+    from polypseg.predict.images import predict_images, streams_for
     from polypseg.predict.onnx_engine import carried_levels
     from polypseg.predict.outputs import OutputFolder
     from polypseg.predict.resume import record_of
@@ -204,12 +204,14 @@ def _predict_images(
     resume, overwrite = goes_on
     batch_size, max_pixels = limits
     sources = find_sources(paths, leave_out=out)
-    path, predictor = call.load()
+    streams = streams_for(len(sources), call.threads) if batch_size == 1 else 1
+    path, predictor = call.load(streams)
+    streams = streams if path.suffix == ".onnx" else 1  # Keras runs one batch at a time
     levels = carried_levels(predictor.engine.facts) if written.attention else ()
     output = OutputFolder(out, written, levels)
     output.check(sources, may_replace=resume or overwrite)
     record = record_of(path, predictor)
-    _show_images(predict_images(sources, output, predictor, record, batch_size, max_pixels, resume, track))
+    _show_images(predict_images(sources, output, predictor, record, batch_size, max_pixels, resume, track, streams))
 
 
 def _show_images(summary: "Summary") -> None:

@@ -62,7 +62,7 @@ class Engine(Protocol):
         """
 
 
-def open_engine(model: Path | str, engine: str = "auto", threads: int | None = None) -> Engine:
+def open_engine(model: Path | str, engine: str = "auto", threads: int | None = None, streams: int = 1) -> Engine:
     """An engine for a run folder (its best checkpoint, its stored threshold), a `.keras` or an `.onnx` file.
 
     A group of runs (a cross-validation, several seeds) is one engine: the mean of its members' probabilities.
@@ -71,6 +71,8 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
         model: The path.
         engine: One of `ENGINES`.
         threads: Processor cores to use at most; None leaves it to the runtime.
+        streams: Batches that an exported model runs at once, each on one core, for as many threads that ask; 1 runs
+            one on all cores.
 
     Raises:
         ModelError: None of them, a damaged one, or one that the engine cannot run.
@@ -94,10 +96,10 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
     if engine == "openvino" or (engine == "auto" and find_spec("openvino") is not None):
         from polypseg.predict.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(path, threads)
+        return OpenVinoEngine(path, threads, streams)
     from polypseg.predict.onnx_engine import OnnxEngine
 
-    return OnnxEngine(path, threads)
+    return OnnxEngine(path, threads, streams)
 
 
 def _open_keras(path: Path, engine: str, threads: int | None) -> Engine:

@@ -1,18 +1,20 @@
-"""Images to their results, many at once: threads read and prepare, the engine runs, threads restore, measure and write.
+"""Images to their results, many at once: threads read and prepare, threads run the engine, threads restore and write.
 
 Decisions:
 - Results are told and the table's rows are added in the order of the images, whichever thread is first.
 - At most so many images are between two stages that every thread has work: memory does not grow with their number.
+- An engine of several streams runs as many batches at once, each on one core: a small model gains little from a second
+  core for one image, and nothing waits for anything.
 - A file that cannot be read is a row with a fault, and the work goes on. What cannot be written (a full disk) ends it:
   what was written until then is whole, and --resume goes on from there.
 """
 
 import json
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from itertools import islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple, TypeVar
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 
 from polypseg.arrays import Image
 from polypseg.errors import DataError, ImageError, UsageError
+from polypseg.machine import usable_cores
 from polypseg.predict.coco import CocoLines, image_line, write_coco
 from polypseg.predict.engines import Outputs
 from polypseg.predict.outputs import OutputFolder
@@ -37,8 +40,10 @@ Given = TypeVar("Given")
 Found = TypeVar("Found")
 
 WORKERS = 2
-"""Threads that read, and as many that write: with the engine's own they fill a small machine, and a larger one reads
-and writes faster than any engine here runs."""
+"""Threads at least that read, and as many that write; with an engine of more streams there are as many as these."""
+
+MOST_STREAMS = 8
+"""Each holds the features of a batch: 32 filters at 256 px take 100 MB."""
 
 
 class Summary(NamedTuple):
@@ -95,6 +100,7 @@ def predict_images(
     max_pixels: int = MAX_PIXELS,
     resume: bool = False,
     track: Track = silent,
+    streams: int = 1,
 ) -> Summary:
     """What came of the images, once their results lie in a folder.
 
@@ -107,6 +113,7 @@ def predict_images(
         max_pixels: A larger image is a fault, found before it is decoded.
         resume: Leave out images whose results are there, made with the same model and settings.
         track: Shows progress.
+        streams: Batches that the engine runs at once; as it was opened.
 
     Raises:
         DataError: The results cannot be written, or those that are there do not belong to this call.
@@ -115,7 +122,7 @@ def predict_images(
     if batch_size < 1:
         raise UsageError(f"batch_size {batch_size}: expected at least 1")
     began = perf_counter()
-    work = _Work(output, predictor, batch_size, max_pixels)
+    work = _Work(output, predictor, (batch_size, streams), max_pixels)
     faults: list[str] = []
     num_predicted = 0
     try:
@@ -139,22 +146,39 @@ def predict_images(
     return Summary(num_predicted, len(sources) - len(waiting), faults, perf_counter() - began, written)
 
 
+def streams_for(num_images: int, threads: int | None = None) -> int:
+    """How many batches of one image an engine should run at once: one a core, but for a handful of images.
+
+    Args:
+        num_images: That are to be predicted.
+        threads: Cores at most; None for all.
+    """
+    cores = min(usable_cores() if threads is None else threads, MOST_STREAMS)
+    return cores if num_images >= 2 * cores else 1
+
+
 class _Work:
     """The stages of one call."""
 
-    def __init__(self, output: OutputFolder, predictor: Predictor, batch_size: int, max_pixels: int) -> None:
+    def __init__(self, output: OutputFolder, predictor: Predictor, at_once: tuple[int, int], max_pixels: int) -> None:
         self.output, self.predictor = output, predictor
-        self.batch_size, self.max_pixels = batch_size, max_pixels
+        self.batch_size, self.streams = at_once
+        self.max_pixels = max_pixels
 
     def rows(self, sources: Iterable[Source]) -> Generator[Row, None, None]:
         """The rows of the table, each after it was added."""
         with ExitStack() as stack:
             table = stack.enter_context(PredictionTable(self.output.table_path))
             lines = stack.enter_context(CocoLines(self.output.folder)) if self.output.options.coco else None
-            readers, writers = (stack.enter_context(ThreadPoolExecutor(WORKERS)) for _ in range(2))
-            ahead = WORKERS + self.batch_size
+            workers = max(WORKERS, self.streams)
+            readers, runners, writers = (
+                stack.enter_context(ThreadPoolExecutor(count)) for count in (workers, self.streams, workers)
+            )
+            ahead = workers + self.batch_size
             read = stack.enter_context(closing(map_ahead(readers, self._read, sources, ahead)))
-            written = map_ahead(writers, self._write, self._answers(read), ahead)
+            batches = iter(lambda: list(islice(read, self.batch_size)), [])
+            answers = stack.enter_context(closing(map_ahead(runners, self._answer, batches, self.streams + 1)))
+            written = map_ahead(writers, self._write, chain.from_iterable(answers), ahead)
             previous: Source | None = None
             for source, row, coco_line in stack.enter_context(closing(written)):
                 if lines is not None and coco_line:
@@ -179,17 +203,16 @@ class _Work:
         prepared = self.predictor.prepare(image)
         return _Read(source, image, prepared, perf_counter() - began)
 
-    def _answers(self, read: Iterator[_Read]) -> Iterator[_Answered]:
-        """The images with what the model says of them; it runs in the thread that asks for them."""
-        while chunk := list(islice(read, self.batch_size)):
-            good = [found for found in chunk if not found.fault]
-            began = perf_counter()
-            outputs = self.predictor.run([found.prepared for found in good]) if good else None
-            share = (perf_counter() - began) / max(1, len(good))
-            place = 0
-            for found in chunk:
-                yield _Answered(found, outputs, place, found.seconds + share)
-                place += not found.fault
+    def _answer(self, batch: list[_Read]) -> list[_Answered]:
+        """The images of a batch with what the model says of them."""
+        good = [found for found in batch if not found.fault]
+        began = perf_counter()
+        outputs = self.predictor.run([found.prepared for found in good]) if good else None
+        share = (perf_counter() - began) / max(1, len(good))
+        places = accumulate((not found.fault for found in batch), initial=0)
+        return [
+            _Answered(found, outputs, place, found.seconds + share) for found, place in zip(batch, places, strict=False)
+        ]
 
     def _write(self, answered: _Answered) -> _Written:
         read, outputs, place, seconds = answered

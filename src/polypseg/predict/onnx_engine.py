@@ -20,11 +20,13 @@ class OnnxEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, streams: int = 1) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        if streams > 1:
+            threads = 1  # of each caller: they run side by side
         if threads is not None:
             options.intra_op_num_threads = threads
         content, self.facts = read_model_file(path)

@@ -1,6 +1,8 @@
 """An exported model, run by OpenVINO on the processor."""
 
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +19,15 @@ class OpenVinoEngine:
 
     name = "openvino"
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, streams: int = 1) -> None:
         try:
             import openvino
         except ModuleNotFoundError as error:
             raise missing_extra("openvino", "openvino") from error
         settings: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+        if streams > 1:
+            settings |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": streams}
+            threads = streams
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
             settings["ENABLE_CPU_PINNING"] = False  # else engines side by side are all pinned to the same first cores
@@ -36,15 +41,25 @@ class OpenVinoEngine:
             raise ModelError(
                 f"{path}: OpenVINO cannot open it ({first_line(error)}); is it damaged? Export or copy it anew"
             ) from error
+        self._idle: SimpleQueue[Any] = SimpleQueue()  # a request answers one thread at a time
+        for _ in range(streams):
+            self._idle.put(self._compiled.create_infer_request())
         self.size, self.threshold = self.facts.size, self.facts.threshold
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """As `Engine.run`."""
-        return np.asarray(self._compiled(batch)[PROBABILITY], np.float32)
+        return np.asarray(self._run(batch)[PROBABILITY], np.float32)
 
     def run_with_attention(self, batch: NDArray[np.float32]) -> Outputs:
         """As `Engine.run_with_attention`."""
         levels = carried_levels(self.facts)
-        found = self._compiled(batch)
+        found = self._run(batch)
         attention = {level: np.asarray(found[f"{ATTENTION}{level}"], np.float32)[..., 0] for level in levels}
         return Outputs(np.asarray(found[PROBABILITY], np.float32), attention)
+
+    def _run(self, batch: NDArray[np.float32]) -> Any:
+        request = self._idle.get()
+        try:
+            return request.infer([batch], share_inputs=True)
+        finally:
+            self._idle.put(request)

@@ -208,6 +208,7 @@ def load(
     engine: str = "auto",
     threads: int | None = None,
     options: PredictOptions = PredictOptions(),
+    streams: int = 1,
 ) -> Predictor:
     """A model, ready to predict.
 
@@ -217,6 +218,7 @@ def load(
         engine: `auto`, `onnxruntime`, `openvino` or `keras`.
         threads: Processor cores to use at most; None leaves it to the runtime.
         options: Threshold, test-time augmentation, smallest component, attention.
+        streams: As of `open_engine`.
 
     Raises:
         ModelError: No such model, a damaged one, or one that the engine cannot run.
@@ -229,7 +231,7 @@ def load(
     """
     from polypseg.predict.packaged import resolve
 
-    return Predictor(open_engine(resolve(model), engine, threads), options)
+    return Predictor(open_engine(resolve(model), engine, threads, streams), options)
 
 
 def run_augmented(engine: Engine, batch: NDArray[np.float32], tta: str = "none", attention: bool = False) -> Outputs:
