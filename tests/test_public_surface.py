@@ -16,6 +16,7 @@ NAMES = {
     "attention_maps",
     "attention_unet",
     "augment",
+    "export_model",
     "find_samples",
     "get_tf_dataset",
     "load",

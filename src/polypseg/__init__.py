@@ -15,6 +15,7 @@ _HOMES = {
     "attention_maps": "explain.attention",
     "attention_unet": "models.attention_unet",
     "augment": "data.augment",
+    "export_model": "export.onnx",
     "get_tf_dataset": "data.batches",
     "load": "predict.predictor",
     "load_model": "models.checkpoint",

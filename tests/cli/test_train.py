@@ -142,6 +142,7 @@ def test_summary_prints_and_draws(tmp_path):
     done = call("summary", "unet-16", "--size", 32, "--out", tmp_path)
     assert done.exit_code == 0, done.output
     assert "Total params" in done.output
+    assert re.search(r"0\.05 billion multiply-adds an image of 32x32 px", done.output)  # 3.0 at 256 px, over 64
     assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".svg"}
 
 

@@ -10,7 +10,8 @@ def summary(
     model: Annotated[
         str,
         typer.Argument(
-            help="A preset (attention-unet-16, attention-unet-32, unet-16, unet-32), a run or a .keras file."
+            help="A preset (attention-unet-16, attention-unet-32, unet-16, unet-32, polyp-lite, polyp-strong), a run "
+            "or a .keras file."
         ),
     ] = "attention-unet-16",
     size: Annotated[int, typer.Option(min=8, help="Side of the input of a preset, in pixels.")] = 256,
@@ -18,7 +19,8 @@ def summary(
 ) -> None:
     """Print model.summary() and draw the whole graph (encoder, decoder, gates) as PNG and SVG.
 
-    Graphviz draws where its binary is installed (Keras' plot_model); polypseg's own drawing needs nothing.
+    Below the layers stand the multiply-adds of one image. Graphviz draws where its binary is installed (Keras'
+    plot_model); polypseg's own drawing needs nothing.
 
     [bold]Examples[/bold]
 
@@ -31,6 +33,7 @@ def summary(
     import_keras_quietly()
     from polypseg.models.checkpoint import load_model
     from polypseg.models.graph import draw_model
+    from polypseg.models.multiply_adds import multiply_adds
     from polypseg.models.registry import build_model, preset
 
     path = Path(model)
@@ -41,6 +44,9 @@ def summary(
     else:
         built = build_model(preset(model), size)
     built.summary(line_length=120, print_fn=typer.echo)
+    sides = built.input_shape[1:3]
+    if None not in sides:
+        console.print(f"{multiply_adds(built) / 1e9:.2f} billion multiply-adds an image of {sides[0]}x{sides[1]} px")
     out.mkdir(parents=True, exist_ok=True)
     for picture in draw_model(built, out / f"{path.stem if path.suffix else path.name}"):
         console.print(f"wrote {picture}")
