@@ -5,9 +5,20 @@ import { clock, element, fillFacts, percent, probability, saveBlob, saveJson, se
 
 const byId = (id) => document.getElementById(id);
 
+const SMOOTHINGS = {
+  none: "Each frame is judged by itself.",
+  exponential: "A frame’s probabilities are averaged with what was before, which counts less and less.",
+  window: "Probabilities are the mean of the last 5 frames.",
+};
+
+/** Shows videos that are done; `onRerun()` is called when one must be predicted anew. */
 export class Film {
-  constructor() {
+  constructor(onRerun) {
     this.item = null;
+    byId("smoothing").addEventListener("change", () => this.showOverTime());
+    byId("withhold").addEventListener("input", () => this.showOverTime());
+    byId("rerun").addEventListener("click", onRerun);
+    this.showOverTime();
     const player = byId("player");
     for (const event of ["timeupdate", "seeked", "loadedmetadata"]) player.addEventListener(event, () => this.follow());
     player.addEventListener("play", () => this.followFrames());
@@ -15,7 +26,7 @@ export class Film {
     new ResizeObserver(() => this.draw()).observe(byId("track"));
     byId("save-film-json").addEventListener("click", () => {
       const { video, ...result } = this.item.answer;
-      saveJson({ file: this.item.name, ...result }, `${stem(this.item.name)}.json`);
+      saveJson({ file: this.item.name, ...this.item.overTime, ...result }, `${stem(this.item.name)}.json`);
     });
     byId("save-video").addEventListener("click", async () =>
       saveBlob(await fetchBlob(this.item.answer.video), `${stem(this.item.name)}_overlay.mp4`));
@@ -31,6 +42,7 @@ export class Film {
     byId("seek").max = this.duration;
     byId("seek").value = 0;
     this.showDetections();
+    this.showOverTime();
     this.follow();
     this.draw();
     if (hasToken() && !item.videoUrl) item.videoUrl = URL.createObjectURL(await fetchBlob(item.answer.video));
@@ -47,13 +59,35 @@ export class Film {
     player.load();
   }
 
+  /** What is chosen: how probabilities are smoothed, and which detections are too short to be shown. */
+  overTime() {
+    return { smoothing: document.querySelector("input[name=smoothing]:checked").value, withhold: Number(byId("withhold").value) };
+  }
+
+  showOverTime() {
+    const { smoothing, withhold } = this.overTime();
+    byId("smoothing-help").textContent = SMOOTHINGS[smoothing] + (smoothing === "none" ? "" : " A mask trails a fast camera.");
+    const frames = withhold ? `up to ${several(withhold, "frame")}` : "none";
+    byId("withhold-value").textContent = frames;
+    byId("withhold").setAttribute("aria-valuetext", frames);
+    byId("withhold-help").textContent = withhold
+      ? `What is seen in at most ${several(withhold, "frame")} in a row is not shown; a polyp seen so briefly is not shown either.`
+      : "Every detection is shown, however brief.";
+    const before = this.item?.overTime;
+    byId("rerun").disabled = !before || (before.smoothing === smoothing && before.withhold === withhold);
+    byId("rerun-help").textContent = byId("rerun").disabled ? "This video was predicted so." : "The video is sent and predicted anew.";
+  }
+
   showDetections() {
     const { detections, frames } = this.item.answer;
     const seconds = detections.reduce((sum, { begin, end }) => sum + end - begin, 0);
     const numWithheld = frames.filter((frame) => frame.withheld).length;
     byId("film-verdict").textContent = detections.length ? `Polyp seen in ${several(detections.length, "stretch", "stretches")}` : "No polyp found";
     byId("film-verdict").classList.toggle("none", detections.length === 0);
-    const rest = numWithheld ? ` In ${several(numWithheld, "frame")} a detection was too short and is withheld.` : "";
+    const numLost = frames.filter((frame) => frame.area_percent === null).length;
+    const rest = (numWithheld ? ` In ${several(numWithheld, "frame")} a detection was too short and is withheld.` : "")
+      + (numLost ? ` ${several(numLost, "frame")} could not be decoded.` : "");
+    byId("withheld-key").hidden = numWithheld === 0;
     byId("film-detail").textContent = (detections.length
       ? `${seconds.toFixed(1)} of ${this.duration.toFixed(1)} seconds, ${several(frames.length, "frame")}.`
       : `in ${several(frames.length, "frame")}. That the model finds none does not mean that there is none.`) + rest;
@@ -97,8 +131,8 @@ export class Film {
     byId("seek").setAttribute("aria-valuetext", `${clock(seconds)} of ${clock(this.duration)}`);
     fillFacts(byId("now"), frame ? [
       ["Time", clock(frame.seconds), `frame ${frame.frame}`],
-      ["Regions", String(frame.components), frame.withheld ? "withheld: seen too briefly" : ""],
-      ["Area", percent(frame.area_percent), "of the frame"],
+      ["Regions", String(frame.components ?? "–"), frame.withheld ? "withheld: seen too briefly" : ""],
+      ["Area", frame.area_percent === null ? "–" : percent(frame.area_percent), "of the frame"],
       ["Highest probability", probability(frame.max_probability), "in the frame"],
     ] : []);
     this.draw();
@@ -121,6 +155,9 @@ export class Film {
     const most = Math.max(1e-9, ...frames.map((frame) => frame.area_percent));
     context.beginPath();
     frames.forEach((frame, index) => context[index ? "lineTo" : "moveTo"](xOf(frame.seconds), height - 4 * ratio - ((height - 24 * ratio) * frame.area_percent) / most));
+    context.fillStyle = colours.getPropertyValue("--edge");
+    const wide = Math.max(2 * ratio, width / frames.length);
+    for (const { seconds, withheld } of frames) if (withheld) context.fillRect(xOf(seconds), height - 4 * ratio, wide, 4 * ratio);
     context.strokeStyle = colours.getPropertyValue("--accent");
     context.lineWidth = 2 * ratio;
     context.stroke();

@@ -30,6 +30,9 @@ export class Items {
 
   /** Puts an item in the queue, for the first time or anew. */
   start(item) {
+    this.forgetJob(item);
+    if (item.videoUrl) URL.revokeObjectURL(item.videoUrl);
+    item.videoUrl = null;
     Object.assign(item, { state: "queued", share: null, problem: null, answer: null, job: null, threshold: null });
     Object.assign(item, { smallest: 0, decoded: null, stopper: new AbortController() });
     this.onChange(item);
@@ -81,8 +84,9 @@ export class Items {
   }
 
   async film(item, signal) {
-    const { flips } = await this.getOptions();
-    const query = new URLSearchParams({ tta: flips ? "flips" : "none" });
+    const { flips, smoothing, withhold } = await this.getOptions();
+    const query = new URLSearchParams({ tta: flips ? "flips" : "none", smoothing, withhold });
+    item.overTime = { smoothing, withhold };
     const { id } = await send(`/v1/video?${query}`, "video", item.file, this.follow(item, signal));
     item.job = { path: `/v1/jobs/${encodeURIComponent(id)}` };
     if (signal.aborted) this.forgetJob(item);

@@ -13,7 +13,10 @@ let current = null;
 let model = askModel();
 const items = new Items(changed, getOptions);
 const viewer = new Viewer(() => current && items.start(current));
-const film = new Film();
+const film = new Film(() => {
+  items.start(current);
+  byId("cancel").focus(); // the button that was pressed is hidden while the video is predicted
+});
 const strip = new Strip(byId("strip"), { onChoose: choose, onRemove: remove });
 
 async function askModel() {
@@ -30,7 +33,7 @@ async function askModel() {
 }
 
 async function getOptions() {
-  return { hasAttention: (await model).attention_levels.length > 0, flips: byId("flips").checked };
+  return { hasAttention: (await model).attention_levels.length > 0, flips: byId("flips").checked, ...film.overTime() };
 }
 
 function take(files) {
