@@ -174,10 +174,10 @@ class _Work:
             readers, runners, writers = (
                 stack.enter_context(ThreadPoolExecutor(count)) for count in (workers, self.streams, workers)
             )
-            ahead = workers + self.batch_size
+            ahead = 2 * workers + self.batch_size
             read = stack.enter_context(closing(map_ahead(readers, self._read, sources, ahead)))
             batches = iter(lambda: list(islice(read, self.batch_size)), [])
-            answers = stack.enter_context(closing(map_ahead(runners, self._answer, batches, self.streams + 1)))
+            answers = stack.enter_context(closing(map_ahead(runners, self._answer, batches, 2 * self.streams + 1)))
             written = map_ahead(writers, self._write, chain.from_iterable(answers), ahead)
             previous: Source | None = None
             for source, row, coco_line in stack.enter_context(closing(written)):
