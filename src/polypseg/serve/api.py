@@ -31,7 +31,7 @@ from polypseg.serve.schemas import (
 )
 from polypseg.serve.service import Service
 from polypseg.serve.settings import Settings
-from polypseg.serve.uploads import FORM_OVERHEAD_BYTES, MemorySink, Upload, read_files, too_large
+from polypseg.serve.uploads import MemorySink, Upload, read_files, too_large
 from polypseg.serve.video_file import FileSink
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ async def start_video(request: Request, query: Annotated[VideoQuery, Query()]) -
             return sinks[0]
 
         try:
-            await read_files(request, "video", "video", open_sink, limit + FORM_OVERHEAD_BYTES, seconds)
+            await read_files(request, "video", "video", open_sink, limit, seconds)
         finally:
             for sink in sinks:
                 sink.close()
@@ -215,7 +215,7 @@ async def _read_images(
         images.append(MemorySink(settings.max_image_bytes, upload))
         return images[-1]
 
-    await read_files(request, field, "image", open_sink, max_bytes + FORM_OVERHEAD_BYTES, settings.upload_seconds)
+    await read_files(request, field, "image", open_sink, max_bytes, settings.upload_seconds)
     if len(images) == 1 and images[0].is_too_large:
         raise too_large(settings.max_image_bytes)
     return images

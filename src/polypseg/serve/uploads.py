@@ -26,7 +26,7 @@ ANY_TYPE = ("", "application/octet-stream")
 """Content types that say nothing; what the bytes are is found out by decoding."""
 
 FORM_OVERHEAD_BYTES = 100_000
-"""So much may a form hold beside its files."""
+"""So much may a form hold beside its files; it is let pass, but not told of."""
 
 
 class Sink(Protocol):
@@ -158,7 +158,7 @@ class Body:
         while not self._is_complete:
             chunk = await self._next()
             total += len(chunk)
-            if total > max_bytes:
+            if total > max_bytes + FORM_OVERHEAD_BYTES:
                 raise too_large(max_bytes)
             if chunk:
                 yield chunk
@@ -190,7 +190,7 @@ async def read_files(
         field: The name of the form's field.
         kind: What a file is, as a content type begins: `image` or `video`.
         open_sink: Called at the beginning of each file.
-        max_bytes: Of the whole body.
+        max_bytes: Of all files together.
         seconds: That the body may take.
 
     Raises:
@@ -215,7 +215,7 @@ async def read_files(
 
 def _refuse_length(request: Request, max_bytes: int) -> None:
     length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > max_bytes:
+    if length.isdigit() and int(length) > max_bytes + FORM_OVERHEAD_BYTES:
         raise too_large(max_bytes)
 
 
