@@ -66,8 +66,6 @@ for work in (run, whole):
         done = sum(pool.map(lambda predictor: repeat(work, predictor), predictors))
     print(done / (time.perf_counter() - began), 1000 * (time.process_time() - cpu) / done)
 """
-
-
 BATCHES = (1, 2, 4, 8)
 
 
@@ -92,15 +90,7 @@ class Bare(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What came of a load.
-
-    Attributes:
-        latencies: Seconds of each answered request, sorted.
-        statuses: How often each came.
-        seconds: That it took.
-        server_cores: Cores that the server kept busy, on average.
-        client_cores: Cores that the clients kept busy.
-    """
+    """What came of a load: sorted seconds of each answer, how often each status came, cores kept busy on average."""
 
     latencies: list[float]
     statuses: Counter
@@ -144,8 +134,7 @@ class Server:
 
     def memory_mb(self) -> float:
         """What it holds in memory now."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def cpu_seconds(self) -> float:
         """What it took of the processor so far."""
