@@ -1,8 +1,10 @@
 """Memory, rate and busy cores of `polypseg predict` over many images, each count in a process of its own.
 
     python benchmarks/predict_memory.py model.onnx --counts 200 2000
+    python benchmarks/predict_memory.py model.onnx --counts 10000 --size 120 160
 
-Memory is flat where the peak of the last count is that of the first. `busy` is the processor time over the time that
+Memory is flat where the peak of the last count is that of the first, and where what is resident after each tenth of
+the images (Linux tells it) does not grow. `busy` is the processor time over the time that
 all cores had: what else runs on the machine at the same time lowers it.
 """
 
@@ -27,20 +29,29 @@ DRAWN = 40
 RUN = """
 import json, os, resource, sys, time
 from pathlib import Path
-from polypseg.predict.images import predict_images
+from polypseg.predict.images import predict_images, streams_for
 from polypseg.predict.outputs import OutputFolder, OutputOptions
 from polypseg.predict.predictor import load
 from polypseg.predict.resume import record_of
 from polypseg.predict.sources import find_sources
 model, images, out, batch_size, engine = sys.argv[1:]
-predictor = load(model, engine)
 sources = find_sources([images])
+streams = streams_for(len(sources)) if int(batch_size) == 1 else 1
+predictor = load(model, engine, streams=streams)
+resident = []
+def track(items, description, total):
+    for number, item in enumerate(items, start=1):
+        if number % max(1, total // 10) == 0 and Path("/proc/self/statm").exists():
+            resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+        yield item
 began, processor = time.perf_counter(), time.process_time()
 output = OutputFolder(Path(out), OutputOptions(overlays=True, coco=True))
-summary = predict_images(sources, output, predictor, record_of(Path(model), predictor), int(batch_size))
+record = record_of(Path(model), predictor)
+summary = predict_images(sources, output, predictor, record, int(batch_size), track=track, streams=streams)
 wall = time.perf_counter() - began
 print(json.dumps({
     "images": summary.num_predicted,
+    "resident_mb": resident,
     "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     "images_a_second": summary.num_predicted / wall,
     "busy": (time.process_time() - processor) / wall / len(os.sched_getaffinity(0)),
@@ -57,7 +68,7 @@ def main() -> None:
     parser.add_argument("--engine", default="auto")
     arguments = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"{'images':>8} {'peak MB':>8} {'images/s':>9} {'busy':>6}")
+    print(f"{'images':>8} {'peak MB':>8} {'images/s':>9} {'busy':>6}  resident MB after each tenth")
     with tempfile.TemporaryDirectory() as folder:
         for count in arguments.counts:
             images, out = Path(folder, "images"), Path(folder, "out")
@@ -66,7 +77,8 @@ def main() -> None:
             command += [str(arguments.batch_size), arguments.engine]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             print(
-                f"{found['images']:>8} {found['peak_mb']:>8.0f} {found['images_a_second']:>9.1f} {found['busy']:>6.0%}",
+                f"{found['images']:>8} {found['peak_mb']:>8.0f} {found['images_a_second']:>9.1f} {found['busy']:>6.0%}"
+                f"  {' '.join(f'{value:.0f}' for value in found['resident_mb'])}",
                 flush=True,
             )
             shutil.rmtree(out)
