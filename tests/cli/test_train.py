@@ -184,15 +184,17 @@ def test_interrupted_training_says_how_to_go_on(tmp_path):
     settings = ["data.size=32", "model.filters=2", "model.depth=2", "train.early_stopping_patience=500"]
     command = [sys.executable, "-m", "polypseg", "train", "--data", "data", "--name", "cut", "--epochs", "500"]
     command += [part for setting in settings for part in ("--set", setting)]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "runs/cut/checkpoints/last/state.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + 240
+            while not (tmp_path / "runs/cut/checkpoints/last/state.json").exists() and time.monotonic() < deadline:
+                time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=240)
+        finally:
+            process.kill()
     assert process.returncode == 130
     told = re.search(r"stopped; (\d+) epochs are saved. To go on with: (.*)$", said.strip().splitlines()[-1])
     assert int(told[1]) == load_state(tmp_path / "runs/cut/checkpoints/last").epoch >= 1
