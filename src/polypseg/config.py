@@ -164,6 +164,10 @@ class TrainConfig(_Table):
     mixed_precision: bool = Field(False, description="bfloat16 on CPU and TPU, float16 on GPU")
     deterministic: bool = Field(False, description="the same numbers each time on one machine, a little slower")
     tensorboard: bool = Field(True, description="write logs for TensorBoard where it is installed")
+    start_from: str | None = Field(
+        None,
+        description="a run or a .keras file of the same network, whose weights the training begins with; unset: none",
+    )
     teacher: str | None = Field(
         None,
         description="a run, a cross-validation's folder or a .keras file, whose probability of each augmented image "

@@ -179,10 +179,19 @@ def test_module_is_the_command(what):
     assert "polypseg" in done.stdout
 
 
+HEARS_CTRL_C = """
+import signal
+from polypseg.__main__ import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background inherits that it is ignored
+main()
+"""
+
+
 def test_interrupted_training_says_how_to_go_on(tmp_path):
     make_synthetic(tmp_path / "data", 12, seed=3, side_range=(32, 40))
     settings = ["data.size=32", "model.filters=2", "model.depth=2", "train.early_stopping_patience=500"]
-    command = [sys.executable, "-m", "polypseg", "train", "--data", "data", "--name", "cut", "--epochs", "500"]
+    command = [sys.executable, "-c", HEARS_CTRL_C, "train", "--data", "data", "--name", "cut", "--epochs", "500"]
     command += [part for setting in settings for part in ("--set", setting)]
     with subprocess.Popen(
         command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True

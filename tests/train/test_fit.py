@@ -15,7 +15,7 @@ import pytest
 
 from polypseg.config import config_from, load_config
 from polypseg.data.splits import SplitName, make_split
-from polypseg.errors import DataError, PairingError, RunError, SplitError, UsageError
+from polypseg.errors import DataError, ModelError, PairingError, RunError, SplitError, UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.train.fit import resume, train, usable_samples
 from polypseg.train.run import open_run
@@ -337,3 +337,25 @@ def test_finished_run_that_is_prolonged_and_killed_at_once_still_goes_on(sample_
     with pytest.raises(KeyboardInterrupt):
         resume(run.folder, epochs=3, callbacks=[Interrupt()])
     assert [row["epoch"] for row in resume(run.folder).history()] == [1, 2, 3]
+
+
+def test_training_starts_from_the_weights_of_a_run_or_file_at_any_size(run, sample_folder, tmp_path):
+    # A rate of 1e-12 moves no weight of a float32 by as much as its last digit.
+    begun = load_model(run.best_path).trainable_variables
+    for number, (start, size) in enumerate([(run.folder, 32), (run.best_path, 48)]):
+        config = small(epochs=1, learning_rate=1e-12, start_from=str(start))
+        config = config.model_copy(update={"data": config.data.model_copy(update={"size": size})})
+        again = train(sample_folder, tmp_path / str(number), config)
+        for found, expected in zip(load_model(again.best_path).trainable_variables, begun, strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-7)
+        assert again.environment()["started_from"] == str(start)
+
+
+def test_start_from_what_is_not_there_or_another_network_is_refused(run, sample_folder, tmp_path):
+    with pytest.raises(ModelError, match=r"train\.start_from .*none: .* is not there; expected a run"):
+        train(sample_folder, tmp_path / "a", small(start_from=str(tmp_path / "none")))
+    wide = config_from({**SMALL, "model": {**SMALL["model"], "filters": 3}, "train": {"start_from": str(run.folder)}})
+    with pytest.raises(ModelError, match=r"another network, of [\d,]+ parameters in \d+ weights; expected the one"):
+        train(sample_folder, tmp_path / "b", wide)
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b/config.toml").exists()

@@ -66,6 +66,27 @@ def in_single_precision(model: keras.Model) -> keras.Model:
     return twin
 
 
+def copy_weights(model: keras.Model, path: Path | str) -> None:
+    """Gives a model the weights of a saved one of the same network, whatever their input sizes are.
+
+    Args:
+        model: What gets the weights, in place.
+        path: A `.keras` file.
+
+    Raises:
+        ModelError: The file cannot be loaded, or holds another network.
+    """
+    weights = load_model(path).get_weights()
+    expected = [tuple(weight.shape) for weight in model.weights]
+    if [weight.shape for weight in weights] != expected:
+        found = sum(weight.size for weight in weights)
+        raise ModelError(
+            f"{path}: another network, of {found:,} parameters in {len(weights)} weights; expected the one that the "
+            f"config names, of {model.count_params():,} in {len(expected)}"
+        )
+    model.set_weights(weights)
+
+
 def _reason(error: Exception) -> str:
     """What is wrong, in one line: Keras prints the layer's whole config around it."""
     text = str(error)

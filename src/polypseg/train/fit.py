@@ -26,7 +26,7 @@ from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Fault, Sample, check_samples, refuse
 from polypseg.data.splits import Split, load_split, make_split, verify_split
 from polypseg.errors import DataError, ModelError, RunError, UsageError
-from polypseg.models.checkpoint import load_model
+from polypseg.models.checkpoint import copy_weights, load_model
 from polypseg.models.deep_supervision import with_supervised_levels, without_supervised_levels
 from polypseg.models.registry import build_model
 from polypseg.progress import Track, silent
@@ -85,6 +85,8 @@ def train(
     if config.train.teacher is not None:
         teacher_digest(Path(config.train.teacher))  # what is missing is missed before hours of work
         config = with_absolute_teacher(config)
+    if config.train.start_from is not None:
+        _start_file(config.train.start_from)
     samples, faults = usable_samples(data, config.data.skip_bad, track)
     if split_path is None:
         split = make_split(samples, config.split, track)
@@ -215,8 +217,25 @@ def usable_samples(data: Path, skip_bad: bool, track: Track = silent) -> tuple[l
     return usable, faults + bad
 
 
+def _start_file(start_from: str) -> Path:
+    """The `.keras` file of `train.start_from`: the file itself, or a run's best.
+
+    Raises:
+        ModelError: Nothing of the kind is there.
+    """
+    path = Path(start_from)
+    file = path if path.is_file() else Run(path).best_path
+    if not file.is_file():
+        raise ModelError(
+            f"train.start_from {path}: {file} is not there; expected a run with a finished epoch, or a .keras file"
+        )
+    return file
+
+
 def _new_model(config: Config, split: Split) -> keras.Model:
     model, loss = build_model(config.model, config.data.size), build_loss(config.loss)
+    if config.train.start_from is not None:
+        copy_weights(model, _start_file(config.train.start_from))
     if config.model.deep_supervision:
         model, loss = with_supervised_levels(model), DeepSupervision(loss)
     num_steps = math.ceil(len(split.names("train")) / config.data.batch_size) * config.train.epochs
@@ -317,6 +336,8 @@ def _record(
         "num_parameters": int(without_supervised_levels(model).count_params()),
         "checkpoint_chosen_by": f"{best} {settings.monitor} on the validation split",
     }
+    if settings.start_from is not None:
+        facts["started_from"] = settings.start_from
     if settings.teacher is not None:
         facts["teacher_digest"] = teacher_digest(Path(settings.teacher))
     record_start(run, data, [fault.name for fault in faults], first_epoch, facts)
