@@ -257,6 +257,7 @@ def test_several_engines_give_the_same(red_model, client):
 
 def test_health_and_metrics(client):
     assert client.get("/healthz").json() == client.get("/readyz").json() == {"status": "ok"}
+    assert client.head("/healthz").status_code == client.head("/readyz").status_code == 200  # monitors ask so
 
     def answered():
         text = client.get("/metrics").text

@@ -177,12 +177,14 @@ async def models(request: Request) -> ServedModels:
     return ServedModels(models=[_service(request).describe_model()])
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", **openapi.route(Health))
 async def healthz() -> Health:
     """Tell that the process answers."""
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", **openapi.route(Health))
 async def readyz(request: Request) -> Health:
     """Tell whether work is taken."""
