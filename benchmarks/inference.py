@@ -13,10 +13,7 @@ fp32: int8 may go below it, and so may a convolution by Winograd's method.
 """
 
 import argparse
-import json
-import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from workers import Worker, answers_apart, ratio, work_in_turns
 
 Prediction = tuple[Callable[[], Any], float | None]
 """What predicts one image, and the multiply-adds of that where they are known."""
@@ -169,72 +167,37 @@ def make_models(folder: Path, size: int, num_calibration: int = 16) -> None:
 
 
 def serve(name: str, models: Path, size: int, warm_up: int) -> None:
-    """Build one contestant, then predict once for each line on the standard input and answer with the seconds."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints must not mix with the answers
-    image = np.random.default_rng(0).random((1, size, size, 3), np.float32)
-    predict, multiply_adds = CONTESTANTS[name].build(models, image)
-    for _ in range(warm_up):
-        predict()
-    loaded = ["keras", "tensorflow", "torch", "monai", "segmentation_models_pytorch", "onnxruntime", "openvino"]
-    versions = ", ".join(f"{key} {sys.modules[key].__version__}" for key in loaded if key in sys.modules)
-    print(json.dumps({"multiply_adds": multiply_adds, "versions": versions}), file=answers, flush=True)
-    for _ in sys.stdin:
-        began, cpu_began = time.perf_counter(), time.process_time()
-        predict()
-        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-        print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds}), file=answers, flush=True)
+    """Build one contestant, then predict once a turn."""
+    with answers_apart() as answers:
+        image = np.random.default_rng(0).random((1, size, size, 3), np.float32)
+        predict, multiply_adds = CONTESTANTS[name].build(models, image)
+        for _ in range(warm_up):
+            predict()
+
+        def turn() -> dict[str, float]:
+            predict()
+            return {}
+
+        work_in_turns(answers, {"multiply_adds": multiply_adds}, turn)
 
 
-class Process:
-    """A contestant at work in a process of its own."""
+def start(name: str, options: argparse.Namespace) -> Worker:
+    """The contestant in a process of its own."""
+    python = options.peer_python if CONTESTANTS[name].is_peer else sys.executable
+    command = [python, str(Path(__file__).resolve()), "--serve", name, "--models", str(options.models)]
+    command += ["--size", str(options.size), "--warm-up", str(options.warm_up)]
+    return Worker(name, command, options.verbose)
 
-    def __init__(self, name: str, options: argparse.Namespace) -> None:
-        self.name, self.title = name, CONTESTANTS[name].title
-        python = options.peer_python if CONTESTANTS[name].is_peer else sys.executable
-        command = [python, str(Path(__file__).resolve()), "--serve", name, "--models", str(options.models)]
-        command += ["--size", str(options.size), "--warm-up", str(options.warm_up)]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-        log = None if options.verbose else subprocess.DEVNULL
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-        )
-        self.facts: dict[str, Any] = {}
-        self.runs: list[dict[str, float]] = []
 
-    def becomes_ready(self) -> bool:
-        """Whether it was built and warmed up; it is waited for. A peer may be missing, our own code may not."""
-        try:
-            self.facts = self._answer()
-        except SystemExit:
-            if not CONTESTANTS[self.name].is_peer:
-                raise
-            return False
-        return True
-
-    def run(self) -> None:
-        """Predict once and keep the figures."""
-        self._process.stdin.write("run\n")  # type: ignore[union-attr]
-        self._process.stdin.flush()  # type: ignore[union-attr]
-        self.runs.append(self._answer())
-
-    def milliseconds(self, figure: str = "seconds") -> float:
-        """The median of a figure over the rounds."""
-        return 1000 * statistics.median(run[figure] for run in self.runs)
-
-    def least(self) -> float:
-        """The least of the rounds: what other work on the machine disturbed least."""
-        return 1000 * min(run["seconds"] for run in self.runs)
-
-    def close(self) -> None:
-        """Let the process end."""
-        self._process.communicate()
-
-    def _answer(self) -> dict[str, Any]:
-        line = self._process.stdout.readline()  # type: ignore[union-attr]
-        if not line:
-            raise SystemExit(f"{self.name} did not start or died; see why with --verbose")
-        return json.loads(line)
+def becomes_ready(worker: Worker) -> bool:
+    """Whether it was built and warmed up; it is waited for. A peer may be missing, our own code may not."""
+    try:
+        worker.wait_until_ready()
+    except SystemExit:
+        if not CONTESTANTS[worker.name].is_peer:
+            raise
+        return False
+    return True
 
 
 def matrix_rate(size: int = 2048, runs: int = 8) -> float:
@@ -248,19 +211,21 @@ def matrix_rate(size: int = 2048, runs: int = 8) -> float:
     return size**3 / min(taken)
 
 
-def table(processes: Sequence[Process], rate: float) -> Iterator[str]:
+def table(workers: Sequence[Worker], rate: float) -> Iterator[str]:
     """The figures as a Markdown table."""
-    reference = next((process for process in processes if process.name == REFERENCE), processes[0])
-    yield f"| code | GMAC | ms, median (least) | CPU ms | floor ms | least / floor | times {reference.title} |"
+    reference = next((worker for worker in workers if worker.name == REFERENCE), workers[0])
+    title = CONTESTANTS[reference.name].title
+    yield f"| code | GMAC | ms, median (least) | CPU ms | floor ms | least / floor | times {title} |"
     yield "|---|---|---|---|---|---|---|"
-    for process in processes:
-        multiply_adds = process.facts["multiply_adds"]
+    for worker in workers:
+        multiply_adds = worker.facts["multiply_adds"]
+        median, cpu_median, least = (
+            1000 * figure for figure in (worker.median(), worker.median("cpu_seconds"), worker.least())
+        )
         floor = 1000 * multiply_adds / rate
-        pairs = zip(reference.runs, process.runs, strict=True)
-        ratio = statistics.median(theirs["seconds"] / own["seconds"] for theirs, own in pairs)
         yield (
-            f"| {process.title} | {multiply_adds / 1e9:.2f} | {process.milliseconds():.1f} ({process.least():.1f}) "
-            f"| {process.milliseconds('cpu_seconds'):.0f} | {floor:.1f} | {process.least() / floor:.2f} | {ratio:.2f} |"
+            f"| {CONTESTANTS[worker.name].title} | {multiply_adds / 1e9:.2f} | {median:.1f} ({least:.1f}) "
+            f"| {cpu_median:.0f} | {floor:.1f} | {least / floor:.2f} | {ratio(reference, worker):.2f} |"
         )
 
 
@@ -342,23 +307,23 @@ def compare(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
     names = options.contestants or [key for key, c in CONTESTANTS.items() if options.peer_python or not c.is_peer]
     if not options.peer_python and any(CONTESTANTS[name].is_peer for name in names):
         parser.error("the peers need --peer-python; benchmarks/requirements-peers.txt lists what it must hold")
-    started = [Process(name, options) for name in names]
-    processes = [process for process in started if process.becomes_ready()]
-    for process in started:
-        if process not in processes:
-            print(f"Not runnable here, see why with --verbose: {process.title}")
+    started = [start(name, options) for name in names]
+    workers = [worker for worker in started if becomes_ready(worker)]
+    for worker in started:
+        if worker not in workers:
+            print(f"Not runnable here, see why with --verbose: {CONTESTANTS[worker.name].title}")
     print(f"Machine: {machine()}\nVersions: {versions()}")
-    print(f"Peers: {'; '.join(sorted({p.facts['versions'] for p in processes if CONTESTANTS[p.name].is_peer}))}")
+    print(f"Peers: {'; '.join(sorted({w.facts['versions'] for w in workers if CONTESTANTS[w.name].is_peer}))}")
     rate = matrix_rate()
     for _ in range(options.rounds):
-        for process in processes:
-            process.run()
+        for worker in workers:
+            worker.take_turn()
             time.sleep(PAUSE_SECONDS)
     rate = max(rate, matrix_rate())
-    for process in processes:
-        process.close()
+    for worker in workers:
+        worker.close()
     print(f"{options.size} px, batch 1, {options.rounds} rounds; matrix rate {rate / 1e9:.0f} GMAC a second, float32\n")
-    print("\n".join(table(processes, rate)), flush=True)
+    print("\n".join(table(workers, rate)), flush=True)
     lite = options.models / "polyp-lite-int8.onnx"
     if options.runs:
         print(f"\n{end_to_end(lite, options.runs)}", flush=True)

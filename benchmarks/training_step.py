@@ -11,19 +11,14 @@ Keras models run as `polypseg train` runs them, through `compile` and `train_on_
 """
 
 import argparse
-import json
-import os
-import platform
 import resource
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from workers import Worker, answers_apart, ratio, work_in_turns
 
 OURS = "polypseg"
 
@@ -151,124 +146,73 @@ CONTESTANTS = {
 
 
 def serve(name: str, filters: int, batch: int, size: int, warm_up: int) -> None:
-    """Build one contestant, then train a step for each line on the standard input and answer with its figures."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints must not mix with the answers
-    random = np.random.default_rng(0)
-    images = random.random((batch, size, size, 3), dtype=np.float32)
-    masks = (random.random((batch, size, size, 1)) < 0.15).astype(np.float32)
-    step, parameters = CONTESTANTS[name].build(filters, images, masks)
-    losses = [step() for _ in range(warm_up)]
-    print(json.dumps({"parameters": parameters, "versions": _versions(), "loss": losses[0]}), file=answers, flush=True)
-    for _ in sys.stdin:
-        began, cpu_began = time.perf_counter(), time.process_time()
-        losses.append(step())
-        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux, to GiB
-        figures = {"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_gib": peak, "loss": losses[-1]}
-        print(json.dumps(figures), file=answers, flush=True)
+    """Build one contestant, then train a step a turn."""
+    with answers_apart() as answers:
+        random = np.random.default_rng(0)
+        images = random.random((batch, size, size, 3), dtype=np.float32)
+        masks = (random.random((batch, size, size, 1)) < 0.15).astype(np.float32)
+        step, parameters = CONTESTANTS[name].build(filters, images, masks)
+        losses = [step() for _ in range(warm_up)]
+
+        def turn() -> dict[str, float]:
+            loss = step()
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux, to GiB
+            return {"peak_gib": peak, "loss": loss}
+
+        work_in_turns(answers, {"parameters": parameters, "loss": losses[0]}, turn)
 
 
-def _versions() -> str:
-    loaded = ["keras", "tensorflow", "torch", "monai"]
-    return ", ".join(f"{name} {sys.modules[name].__version__}" for name in loaded if name in sys.modules)
+def start(name: str, python: str, options: argparse.Namespace, filters: int) -> Worker:
+    """The contestant in a process of its own, built and warmed up."""
+    command = [python, str(Path(__file__).resolve()), "--serve", name, "--filters", str(filters)]
+    command += ["--batch", str(options.batch), "--size", str(options.size), "--warm-up", str(options.warm_up)]
+    worker = Worker(name, command, options.verbose)
+    worker.wait_until_ready()
+    return worker
 
 
-class Process:
-    """A contestant at work in a process of its own."""
-
-    def __init__(self, name: str, python: str, options: argparse.Namespace, filters: int) -> None:
-        self.name = name
-        command = [python, str(Path(__file__).resolve()), "--serve", name, "--filters", str(filters)]
-        command += ["--batch", str(options.batch), "--size", str(options.size), "--warm-up", str(options.warm_up)]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
-        log = None if options.verbose else subprocess.DEVNULL
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
-        )
-        self.facts = self._answer()
-        self.steps: list[dict[str, float]] = []
-
-    def step(self) -> None:
-        """Train one step and keep its figures."""
-        self._process.stdin.write("step\n")  # type: ignore[union-attr]
-        self._process.stdin.flush()  # type: ignore[union-attr]
-        self.steps.append(self._answer())
-
-    def median(self, figure: str) -> float:
-        """The median of a figure over the steps."""
-        return statistics.median(step[figure] for step in self.steps)
-
-    def close(self) -> None:
-        """Let the process end."""
-        self._process.communicate()
-
-    def _answer(self) -> dict[str, Any]:
-        line = self._process.stdout.readline()  # type: ignore[union-attr]
-        if not line:
-            raise SystemExit(f"{self.name} did not start or died; see why with --verbose")
-        return json.loads(line)
-
-
-def measure(options: argparse.Namespace, filters: int) -> list[Process]:
+def measure(options: argparse.Namespace, filters: int) -> list[Worker]:
     """All contestants of one width, after `--rounds` rounds."""
-    processes = []
+    workers = []
     for name in options.contestants:
         python = options.peer_python if CONTESTANTS[name].is_peer else sys.executable
-        processes.append(Process(name, python, options, filters))
-        print(f"  {CONTESTANTS[name].title}: ready ({processes[-1].facts['versions']})", file=sys.stderr, flush=True)
+        workers.append(start(name, python, options, filters))
+        print(f"  {CONTESTANTS[name].title}: ready ({workers[-1].facts['versions']})", file=sys.stderr, flush=True)
     for _ in range(options.rounds):
-        for process in processes:
-            process.step()
-    for process in processes:
-        process.close()
-    return processes
+        for worker in workers:
+            worker.take_turn()
+    for worker in workers:
+        worker.close()
+    return workers
 
 
-def pairwise(process: Process, ours: Process) -> float:
-    """The median over the rounds of a contestant's step over our step of the same round."""
-    pairs = zip(process.steps, ours.steps, strict=True)
-    return statistics.median(theirs["seconds"] / own["seconds"] for theirs, own in pairs)
-
-
-def table(processes: Sequence[Process], filters: int) -> str:
+def table(workers: Sequence[Worker], filters: int) -> str:
     """The figures of one width as a Markdown table, and our share of the best peer's time."""
-    ours = next(process for process in processes if process.name == OURS)
+    ours = next(worker for worker in workers if worker.name == OURS)
     lines = [
         f"### {filters} first filters (widths {filters} to {filters * 16})",
         "",
         "| code | parameters | seconds a step (least) | CPU seconds | time / ours: of medians, pairwise | peak |",
         "|---|---|---|---|---|---|",
     ]
-    for process in processes:
-        seconds = process.median("seconds")
+    for worker in workers:
+        seconds = worker.median()
         lines.append(
-            f"| {CONTESTANTS[process.name].title} | {process.facts['parameters'] / 1e6:.2f} M "
-            f"| {seconds:.2f} ({min(step['seconds'] for step in process.steps):.2f}) "
-            f"| {process.median('cpu_seconds'):.2f} "
-            f"| {seconds / ours.median('seconds'):.2f}, {pairwise(process, ours):.2f} "
-            f"| {process.steps[-1]['peak_gib']:.2f} GiB |"
+            f"| {CONTESTANTS[worker.name].title} | {worker.facts['parameters'] / 1e6:.2f} M "
+            f"| {seconds:.2f} ({worker.least():.2f}) "
+            f"| {worker.median('cpu_seconds'):.2f} "
+            f"| {seconds / ours.median():.2f}, {ratio(worker, ours):.2f} "
+            f"| {worker.turns[-1]['peak_gib']:.2f} GiB |"
         )
-    peers = [p for p in processes if CONTESTANTS[p.name].is_peer and CONTESTANTS[p.name].as_installed]
+    peers = [w for w in workers if CONTESTANTS[w.name].is_peer and CONTESTANTS[w.name].as_installed]
     if peers:
-        best = min(peers, key=lambda process: process.median("seconds"))
+        best = min(peers, key=lambda worker: worker.median())
         lines += [
             "",
-            f"Our step takes {ours.median('seconds') / best.median('seconds'):.2f} of the time of the best peer as "
-            f"installed ({CONTESTANTS[best.name].title}); pairwise {1 / pairwise(best, ours):.2f}.",
+            f"Our step takes {ours.median() / best.median():.2f} of the time of the best peer as "
+            f"installed ({CONTESTANTS[best.name].title}); pairwise {1 / ratio(best, ours):.2f}.",
         ]
     return "\n".join(lines)
-
-
-def machine() -> str:
-    """The processor, its cores and the system, in one line."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
-        model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), model)
-    load = f", load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}{load}"
 
 
 def main() -> None:
@@ -292,7 +236,9 @@ def main() -> None:
         options.contestants.insert(0, OURS)
     if not options.peer_python and any(CONTESTANTS[name].is_peer for name in options.contestants):
         parser.error("the peers need --peer-python; benchmarks/requirements-peers.txt lists what it must hold")
-    print(f"Machine: {machine()}")
+    from polypseg.machine import machine, versions
+
+    print(f"Machine: {machine()}\nVersions: {versions()}")
     print(
         f"Batch {options.batch}, {options.size} px, {options.rounds} rounds after {options.warm_up} steps of warm-up\n"
     )

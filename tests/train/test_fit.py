@@ -1,12 +1,7 @@
 """Whole trainings, small ones: from a folder to a run, and on again after a kill."""
 
 import itertools
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
@@ -20,6 +15,7 @@ from polypseg.models.checkpoint import load_model
 from polypseg.train.fit import resume, train, usable_samples
 from polypseg.train.run import open_run
 from polypseg.train.state import HISTORY_COLUMNS, load_state
+from train.killing import train_and_kill
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 
@@ -94,26 +90,8 @@ def test_two_runs_of_one_seed_are_equal_and_of_another_are_not(run, sample_folde
 
 
 def test_killed_training_goes_on_as_if_nothing_had_happened(run, sample_folder, tmp_path):
-    code = (
-        "import sys, tests_config as c\n"
-        "from pathlib import Path\n"
-        "from polypseg.config import load_config\n"
-        "from polypseg.train.fit import train\n"
-        "train(Path(sys.argv[1]), Path(sys.argv[2]), load_config(Path(sys.argv[3])))\n"
-    ).replace(", tests_config as c", "")
     killed = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(sample_folder), str(killed), str(run.config_path)],
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    state = killed / "checkpoints" / "last" / "state.json"
-    deadline = time.monotonic() + 120
-    while not state.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = load_state(state.parent).epoch
+    done = train_and_kill(sample_folder, killed, run.config_path)
     assert 1 <= done < 5
     (killed / "checkpoints" / ".best.part.keras").write_bytes(b"half written")
     again = resume(killed)

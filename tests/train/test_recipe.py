@@ -1,11 +1,5 @@
 """The modern recipe as a whole: AdamW, one cycle, averages, mixed precision, recomposed frames, deep supervision."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import keras
 import numpy as np
 import pytest
@@ -16,6 +10,7 @@ from polypseg.models.checkpoint import load_model
 from polypseg.models.deep_supervision import SUPERVISED
 from polypseg.train.fit import resume, train
 from polypseg.train.state import load_state
+from train.killing import train_and_kill
 
 RECIPE = {
     "split": {"kind": "ratio", "validation": 0.25, "test": 0.25, "near_duplicate_bits": -1},
@@ -47,29 +42,9 @@ def equal(ours, theirs):
     return all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
 
-TRAIN = (
-    "import sys\n"
-    "from pathlib import Path\n"
-    "from polypseg.config import load_config\n"
-    "from polypseg.train.fit import train\n"
-    "train(Path(sys.argv[1]), Path(sys.argv[2]), load_config(Path(sys.argv[3])))\n"
-)
-
-
 def test_killed_training_goes_on_as_if_nothing_had_happened(run, sample_folder, tmp_path):
     killed = tmp_path / "killed"
-    process = subprocess.Popen(
-        [sys.executable, "-c", TRAIN, str(sample_folder), str(killed), str(run.config_path)],
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    state = killed / "checkpoints" / "last" / "state.json"
-    deadline = time.monotonic() + 240
-    while not state.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert 1 <= load_state(state.parent).epoch < 3
+    assert 1 <= train_and_kill(sample_folder, killed, run.config_path) < 3
     again = resume(killed)
     assert figures(again) == figures(run)
     for path in ("best_path", "last_folder"):
