@@ -100,6 +100,7 @@ def main() -> None:
     images, masks = readers["validation"].read(np.arange(readers["validation"].count))
     print(machine(), versions(), sep="\n")
     print(f"\n| {len(images)} validation frames | Dice | recall |\n|---|---|---|")
+    scores = []
     for name, change in CHANGES.items():
         changed = [change(image, mask[..., 0]) for image, mask in zip(images, masks, strict=True)]
         seen = normalise(np.stack([image for image, _ in changed]))
@@ -107,7 +108,10 @@ def main() -> None:
         wanted = np.stack([mask for _, mask in changed]) > 0
         shown = wanted.any(axis=(1, 2))
         both, own, areas = ((m[shown].sum(axis=(1, 2))) for m in (found & wanted, found, wanted))
-        print(f"| {name} | {(2 * both / (own + areas)).mean():.3f} | {(both / areas).mean():.3f} |", flush=True)
+        scores.append(((2 * both / (own + areas)).mean(), (both / areas).mean()))
+        print(f"| {name} | {scores[-1][0]:.3f} | {scores[-1][1]:.3f} |", flush=True)
+    dice, recall = np.mean(scores, axis=0)
+    print(f"| mean | {dice:.4f} | {recall:.4f} |")
 
 
 if __name__ == "__main__":
