@@ -10,9 +10,10 @@ import pytest
 from polypseg.errors import ScoreError
 from polypseg.evaluate.history import add_evaluation
 from polypseg.report.cases import choose_cases, data_uri
+from polypseg.report.facts import epoch_words
 from polypseg.report.html import render_page
 from polypseg.report.record import read_record
-from polypseg.train.run import Run
+from polypseg.train.run import Run, write_history, write_members
 from report.conftest import HALF, score_maps
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -307,3 +308,20 @@ def test_record_refuses_what_is_no_evaluation(tmp_path, own_run):
     (own_run / "evaluation" / "test" / "summary.json").unlink()
     with pytest.raises(ScoreError, match=r"summary.json: cannot be read.*polypseg evaluate"):
         read_record(own_run)
+
+
+def test_group_tells_the_epochs_of_its_members(own_run):
+    # Members of 3 and 2 epochs of a minute each: five minutes in all.
+    group = Run(own_run)
+    rows = group.history()
+    write_members(group, "folds", ["fold-1", "fold-2"])
+    group.history_path.unlink()
+    for name, history in (("fold-1", rows), ("fold-2", rows[:2])):
+        (own_run / name).mkdir()
+        write_history(Run(own_run / name), history)
+    record = read_record(own_run)
+    assert epoch_words(record.run) == "fold-1 3, fold-2 2 of at most 7, 0:05:00 (h:mm:ss)"
+    text = Page(render_page(record, with_images=False)).text
+    assert "fold-1: 3 epochs; lowest validation loss 0.4000 in epoch 2." in text
+    assert "fold-2: 2 epochs; lowest validation loss 0.4000 in epoch 2." in text
+    assert "no epoch of this run is finished" not in text

@@ -228,12 +228,14 @@ def _schedule_words(train: TrainConfig) -> str:
 
 
 def epoch_words(run: RunRecord) -> str:
-    """How many epochs were trained, of how many at most, and how long."""
-    if not run.history:
+    """How many epochs were trained, of how many at most, and how long; of a group each member's number."""
+    histories = run.member_histories or {"": run.history}
+    if not any(histories.values()):
         return UNKNOWN
     most = f" of at most {run.config.train.epochs}" if run.config else ""
-    took = timedelta(seconds=round(sum(row.get("seconds", 0.0) for row in run.history)))
-    return f"{len(run.history)}{most}, {took} (h:mm:ss)"
+    took = timedelta(seconds=round(sum(row.get("seconds", 0.0) for rows in histories.values() for row in rows)))
+    counts = ", ".join(f"{name} {len(rows)}".strip() for name, rows in histories.items())
+    return f"{counts}{most}, {took} (h:mm:ss)"
 
 
 def machine_words(environment: Mapping[str, Any]) -> str:

@@ -178,16 +178,22 @@ def _alarm_charts(record: Record) -> Iterator[Chart]:
 
 
 def _training_charts(record: Record) -> Iterator[Chart]:
-    if record.run is None or not record.run.history:
+    """The curves of a run; of a group, those of each member."""
+    run = record.run
+    if run is None:
         return
-    best = record.run.best_epoch
-    caption = f"{plural(len(record.run.history), 'epoch')}"
-    if best is not None:
-        words = {"val_loss": "lowest validation loss", "val_dice": "highest validation Dice"}[record.run.monitor]
-        caption += f"; {words} {best[record.run.monitor]:.4f} in epoch {best['epoch']:g}"
-    caption += ". Dice and IoU here are those at the model's own size."
-    chart = plot_training_curves(record.run.history, record.run.monitor)
-    yield Chart(trusted(inline_svg(chart, "training", f"Training curves. {caption}")), caption, is_wide=True)
+    for name, history in (run.member_histories or {"": run.history}).items():
+        if not history:
+            continue
+        best = run.best_row(history)
+        caption = f"{name}: {plural(len(history), 'epoch')}".removeprefix(": ")
+        if best is not None:
+            words = {"val_loss": "lowest validation loss", "val_dice": "highest validation Dice"}[run.monitor]
+            caption += f"; {words} {best[run.monitor]:.4f} in epoch {best['epoch']:g}"
+        caption += ". Dice and IoU here are those at the model's own size."
+        chart = plot_training_curves(history, run.monitor)
+        svg = inline_svg(chart, f"training{name}", f"Training curves. {caption}")
+        yield Chart(trusted(svg), caption, is_wide=True)
 
 
 def _chart(figure_: Any, name: str, alt: str, caption: str) -> Chart:

@@ -40,11 +40,12 @@ class RunRecord:
         config: All settings.
         split: The manifest.
         environment: Versions, machine, data folder, command, starts.
-        history: A row an epoch.
+        history: A row an epoch; empty for a group of runs.
         evaluations: Every evaluation of the run, the first one first.
         threshold: How the threshold was chosen.
         others: Name and summary of the run's other evaluations.
         is_unchanged: Whether the checkpoint is the one that was scored; None where that cannot be told.
+        member_histories: Of a cross-validation or of several seeds: each member's history by its name.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class RunRecord:
     threshold: Mapping[str, Any] = field(default_factory=dict)
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     is_unchanged: bool | None = None
+    member_histories: Mapping[str, Sequence[HistoryRow]] = field(default_factory=dict)
 
     @property
     def monitor(self) -> str:
@@ -65,7 +67,11 @@ class RunRecord:
     @property
     def best_epoch(self) -> HistoryRow | None:
         """The row of the best monitored value, which is the checkpoint's; None without one."""
-        rows = [row for row in self.history if np.isfinite(row.get(self.monitor, np.nan))]
+        return self.best_row(self.history)
+
+    def best_row(self, history: Sequence[HistoryRow]) -> HistoryRow | None:
+        """The row of the best monitored value of a history; None without one."""
+        rows = [row for row in history if np.isfinite(row.get(self.monitor, np.nan))]
         sign = 1 if self.monitor == "val_loss" else -1
         return min(rows, key=lambda row: sign * row[self.monitor]) if rows else None
 
@@ -208,16 +214,18 @@ def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], u
             unreadable.append(str(error).partition("\n")[0])
             return otherwise
 
+    members: list[Run] = read(run.members, [])
     return RunRecord(
         folder,
         read(run.config, None),
         read(run.split, None),
         read(run.environment, {}),
-        read(run.history, []),
+        [] if members else read(run.history, []),
         read(lambda: read_evaluations(run), []),
         _threshold(folder),
         _others(folder, evaluation),
         _is_unchanged(run, source),
+        {member.folder.name: read(member.history, []) for member in members},
     )
 
 
