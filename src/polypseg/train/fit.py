@@ -44,7 +44,7 @@ from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
 from polypseg.train.losses import DeepSupervision, build_loss
 from polypseg.train.numerics import numerics
 from polypseg.train.optimizers import build_optimizer
-from polypseg.train.run import Run, open_run, record_start, write_config, write_history
+from polypseg.train.run import Run, best_file, open_run, record_start, write_config, write_history
 from polypseg.train.state import HistoryRow, SavedState, load_state, save_state
 from polypseg.train.teacher import check_teacher, teacher_digest, teacher_of, with_absolute_teacher
 
@@ -86,7 +86,7 @@ def train(
         teacher_digest(Path(config.train.teacher))  # what is missing is missed before hours of work
         config = with_absolute_teacher(config)
     if config.train.start_from is not None:
-        _start_file(config.train.start_from)
+        best_file(config.train.start_from)
     samples, faults = usable_samples(data, config.data.skip_bad, track)
     if split_path is None:
         split = make_split(samples, config.split, track)
@@ -217,25 +217,10 @@ def usable_samples(data: Path, skip_bad: bool, track: Track = silent) -> tuple[l
     return usable, faults + bad
 
 
-def _start_file(start_from: str) -> Path:
-    """The `.keras` file of `train.start_from`: the file itself, or a run's best.
-
-    Raises:
-        ModelError: Nothing of the kind is there.
-    """
-    path = Path(start_from)
-    file = path if path.is_file() else Run(path).best_path
-    if not file.is_file():
-        raise ModelError(
-            f"train.start_from {path}: {file} is not there; expected a run with a finished epoch, or a .keras file"
-        )
-    return file
-
-
 def _new_model(config: Config, split: Split) -> keras.Model:
     model, loss = build_model(config.model, config.data.size), build_loss(config.loss)
     if config.train.start_from is not None:
-        copy_weights(model, _start_file(config.train.start_from))
+        copy_weights(model, best_file(config.train.start_from))
     if config.model.deep_supervision:
         model, loss = with_supervised_levels(model), DeepSupervision(loss)
     num_steps = math.ceil(len(split.names("train")) / config.data.batch_size) * config.train.epochs
