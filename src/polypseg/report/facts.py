@@ -173,6 +173,8 @@ def training_words(run: RunRecord) -> str:
     train, data = run.config.train, run.config.data
     better = {"val_loss": "a lower validation loss", "val_dice": "a higher validation Dice"}[train.monitor]
     extras = [
+        f"from the weights of {train.start_from}" if train.start_from else "",
+        f"taught by {train.teacher}, which has {100 * train.teacher_weight:g} % of the say" if train.teacher else "",
         f"gradients of a norm of at most {train.clip_norm:g}" if train.clip_norm else "",
         f"moving average of the weights, momentum {train.average:g}" if train.average else "",
         "mixed precision" if train.mixed_precision else "",
