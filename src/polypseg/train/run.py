@@ -232,5 +232,5 @@ def record_start(run: Run, data: Path, skipped: Sequence[str], first_epoch: int,
         record |= {"data": start["data"], "starts": [*record.get("starts", []), start]}
     else:
         first = {key: value for key, value in start.items() if key not in ("time", "first_epoch")}
-        record = {"checkpoint_chosen_by": "lowest val_loss on the validation split", **first, "starts": [start]}
+        record = {**first, "starts": [start]}
     write_in_one_step(run.environment_path, json.dumps(record, indent=1))
