@@ -1,0 +1,79 @@
+"""Makes a run whose weights are the mean of other runs' weights, batch normalisation measured anew.
+
+    python scripts/average_runs.py runs/second runs/third:last --out runs/polyp-lite
+
+The runs share a network and a start (`train.start_from`), else their mean is nothing. A run gives its best model, with
+`:last` the averaged weights of its last epoch. Settings, split and record of the new run are those of the first.
+
+Reference:
+    Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018, algorithm 1.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+import polypseg.train.registered  # noqa: F401  (what compiled models need)
+from polypseg.data.batches import PyBatches, make_readers, training_plan
+from polypseg.data.catalogue import find_samples
+from polypseg.models.checkpoint import load_model, save_model
+from polypseg.train.callbacks import measure_normalisation
+from polypseg.train.run import Run, open_run
+from polypseg.train.state import load_state
+
+NUM_IMAGES = 512
+"""Training images, changed as the training changes them, that batch normalisation is measured on."""
+
+
+def weights(source: str) -> list[NDArray[np.float32]]:
+    """Of a run's best model, or with `:last` the averages of its last epoch."""
+    run = open_run(source.removesuffix(":last"))
+    if not source.endswith(":last"):
+        return load_model(run.best_path).get_weights()
+    state = load_state(run.last_folder)
+    if state is None:
+        raise SystemExit(f"{run.folder}: no epoch is finished")
+    model = load_model(state.model_path, compiled=True)
+    if getattr(model.optimizer, "use_ema", False):
+        model.optimizer.finalize_variable_values(model.trainable_variables)  # the averages take the weights' place
+    return model.get_weights()
+
+
+def training_images(run: Run) -> Iterator[NDArray[np.float32]]:
+    config, data = run.config(), Path(run.environment()["data"])
+    samples, _ = find_samples(data)
+    reader = make_readers(samples, run.split(), config.data, config.split)["train"]
+    plan = training_plan(config.data, config.train.seed)
+    batches = PyBatches(reader, plan)
+    for index in range(min(reader.count, NUM_IMAGES) // plan.batch_size):
+        yield batches[index][0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN[:last]")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the new run")
+    options = parser.parse_args()
+    first, made = open_run(options.runs[0].removesuffix(":last")), Run(options.out)
+    if made.folder.exists():
+        raise SystemExit(f"{made.folder} is there already; name another folder (--out)")
+    model: keras.Model = load_model(first.best_path)
+    model.set_weights([np.mean(same, axis=0) for same in zip(*map(weights, options.runs), strict=True)])
+    measure_normalisation(model, training_images(first))
+    made.best_path.parent.mkdir(parents=True)
+    for path in (first.config_path, first.splits_path, first.history_path):
+        shutil.copy(path, made.folder)
+    record = first.environment() | {"checkpoint_chosen_by": f"the mean of the weights of {' and '.join(options.runs)}"}
+    made.environment_path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    save_model(model, made.best_path)
+    print(f"wrote {made.folder}")
+
+
+if __name__ == "__main__":
+    main()
