@@ -166,8 +166,8 @@ def make_models(folder: Path, size: int, num_calibration: int = 16) -> None:
         print(f"  made {name}", file=sys.stderr, flush=True)
 
 
-def serve(name: str, models: Path, size: int, warm_up: int) -> None:
-    """Build one contestant, then predict once a turn."""
+def serve(name: str, models: Path, size: int, warm_up: int, in_a_row: int) -> None:
+    """Build one contestant, then predict so many images a turn."""
     with answers_apart() as answers:
         image = np.random.default_rng(0).random((1, size, size, 3), np.float32)
         predict, multiply_adds = CONTESTANTS[name].build(models, image)
@@ -178,7 +178,7 @@ def serve(name: str, models: Path, size: int, warm_up: int) -> None:
             predict()
             return {}
 
-        work_in_turns(answers, {"multiply_adds": multiply_adds}, turn)
+        work_in_turns(answers, {"multiply_adds": multiply_adds}, turn, in_a_row)
 
 
 def start(name: str, options: argparse.Namespace) -> Worker:
@@ -186,6 +186,7 @@ def start(name: str, options: argparse.Namespace) -> Worker:
     python = options.peer_python if CONTESTANTS[name].is_peer else sys.executable
     command = [python, str(Path(__file__).resolve()), "--serve", name, "--models", str(options.models)]
     command += ["--size", str(options.size), "--warm-up", str(options.warm_up)]
+    command += ["--in-a-row", str(options.in_a_row)]
     return Worker(name, command, options.verbose)
 
 
@@ -283,7 +284,8 @@ def main() -> None:
     parser.add_argument("--peer-python", help="Python of the peers' environment; without it only our code is measured")
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder of the exported models")
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, help="which, unless all")
-    parser.add_argument("--rounds", type=int, default=25, help="measured predictions of each")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each")
+    parser.add_argument("--in-a-row", type=int, default=10, help="images a turn; 1: each after a pause, caches cold")
     parser.add_argument("--warm-up", type=int, default=3, help="predictions before them")
     parser.add_argument("--size", type=int, default=256, help="side of the square image in pixels")
     parser.add_argument("--runs", type=int, default=200, help="of the way from JPEG to mask; 0 leaves it out")
@@ -293,7 +295,7 @@ def main() -> None:
     parser.add_argument("--serve", choices=CONTESTANTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve, options.models, options.size, options.warm_up)
+        serve(options.serve, options.models, options.size, options.warm_up, options.in_a_row)
         return
     make_models(options.models, options.size)
     if not options.make_models:
@@ -322,7 +324,8 @@ def compare(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
     rate = max(rate, matrix_rate())
     for worker in workers:
         worker.close()
-    print(f"{options.size} px, batch 1, {options.rounds} rounds; matrix rate {rate / 1e9:.0f} GMAC a second, float32\n")
+    turns = f"{options.rounds} turns of {options.in_a_row} images"
+    print(f"{options.size} px, batch 1, {turns}; matrix rate {rate / 1e9:.0f} GMAC a second, float32\n")
     print("\n".join(table(workers, rate)), flush=True)
     lite = options.models / "polyp-lite-int8.onnx"
     if options.runs:
