@@ -9,19 +9,19 @@ changed as the run's training changed them. Nothing here touches the test split.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from polypseg.data.batches import BatchPlan, PyBatches, SampleReader, make_readers, training_plan
+from polypseg.data.batches import BatchPlan, make_readers, training_plan
 from polypseg.data.catalogue import find_samples
 from polypseg.machine import machine, versions
 from polypseg.models.checkpoint import load_model
 from polypseg.preprocess import normalise
-from polypseg.train.callbacks import measure_normalisation
+from polypseg.train.normalisation import calibration_batches, measure_normalisation
 from polypseg.train.run import Run, open_run
 
 Bytes = NDArray[np.uint8]
@@ -73,14 +73,11 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def training_batches(run: Run, reader: SampleReader, kind: str) -> Iterator[NDArray[np.float32]]:
-    """Whole batches of training images, as they are or as the run's training changed them."""
+def training_plan_of(run: Run, kind: str) -> BatchPlan:
+    """How the run's training changed its images, or with `as-they-are` the same without a change."""
     config = run.config()
     plan = training_plan(config.data, config.train.seed)
-    plan = plan if kind == "changed" else BatchPlan(plan.batch_size, "none", True, plan.seed)
-    batches = PyBatches(reader, plan)
-    for index in range(min(reader.count, NUM_IMAGES) // plan.batch_size):
-        yield batches[index][0]
+    return plan if kind == "changed" else BatchPlan(plan.batch_size, "none", True, plan.seed)
 
 
 def main() -> None:
@@ -96,7 +93,8 @@ def main() -> None:
     readers = make_readers(samples, run.split(), run.config().data, run.config().split)
     model = load_model(options.model or run.best_path)
     if options.normalisation != "stored":
-        measure_normalisation(model, training_batches(run, readers["train"], options.normalisation))
+        plan = training_plan_of(run, options.normalisation)
+        measure_normalisation(model, calibration_batches(readers["train"], plan, NUM_IMAGES))
     images, masks = readers["validation"].read(np.arange(readers["validation"].count))
     print(machine(), versions(), sep="\n")
     print(f"\n| {len(images)} validation frames | Dice | recall |\n|---|---|---|")

@@ -92,11 +92,11 @@ def monai(channels_last: bool) -> Callable[[Path, np.ndarray], Prediction]:
 
 def smp(channels_last: bool) -> Callable[[Path, np.ndarray], Prediction]:
     def build(models: Path, image: np.ndarray) -> Prediction:
-        from torch.library import Library
+        from torch import library
 
         # Wheels of torchvision for a GPU bring no operators for PyTorch on a CPU, and fail where they describe these
         # two, which the network does not use.
-        operators = Library("torchvision", "DEF")
+        operators = library.Library("torchvision", "DEF")
         for name in ("nms", "qnms"):
             operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         import segmentation_models_pytorch
@@ -168,17 +168,17 @@ def make_models(folder: Path, size: int, num_calibration: int = 16) -> None:
 
 def serve(name: str, models: Path, size: int, warm_up: int, in_a_row: int) -> None:
     """Build one contestant, then predict so many images a turn."""
-    with answers_apart() as answers:
-        image = np.random.default_rng(0).random((1, size, size, 3), np.float32)
-        predict, multiply_adds = CONTESTANTS[name].build(models, image)
-        for _ in range(warm_up):
-            predict()
+    answers = answers_apart()
+    image = np.random.default_rng(0).random((1, size, size, 3), np.float32)
+    predict, multiply_adds = CONTESTANTS[name].build(models, image)
+    for _ in range(warm_up):
+        predict()
 
-        def turn() -> dict[str, float]:
-            predict()
-            return {}
+    def turn() -> dict[str, float]:
+        predict()
+        return {}
 
-        work_in_turns(answers, {"multiply_adds": multiply_adds}, turn, in_a_row)
+    work_in_turns(answers, {"multiply_adds": multiply_adds}, turn, in_a_row)
 
 
 def start(name: str, options: argparse.Namespace) -> Worker:

@@ -147,19 +147,19 @@ CONTESTANTS = {
 
 def serve(name: str, filters: int, batch: int, size: int, warm_up: int) -> None:
     """Build one contestant, then train a step a turn."""
-    with answers_apart() as answers:
-        random = np.random.default_rng(0)
-        images = random.random((batch, size, size, 3), dtype=np.float32)
-        masks = (random.random((batch, size, size, 1)) < 0.15).astype(np.float32)
-        step, parameters = CONTESTANTS[name].build(filters, images, masks)
-        losses = [step() for _ in range(warm_up)]
+    answers = answers_apart()
+    random = np.random.default_rng(0)
+    images = random.random((batch, size, size, 3), dtype=np.float32)
+    masks = (random.random((batch, size, size, 1)) < 0.15).astype(np.float32)
+    step, parameters = CONTESTANTS[name].build(filters, images, masks)
+    losses = [step() for _ in range(warm_up)]
 
-        def turn() -> dict[str, float]:
-            loss = step()
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux, to GiB
-            return {"peak_gib": peak, "loss": loss}
+    def turn() -> dict[str, float]:
+        loss = step()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # KiB on Linux, to GiB
+        return {"peak_gib": peak, "loss": loss}
 
-        work_in_turns(answers, {"parameters": parameters, "loss": losses[0]}, turn)
+    work_in_turns(answers, {"parameters": parameters, "loss": losses[0]}, turn)
 
 
 def start(name: str, python: str, options: argparse.Namespace, filters: int) -> Worker:

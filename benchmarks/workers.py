@@ -10,8 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import IO, Any
 
 
@@ -84,12 +83,11 @@ def ratio(worker: Worker, other: Worker) -> float:
     return statistics.median(own["seconds"] / theirs["seconds"] for own, theirs in pairs)
 
 
-@contextmanager
-def answers_apart() -> Iterator[IO[str]]:
-    """The standard output for `work_in_turns` alone: what a library prints goes to the standard error."""
+def answers_apart() -> IO[str]:
+    """The standard output, for `work_in_turns` alone: what a library prints from here on goes to the standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    yield answers
+    return answers
 
 
 def work_in_turns(

@@ -2,8 +2,9 @@
 
     python scripts/average_runs.py runs/second runs/third:last --out runs/polyp-lite
 
-The runs share a network and a start (`train.start_from`), else their mean is nothing. A run gives its best model, with
-`:last` the averaged weights of its last epoch. Settings, split and record of the new run are those of the first.
+Several runs share a network and a start (`train.start_from`), else their mean is nothing. A run gives its best model,
+with `:last` the averaged weights of its last epoch; so `runs/first:last` alone gives that epoch. Settings, split and
+record of the new run are those of the first.
 
 Reference:
     Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization", UAI 2018, algorithm 1.
@@ -20,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import polypseg.train.registered  # noqa: F401  (what compiled models need)
-from polypseg.data.batches import PyBatches, make_readers, training_plan
+from polypseg.data.batches import make_readers, training_plan
 from polypseg.data.catalogue import find_samples
 from polypseg.models.checkpoint import load_model, save_model
-from polypseg.train.callbacks import measure_normalisation
+from polypseg.train.normalisation import calibration_batches, measure_normalisation
 from polypseg.train.run import Run, open_run
 from polypseg.train.state import load_state
 
@@ -46,13 +47,11 @@ def weights(source: str) -> list[NDArray[np.float32]]:
 
 
 def training_images(run: Run) -> Iterator[NDArray[np.float32]]:
-    config, data = run.config(), Path(run.environment()["data"])
-    samples, _ = find_samples(data)
+    """Batches as the run's training changed them."""
+    config = run.config()
+    samples, _ = find_samples(Path(run.environment()["data"]))
     reader = make_readers(samples, run.split(), config.data, config.split)["train"]
-    plan = training_plan(config.data, config.train.seed)
-    batches = PyBatches(reader, plan)
-    for index in range(min(reader.count, NUM_IMAGES) // plan.batch_size):
-        yield batches[index][0]
+    return calibration_batches(reader, training_plan(config.data, config.train.seed), NUM_IMAGES)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ For each kind of frame the worst four of 80: what a model does there, not how of
 """
 
 from collections.abc import Callable
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import cv2
@@ -69,12 +69,8 @@ KINDS: dict[str, Callable[[int], Frame | None]] = {
 def worst(predictor: Predictor, draw: Callable[[int], Frame | None]) -> list[SampleRow]:
     """The frames of the lowest Dice, or of the largest false area where there is no polyp."""
     scored = []
-    for seed, drawn in enumerate(map(draw, count())):
-        if len(scored) == NUM_FRAMES:
-            break
-        if drawn is None:
-            continue
-        image, reference = drawn
+    drawn = ((seed, found) for seed, found in enumerate(map(draw, count())) if found is not None)
+    for seed, (image, reference) in islice(drawn, NUM_FRAMES):
         predicted = predictor.predict(image).mask
         score = dice(predicted, reference) if reference.any() else float("nan")
         rank = score if reference.any() else -float(predicted.mean())

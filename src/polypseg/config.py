@@ -256,6 +256,13 @@ def config_from(tables: Mapping[str, Any], source: str = "config") -> Config:
         raise ConfigError(f"{source}: {_explain(error)}") from error
 
 
+def with_absolute_paths(config: Config) -> Config:
+    """The config whose paths are absolute, so that a resume finds them from wherever it is called."""
+    named = {key: getattr(config.train, key) for key in ("start_from", "teacher")}
+    absolute = {key: str(Path(path).resolve()) for key, path in named.items() if path is not None}
+    return config.model_copy(update={"train": config.train.model_copy(update=absolute)})
+
+
 def _override(tables: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")

@@ -139,6 +139,14 @@ def test_checkpoint_chosen_by_dice_names_the_epoch_of_the_highest(run_record):
     assert "(epoch 3: 0.8000)" in answers(by_dice)[26].text  # the lowest validation loss is that of epoch 2
 
 
+def test_mean_of_weights_is_of_no_epoch(run_record):
+    words = "the mean of the weights of runs/second and runs/third"
+    provenance = {**run_record.summary["provenance"], "checkpoint_chosen_by": words}
+    averaged = replace(run_record, summary={**run_record.summary, "provenance": provenance})
+    assert words in answers(averaged)[26].text
+    assert "(epoch" not in answers(averaged)[26].text
+
+
 def test_answers_of_maps_leave_the_model_open(maps_record):
     given = answers(maps_record)
     assert {number for number in range(19, 28) if given[number].status == UNKNOWN} == {19, 20, 22, 24, 25, 26, 27}

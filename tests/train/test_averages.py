@@ -8,7 +8,7 @@ from polypseg.config import TrainConfig
 from polypseg.data.batches import BatchPlan, SampleReader, tf_batches
 from polypseg.data.catalogue import find_samples
 from polypseg.train.callbacks import Averages, ModelCheckpoint, measure_normalisation
-from polypseg.train.fit import _calibration_batches
+from polypseg.train.normalisation import calibration_batches
 from polypseg.train.optimizers import build_optimizer
 
 
@@ -66,7 +66,7 @@ def test_statistics_are_of_images_as_the_training_changes_them(sample_folder):
     reader = SampleReader(samples[:10], 32, keep=False)
     trained_on = [images.numpy() for images, _ in tf_batches(reader, plan)]
     assert [len(images) for images in trained_on] == [4, 4, 2]
-    measured_on = list(_calibration_batches(reader, plan))
+    measured_on = list(calibration_batches(reader, plan))
     assert len(measured_on) == 2  # the last batch is not whole
     for ours, theirs in zip(measured_on, trained_on, strict=False):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -75,7 +75,7 @@ def test_statistics_are_of_images_as_the_training_changes_them(sample_folder):
 def test_fewer_images_than_a_batch_are_measured_on_all_the_same(sample_folder):
     samples, _ = find_samples(sample_folder)
     reader = SampleReader(samples[:3], 32, keep=False)
-    assert [len(images) for images in _calibration_batches(reader, BatchPlan(4, "none", True, seed=0))] == [3]
+    assert [len(images) for images in calibration_batches(reader, BatchPlan(4, "none", True, seed=0))] == [3]
 
 
 def test_averages_are_in_the_model_in_validation_and_the_weights_come_back():

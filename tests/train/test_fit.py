@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shutil
 from pathlib import Path
 
 import keras
@@ -13,7 +14,8 @@ from polypseg.data.splits import SplitName, make_split
 from polypseg.errors import DataError, ModelError, PairingError, RunError, SplitError, UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.train.fit import resume, train, usable_samples
-from polypseg.train.run import open_run
+from polypseg.train.named_models import files_digest
+from polypseg.train.run import Run, open_run, write_members
 from polypseg.train.state import HISTORY_COLUMNS, load_state
 from train.killing import train_and_kill
 
@@ -326,7 +328,48 @@ def test_training_starts_from_the_weights_of_a_run_or_file_at_any_size(run, samp
         again = train(sample_folder, tmp_path / str(number), config)
         for found, expected in zip(load_model(again.best_path).trainable_variables, begun, strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-7)
-        assert again.environment()["started_from"] == str(start)
+        assert again.environment()["start_digest"] == files_digest([run.best_path])
+
+
+def test_start_is_needed_until_an_epoch_is_saved_and_is_the_same(run, sample_folder, tmp_path, monkeypatch):
+    class Stop(keras.callbacks.Callback):
+        def __init__(self, epoch):
+            super().__init__()
+            self.last = epoch
+
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == self.last:
+                raise KeyboardInterrupt
+
+    start = Path(shutil.copy(run.best_path, tmp_path / "start.keras"))
+    monkeypatch.chdir(tmp_path)
+    for last in (0, 1):
+        with pytest.raises(KeyboardInterrupt):
+            train(
+                sample_folder,
+                tmp_path / f"cut{last}",
+                small(epochs=2, start_from="start.keras"),
+                None,
+                callbacks=[Stop(last)],
+            )
+    monkeypatch.chdir("/")  # the start is found from anywhere
+    start.write_bytes(load_state(tmp_path / "cut1/checkpoints/last").model_path.read_bytes())
+    with pytest.raises(RunError, match=r"start\.keras: not the start that .*cut0 began with"):
+        resume(tmp_path / "cut0")
+    start.unlink()
+    with pytest.raises(ModelError, match=r"start\.keras/checkpoints/best\.keras is not there"):
+        resume(tmp_path / "cut0")
+    assert len(resume(tmp_path / "cut1").history()) == 2  # an epoch is saved: the start is not needed any more
+
+
+def test_group_of_runs_is_no_start(sample_folder, tmp_path):
+    for name in ("fold-1", "fold-2"):
+        best = Run(tmp_path / "five" / name).best_path
+        best.parent.mkdir(parents=True)
+        best.touch()
+    write_members(Run(tmp_path / "five"), "folds", ["fold-1", "fold-2"])
+    with pytest.raises(ModelError, match=r"five: a group of 2 runs; expected one"):
+        train(sample_folder, tmp_path / "run", small(start_from=str(tmp_path / "five")))
 
 
 def test_start_from_what_is_not_there_or_another_network_is_refused(run, sample_folder, tmp_path):

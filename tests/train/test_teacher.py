@@ -11,8 +11,9 @@ from polypseg.config import load_config
 from polypseg.data.batches import BatchPlan, EpochCounter, PyBatches, tf_batches
 from polypseg.errors import ConfigError, ModelError, RunError
 from polypseg.models.checkpoint import load_model, save_model
+from polypseg.train.named_models import files_digest, teacher_files
 from polypseg.train.run import Run, write_members
-from polypseg.train.teacher import load_teacher, teacher_digest, teacher_files
+from polypseg.train.teacher import load_teacher
 
 
 def constant_model(path, logit, size=8):
@@ -72,8 +73,8 @@ def test_run_is_its_best_model_and_another_size_is_resized(tmp_path):
 
 def test_digest_tells_teachers_apart(tmp_path):
     one, two = (constant_model(tmp_path / f"{n}.keras", n) for n in (1.0, 2.0))
-    assert teacher_digest(one) != teacher_digest(two)
-    assert teacher_digest(one) == teacher_digest(shutil.copy(one, tmp_path / "copy.keras"))
+    assert files_digest([one]) != files_digest([two])
+    assert files_digest([one]) == files_digest([shutil.copy(one, tmp_path / "copy.keras")])
 
 
 def test_what_is_no_teacher_is_refused(tmp_path):
@@ -142,7 +143,7 @@ def test_student_is_resumed_as_if_nothing_had_happened_and_only_with_its_teacher
                 raise KeyboardInterrupt
 
     whole = train(tmp_path / "data", tmp_path / "whole", config)
-    assert whole.environment()["teacher_digest"] == teacher_digest(teacher)
+    assert whole.environment()["teacher_digest"] == files_digest([teacher])
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "data", tmp_path / "cut", config, callbacks=[Stop()])
     monkeypatch.chdir("/")  # the teacher is found from anywhere

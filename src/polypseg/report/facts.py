@@ -139,10 +139,11 @@ def passes_words(record: Record) -> str:
 
 
 def checkpoint_words(record: Record) -> str:
-    """What chose the checkpoint, and its epoch."""
+    """What chose the checkpoint, and its epoch; a mean of several runs' weights is of none."""
     words = str(record.source["checkpoint_chosen_by"])
     run = record.run
-    best = run.best_epoch if run and run.is_unchanged is not False else None
+    one_epoch = run is not None and run.is_unchanged is not False and " val_" in words
+    best = run.best_epoch if run is not None and one_epoch else None
     return words if run is None or best is None else f"{words} (epoch {best['epoch']:g}: {best[run.monitor]:.4f})"
 
 

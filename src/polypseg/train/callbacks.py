@@ -8,7 +8,7 @@ of it after each epoch, in one step, so that a process killed at any moment can 
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -22,6 +22,7 @@ from polypseg.data.batches import EpochCounter
 from polypseg.errors import RunError
 from polypseg.models.checkpoint import save_model
 from polypseg.models.deep_supervision import without_supervised_levels
+from polypseg.train.normalisation import measure_normalisation, normalisations
 from polypseg.train.state import HISTORY_COLUMNS, HistoryRow, SavedState, save_state
 
 
@@ -86,7 +87,7 @@ class Averages(keras.callbacks.Callback):  # type: ignore[misc]
         pairs = list(
             zip(self.model.trainable_variables, self.model.optimizer._model_variables_moving_average, strict=True)
         )
-        statistics = [v for layer in _normalisations(self.model) for v in (layer.moving_mean, layer.moving_variance)]
+        statistics = [v for layer in normalisations(self.model) for v in (layer.moving_mean, layer.moving_variance)]
         changed = [weight for weight, _ in pairs] + statistics
         kept = [keras.ops.convert_to_numpy(weight).copy() for weight in changed]
         for weight, average in pairs:
@@ -105,7 +106,7 @@ class Averages(keras.callbacks.Callback):  # type: ignore[misc]
         self._swapped.enter_context(self.in_place())
         if getattr(self.model.optimizer, "use_ema", False):
             measure_normalisation(self.model, self._batches())
-            layers = _normalisations(self.model)
+            layers = normalisations(self.model)
             self._statistics = [
                 keras.ops.convert_to_numpy(v).copy() for n in layers for v in (n.moving_mean, n.moving_variance)
             ]
@@ -113,25 +114,6 @@ class Averages(keras.callbacks.Callback):  # type: ignore[misc]
     def on_test_end(self, logs: Any = None) -> None:
         """Put the weights back."""
         self._swapped.close()
-
-
-def measure_normalisation(model: keras.Model, batches: Iterable[NDArray[np.float32]]) -> None:
-    """Sets each batch normalisation's moving mean and variance to the mean over the batches, in place."""
-    layers = _normalisations(model)
-    kept = [layer.momentum for layer in layers]
-    try:
-        for number, batch in enumerate(batches):
-            for layer in layers:
-                layer.momentum = number / (number + 1)
-            model(keras.ops.convert_to_tensor(batch), training=True)
-    finally:
-        for layer, momentum in zip(layers, kept, strict=True):
-            layer.momentum = momentum
-
-
-def _normalisations(model: keras.Model) -> list[Any]:
-    """The layers, those of nested models (encoders of `keras.applications`) too."""
-    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 class EarlyStopping(_Remembers, keras.callbacks.EarlyStopping):  # type: ignore[misc]

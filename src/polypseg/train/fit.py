@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
 
-from polypseg.config import Config, TrainConfig
+from polypseg.config import Config, TrainConfig, with_absolute_paths
 from polypseg.data.batches import (
     BatchPlan,
     EpochCounter,
-    PyBatches,
     SampleReader,
     batch_maker,
     make_readers,
@@ -42,16 +39,15 @@ from polypseg.train.callbacks import (
 )
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
 from polypseg.train.losses import DeepSupervision, build_loss
+from polypseg.train.named_models import check_named_models, named_digests, start_file
+from polypseg.train.normalisation import calibration_batches
 from polypseg.train.numerics import numerics
 from polypseg.train.optimizers import build_optimizer
-from polypseg.train.run import Run, best_file, open_run, record_start, write_config, write_history
+from polypseg.train.run import Run, open_run, record_start, write_config, write_history
 from polypseg.train.state import HistoryRow, SavedState, load_state, save_state
-from polypseg.train.teacher import check_teacher, teacher_digest, teacher_of, with_absolute_teacher
+from polypseg.train.teacher import teacher_of
 
 OnEpoch = Callable[[HistoryRow], None]
-
-NUM_CALIBRATION_IMAGES = 256
-"""So many training images measure the batch normalisation of averaged weights."""
 
 
 def train(
@@ -82,11 +78,8 @@ def train(
     run = Run(folder)
     if run.config_path.exists():
         raise RunError(f"{folder} already holds a run; go on with it (--resume), or choose another name (--name)")
-    if config.train.teacher is not None:
-        teacher_digest(Path(config.train.teacher))  # what is missing is missed before hours of work
-        config = with_absolute_teacher(config)
-    if config.train.start_from is not None:
-        best_file(config.train.start_from)
+    config = with_absolute_paths(config)
+    named_digests(config, has_begun=False)  # what is missing is missed before hours of work
     samples, faults = usable_samples(data, config.data.skip_bad, track)
     if split_path is None:
         split = make_split(samples, config.split, track)
@@ -146,7 +139,7 @@ def resume(
     data = data or Path(run.environment()["data"])
     samples, faults = find_samples(data)
     verify_split(split, samples, track)
-    check_teacher(run, config)
+    check_named_models(run, config, has_begun=state is not None)
     write_config(run, config)
     if state is not None and state.epoch < config.train.epochs and epochs is not None:
         state = _reopened(state, config.train)
@@ -220,7 +213,7 @@ def usable_samples(data: Path, skip_bad: bool, track: Track = silent) -> tuple[l
 def _new_model(config: Config, split: Split) -> keras.Model:
     model, loss = build_model(config.model, config.data.size), build_loss(config.loss)
     if config.train.start_from is not None:
-        copy_weights(model, best_file(config.train.start_from))
+        copy_weights(model, start_file(Path(config.train.start_from)))
     if config.model.deep_supervision:
         model, loss = with_supervised_levels(model), DeepSupervision(loss)
     num_steps = math.ceil(len(split.names("train")) / config.data.batch_size) * config.train.epochs
@@ -250,7 +243,7 @@ def _fit(
     validation = make(readers["validation"], BatchPlan(batch_size, "none", False, settings.seed), EpochCounter(), None)
 
     monitor, mode = settings.monitor, mode_of(settings.monitor)
-    averages = Averages(partial(_calibration_batches, readers["train"], plan))
+    averages = Averages(partial(calibration_batches, readers["train"], plan))
     remembered: list[Any] = [ModelCheckpoint(run.best_path, monitor, averages=averages)]
     if settings.schedule == "plateau":
         remembered.append(
@@ -294,15 +287,6 @@ def _fit(
         )
 
 
-def _calibration_batches(reader: SampleReader, plan: BatchPlan) -> Iterator[NDArray[np.float32]]:
-    """The first epoch's batches again, as far as needed; whole ones where there are any."""
-    batches = PyBatches(reader, plan)
-    for index in range(min(len(batches), max(1, NUM_CALIBRATION_IMAGES // plan.batch_size))):
-        images, _ = batches[index]
-        if index == 0 or len(images) == plan.batch_size:
-            yield images
-
-
 def _tensorboard(run: Run, settings: TrainConfig) -> list[keras.callbacks.Callback]:
     if not settings.tensorboard or find_spec("tensorboard") is None or find_spec("tensorflow") is None:
         return []
@@ -320,11 +304,8 @@ def _record(
         "split_digest": split.digest(),
         "num_parameters": int(without_supervised_levels(model).count_params()),
         "checkpoint_chosen_by": f"{best} {settings.monitor} on the validation split",
+        **named_digests(what[2], has_begun=first_epoch > 0),
     }
-    if settings.start_from is not None:
-        facts["started_from"] = settings.start_from
-    if settings.teacher is not None:
-        facts["teacher_digest"] = teacher_digest(Path(settings.teacher))
     record_start(run, data, [fault.name for fault in faults], first_epoch, facts)
 
 

@@ -29,7 +29,7 @@ import tomli_w
 
 from polypseg.config import Config, load_config
 from polypseg.data.splits import Split, load_split
-from polypseg.errors import ModelError, RunError
+from polypseg.errors import RunError
 from polypseg.machine import installed_versions, processor
 from polypseg.train.state import HISTORY_COLUMNS, HistoryRow, write_in_one_step
 
@@ -148,21 +148,6 @@ class Run:
             return [{key: float(value) for key, value in row.items() if value} for row in rows]
         except (ValueError, TypeError) as error:
             raise RunError(f"{self.history_path}: damaged: {error}; polypseg train --resume writes it anew") from error
-
-
-def best_file(start_from: str) -> Path:
-    """The `.keras` file of `train.start_from`: the file itself, or a run's best.
-
-    Raises:
-        ModelError: Nothing of the kind is there.
-    """
-    path = Path(start_from)
-    file = path if path.is_file() else Run(path).best_path
-    if not file.is_file():
-        raise ModelError(
-            f"train.start_from {path}: {file} is not there; expected a run with a finished epoch, or a .keras file"
-        )
-    return file
 
 
 def open_run(folder: Path | str) -> Run:

@@ -7,7 +7,6 @@ Decisions:
 - A teacher that was trained on the student's validation images flatters the student there; docs/training.md says so.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -16,59 +15,9 @@ from keras import ops
 
 from polypseg.config import Config
 from polypseg.data.batches import Soften
-from polypseg.data.splits import file_digests
-from polypseg.errors import ModelError, RunError
+from polypseg.errors import ModelError
 from polypseg.models.checkpoint import load_model
-from polypseg.train.run import Run
-
-
-def teacher_files(path: Path) -> list[Path]:
-    """The `.keras` files of a teacher: the file itself, a run's best, or the best of each member of a group of runs.
-
-    Raises:
-        ModelError: Nothing of the kind is there, or a member has no finished epoch.
-    """
-    if path.is_file():
-        return [path]
-    run = Run(path)
-    files = [member.best_path for member in run.members()] or [run.best_path]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        raise ModelError(
-            f"train.teacher {path}: {missing[0]} is not there; expected a run with a finished epoch, a folder of such "
-            "runs (--folds), or a .keras file"
-        )
-    return files
-
-
-def teacher_digest(path: Path) -> str:
-    """SHA-256 over the digests of the teacher's files, in hex: one value, the same teacher."""
-    files = teacher_files(path)
-    digests = file_digests(files)
-    return hashlib.sha256("".join(digests[file] for file in files).encode()).hexdigest()
-
-
-def check_teacher(run: Run, config: Config) -> None:
-    """Nothing where the training has no teacher, or the one that it began with.
-
-    Raises:
-        RunError: Another one is there now.
-        ModelError: None is there.
-    """
-    if config.train.teacher is None:
-        return
-    known = run.environment().get("teacher_digest")
-    if known not in (None, teacher_digest(Path(config.train.teacher))):
-        raise RunError(
-            f"{config.train.teacher}: not the teacher that {run.folder} began with; put its files back from a copy, or "
-            "start a new run (--name)"
-        )
-
-
-def with_absolute_teacher(config: Config) -> Config:
-    """So that a resume finds it from wherever it is called."""
-    path = str(Path(str(config.train.teacher)).resolve())
-    return config.model_copy(update={"train": config.train.model_copy(update={"teacher": path})})
+from polypseg.train.named_models import teacher_files
 
 
 def teacher_of(config: Config) -> Soften | None:

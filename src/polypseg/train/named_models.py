@@ -1,0 +1,99 @@
+"""Other models that a training's settings name: the one whose weights it starts from, and its teacher.
+
+Decisions:
+- Both are looked for, and digested, before the data are checked: what is missing is missed before hours of work.
+- A resume needs the teacher that it began with. It needs the start only while no epoch is saved.
+"""
+
+import hashlib
+from pathlib import Path
+
+from polypseg.config import Config
+from polypseg.data.splits import file_digests
+from polypseg.errors import ModelError, RunError
+from polypseg.train.run import Run
+
+START, TEACHER = "train.start_from", "train.teacher"
+
+
+def model_files(path: Path, setting: str) -> list[Path]:
+    """The `.keras` files that a setting names: the file itself, a run's best, or the best of each member of a group.
+
+    Args:
+        path: A file, a run or a group of runs.
+        setting: Its name, for the error.
+
+    Raises:
+        ModelError: Nothing of the kind is there, or a member has no finished epoch.
+    """
+    if path.is_file():
+        return [path]
+    run = Run(path)
+    files = [member.best_path for member in run.members()] or [run.best_path]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise ModelError(
+            f"{setting} {path}: {missing[0]} is not there; expected a run with a finished epoch ({TEACHER} takes a "
+            "group of them, too) or a .keras file"
+        )
+    return files
+
+
+def teacher_files(path: Path) -> list[Path]:
+    """The files of a teacher, which may be a group of runs; as `model_files`."""
+    return model_files(path, TEACHER)
+
+
+def start_file(path: Path) -> Path:
+    """The one file whose weights a training starts from.
+
+    Raises:
+        ModelError: None is there, or several are.
+    """
+    files = model_files(path, START)
+    if len(files) > 1:
+        raise ModelError(f"{START} {path}: a group of {len(files)} runs; expected one: name one of its members")
+    return files[0]
+
+
+def files_digest(files: list[Path]) -> str:
+    """SHA-256 over the digests of the files, in hex: one value, the same models."""
+    digests = file_digests(files)
+    return hashlib.sha256("".join(digests[file] for file in files).encode()).hexdigest()
+
+
+def named_digests(config: Config, has_begun: bool) -> dict[str, str]:
+    """The digests of the models that the config names and the training still needs, as environment.json keeps them.
+
+    Args:
+        config: The settings.
+        has_begun: Whether an epoch is saved, whose weights have taken the start's place.
+
+    Raises:
+        ModelError: One is missing.
+    """
+    found = {}
+    if config.train.start_from is not None and not has_begun:
+        found["start_digest"] = files_digest([start_file(Path(config.train.start_from))])
+    if config.train.teacher is not None:
+        found["teacher_digest"] = files_digest(teacher_files(Path(config.train.teacher)))
+    return found
+
+
+def check_named_models(run: Run, config: Config, has_begun: bool) -> None:
+    """Nothing where the models that the config names are those that the run began with.
+
+    Raises:
+        RunError: Another one is there now.
+        ModelError: One is missing.
+    """
+    known = run.environment()
+    for key, digest in named_digests(config, has_begun).items():
+        if known.get(key) not in (None, digest):
+            path, what = (
+                (config.train.teacher, "teacher") if key == "teacher_digest" else (config.train.start_from, "start")
+            )
+            raise RunError(
+                f"{path}: not the {what} that {run.folder} began with; put its files back from a copy, or start a new "
+                "run (--name)"
+            )
