@@ -14,6 +14,7 @@ fp32: int8 may go below it, and so may a convolution by Winograd's method.
 
 import argparse
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -244,19 +245,15 @@ def end_to_end(model: Path, runs: int) -> str:
 
 def core_use(model: Path, num_images: int) -> str:
     """How busy `polypseg predict` keeps the cores over many JPEGs of 600x530, its start included."""
-    from PIL import Image as PillowImage
-
-    from polypseg.data.synthetic import synthetic_image
     from polypseg.machine import usable_cores
+    from polypseg.predict.benchmark import draw_jpegs
 
     with tempfile.TemporaryDirectory() as folder:
         images = Path(folder) / "images"
         images.mkdir()
-        for number in range(8):
-            image, _ = synthetic_image(np.random.default_rng(number), (530, 600))
-            PillowImage.fromarray(image).save(images / f"{number:05d}.jpg", quality=92)
-        for number in range(8, num_images):
-            (images / f"{number:05d}.jpg").write_bytes((images / f"{number % 8:05d}.jpg").read_bytes())
+        drawn = draw_jpegs(Path(folder))
+        for number in range(num_images):
+            shutil.copyfile(drawn[number % len(drawn)], images / f"{number:05d}.jpg")
         began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         command = [
             sys.executable,

@@ -4,12 +4,13 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
 from polypseg.errors import ImageError, ModelError, UsageError
 from polypseg.predict import benchmark as module
-from polypseg.predict.benchmark import BenchmarkOptions, benchmark, engines_for
+from polypseg.predict.benchmark import BenchmarkOptions, benchmark, draw_jpegs, engines_for
 from polypseg.predict.fresh import Fresh
 from polypseg.predict.timing import STAGES
 from predict.tiny_model import write_picture, write_tiny_model
@@ -136,3 +137,9 @@ def test_bad_images_and_models_stop_before_anything_runs(model, commands, tmp_pa
 def test_options_that_cannot_be(options, message):
     with pytest.raises(UsageError, match=message):
         BenchmarkOptions(**options)
+
+
+def test_synthetic_jpegs_have_the_bytes_of_real_ones(tmp_path):
+    sizes = [path.stat().st_size for path in draw_jpegs(tmp_path)]
+    assert len(sizes) == 8
+    assert 30_000 < np.mean(sizes) < 40_000  # Kvasir-SEG's 128 images of about that size: a median of 35,400 bytes
