@@ -8,6 +8,7 @@ import pytest
 
 from evaluate.conftest import SPLITS, RedEngine, make_run, open_red_engine
 from polypseg.config import Config, SplitConfig
+from polypseg.data.perturbations import UNPERTURBED
 from polypseg.errors import RunError, UsageError
 from polypseg.evaluate.evaluation import default_folder, evaluate
 from polypseg.evaluate.folder import Evaluation, open_evaluation, run_evaluation
@@ -85,7 +86,7 @@ def test_digest_of_a_group_is_of_all_its_members(group):
 
 
 def test_threshold_of_a_group_is_chosen_out_of_fold(group):
-    tuned = tune_threshold(group.folder)
+    tuned = tune_threshold(group.folder, perturbations=UNPERTURBED)
     assert tuned.num_images == 4  # all but the test split, each once
     record = json.loads((group.folder / "threshold.json").read_text())
     assert (record["chosen_on"], record["model_digest"]) == ("out-of-fold", model_digest(group.folder))

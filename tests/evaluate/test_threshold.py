@@ -1,15 +1,20 @@
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
 from evaluate.conftest import make_run, rectangle, write_image, write_mask
+from polypseg.data.perturbations import AS_IT_IS, PERTURBATIONS, UNPERTURBED, Perturbation
 from polypseg.errors import RunError, SplitError
 from polypseg.evaluate.evaluation import evaluate
 from polypseg.evaluate.plan import plan_run
 from polypseg.evaluate.selection import Selection
 from polypseg.evaluate.threshold import tune_threshold
 from polypseg.predict.engines import stored_threshold, stored_thresholds
+
+tune_plainly = partial(tune_threshold, perturbations=UNPERTURBED)
+"""On the frames as they are, whose numbers can be worked out by hand."""
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def doubtful(run, data):
 
 
 def test_threshold_is_the_best_on_validation_and_is_stored_in_the_run(doubtful):
-    tuned = tune_threshold(doubtful.folder)
+    tuned = tune_plainly(doubtful.folder)
     assert tuned.threshold == pytest.approx(99.5 / 255)  # level 100 and more
     assert (tuned.dice, tuned.dice_at_half, tuned.num_images) == (1, 0, 2)
     assert stored_threshold(doubtful.folder) == tuned.threshold
@@ -52,15 +57,35 @@ def alarming(run, data):
 def test_seed_threshold_is_the_highest_that_costs_no_dice(alarming):
     # .6 and .7 keep the false finding of .7059, .8 and .9 leave it out, .95 would leave out the polyp of .9412 too.
     # The threshold itself is chosen first, above 180: everything from there to 240 gives Dice 1. Nearest to .5: 181.
-    tuned = tune_threshold(alarming.folder)
+    tuned = tune_plainly(alarming.folder)
     assert tuned.threshold == pytest.approx(180.5 / 255)
     assert (tuned.seed_threshold, tuned.dice_with_seed) == (0.9, 1)
     assert stored_thresholds(alarming.folder) == (tuned.threshold, 0.9)
 
 
+def test_perturbed_frames_choose_too(doubtful):
+    # At half the brightness the polyps have 50 and their surroundings 30. Levels 31 to 50: 1 on those and 6x6 over 4x4,
+    # 32/52, on the frames as they are; levels 61 to 100: 1 on these, 0 on the others. Of the better nearest to .5: 50.
+    halved = {"as it is": AS_IT_IS, "halved": Perturbation(lambda image: image // 2)}
+    tuned = tune_threshold(doubtful.folder, perturbations=halved)
+    assert tuned.threshold == pytest.approx(49.5 / 255)
+    assert (tuned.dice, tuned.num_images) == (pytest.approx((1 + 32 / 52) / 2), 4)
+    record = json.loads((doubtful.folder / "threshold.json").read_text())
+    assert record["perturbations"] == ["as it is", "halved"]
+
+
+def test_masks_move_with_their_frames(alarming):
+    mirror = {"mirrored": Perturbation(lambda image: image[:, ::-1], lambda mask: mask[:, ::-1])}
+    assert tune_threshold(alarming.folder, perturbations=mirror)[1:] == tune_plainly(alarming.folder)[1:]
+
+
+def test_all_perturbations_take_part_unless_told_otherwise(alarming):
+    assert tune_threshold(alarming.folder).num_images == 2 * len(PERTURBATIONS)
+
+
 def test_no_seed_threshold_where_no_map_reaches_one(doubtful):
     # the polyps of .39 would all be lost
-    tuned = tune_threshold(doubtful.folder)
+    tuned = tune_plainly(doubtful.folder)
     assert (tuned.seed_threshold, tuned.dice_with_seed) == (0, 1)
 
 
@@ -75,14 +100,14 @@ def test_seed_threshold_is_applied_to_what_is_scored(alarming):
 
 
 def test_test_images_take_no_part_in_the_choice(doubtful, data):
-    before = tune_threshold(doubtful.folder)
+    before = tune_plainly(doubtful.folder)
     for name in ("s4", "s5"):
         (data / "images" / f"{name}.png").unlink()
-    assert tune_threshold(doubtful.folder) == before
+    assert tune_plainly(doubtful.folder) == before
 
 
 def test_chosen_threshold_is_used_on_the_test_split(doubtful):
-    tune_threshold(doubtful.folder)
+    tune_plainly(doubtful.folder)
     _, summary = evaluate(plan_run(doubtful.folder), search_leaks=False)
     assert summary["provenance"]["threshold"] == pytest.approx(99.5 / 255)
     # everything of 150 and 200 is predicted: 6x6 over 4x4, Dice 2*16/(36+16)
@@ -93,16 +118,16 @@ def test_run_without_a_validation_split_has_no_threshold_to_choose(run, data):
     names = {"s0": "train", "s4": "test"}
     alone = make_run(run.folder.parent / "alone", data, names)
     with pytest.raises(SplitError, match="validation split is empty"):
-        tune_threshold(alone.folder)
+        tune_plainly(alone.folder)
 
 
 def test_threshold_of_no_run_is_refused(tmp_path):
     with pytest.raises(RunError, match="no such run folder"):
-        tune_threshold(tmp_path / "nothing")
+        tune_plainly(tmp_path / "nothing")
 
 
 def test_figure_at_half_is_that_of_the_evaluation_at_half(doubtful):
-    tuned = tune_threshold(doubtful.folder)
+    tuned = tune_plainly(doubtful.folder)
     (doubtful.folder / "threshold.json").unlink()
     plan = plan_run(doubtful.folder, selection=Selection(split="validation"))
     _, summary = evaluate(plan, search_leaks=False)

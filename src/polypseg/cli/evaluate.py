@@ -59,8 +59,15 @@ def evaluate(
         bool,
         typer.Option(
             "--tune-threshold",
-            help="Choose the run's threshold on its validation split, store it, and score that split.",
+            help="Choose the run's threshold on its validation split, as it is and perturbed (blurred, darkened, "
+            "nearer …); store it, and score that split.",
             rich_help_panel=HOW,
+        ),
+    ] = False,
+    unperturbed: Annotated[
+        bool,
+        typer.Option(
+            "--unperturbed", help="Let --tune-threshold choose on the frames as they are alone.", rich_help_panel=HOW
         ),
     ] = False,
     tta: Annotated[
@@ -173,8 +180,10 @@ def evaluate(
         alarm_area_px=alarm_area,
         frame_rate=frame_rate,
     )
+    if unperturbed and not tune_threshold:
+        raise UsageError("--unperturbed belongs to --tune-threshold; a split is always scored as it is")
     if tune_threshold:
-        split = _tune(model, (predictions, data), split, threshold, (batch_size, tta))
+        split = _tune(model, (predictions, data), split, threshold, (batch_size, tta, unperturbed))
     selection = Selection(split, splits, names, negatives, skip_bad)
     options = ScoreOptions(settings, batch_size, save_maps, skip_bad, restart, processes=True)
     command = shlex.join(["polypseg", *sys.argv[1:]])
@@ -261,14 +270,15 @@ def _tune(
     given: tuple[Path | None, Path | None],
     split: str | None,
     threshold: float | None,
-    how: tuple[int, str],
+    how: tuple[int, str, bool],
 ) -> str:
     """The split that is scored after the threshold was chosen on it: validation, and no other."""
     from polypseg.cli.console import console, import_keras_quietly, track
+    from polypseg.data.perturbations import PERTURBATIONS, UNPERTURBED
     from polypseg.errors import UsageError
     from polypseg.evaluate.threshold import tune_threshold
 
-    (predictions, data), (batch_size, tta) = given, how
+    (predictions, data), (batch_size, tta, unperturbed) = given, how
     if model is None or predictions is not None or Path(model).is_file():
         raise UsageError("--tune-threshold needs a run folder: its validation split chooses the threshold")
     if split not in (None, "validation"):
@@ -280,9 +290,11 @@ def _tune(
         raise UsageError("--threshold and --tune-threshold exclude one another")
     if Path(model).exists():
         import_keras_quietly()
-    tuned = tune_threshold(Path(model), data, batch_size, track, tta)
+    perturbations = UNPERTURBED if unperturbed else PERTURBATIONS
+    tuned = tune_threshold(Path(model), data, batch_size, track, tta, perturbations)
+    of_what = "validation images" if unperturbed else f"validation images in {len(perturbations)} perturbations"
     console.print(
-        f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {tuned.num_images} validation images "
+        f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {tuned.num_images} {of_what} "
         f"({tuned.dice_at_half:.4f} at 0.5)"
     )
     console.print(

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg import __version__
+from polypseg.data.perturbations import AS_IT_IS, Perturbation
 from polypseg.errors import DataError, ScoreError
 from polypseg.evaluate.folder import Evaluation
 from polypseg.evaluate.measure import Measure, Measured, Prediction
@@ -116,11 +117,16 @@ def measure_all(
 
 
 def predict_cases(
-    engine: Engine, cases: Sequence[Case], batch_size: int, pool: Executor, tta: str = "none"
+    engine: Engine,
+    cases: Sequence[Case],
+    batch_size: int,
+    pool: Executor,
+    tta: str = "none",
+    perturbation: Perturbation = AS_IT_IS,
 ) -> Iterator[Prediction]:
     """The model's own map of each case, in order; the same numbers as `predict.predictor.predict_probabilities`.
 
-    An image that cannot be read is a prediction with a fault.
+    An image that cannot be read is a prediction with a fault. A perturbation changes what the model sees, at its size.
     """
     waiting = iter(cases)
     while chunk := list(islice(waiting, batch_size)):
@@ -128,7 +134,7 @@ def predict_cases(
         good = [square for square in read if not isinstance(square, str)]
         maps: Iterator[NDArray[np.float32]] = iter(())
         if good:
-            batch = normalise(np.stack([square for square, _ in good]))
+            batch = normalise(np.stack([perturbation.image(square) for square, _ in good]))
             maps = iter(run_augmented(engine, batch, tta).probabilities[..., 0])
         for square in read:
             yield Prediction(fault=square) if isinstance(square, str) else Prediction(next(maps), square[1])
