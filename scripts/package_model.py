@@ -50,9 +50,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--precision", default="int8", choices=("fp32", "fp16", "int8"))
     parser.add_argument("--method", default="onnxruntime", help="of int8; the base installation runs ONNX Runtime")
     parser.add_argument("--data", type=Path, help="where the run's images are now")
-    parser.add_argument(
-        "--command", required=True, help="for the card: the training's command; several, a line each"
-    )
+    parser.add_argument("--command", required=True, help="for the card: the training's command; several, a line each")
     parser.add_argument("--notes", type=Path, help="Markdown: known failures and remarks, for the card")
     parser.add_argument("--default", action="store_true", help="taken where no model is named")
     return parser.parse_args()

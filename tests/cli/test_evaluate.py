@@ -1,11 +1,13 @@
 """polypseg evaluate and polypseg compare, as they are typed."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import polypseg
 from evaluate.conftest import SPLITS, make_data, make_run, open_red_engine, rectangle, write_image, write_mask
 from polypseg.cli import app
 
@@ -46,6 +48,21 @@ def test_evaluate_of_a_run_writes_and_prints(run):
     assert summary["provenance"]["command"].startswith("polypseg")
     assert "nothing to score" in typed("evaluate", run.folder)
     assert "scored: 2" in typed("evaluate", run.folder, "--restart")
+
+
+def test_packaged_model_is_scored_by_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    typed("data", "synth", "frames", "--num-images", "3")
+    output = typed("evaluate", "polyp-lite", "--data", "frames", "--no-leaks")
+    assert "Over 3 images with a polyp" in output
+    summary = json.loads(Path("polyp-lite-evaluation/frames/summary.json").read_text())
+    facts = polypseg.load("polyp-lite").engine.facts
+    told = [summary["provenance"][key] for key in ("threshold", "seed_threshold")]
+    assert told == [facts.threshold, facts.seed_threshold]
+
+
+def test_packaged_model_without_data_is_refused():
+    assert "name --data DIR" in typed("evaluate", "polyp-lite", code=2)
 
 
 def test_evaluate_called_as_a_function_takes_the_same_defaults(run):

@@ -17,7 +17,8 @@ WHAT, WHICH, HOW, SUMMED = "What is judged", "Which images", "How they are score
 
 def evaluate(
     model: Annotated[
-        str | None, typer.Argument(metavar="RUN|MODEL", help="A run folder, or a model file with --data.")
+        str | None,
+        typer.Argument(metavar="RUN|MODEL", help="A run folder; with --data a model file or a packaged model."),
     ] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Folder of maps that another program wrote.", rich_help_panel=WHAT)
@@ -135,8 +136,9 @@ def evaluate(
     """Score predictions against references: every definition in use, with intervals.
 
     A run is scored on the test split of its own data, at the images' own sizes and the run's threshold. Other
-    data are scored whole (--data), and so are maps that another program wrote (--predictions with --references:
-    grey or black and white images of the masks' names, 0 no polyp, 255 polyp; other sizes are resized).
+    data are scored whole (--data), by a run, a model file or a packaged model, and so are maps that another program
+    wrote (--predictions with --references: grey or black and white images of the masks' names, 0 no polyp, 255
+    polyp; other sizes are resized).
 
     Writes scores.csv (a row an image), summary.json (means, medians, pooled figures, intervals, strata, images
     without a polyp, provenance), curves.npz and the predicted masks. Kill it at any moment: the same command goes
@@ -150,6 +152,8 @@ def evaluate(
     polypseg evaluate runs/kvasir --tune-threshold
 
     polypseg evaluate runs/kvasir --data data/cvc-clinicdb --strata-csv light.csv --by light
+
+    polypseg evaluate polyp-lite --data data/cvc-clinicdb
 
     polypseg evaluate runs/kvasir --data frames-without-polyps --negatives --frame-rate 25
 
@@ -168,7 +172,10 @@ def evaluate(
     from polypseg.evaluate.selection import Selection
     from polypseg.evaluate.summary import SummaryOptions
     from polypseg.metrics.table import ScoreSettings
+    from polypseg.predict.packaged import packaged_models, resolve
 
+    if model in {packaged.name for packaged in packaged_models()}:
+        model = str(resolve(model))
     if protocol is not None and protocol not in PROTOCOLS:
         raise UsageError(unknown_name("protocol", protocol, PROTOCOLS))
     settings = ScoreSettings(tolerance_px=tolerance, min_area_px=min_area, min_max=min_max or protocol == "pranet")

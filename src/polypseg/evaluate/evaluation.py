@@ -13,6 +13,7 @@ from polypseg.evaluate.score import ScoreOptions, score
 from polypseg.evaluate.scores import Scores
 from polypseg.evaluate.selection import EXTERNAL
 from polypseg.evaluate.summary import SummaryOptions, summarise
+from polypseg.predict.packaged import FOLDER
 from polypseg.progress import Track, silent
 
 
@@ -58,7 +59,8 @@ def default_folder(plan: Plan) -> Path:
     """Where an evaluation goes unless told otherwise.
 
     In the run folder, evaluation/SPLIT, or evaluation/DATA for other data; beside a model file or a folder of
-    predictions, NAME-evaluation. Test-time augmentation is a part of the name: evaluation/SPLIT-flips.
+    predictions, NAME-evaluation; for a packaged model the same in the working folder. Test-time augmentation is a part
+    of the name: evaluation/SPLIT-flips.
     """
     if plan.tta != "none":
         folder = default_folder(replace(plan, tta="none"))
@@ -70,6 +72,7 @@ def default_folder(plan: Plan) -> Path:
         return run_evaluation(plan.run, f"{EXTERNAL}-{data}" if is_taken else label).folder
     if "model" in plan.source:
         model = Path(plan.source["model"])
+        model = Path(model.name) if model.parent == FOLDER else model
         return model.with_name(f"{model.stem}-evaluation") / Path(plan.source["data"]).name
     predictions = Path(plan.source["predictions"])
     return predictions.with_name(f"{predictions.name}-evaluation")
