@@ -21,8 +21,8 @@ def digest(run):
     return file_digests([path])[path]
 
 
-def tune(run, model_digest):
-    record = {"threshold": 0.375, "chosen_on": "validation", "model_digest": model_digest}
+def tune(run, model_digest, **more):
+    record = {"threshold": 0.375, "chosen_on": "validation", "model_digest": model_digest, **more}
     (run / "threshold.json").write_text(json.dumps(record))
 
 
@@ -61,6 +61,8 @@ def test_threshold_and_where_it_comes_from(run):
     tune(run, digest(run))
     facts = facts_of(open_source(run))
     assert (facts.threshold, facts.threshold_source) == (0.375, "chosen on the validation split")
+    tune(run, digest(run), perturbations=["as it is", "blurred"])
+    assert facts_of(open_source(run)).threshold_source == "chosen on the validation split, in perturbations too"
 
 
 def test_a_threshold_of_an_earlier_checkpoint_is_refused(run):

@@ -147,6 +147,23 @@ def test_mean_of_weights_is_of_no_epoch(run_record):
     assert "(epoch" not in answers(averaged)[26].text
 
 
+@pytest.mark.parametrize(
+    ("chosen", "words"),
+    [
+        ({"num_images": 80}, "largest mean Dice, 80 images"),
+        ({"num_images": 80, "perturbations": ["as it is"]}, "largest mean Dice, 80 images"),
+        ({"num_images": 160, "perturbations": ["as it is", "x"]}, "160 frames, each image in 2 perturbations"),
+    ],
+)
+def test_what_chose_the_threshold_is_told(run_record, chosen, words):
+    source = "chosen on the validation split (threshold.json)"
+    provenance = {**run_record.summary["provenance"], "threshold": 0.4, "threshold_source": source}
+    threshold = {"threshold": 0.4, "chosen_by": "largest mean Dice", **chosen}
+    run = replace(run_record.run, threshold=threshold)
+    tuned = replace(run_record, run=run, summary={**run_record.summary, "provenance": provenance})
+    assert words in answers(tuned)[26].text
+
+
 def test_answers_of_maps_leave_the_model_open(maps_record):
     given = answers(maps_record)
     assert {number for number in range(19, 28) if given[number].status == UNKNOWN} == {19, 20, 22, 24, 25, 26, 27}

@@ -83,7 +83,8 @@ def _threshold_source(source: Source, digest: str) -> str:
             f"{path}: was chosen for an earlier checkpoint; choose it again: polypseg evaluate {path.parent} "
             "--tune-threshold"
         )
-    return f"chosen on the {record.get('chosen_on', 'validation')} split"
+    ways = ", in perturbations too" if len(record.get("perturbations", ())) > 1 else ""
+    return f"chosen on the {record.get('chosen_on', 'validation')} split{ways}"
 
 
 def _figures(source: Source, digest: str, threshold: float) -> dict[str, Any]:

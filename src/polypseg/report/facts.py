@@ -123,7 +123,9 @@ def threshold_words(record: Record) -> str:
     words = f"{record.source['threshold']:.4g}{surer}, {record.source['threshold_source']}"
     chosen = record.run.threshold if record.run else {}
     if chosen.get("threshold") == record.source["threshold"] and "validation" in words:
-        words += f": {chosen.get('chosen_by', UNKNOWN)}, {chosen.get('num_images', UNKNOWN)} images"
+        num_ways = len(chosen.get("perturbations", ()))
+        frames = "images" if num_ways < 2 else f"frames, each image in {num_ways} perturbations"
+        words += f": {chosen.get('chosen_by', UNKNOWN)}, {chosen.get('num_images', UNKNOWN)} {frames}"
     return words
 
 
