@@ -124,4 +124,4 @@ def _figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 4)
+    return None if value is None else round(float(value), 6)  # shown with three digits; four would round twice
