@@ -68,13 +68,21 @@ def _card(run: Run, facts: ModelFacts, arguments: argparse.Namespace) -> str:
         "facts": facts,
         "about": arguments.about,
         "command": arguments.command,
-        "config": run.config_path.read_text(encoding="utf-8").strip(),
+        "config": _settings(run),
         "history": run.history(),
         "summaries": {name: same[name] for name in sorted(same, key=_order)},
         "notes": arguments.notes.read_text(encoding="utf-8").strip() if arguments.notes else "",
         "cores": run.environment().get("cores"),
     }
     return environment.from_string(template).render(values) + "\n"
+
+
+def _settings(run: Run) -> str:
+    """The run's settings, without the paths of the machine that it was trained on."""
+    text, train = run.config_path.read_text(encoding="utf-8").strip(), run.config().train
+    for path in filter(None, (train.start_from, train.teacher)):
+        text = text.replace(path, Path(path).name)
+    return text
 
 
 def _order(name: str) -> tuple[int, str]:

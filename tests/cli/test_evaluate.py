@@ -86,7 +86,7 @@ def test_tune_threshold_is_stored_and_scores_validation_only(run):
     assert (run.folder / "evaluation" / "validation" / "scores.csv").is_file()
     assert not (run.folder / "evaluation" / "test").exists()
     assert "times this run's" not in output
-    assert "validation images in 8 perturbations" in output
+    assert "over 16 frames (validation images in 8 perturbations" in output
     assert "perturbations" not in typed("evaluate", run.folder, "--tune-threshold", "--unperturbed")
 
 

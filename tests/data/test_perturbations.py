@@ -62,4 +62,4 @@ def test_same_scale_at_two_sizes():
     large = np.kron(mask, np.ones((2, 2), bool))
     for factor in (0.65, 1.5):
         differing = scaled_mask(large, factor)[::2, ::2] != scaled_mask(mask, factor)
-        assert differing.sum() <= 60  # at most a pixel along its rim of 56 times the factor
+        assert differing.sum() <= 12  # a pixel here and there along a rim of 56 times the factor; 28 if 1 px beside it

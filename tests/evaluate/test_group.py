@@ -87,10 +87,10 @@ def test_digest_of_a_group_is_of_all_its_members(group):
 
 def test_threshold_of_a_group_is_chosen_out_of_fold(group):
     tuned = tune_threshold(group.folder, perturbations=UNPERTURBED)
-    assert tuned.num_images == 4  # all but the test split, each once
+    assert tuned.num_frames == 4  # all but the test split, each once
     record = json.loads((group.folder / "threshold.json").read_text())
     assert (record["chosen_on"], record["model_digest"]) == ("out-of-fold", model_digest(group.folder))
-    assert plan_run(group.folder).threshold_source == "chosen on the validation split (threshold.json)"
+    assert plan_run(group.folder).threshold_source == "chosen out of fold (threshold.json)"
     assert Evaluation(out_of_fold(group.folder)[0].folder).record()["settings"]["threshold"] == tuned.threshold
 
 

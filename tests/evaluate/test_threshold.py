@@ -34,7 +34,7 @@ def doubtful(run, data):
 def test_threshold_is_the_best_on_validation_and_is_stored_in_the_run(doubtful):
     tuned = tune_plainly(doubtful.folder)
     assert tuned.threshold == pytest.approx(99.5 / 255)  # level 100 and more
-    assert (tuned.dice, tuned.dice_at_half, tuned.num_images) == (1, 0, 2)
+    assert (tuned.dice, tuned.dice_at_half, tuned.num_frames) == (1, 0, 2)
     assert stored_threshold(doubtful.folder) == tuned.threshold
     record = json.loads((doubtful.folder / "threshold.json").read_text())
     assert record["chosen_on"] == "validation"
@@ -69,7 +69,7 @@ def test_perturbed_frames_choose_too(doubtful):
     halved = {"as it is": AS_IT_IS, "halved": Perturbation(lambda image: image // 2)}
     tuned = tune_threshold(doubtful.folder, perturbations=halved)
     assert tuned.threshold == pytest.approx(49.5 / 255)
-    assert (tuned.dice, tuned.num_images) == (pytest.approx((1 + 32 / 52) / 2), 4)
+    assert (tuned.dice, tuned.num_frames) == (pytest.approx((1 + 32 / 52) / 2), 4)
     record = json.loads((doubtful.folder / "threshold.json").read_text())
     assert record["perturbations"] == ["as it is", "halved"]
 
@@ -80,7 +80,7 @@ def test_masks_move_with_their_frames(alarming):
 
 
 def test_all_perturbations_take_part_unless_told_otherwise(alarming):
-    assert tune_threshold(alarming.folder).num_images == 2 * len(PERTURBATIONS)
+    assert tune_threshold(alarming.folder).num_frames == 2 * len(PERTURBATIONS)
 
 
 def test_no_seed_threshold_where_no_map_reaches_one(doubtful):

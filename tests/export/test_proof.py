@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -103,8 +105,9 @@ def test_images_without_a_polyp_do_not_count_in_the_mean(samples, tmp_path):
     write_mask(tmp_path / "none-mask.png", np.zeros((SIZE, SIZE), bool))
     empty = Sample("none", tmp_path / "none.png", tmp_path / "none-mask.png")
     assert mean_dices({"red": Red()}, [*samples, empty], Red.facts)["red"] == pytest.approx(5 / 6)
+    assert mean_dices({"red": Red()}, [empty], Red.facts) == {}
     with pytest.raises(ModelError, match="none of the validation images shows a polyp"):
-        mean_dices({"red": Red()}, [empty], Red.facts)
+        prover([empty]).prove({"red": Red()}, "int8")
 
 
 def test_seed_threshold_makes_the_masks_too(samples):
@@ -141,8 +144,30 @@ def two_kinds(monkeypatch):
 def test_what_shows_on_perturbed_images_alone_fails(samples, two_kinds):
     # As they are nothing changes. In the dark fp32 finds nothing (120/255 = .47), the export all that it finds by
     # light: the mean over both kinds goes from (5/6 + 0) / 2 to 5/6.
-    with pytest.raises(ModelError, match=r"2 perturbations from 0\.4167 to 0\.8333 in bright; at most 0\.002 either"):
+    with pytest.raises(
+        ModelError, match=r"\(2 in 2 perturbations\) from 0\.4167 to 0\.8333 in bright; at most 0\.002 either"
+    ):
         prover(samples).prove({"bright": Red(0.05)}, "int8")
+
+
+def test_masks_are_perturbed_with_their_images(samples, tmp_path):
+    # What is found on the left, columns 2 and 3, is found on the right in the mirror: all of it, if its mask is there.
+    mirror = Perturbation(lambda image: image[:, ::-1], lambda mask: mask[:, ::-1])
+    write_mask(tmp_path / "left.png", rectangle(SIZE, SIZE, (2, 6), (2, 4)))
+    one_sided = [replace(samples[1], mask_path=tmp_path / "left.png")]
+    assert mean_dices({"red": Red()}, one_sided, Red.facts, perturbation=mirror) == {"red": 1.0}
+
+
+def test_a_perturbation_that_leaves_no_polyp_is_left_out(samples, monkeypatch):
+    gone = Perturbation(lambda image: image, np.zeros_like)
+    monkeypatch.setattr("polypseg.export.proof.PERTURBATIONS", {**UNPERTURBED, "gone": gone})
+    assert prover(samples).prove({"red": Red()}, "int8")["proved_on"].endswith("Dice on 2 in 1 perturbations, in red")
+
+
+def test_so_many_images_are_perturbed_at_most(samples, two_kinds, monkeypatch):
+    monkeypatch.setattr("polypseg.export.proof.MOST_COMPARED", 1)
+    proof = prover(samples).prove({"red": Red()}, "int8")
+    assert proof["proved_on"] == "8 synthetic and 1 named images, Dice on 2, 1 of them in 2 perturbations, in red"
 
 
 def test_a_rise_of_the_images_as_they_are_may_be_made_up_for(samples, two_kinds, monkeypatch):

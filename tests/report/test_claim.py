@@ -104,15 +104,15 @@ def test_training_is_told_as_it_was_set(run_record):
         "train.clip_norm=5.0",
         "train.average=0.995",
         "train.monitor=val_dice",
-        "train.start_from=runs/before",
-        "train.teacher=runs/five",
+        "train.start_from=/home/me/runs/before",
+        "train.teacher=/home/me/runs/five",
         "train.teacher_weight=0.25",
     )
     given = answers(with_settings(run_record, *settings))
     assert given[25].text.startswith(
         "focal Tversky loss, missed pixels 0.7, gamma 0.75; AdamW, weight decay 0.01, the encoder at 0.33 of the rate, "
         "learning rate 0.001, up to it in the first 10 % of the steps, then down to 0 by half a cosine; "
-        "from the weights of runs/before; taught by runs/five, which has 25 % of the say; gradients of a norm of at "
+        "from the weights of before; taught by five, which has 25 % of the say; gradients of a norm of at "
         "most 5; moving average of the weights, momentum 0.995; stops after 12 epochs without a higher "
         "validation Dice; batches of 8; seed 0; augmentation: strong, 15 % shown without their polyp; "
     )
@@ -150,9 +150,9 @@ def test_mean_of_weights_is_of_no_epoch(run_record):
 @pytest.mark.parametrize(
     ("chosen", "words"),
     [
-        ({"num_images": 80}, "largest mean Dice, 80 images"),
-        ({"num_images": 80, "perturbations": ["as it is"]}, "largest mean Dice, 80 images"),
-        ({"num_images": 160, "perturbations": ["as it is", "x"]}, "160 frames, each image in 2 perturbations"),
+        ({"num_frames": 80}, "largest mean Dice, 80 images"),
+        ({"num_frames": 80, "perturbations": ["as it is"]}, "largest mean Dice, 80 images"),
+        ({"num_frames": 160, "perturbations": ["as it is", "x"]}, "160 frames, each image in 2 perturbations"),
     ],
 )
 def test_what_chose_the_threshold_is_told(run_record, chosen, words):

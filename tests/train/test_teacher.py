@@ -1,7 +1,6 @@
 """Distillation: what the teacher says is mixed with the masks; a run goes on with the teacher that it began with."""
 
 import json
-import shutil
 
 import keras
 import numpy as np
@@ -11,19 +10,9 @@ from polypseg.config import load_config
 from polypseg.data.batches import BatchPlan, EpochCounter, PyBatches, tf_batches
 from polypseg.errors import ConfigError, ModelError, RunError
 from polypseg.models.checkpoint import load_model, save_model
-from polypseg.train.named_models import files_digest, teacher_files
-from polypseg.train.run import Run, write_members
+from polypseg.train.named_models import files_digest
 from polypseg.train.teacher import load_teacher
-
-
-def constant_model(path, logit, size=8):
-    """A model that says sigmoid(logit) everywhere."""
-    image = keras.Input((size, size, 3))
-    output = keras.layers.Conv2D(1, 1, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(logit))
-    model = keras.Model(image, keras.layers.Activation("sigmoid")(output(image)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_model(model, path)
-    return path
+from train.constant_model import constant_model, group
 
 
 def softened(path, weight, size=8):
@@ -31,18 +20,6 @@ def softened(path, weight, size=8):
     masks[0] = 1
     found = load_teacher(path, size, weight)(np.zeros((2, size, size, 3), np.float32), masks)
     return keras.ops.convert_to_numpy(found)
-
-
-def group(folder, *logits):
-    write_members(_made(folder), "folds", [f"fold-{number}" for number in range(1, len(logits) + 1)])
-    for number, logit in enumerate(logits, start=1):
-        constant_model(folder / f"fold-{number}" / "checkpoints" / "best.keras", logit)
-    return folder
-
-
-def _made(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    return Run(folder)
 
 
 def test_mixture_by_hand(tmp_path):
@@ -71,19 +48,7 @@ def test_run_is_its_best_model_and_another_size_is_resized(tmp_path):
     np.testing.assert_allclose(found, 0.75, atol=1e-6)
 
 
-def test_digest_tells_teachers_apart(tmp_path):
-    one, two = (constant_model(tmp_path / f"{n}.keras", n) for n in (1.0, 2.0))
-    assert files_digest([one]) != files_digest([two])
-    assert files_digest([one]) == files_digest([shutil.copy(one, tmp_path / "copy.keras")])
-
-
 def test_what_is_no_teacher_is_refused(tmp_path):
-    with pytest.raises(ModelError, match=r"best\.keras is not there; expected a run with a finished epoch"):
-        teacher_files(tmp_path / "none")
-    folds = group(tmp_path / "folds", 0.0, 0.0)
-    (folds / "fold-2" / "checkpoints" / "best.keras").unlink()
-    with pytest.raises(ModelError, match=r"fold-2.*is not there"):
-        teacher_files(folds)
     image = keras.Input((8, 8, 3))
     save_model(keras.Model(image, keras.layers.Conv2D(2, 1)(image)), tmp_path / "two.keras")
     with pytest.raises(ModelError, match="expected one probability a pixel"):

@@ -172,9 +172,9 @@ def evaluate(
     from polypseg.evaluate.selection import Selection
     from polypseg.evaluate.summary import SummaryOptions
     from polypseg.metrics.table import ScoreSettings
-    from polypseg.predict.packaged import packaged_models, resolve
+    from polypseg.predict.packaged import resolve
 
-    if model in {packaged.name for packaged in packaged_models()}:
+    if model is not None and not Path(model).exists():
         model = str(resolve(model))
     if protocol is not None and protocol not in PROTOCOLS:
         raise UsageError(unknown_name("protocol", protocol, PROTOCOLS))
@@ -299,10 +299,10 @@ def _tune(
         import_keras_quietly()
     perturbations = UNPERTURBED if unperturbed else PERTURBATIONS
     tuned = tune_threshold(Path(model), data, batch_size, track, tta, perturbations)
-    of_what = "validation images" if unperturbed else f"validation images in {len(perturbations)} perturbations"
+    ways = "" if unperturbed else f" in {len(perturbations)} perturbations"
     console.print(
-        f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {tuned.num_images} {of_what} "
-        f"({tuned.dice_at_half:.4f} at 0.5)"
+        f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {tuned.num_frames} frames "
+        f"(validation images{ways}; {tuned.dice_at_half:.4f} at 0.5)"
     )
     console.print(
         f"seed threshold {tuned.seed_threshold:g}: a component without a pixel of that probability is left out, mean "

@@ -79,9 +79,12 @@ def _geometric(factor: float) -> Perturbation:
     return Perturbation(partial(scaled, factor=factor), partial(scaled_mask, factor=factor))
 
 
+PLAIN = "as it is"
+"""The name of the perturbation that changes nothing."""
+
 AS_IT_IS = Perturbation(lambda image: image)
 
-UNPERTURBED: Mapping[str, Perturbation] = {"as it is": AS_IT_IS}
+UNPERTURBED: Mapping[str, Perturbation] = {PLAIN: AS_IT_IS}
 """The frames as they are, alone."""
 
 PERTURBATIONS: Mapping[str, Perturbation] = {

@@ -26,7 +26,7 @@ from polypseg.evaluate.plan import Plan, model_digest, plan_run, with_tta
 from polypseg.evaluate.score import ScoreOptions, score
 from polypseg.evaluate.selection import Selection
 from polypseg.evaluate.summary import SummaryOptions, summarise
-from polypseg.predict.engines import stored_thresholds
+from polypseg.predict.engines import stored_thresholds, threshold_words
 from polypseg.progress import Track, silent
 from polypseg.train.run import Run, open_run
 from polypseg.train.state import write_in_one_step
@@ -104,7 +104,8 @@ def validation_plans(folder: Path, data: Path | None = None, track: Track = sile
         raise UsageError(f"{folder}: its runs differ in their seed; only a cross-validation has out-of-fold scores")
     stored = stored_thresholds(folder)
     plans = [plan_run(member.folder, data, Selection(split="validation"), track) for member in group.members()]
-    source = "chosen out of fold (threshold.json)" if (folder / "threshold.json").is_file() else "default"
+    words = threshold_words(folder)
+    source = words if words == "default" else f"{words} (threshold.json)"
     return [
         replace(plan, threshold=stored.threshold, seed_threshold=stored.seed_threshold, threshold_source=source)
         for plan in plans

@@ -30,7 +30,7 @@ from polypseg.evaluate.selection import (
     label_splits,
     read_names,
 )
-from polypseg.predict.engines import Engine, open_engine
+from polypseg.predict.engines import Engine, open_engine, threshold_words
 from polypseg.predict.model_facts import DEFAULT_THRESHOLD
 from polypseg.predict.predictor import FLIPS
 from polypseg.preprocess import read_grey
@@ -259,13 +259,13 @@ def _refuse_labels(paths: Sequence[Path]) -> None:
 
 def _threshold_source(folder: Path, model_digest: str) -> str:
     """Where a run's threshold comes from, in words."""
-    path = folder / "threshold.json"
+    words, path = threshold_words(folder), folder / "threshold.json"
     if not path.is_file():
-        return "default"
+        return words
     chosen_for = json.loads(path.read_text(encoding="utf-8")).get("model_digest")
     if chosen_for in (None, model_digest):
-        return "chosen on the validation split (threshold.json)"
-    return "chosen on the validation split for an earlier checkpoint; choose it again with --tune-threshold"
+        return f"{words} (threshold.json)"
+    return f"{words}, for an earlier checkpoint; choose it again with --tune-threshold"
 
 
 def _model_record(path: Path, engine: Engine) -> dict[str, Any]:

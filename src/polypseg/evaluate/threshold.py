@@ -10,6 +10,7 @@ of its pixels reaches it (`preprocess.to_mask`). It is the highest of `SEEDS` th
 Decisions:
 - Frames as they are alone choose badly: a model is surer of the endoscopes that it was trained on than of others, so
   that high thresholds cost nothing there and polyps elsewhere (docs/experiments.md has the figures).
+- What the seed threshold may cost is a price, not a finding: no image tells how many false alarms a polyp is worth.
 """
 
 import json
@@ -51,7 +52,7 @@ class TunedThreshold(NamedTuple):
         threshold: The probability from which on a pixel is polyp.
         dice: Mean Dice at it over the validation images with a polyp, each in all of its perturbations.
         dice_at_half: The same at 0.5.
-        num_images: Over how many; each perturbation of an image counts.
+        num_frames: Over how many; each perturbation of an image counts.
         seed_threshold: What one pixel of a component must reach; 0 where every one of `SEEDS` costs too much.
         dice_with_seed: Mean Dice at both.
     """
@@ -59,7 +60,7 @@ class TunedThreshold(NamedTuple):
     threshold: float
     dice: float
     dice_at_half: float
-    num_images: int
+    num_frames: int
     seed_threshold: float
     dice_with_seed: float
 
@@ -101,7 +102,7 @@ def tune_threshold(
         threshold,
         dice=float(curves.mean_dice[_level_of(threshold)]),
         dice_at_half=float(curves.mean_dice[_level_of(0.5)]),
-        num_images=curves.num_polyp_images,
+        num_frames=curves.num_polyp_images,
         seed_threshold=seed,
         dice_with_seed=dice_with_seed,
     )

@@ -16,6 +16,7 @@ from polypseg.errors import ModelError
 from polypseg.export.graph import OPSET
 from polypseg.export.source import Source
 from polypseg.machine import installed_versions
+from polypseg.predict.engines import threshold_words
 from polypseg.predict.model_facts import ModelFacts
 
 FIGURES = ("dice", "iou", "precision", "recall")
@@ -83,8 +84,7 @@ def _threshold_source(source: Source, digest: str) -> str:
             f"{path}: was chosen for an earlier checkpoint; choose it again: polypseg evaluate {path.parent} "
             "--tune-threshold"
         )
-    ways = ", in perturbations too" if len(record.get("perturbations", ())) > 1 else ""
-    return f"chosen on the {record.get('chosen_on', 'validation')} split{ways}"
+    return threshold_words(path.parent)
 
 
 def _figures(source: Source, digest: str, threshold: float) -> dict[str, Any]:

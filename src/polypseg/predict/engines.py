@@ -139,6 +139,17 @@ def stored_threshold(run_folder: Path) -> float:
     return stored_thresholds(run_folder).threshold
 
 
+def threshold_words(run_folder: Path) -> str:
+    """On which images a run's thresholds were chosen, as its `threshold.json` tells it; `default` without one."""
+    path = run_folder / "threshold.json"
+    if not path.is_file():
+        return "default"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    chosen_on = record.get("chosen_on", "validation")
+    where = "out of fold" if chosen_on == "out-of-fold" else f"on the {chosen_on} split"
+    return f"chosen {where}{', in perturbations too' if len(record.get('perturbations', ())) > 1 else ''}"
+
+
 def stored_thresholds(run_folder: Path) -> StoredThreshold:
     """The thresholds that were chosen on a run's validation split (`threshold.json`), else 0.5 and none.
 

@@ -5,6 +5,7 @@ A fact is (label, value), both text; a value that the record does not tell is UN
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from polypseg.config import LossConfig, TrainConfig
@@ -122,10 +123,10 @@ def threshold_words(record: Record) -> str:
     surer = f" (components with a pixel of at least {seed:.4g})" if seed > record.source["threshold"] else ""
     words = f"{record.source['threshold']:.4g}{surer}, {record.source['threshold_source']}"
     chosen = record.run.threshold if record.run else {}
-    if chosen.get("threshold") == record.source["threshold"] and "validation" in words:
+    if chosen.get("threshold") == record.source["threshold"] and "threshold.json" in words:
         num_ways = len(chosen.get("perturbations", ()))
         frames = "images" if num_ways < 2 else f"frames, each image in {num_ways} perturbations"
-        words += f": {chosen.get('chosen_by', UNKNOWN)}, {chosen.get('num_images', UNKNOWN)} {frames}"
+        words += f": {chosen.get('chosen_by', UNKNOWN)}, {chosen.get('num_frames', UNKNOWN)} {frames}"
     return words
 
 
@@ -174,10 +175,11 @@ def training_words(run: RunRecord) -> str:
     if run.config is None:
         return UNKNOWN
     train, data = run.config.train, run.config.data
+    start, teacher = (path and Path(path).name for path in (train.start_from, train.teacher))  # no path of a machine
     better = {"val_loss": "a lower validation loss", "val_dice": "a higher validation Dice"}[train.monitor]
     extras = [
-        f"from the weights of {train.start_from}" if train.start_from else "",
-        f"taught by {train.teacher}, which has {100 * train.teacher_weight:g} % of the say" if train.teacher else "",
+        f"from the weights of {start}" if start else "",
+        f"taught by {teacher}, which has {100 * train.teacher_weight:g} % of the say" if teacher else "",
         f"gradients of a norm of at most {train.clip_norm:g}" if train.clip_norm else "",
         f"moving average of the weights, momentum {train.average:g}" if train.average else "",
         "mixed precision" if train.mixed_precision else "",
