@@ -35,7 +35,7 @@ def test_export_says_what_it_proved_and_options_reach_the_file(tmp_path):
     words = ["--precision", "fp16", "--no-attention", "--name", "best", "--model-version", "3", "--licence", "CC0"]
     output = typed("export", "runs/red", "-o", out, *words, "--data", "data")
     assert "best: 32 px, fp16, threshold 0.5 (default)" in output
-    assert "proved on 8 synthetic and 4 validation images, Dice on 4, in " in output
+    assert "proved on 8 synthetic and 4 validation images, Dice on 4 in 8 perturbations, in " in output
     assert "change of the mean Dice +0.0000" in output
     assert f"wrote {out} (0.0 MB)" in output
     facts = read_model_file(out)[1]

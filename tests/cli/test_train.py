@@ -83,7 +83,7 @@ def test_folds_are_one_model_for_evaluate_and_show(sample_folder, tmp_path):
     assert load(run).engine.name == "ensemble"
     tuned = call("evaluate", run, "--tune-threshold", "--no-leaks")
     assert tuned.exit_code == 0, tuned.output
-    assert "over 12 validation images" in " ".join(tuned.output.split())
+    assert "over 96 frames (validation images in 8 perturbations" in " ".join(tuned.output.split())  # 12 x 8
     flipped = call("evaluate", run, "--tta", "flips", "--no-leaks")
     assert flipped.exit_code == 0, flipped.output
     assert (run / "evaluation" / "test-flips" / "summary.json").is_file()
