@@ -113,11 +113,24 @@ def draw_against_area(axes: Axes, dice: Values, area: Values) -> None:
     axes.set_xscale("log")
     low, high = float(percent.min()), float(percent.max())
     axes.set_xlim(low / 1.2, high * 1.2)
-    ticks = [tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low / 1.2 <= tick]
-    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= high * 1.2]))
+    axes.xaxis.set_major_locator(FixedLocator(area_ticks(low / 1.2, high * 1.2)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_ylim(-0.03, 1.03)
+
+
+def area_ticks(low: float, high: float) -> list[float]:
+    """Round values on a logarithmic axis from `low` to `high`: 1, 2 and 5 of each decade, all digits if those are few.
+
+    >>> area_ticks(0.3, 30), area_ticks(4.9, 10.8)
+    ([0.5, 1.0, 2.0, 5.0, 10.0, 20.0], [5.0, 6.0, 7.0, 8.0, 9.0, 10.0])
+    """
+    for digits in ((1, 2, 5), range(1, 10)):
+        rounds = [float(f"{digit}e{decade}") for decade in range(-3, 3) for digit in digits]
+        found = [tick for tick in rounds if low <= tick <= high]
+        if len(found) >= 3:
+            break
+    return found
 
 
 def running_median(x: Values, y: Values, window: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
