@@ -43,8 +43,8 @@ def export(
     terms. polypseg predict, evaluate, benchmark and serve run it without a training framework.
 
     fp32 must give the probabilities of Keras to 1e-4, on synthetic and on the run's validation images; fp16 and int8
-    must keep the mean Dice over the validation images, as they are and perturbed, to 0.002, and may not lose more over
-    those as they are. Else nothing is written. The test split is never opened.
+    must keep the mean Dice over the validation images to 0.002, as they are and perturbed. Else nothing is written. The
+    test split is never opened.
 
     [bold]Examples[/bold]
 

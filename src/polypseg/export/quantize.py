@@ -34,8 +34,8 @@ from polypseg.predict.onnx_engine import IMAGE, PROBABILITY
 from polypseg.preprocess import normalise
 
 METHODS = ("auto", "onnxruntime", "nncf")
-NUM_CALIBRATION = 100
-"""Calibration images at most: ranges hardly move beyond."""
+NUM_CALIBRATION = 400
+"""Calibration images at most: with 100 polyp-lite's Dice changed by 0.003, with 400 by 0.001."""
 EARLY_SHARE = 0.4
 """Of the convolutions that the most careful variant leaves in float."""
 _NUM_TIMED = 12
