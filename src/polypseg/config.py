@@ -71,6 +71,10 @@ class DataConfig(_Table):
     )
     copy_paste: float = Field(0.0, ge=0, le=1, description="share of training images that get another image's polyp")
     jpeg: float = Field(0.0, ge=0, le=1, description="share of training images compressed anew")
+    colour_transfer: float = Field(
+        0.0, ge=0, le=1, description="share of training images that take another image's colours"
+    )
+    elastic: float = Field(0.0, ge=0, le=1, description="share of training images that are bent, with their masks")
     cache: Literal["memory", "none"] | None = Field(
         None,
         description="memory: decoded and resized samples stay in memory; none: streamed from disk each epoch; "

@@ -6,7 +6,7 @@ import pytest
 
 from polypseg.config import DataConfig
 from polypseg.data.batches import training_plan
-from polypseg.data.recompose import DARK, Recomposition, recompose, with_polyp_of, without_polyp
+from polypseg.data.recompose import DARK, Recomposition, bent, recompose, with_colours_of, with_polyp_of, without_polyp
 
 POLYP = (0, 0, 255)
 """A colour that the rest of a frame never has."""
@@ -45,9 +45,10 @@ def num_polyp_pixels(image, slack=60):
 
 KEY = (5, 7)
 NEGATIVES, PASTE, JPEG = Recomposition(negatives=1.0), Recomposition(copy_paste=1.0), Recomposition(jpeg=1.0)
+COLOURS, ELASTIC = Recomposition(colour_transfer=1.0), Recomposition(elastic=1.0)
 
 
-@pytest.mark.parametrize("shares", [NEGATIVES, PASTE, JPEG, Recomposition(0.4, 0.4, 0.5)])
+@pytest.mark.parametrize("shares", [NEGATIVES, PASTE, JPEG, COLOURS, ELASTIC, Recomposition(0.4, 0.4, 0.5, 0.5, 0.5)])
 def test_masks_stay_two_valued_shapes_stay_and_inputs_are_untouched(shares):
     images, masks = textured()
     kept = images.copy(), masks.copy()
@@ -67,7 +68,7 @@ def test_no_share_gives_the_very_arrays_back():
     assert same_masks is masks
 
 
-@pytest.mark.parametrize("shares", [NEGATIVES, PASTE, JPEG])
+@pytest.mark.parametrize("shares", [NEGATIVES, PASTE, JPEG, COLOURS, ELASTIC])
 def test_key_alone_decides(shares):
     images, masks = textured()
     first, again = recompose(images, masks, KEY, shares), recompose(images, masks, np.array(KEY, np.int32), shares)
@@ -247,7 +248,73 @@ def test_jpeg_changes_pixels_a_little_and_masks_not_at_all():
     assert np.abs(flat[0].astype(int) - (210, 100, 40)).max() <= 6  # red stays red: no channel is taken for another
 
 
+def test_flat_frame_in_the_colours_of_another_is_as_the_other():
+    # Neither has a spread, so that the mean alone moves: it becomes the other's.
+    changed = with_colours_of(frame()[0], frame(tissue=(120, 160, 70), width=40)[0])
+    assert np.abs(changed.astype(int) - (120, 160, 70)).max() <= 1
+
+
+def test_colours_take_mean_and_spread_but_stretch_twofold_at_most():
+    def striped(dark, bright):
+        image = np.full((SIDE, SIDE, 3), dark, np.uint8)
+        image[:, ::2] = bright
+        return image
+
+    # Greys: CIELAB's a and b are 0. Half the columns each, so that mean and spread in L are known from the two values;
+    # the spread that is taken has the ratio of the two differences in L, 2 at most.
+    def lightness(grey):
+        return float(cv2.cvtColor(np.full((1, 1, 3), grey / 255, np.float32), cv2.COLOR_RGB2LAB)[0, 0, 0])
+
+    for other in ((120, 180), (90, 230)):
+        changed = with_colours_of(striped(140, 150), striped(*other))
+        low, high = (lightness(int(changed[0, column, 1])) for column in (1, 0))
+        own, wanted = lightness(150) - lightness(140), lightness(other[1]) - lightness(other[0])
+        assert high - low == pytest.approx(min(2 * own, wanted), abs=0.5)
+        assert (high + low) / 2 == pytest.approx((lightness(other[0]) + lightness(other[1])) / 2, abs=0.5)
+
+
+def test_black_rim_stays_black_and_dark_frames_neither_give_nor_take_colours():
+    image = frame()[0]
+    image[:30] = 0
+    changed = with_colours_of(image, frame(tissue=(120, 160, 70))[0])
+    assert not changed[:30].any()  # and the rim did not count: the rest is the other's colour
+    assert np.abs(changed[30:].astype(int) - (120, 160, 70)).max() <= 1
+    night = np.full_like(image, DARK - 5)
+    assert with_colours_of(image, night) is image
+    assert with_colours_of(night, image) is night
+
+
+def test_colours_are_taken_from_another_sample_whose_mask_stays_there():
+    reds, greens = frame((10, 20, 10, 20), tissue=(200, 100, 90)), frame((50, 60, 50, 60), tissue=(100, 180, 90))
+    images, masks = recompose(*batch(reds, greens), KEY, COLOURS)
+    np.testing.assert_array_equal(masks, batch(reds, greens)[1])
+    corner = images[:, 90, 90].astype(int)
+    assert corner[0, 1] > corner[0, 0]  # green for red
+    assert corner[1, 1] < corner[1, 0]
+    alone, _ = recompose(*batch(reds), KEY, COLOURS)  # a batch of one has nobody to give
+    np.testing.assert_array_equal(alone[0], reds[0])
+
+
+def test_bent_frame_carries_its_mask_along_smoothly():
+    # The picture is its own mask in grey: both are bent alike when they agree afterwards but for interpolated edges.
+    mask = np.zeros((200, 200), np.uint8)
+    cv2.circle(mask, (100, 100), 50, 1, -1)
+    image = np.repeat(mask[..., None] * 255, 3, axis=2)
+    areas, moved = [], []
+    for number in range(20):
+        changed, changed_mask = bent(image, mask, np.random.default_rng(number))
+        seen = changed[..., 0] > 127
+        boundary = 2 * np.pi * 50
+        assert (seen != (changed_mask > 0)).sum() < 0.5 * boundary
+        assert cv2.connectedComponents(changed_mask)[0] == 2  # still one polyp
+        areas.append(changed_mask.sum())
+        moved.append((changed_mask != mask).mean())
+    # Nodes shift by 3 % of the side on average in each axis, so that a boundary of 314 px moves by some pixels.
+    assert 0.01 < np.mean(moved) < 0.1
+    assert np.mean(areas) == pytest.approx(np.pi * 50**2, rel=0.1)
+
+
 def test_config_hands_the_shares_on():
-    config = DataConfig(negatives=0.1, copy_paste=0.2, jpeg=0.3)
-    assert training_plan(config, seed=3).recomposition == Recomposition(0.1, 0.2, 0.3)
+    config = DataConfig(negatives=0.1, copy_paste=0.2, jpeg=0.3, colour_transfer=0.4, elastic=0.5)
+    assert training_plan(config, seed=3).recomposition == Recomposition(0.1, 0.2, 0.3, 0.4, 0.5)
     assert training_plan(DataConfig(), seed=3).recomposition == Recomposition()

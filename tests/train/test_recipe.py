@@ -14,7 +14,10 @@ from train.killing import train_and_kill
 
 RECIPE = {
     "split": {"kind": "ratio", "validation": 0.25, "test": 0.25, "near_duplicate_bits": -1},
-    "data": {"size": 32, "batch_size": 4, "augment": "strong", "negatives": 0.2, "copy_paste": 0.2, "jpeg": 0.3},
+    "data": {
+        **{"size": 32, "batch_size": 4, "augment": "strong", "negatives": 0.2, "copy_paste": 0.2, "jpeg": 0.3},
+        **{"colour_transfer": 0.3, "elastic": 0.3},
+    },
     "model": {"filters": 2, "depth": 2, "dropout": 0.2, "deep_supervision": True},
     "train": {
         **{"epochs": 3, "optimizer": "adamw", "learning_rate": 0.02, "encoder_rate": 0.5, "weight_decay": 0.01},

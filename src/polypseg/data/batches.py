@@ -118,7 +118,7 @@ class BatchPlan(NamedTuple):
         preset: Augmentation preset.
         shuffled: Whether the order is drawn anew each epoch.
         seed: What order and augmentation follow from, with the epoch.
-        recomposition: Shares of the samples that lose their polyp, get one more, or are compressed anew.
+        recomposition: Shares of the samples that lose their polyp, get one more, are compressed anew, ….
     """
 
     batch_size: int
@@ -137,7 +137,7 @@ class BatchPlan(NamedTuple):
 
 def training_plan(config: DataConfig, seed: int) -> BatchPlan:
     """How training samples are batched: in a new order each epoch, changed as the config says."""
-    shares = Recomposition(config.negatives, config.copy_paste, config.jpeg)
+    shares = Recomposition(config.negatives, config.copy_paste, config.jpeg, config.colour_transfer, config.elastic)
     return BatchPlan(config.batch_size, config.augment, True, seed, shares)
 
 

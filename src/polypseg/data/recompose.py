@@ -1,4 +1,4 @@
-"""New training frames out of old ones: the polyp taken away, a polyp more, the picture compressed anew.
+"""New training frames out of old ones: the polyp taken away, a polyp more, another's colours, bent, compressed anew.
 
 Kvasir-SEG has no frame without a polyp, so that a model trained on it as it is marks something in nearly every
 frame. Here a share of the frames is shown without its polyp, anew in each epoch.
@@ -10,6 +10,7 @@ Decisions:
   covered by the mirrored frame, in the colour of its surroundings, with a soft edge; and where its mirror image would
   lie on the polyp itself the frame stays as it is. Pasted polyps have the same soft edge, so that the edge itself tells
   nothing.
+- Colours come from another frame of the same batch, whole: what they become was seen through some endoscope.
 """
 
 from collections.abc import Sequence
@@ -29,6 +30,14 @@ MARGIN = 0.02
 """How far from the polyp's edge its surroundings begin, as a share of the frame's side."""
 DARK = 30
 """Grey level below which a pixel belongs to the black around an endoscope's picture."""
+LEAST_PIXELS = 0.05
+"""Share of a frame that must be brighter than that, for its colours to be given or taken."""
+MOST_STRETCH = 2.0
+"""Greatest factor by which a colour's spread grows or shrinks when a frame takes another's colours."""
+ELASTIC_NODES = 5
+"""Nodes a side of the net by which a frame is bent."""
+ELASTIC_SIGMA = 0.03
+"""Standard deviation of a node's shift along each axis, as a share of the frame's side."""
 
 
 class Recomposition(NamedTuple):
@@ -38,11 +47,15 @@ class Recomposition(NamedTuple):
         negatives: Shown without their polyp, where that can be done.
         copy_paste: Get a polyp of another sample of the batch.
         jpeg: Compressed anew at a quality from 30 to 90.
+        colour_transfer: Take the colours of another sample of the batch.
+        elastic: Bent.
     """
 
     negatives: float = 0.0
     copy_paste: float = 0.0
     jpeg: float = 0.0
+    colour_transfer: float = 0.0
+    elastic: float = 0.0
 
 
 def recompose(images: Bytes, masks: Bytes, key: Sequence[int], shares: Recomposition) -> tuple[Bytes, Bytes]:
@@ -71,8 +84,14 @@ def recompose(images: Bytes, masks: Bytes, key: Sequence[int], shares: Recomposi
         elif kind < shares.negatives + shares.copy_paste and other < len(images):
             pasted = with_polyp_of(images[index], masks[index, ..., 0], images[other], masks[other, ..., 0], rng)
             images_out[index], masks_out[index, ..., 0] = pasted
-        if rng.random() < shares.jpeg:
-            images_out[index] = _compressed(images_out[index], int(rng.integers(30, 91)))
+        quality = int(rng.integers(30, 91)) if rng.random() < shares.jpeg else None
+        if rng.random() < shares.colour_transfer and len(images) > 1:
+            giver = (index + 1 + int(rng.integers(len(images) - 1))) % len(images)
+            images_out[index] = with_colours_of(images_out[index], images[giver])
+        if rng.random() < shares.elastic:
+            images_out[index], masks_out[index, ..., 0] = bent(images_out[index], masks_out[index, ..., 0], rng)
+        if quality is not None:
+            images_out[index] = _compressed(images_out[index], quality)
     return images_out, masks_out
 
 
@@ -157,6 +176,58 @@ def with_polyp_of(
     if not moved_mask.any() or dark[wide > 0].mean() > 0.1:
         return image, mask
     return _blended(image, np.asarray(moved, np.uint8), wide, keep_colour=0.5), np.maximum(mask, moved_mask)
+
+
+def with_colours_of(image: Bytes, other: Bytes) -> Bytes:
+    """The frame in the colours of another: mean and spread of each channel of CIELAB become the other's.
+
+    What is darker than `DARK` counts for neither and changes the less, the darker it is, so that the rim stays black. A
+    frame comes back as it is where it or the other is nearly all dark.
+
+    Args:
+        image: Shape (H, W, 3), RGB.
+        other: Shape (H, W, 3), RGB, of any size.
+
+    Reference:
+        Reinhard et al., "Color Transfer between Images", IEEE Computer Graphics and Applications 2001.
+    """
+    lab, wanted = _lab(image), _lab(other)
+    bright, bright_other = image.mean(axis=2) >= DARK, other.mean(axis=2) >= DARK
+    if min(bright.mean(), bright_other.mean()) < LEAST_PIXELS:
+        return image
+    found, given = lab[bright], wanted[bright_other]
+    stretch = (given.std(axis=0) + 1e-3) / (found.std(axis=0) + 1e-3)
+    stretch = np.clip(stretch, 1 / MOST_STRETCH, MOST_STRETCH)
+    moved = (lab - found.mean(axis=0)) * stretch + given.mean(axis=0)
+    changed = cv2.cvtColor(moved.astype(np.float32), cv2.COLOR_LAB2RGB) * 255
+    weight = np.clip(image.mean(axis=2, dtype=np.float32) / (2 * DARK), 0, 1)[..., None]
+    mixed: Bytes = np.clip(np.rint(weight * changed + (1 - weight) * image), 0, 255).astype(np.uint8)
+    return mixed
+
+
+def bent(image: Bytes, mask: Bytes, rng: np.random.Generator) -> tuple[Bytes, Bytes]:
+    """The frame and its mask, bent alike: a net of few nodes is shifted at random, what lies between follows smoothly.
+
+    Args:
+        image: Shape (H, W, 3).
+        mask: Shape (H, W), values 0 and 1.
+        rng: Draws the shifts.
+
+    Reference:
+        Ronneberger et al., "U-Net", MICCAI 2015, sec. 3.1.
+    """
+    height, width = mask.shape
+    nodes = rng.normal(0, ELASTIC_SIGMA, (ELASTIC_NODES, ELASTIC_NODES, 2)).astype(np.float32)
+    shift = cv2.resize(nodes, (width, height), interpolation=cv2.INTER_CUBIC)
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    to_x, to_y = columns + shift[..., 0] * width, rows + shift[..., 1] * height
+    moved = cv2.remap(image, to_x, to_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    moved_mask = cv2.remap(mask, to_x, to_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(moved, np.uint8), np.asarray(moved_mask, np.uint8)
+
+
+def _lab(image: Bytes) -> NDArray[np.float32]:
+    return np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
 
 
 def _widened(mask: Bytes) -> Bytes:

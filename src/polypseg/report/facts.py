@@ -205,6 +205,8 @@ def augmentation_words(run: RunRecord) -> str:
         (data.negatives, "shown without their polyp"),
         (data.copy_paste, "given another image's polyp"),
         (data.jpeg, "compressed anew"),
+        (data.colour_transfer, "in another image's colours"),
+        (data.elastic, "bent"),
     )
     return ", ".join([data.augment, *(f"{100 * share:g} % {what}" for share, what in shares if share)])
 
