@@ -39,6 +39,12 @@ def test_shares_that_leave_nothing_are_refused():
         load_config(overrides=["split.validation=0.5", "split.test=0.5"])
 
 
+@pytest.mark.parametrize("key", ["folds", "looks"])
+def test_one_fold_or_look_is_none(key):
+    with pytest.raises(ConfigError, match=rf"split\.{key} 1: expected 0"):
+        load_config(overrides=[f"split.{key}=1"])
+
+
 def test_files_that_are_no_config(tmp_path):
     with pytest.raises(ConfigError, match="cannot read the config"):
         load_config(tmp_path / "none.toml")

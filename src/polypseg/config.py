@@ -40,6 +40,12 @@ class SplitConfig(_Table):
         description="near-duplicates stay on one side: pairs whose 64-bit perceptual hashes are this close are looked "
         "at besides those that correlate; -1 switches the search off",
     )
+    looks: int = Field(
+        0,
+        ge=0,
+        description="sort the frames by colour and brightness into so many kinds, of which each stays on one side: a "
+        "validation that is harder than a draw; 0: no",
+    )
     folds: int = Field(
         0,
         ge=0,
@@ -55,6 +61,8 @@ class SplitConfig(_Table):
             raise ValueError(f"validation {self.validation} + test {self.test} leave nothing to train on")
         if self.folds == 1:
             raise ValueError("split.folds 1: expected 0 (no cross-validation) or at least 2")
+        if self.looks == 1:
+            raise ValueError("split.looks 1: expected 0 (frames of one look may be parted) or at least 2")
         return self
 
 

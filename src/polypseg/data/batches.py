@@ -22,6 +22,7 @@ from polypseg.data.augment import augment
 from polypseg.data.duplicates import join, similar_pairs
 from polypseg.data.fingerprints import fingerprint
 from polypseg.data.in_memory import PolypDataset, checked_dataset
+from polypseg.data.looks import look, sorted_into_kinds
 from polypseg.data.recompose import Recomposition, recompose
 from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import SPLIT_NAMES, Split, assign, make_split
@@ -215,7 +216,12 @@ def _assign_arrays(data: PolypDataset, config: SplitConfig) -> dict[str, list[st
         prints = [fingerprint(np.rint(data.images[index] * 255).astype(np.uint8)) for index in order]
         joined = join(len(order), similar_pairs(prints, config.near_duplicate_bits))
     names = [data.names[index] for index in order]
-    assigned, _ = assign(names, [data.groups[index] for index in order], joined, config)
+    looks = None
+    if config.looks:
+        looks = sorted_into_kinds(
+            [look(np.rint(data.images[index] * 255).astype(np.uint8)) for index in order], config.looks
+        )
+    assigned, _ = assign(names, [data.groups[index] for index in order], joined, config, looks)
     return {n: [name for name, split in zip(names, assigned, strict=True) if split == n] for n in SPLIT_NAMES}
 
 

@@ -80,7 +80,7 @@ def visible_part(image: Image) -> Image:
 
     Lines of text in a margin light less. An image whose lit part is less than 30 % of a side is returned whole.
     """
-    lit = _lit(image)
+    lit = lit_part(image)
     rows, columns = np.flatnonzero(lit.mean(1) >= 0.3), np.flatnonzero(lit.mean(0) >= 0.3)
     if len(rows) < 0.3 * lit.shape[0] or len(columns) < 0.3 * lit.shape[1]:
         return image
@@ -96,7 +96,7 @@ def local_contrast(image: Image, reach_px: float) -> tuple[NDArray[np.int8], NDA
     """
     red, green, blue = (image[..., channel].astype(np.float32) for channel in range(3))
     is_panel = np.maximum(green, blue) > 1.25 * red + 10  # mucosa is red, even where it is dyed
-    shown = cv2.erode((_lit(image) & ~is_panel).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    shown = cv2.erode((lit_part(image) & ~is_panel).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     weight = shown.astype(np.float32)
     nearby = np.maximum(cv2.GaussianBlur(weight, (0, 0), reach_px), np.float32(1e-3))
     grey = (red + green + blue) / 3
@@ -106,7 +106,7 @@ def local_contrast(image: Image, reach_px: float) -> tuple[NDArray[np.int8], NDA
     return np.clip(np.rint(contrast * _STEPS), -127, 127).astype(np.int8), shown
 
 
-def _lit(image: Image) -> NDArray[np.bool_]:
+def lit_part(image: Image) -> NDArray[np.bool_]:
     """Where the brightest channel is brighter than a surround: than 24, and a sixth of what it reaches in the light."""
     brightest = np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])  # far faster than .max(2)
     return np.asarray(brightest > max(24.0, float(np.quantile(brightest, 0.98)) / 6))

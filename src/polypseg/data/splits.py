@@ -6,6 +6,8 @@ Decisions:
 - Groups (video sequences, patients) and near-duplicates stay on one side. In the official split of
   Kvasir-SEG the 120 are given; only the validation, carved out of the 880, can keep that promise,
   and it takes no near-duplicate of a training image.
+- With `split.looks` frames of one look stay on one side as well (`looks.py`); of the official 880 alone, since the 120
+  are given.
 - The same samples, config and seed give the same split on every machine: no file order, no hash seed.
 """
 
@@ -22,6 +24,7 @@ import numpy as np
 
 from polypseg.config import SplitConfig
 from polypseg.data.duplicates import near_duplicate_groups
+from polypseg.data.looks import kinds_of_looks
 from polypseg.data.official import is_kvasir_seg, official_test_names
 from polypseg.data.samples import Sample
 from polypseg.errors import SplitError, UsageError, listed, unknown_name
@@ -145,8 +148,10 @@ def make_split(samples: Sequence[Sample], config: SplitConfig, track: Track = si
     if len(set(names)) != len(names):
         repeated = sorted({name for name in names if names.count(name) > 1})
         raise SplitError(f"sample names repeat; expected each once:{listed(repeated)}")
-    joined = _near_duplicates([s.image_path for s in ordered], config, track)
-    assigned, source = assign(names, [s.group for s in ordered], joined, config)
+    paths = [s.image_path for s in ordered]
+    joined = _near_duplicates(paths, config, track)
+    looks = kinds_of_looks(paths, config.looks, track) if config.looks else None
+    assigned, source = assign(names, [s.group for s in ordered], joined, config, looks)
     digests = file_digests([path for s in ordered for path in (s.image_path, s.mask_path) if path], track)
     entries = {
         sample.name: Entry(
@@ -161,7 +166,11 @@ def make_split(samples: Sequence[Sample], config: SplitConfig, track: Track = si
 
 
 def assign(
-    names: Sequence[str], groups: Sequence[str | None], joined: Sequence[Sequence[int]], config: SplitConfig
+    names: Sequence[str],
+    groups: Sequence[str | None],
+    joined: Sequence[Sequence[int]],
+    config: SplitConfig,
+    looks: Sequence[int] | None = None,
 ) -> tuple[list[SplitName], str]:
     """The split of each sample, and where it comes from in words.
 
@@ -170,6 +179,7 @@ def assign(
         groups: The group of each sample, None where unknown.
         joined: Places of samples that must stay together besides (near-duplicates).
         config: Kind, shares and seed.
+        looks: The kind of each sample by its look, where a kind shall stay on one side.
 
     Raises:
         SplitError: Nothing is left for a split, or an official split was asked for of another data set.
@@ -182,11 +192,12 @@ def assign(
         )
     units = _units(len(names), [*_by_group(groups), *joined])
     generator = np.random.default_rng(config.seed)
+    by_look = f", looks of {config.looks} kinds kept together" if looks else ""
     if config.kind == "official" or (config.kind == "auto" and is_official):
-        source = f"Kvasir-SEG official 880/120, {config.official_validation} of the 880 as validation"
-        return _carve_official(names, units, config, generator), source
-    source = f"ratio: validation {config.validation:g}, test {config.test:g}"
-    return _by_ratio(len(names), units, config, generator), source
+        source = f"Kvasir-SEG official 880/120, {config.official_validation} of the 880 as validation{by_look}"
+        return _carve_official(names, units, config, generator, looks), source
+    source = f"ratio: validation {config.validation:g}, test {config.test:g}{by_look}"
+    return _by_ratio(len(names), joined_by_look(units, looks), config, generator), source
 
 
 def verify_split(split: Split, samples: Sequence[Sample], track: Track = silent) -> None:
@@ -236,6 +247,20 @@ def parted_units(samples: Sequence[Sample], config: SplitConfig, track: Track = 
     return _units(len(samples), [*_by_group([sample.group for sample in samples]), *joined])
 
 
+def joined_by_look(units: list[list[int]], looks: Sequence[int] | None) -> list[list[int]]:
+    """Units of one look as one, in order; the look of a unit is its first place's.
+
+    Units stay whole, but a look that near-duplicates share with another one does not pull that one in: else a few
+    copies would make one unit of all.
+    """
+    if looks is None:
+        return units
+    found: dict[int, list[int]] = {}
+    for unit in units:
+        found.setdefault(looks[unit[0]], []).extend(unit)
+    return sorted(sorted(places) for places in found.values())
+
+
 def _by_group(groups: Sequence[str | None]) -> list[list[int]]:
     """The places of each group that is known."""
     found: dict[str, list[int]] = {}
@@ -269,12 +294,17 @@ def _units(count: int, together: Iterable[Sequence[int]]) -> list[list[int]]:
 
 
 def _carve_official(
-    names: Sequence[str], units: list[list[int]], config: SplitConfig, generator: np.random.Generator
+    names: Sequence[str],
+    units: list[list[int]],
+    config: SplitConfig,
+    generator: np.random.Generator,
+    looks: Sequence[int] | None,
 ) -> list[SplitName]:
     test = official_test_names(names)
     assigned: list[SplitName] = ["test" if name in test else "train" for name in names]
     # A near-duplicate of a test image stays in training: moving it into validation would let the test choose.
     free = [unit for unit in units if all(assigned[index] == "train" for index in unit)]
+    free = joined_by_look(free, looks)
     _fill(assigned, free, "validation", config.official_validation, generator)
     return assigned
 
