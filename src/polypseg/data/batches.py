@@ -9,7 +9,7 @@ Decisions:
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -119,7 +119,7 @@ class BatchPlan(NamedTuple):
         preset: Augmentation preset.
         shuffled: Whether the order is drawn anew each epoch.
         seed: What order and augmentation follow from, with the epoch.
-        recomposition: Shares of the samples that lose their polyp, get one more, are compressed anew, ….
+        recomposition: Shares of the samples that are made of others, bent or compressed anew.
     """
 
     batch_size: int
@@ -211,16 +211,17 @@ def make_readers(
 def _assign_arrays(data: PolypDataset, config: SplitConfig) -> dict[str, list[str]]:
     """The names of each split of a data set in memory, near-duplicates together."""
     order = sorted(range(len(data.names)), key=lambda index: data.names[index])
-    joined = []
+    joined, looks = [], None
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        return (np.rint(data.images[index] * 255).astype(np.uint8) for index in order)
+
     if config.near_duplicate_bits >= 0:
-        prints = [fingerprint(np.rint(data.images[index] * 255).astype(np.uint8)) for index in order]
+        prints = [fingerprint(image) for image in images()]
         joined = join(len(order), similar_pairs(prints, config.near_duplicate_bits))
     names = [data.names[index] for index in order]
-    looks = None
     if config.looks:
-        looks = sorted_into_kinds(
-            [look(np.rint(data.images[index] * 255).astype(np.uint8)) for index in order], config.looks
-        )
+        looks = sorted_into_kinds([look(image) for image in images()], config.looks)
     assigned, _ = assign(names, [data.groups[index] for index in order], joined, config, looks)
     return {n: [name for name, split in zip(names, assigned, strict=True) if split == n] for n in SPLIT_NAMES}
 

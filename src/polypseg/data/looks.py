@@ -1,7 +1,8 @@
-"""Kinds of frames by their look: colour, light and sharpness, for a validation that is harder than a draw.
+"""Kinds of frames by their look: colour, light and sharpness, so that whole kinds can be held out.
 
 A validation drawn at random has a neighbour in the training set for nearly every frame: the same endoscope, the same
-light, the same bowel a minute later. Where frames of one look stay on one side, it says more of frames from elsewhere.
+light, the same bowel a minute later. Where frames of one look stay on one side it has none; whether it is harder then,
+docs/experiments.md tells.
 
 Decisions:
 - A look is what the lit part has of colour, brightness and detail, wherever it lies: of small pictures of the frame
