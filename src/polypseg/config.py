@@ -43,8 +43,8 @@ class SplitConfig(_Table):
     looks: int = Field(
         0,
         ge=0,
-        description="sort the frames by colour, light and sharpness into so many kinds, of which each stays on one side; "
-        "0: no",
+        description="sort the frames by colour, light and sharpness into so many kinds, of which each stays on one "
+        "side; 0: no",
     )
     folds: int = Field(
         0,
