@@ -83,6 +83,9 @@ class DataConfig(_Table):
         0.0, ge=0, le=1, description="share of training images that take another image's colours"
     )
     elastic: float = Field(0.0, ge=0, le=1, description="share of training images that are bent, with their masks")
+    close_ups: float = Field(
+        0.0, ge=0, le=1, description="share of training images shown as an enlarged window around a part of the polyp"
+    )
     cache: Literal["memory", "none"] | None = Field(
         None,
         description="memory: decoded and resized samples stay in memory; none: streamed from disk each epoch; "
@@ -93,8 +96,11 @@ class DataConfig(_Table):
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "DataConfig":
-        if self.negatives + self.copy_paste > 1:
-            raise ValueError(f"data.negatives {self.negatives} + data.copy_paste {self.copy_paste} are more than 1")
+        if self.negatives + self.copy_paste + self.close_ups > 1:
+            raise ValueError(
+                f"data.negatives {self.negatives} + data.copy_paste {self.copy_paste} + data.close_ups "
+                f"{self.close_ups} are more than 1"
+            )
         return self
 
 

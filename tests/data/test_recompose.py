@@ -6,7 +6,16 @@ import pytest
 
 from polypseg.config import DataConfig
 from polypseg.data.batches import training_plan
-from polypseg.data.recompose import DARK, Recomposition, bent, recompose, with_colours_of, with_polyp_of, without_polyp
+from polypseg.data.recompose import (
+    DARK,
+    Recomposition,
+    bent,
+    close_up,
+    recompose,
+    with_colours_of,
+    with_polyp_of,
+    without_polyp,
+)
 
 POLYP = (0, 0, 255)
 """A colour that the rest of a frame never has."""
@@ -46,9 +55,12 @@ def num_polyp_pixels(image, slack=60):
 KEY = (5, 7)
 NEGATIVES, PASTE, JPEG = Recomposition(negatives=1.0), Recomposition(copy_paste=1.0), Recomposition(jpeg=1.0)
 COLOURS, ELASTIC = Recomposition(colour_transfer=1.0), Recomposition(elastic=1.0)
+CLOSE_UPS = Recomposition(close_ups=1.0)
 
 
-@pytest.mark.parametrize("shares", [NEGATIVES, PASTE, JPEG, COLOURS, ELASTIC, Recomposition(0.4, 0.4, 0.5, 0.5, 0.5)])
+@pytest.mark.parametrize(
+    "shares", [NEGATIVES, PASTE, JPEG, COLOURS, ELASTIC, CLOSE_UPS, Recomposition(0.3, 0.3, 0.5, 0.5, 0.5, 0.3)]
+)
 def test_masks_stay_two_valued_shapes_stay_and_inputs_are_untouched(shares):
     images, masks = textured()
     kept = images.copy(), masks.copy()
@@ -68,7 +80,7 @@ def test_no_share_gives_the_very_arrays_back():
     assert same_masks is masks
 
 
-@pytest.mark.parametrize("shares", [NEGATIVES, PASTE, JPEG, COLOURS, ELASTIC])
+@pytest.mark.parametrize("shares", [NEGATIVES, PASTE, JPEG, COLOURS, ELASTIC, CLOSE_UPS])
 def test_key_alone_decides(shares):
     images, masks = textured()
     first, again = recompose(images, masks, KEY, shares), recompose(images, masks, np.array(KEY, np.int32), shares)
@@ -314,7 +326,70 @@ def test_bent_frame_carries_its_mask_along_smoothly():
     assert np.mean(areas) == pytest.approx(np.pi * 50**2, rel=0.1)
 
 
+def coordinates(height, width):
+    """A picture whose red tells the row and whose green the column."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows, columns, np.zeros_like(rows)], axis=-1).astype(np.uint8)
+
+
+def test_close_up_is_a_window_that_holds_some_of_the_polyp_and_its_mask_is_cut_alike():
+    image, mask = coordinates(120, 200), frame((50, 60, 150, 170), height=120, width=200)[1]
+    shares = []
+    for seed in range(60):
+        seen, seen_mask = close_up(image, mask, np.random.default_rng(seed))
+        assert seen_mask.any()
+        # What is at a pixel tells where it came from; there the old mask must say the same, but on the polyp's border,
+        # where the picture is interpolated and the mask is not.
+        came_from = mask[np.clip(seen[..., 0], 0, 119), np.clip(seen[..., 1], 0, 199)]
+        border = cv2.dilate(seen_mask, np.ones((9, 9))) != cv2.erode(seen_mask, np.ones((9, 9)))
+        np.testing.assert_array_equal(came_from[~border], seen_mask[~border])
+        shares.append((np.ptp(seen[..., 0].astype(int)) / 119, np.ptp(seen[..., 1].astype(int)) / 199))
+    low, high = np.min(shares), np.max(shares)
+    assert 0.3 < low < 0.45  # from 35 % of the side, a pixel more or less (and less where 3:2 is the limit)
+    assert high > 0.9
+
+
+def test_close_up_is_no_longer_than_three_to_two():
+    image, mask = coordinates(100, 100), frame((45, 55, 45, 55))[1]
+    for seed in range(60):
+        seen, _ = close_up(image, mask, np.random.default_rng(seed))
+        rows, columns = (np.ptp(seen[..., channel].astype(int)) + 1 for channel in (0, 1))
+        assert max(rows, columns) <= 1.5 * min(rows, columns) + 4
+
+
+def test_close_ups_are_held_anywhere_within_the_window():
+    image, mask = coordinates(100, 100), frame((50, 51, 50, 51))[1]
+    places = []
+    for seed in range(200):
+        _, seen = close_up(image, mask, np.random.default_rng(seed))
+        places.append(np.argwhere(seen).mean(axis=0) / 100)
+    # One pixel, uniformly anywhere in its window but for windows that the frame's edge holds back.
+    assert np.min(places) < 0.15
+    assert np.max(places) > 0.85
+    assert np.mean(places) == pytest.approx(0.5, abs=0.06)
+
+
+def test_close_up_of_a_frame_that_is_polyp_for_the_most_part_stays_as_it_is():
+    image, mask = frame((0, 95, 0, 95))
+    for seed in range(20):
+        seen, seen_mask = close_up(image, mask, np.random.default_rng(seed))
+        assert seen is image  # no window of it is polyp in less than half
+        assert seen_mask is mask
+    empty, none = close_up(*frame(), np.random.default_rng(0))
+    np.testing.assert_array_equal(empty, frame()[0])
+    assert not none.any()
+
+
+def test_close_ups_take_their_share_beside_the_others():
+    images, masks = batch(*[frame((2, 8, 2, 8), height=32, width=32)] * 400)
+    _, changed = recompose(images, masks, KEY, Recomposition(negatives=0.3, close_ups=0.4))
+    assert abs(np.mean(changed.sum(axis=(1, 2, 3)) == 0) - 0.3) < 0.115
+    noise, masks = textured(400, side=32)  # a window of noise, enlarged, is never the noise that it was
+    seen, _ = recompose(noise, masks, KEY, Recomposition(close_ups=0.4))
+    assert abs(np.mean((seen != noise).any(axis=(1, 2, 3))) - 0.4) < 0.125
+
+
 def test_config_hands_the_shares_on():
-    config = DataConfig(negatives=0.1, copy_paste=0.2, jpeg=0.3, colour_transfer=0.4, elastic=0.5)
-    assert training_plan(config, seed=3).recomposition == Recomposition(0.1, 0.2, 0.3, 0.4, 0.5)
+    config = DataConfig(negatives=0.1, copy_paste=0.2, jpeg=0.3, colour_transfer=0.4, elastic=0.5, close_ups=0.6)
+    assert training_plan(config, seed=3).recomposition == Recomposition(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
     assert training_plan(DataConfig(), seed=3).recomposition == Recomposition()

@@ -138,7 +138,7 @@ class BatchPlan(NamedTuple):
 
 def training_plan(config: DataConfig, seed: int) -> BatchPlan:
     """How training samples are batched: in a new order each epoch, changed as the config says."""
-    shares = Recomposition(config.negatives, config.copy_paste, config.jpeg, config.colour_transfer, config.elastic)
+    shares = Recomposition(**{name: getattr(config, name) for name in Recomposition._fields})
     return BatchPlan(config.batch_size, config.augment, True, seed, shares)
 
 

@@ -11,6 +11,8 @@ Decisions:
   lie on the polyp itself the frame stays as it is. Pasted polyps have the same soft edge, so that the edge itself tells
   nothing.
 - Colours come from another frame of the same batch, whole: what they become was seen through some endoscope.
+- A close-up of a polyp is a window drawn as those without a polyp are, so that an enlarged frame without a black rim
+  tells nothing about what it shows.
 """
 
 from collections.abc import Sequence
@@ -24,6 +26,10 @@ Bytes = NDArray[np.uint8]
 
 LEAST_CROP = 0.35
 """Shorter side of what is left beside a polyp, as a share of the frame, below which it is covered instead."""
+LONGEST_CROP = 1.5
+"""Longer side of a window over its shorter one, at most: what is seen keeps its shape."""
+MOST_FILLED = 0.5
+"""Share of a close-up that may be polyp; a window within a polyp does not show what it is."""
 MOST_OVERLAP = 0.05
 """Share of the polyp that its own mirror image may hide; that much is painted over."""
 MARGIN = 0.02
@@ -49,6 +55,7 @@ class Recomposition(NamedTuple):
         jpeg: Compressed anew at a quality from 30 to 90.
         colour_transfer: Take the colours of another sample of the batch.
         elastic: Bent.
+        close_ups: Shown as a window that holds some of the polyp, enlarged; these get no other's polyp.
     """
 
     negatives: float = 0.0
@@ -56,6 +63,7 @@ class Recomposition(NamedTuple):
     jpeg: float = 0.0
     colour_transfer: float = 0.0
     elastic: float = 0.0
+    close_ups: float = 0.0
 
 
 def recompose(images: Bytes, masks: Bytes, key: Sequence[int], shares: Recomposition) -> tuple[Bytes, Bytes]:
@@ -84,6 +92,8 @@ def recompose(images: Bytes, masks: Bytes, key: Sequence[int], shares: Recomposi
         elif kind < shares.negatives + shares.copy_paste and other < len(images):
             pasted = with_polyp_of(images[index], masks[index, ..., 0], images[other], masks[other, ..., 0], rng)
             images_out[index], masks_out[index, ..., 0] = pasted
+        elif 0 <= kind - shares.negatives - shares.copy_paste < shares.close_ups:
+            images_out[index], masks_out[index, ..., 0] = close_up(images[index], masks[index, ..., 0], rng)
         quality = int(rng.integers(30, 91)) if rng.random() < shares.jpeg else None
         if rng.random() < shares.colour_transfer and len(images) > 1:
             giver = (index + 1 + int(rng.integers(len(images) - 1))) % len(images)
@@ -125,13 +135,38 @@ def _crop_beside(image: Bytes, mask: Bytes, rng: np.random.Generator) -> Bytes |
     if not large:
         return None
     row_0, row_1, column_0, column_1 = large[int(rng.integers(len(large)))]
-    # A strip is long and narrow; a window of at most 3:2 keeps what is seen in shape.
-    side_y = min(row_1 - row_0, int(1.5 * (column_1 - column_0)))
-    side_x = min(column_1 - column_0, int(1.5 * (row_1 - row_0)))
+    side_y = min(row_1 - row_0, int(LONGEST_CROP * (column_1 - column_0)))
+    side_x = min(column_1 - column_0, int(LONGEST_CROP * (row_1 - row_0)))
     row = row_0 + int(rng.integers(row_1 - row_0 - side_y + 1))
     column = column_0 + int(rng.integers(column_1 - column_0 - side_x + 1))
     window = image[row : row + side_y, column : column + side_x]
     return np.asarray(cv2.resize(window, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def close_up(image: Bytes, mask: Bytes, rng: np.random.Generator) -> tuple[Bytes, Bytes]:
+    """A window that holds a pixel of a polyp (any, where there is none), and its mask, at the frame's size.
+
+    Args:
+        image: Shape (H, W, 3).
+        mask: Shape (H, W), values 0 and 1; where more than `MOST_FILLED` of the window would be polyp, image and mask
+            come back as they are.
+        rng: Draws the window: each side from `LEAST_CROP` of the frame's to all of it.
+    """
+    height, width = mask.shape
+    side_y, side_x = (
+        max(1, round(side * share)) for side, share in zip(mask.shape, rng.uniform(LEAST_CROP, 1, 2), strict=True)
+    )
+    side_y, side_x = min(side_y, int(LONGEST_CROP * side_x)), min(side_x, int(LONGEST_CROP * side_y))
+    held = np.argwhere(mask) if mask.any() else np.argwhere(mask == 0)
+    row, column = held[int(rng.integers(len(held)))]
+    top = int(rng.integers(max(0, row - side_y + 1), min(row, height - side_y) + 1))
+    left = int(rng.integers(max(0, column - side_x + 1), min(column, width - side_x) + 1))
+    window = slice(top, top + side_y), slice(left, left + side_x)
+    if mask[window].mean() > MOST_FILLED:
+        return image, mask
+    enlarged = cv2.resize(image[window], (width, height), interpolation=cv2.INTER_CUBIC)
+    enlarged_mask = cv2.resize(mask[window], (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(enlarged, np.uint8), np.asarray(enlarged_mask, np.uint8)
 
 
 def _covered(image: Bytes, mask: Bytes) -> Bytes | None:

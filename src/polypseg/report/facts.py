@@ -207,6 +207,7 @@ def augmentation_words(run: RunRecord) -> str:
         (data.jpeg, "compressed anew"),
         (data.colour_transfer, "in another image's colours"),
         (data.elastic, "bent"),
+        (data.close_ups, "shown as a close-up"),
     )
     return ", ".join([data.augment, *(f"{100 * share:g} % {what}" for share, what in shares if share)])
 
