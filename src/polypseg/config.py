@@ -184,7 +184,8 @@ class TrainConfig(_Table):
     tensorboard: bool = Field(True, description="write logs for TensorBoard where it is installed")
     start_from: str | None = Field(
         None,
-        description="a run or a .keras file of the same network, whose weights the training begins with; unset: none",
+        description="whose weights the training begins with: a run, a .keras file, an exported .onnx file, or the name "
+        "of a packaged model, all of the same network; unset: none",
     )
     teacher: str | None = Field(
         None,

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from polypseg.cli import app
 from polypseg.data.synthetic import make_synthetic
+from polypseg.predict.packaged import resolve
 from polypseg.train.state import load_state
 
 SMALL = [
@@ -208,3 +209,19 @@ def test_interrupted_training_says_how_to_go_on(tmp_path):
     told = re.search(r"stopped; (\d+) epochs are saved. To go on with: (.*)$", said.strip().splitlines()[-1])
     assert int(told[1]) == load_state(tmp_path / "runs/cut/checkpoints/last").epoch >= 1
     assert told[2] == "polypseg train --name cut --resume"
+
+
+def test_start_from_a_packaged_model_by_its_name(sample_folder, tmp_path):
+    settings = [
+        *("--set", "data.size=32", "--set", "data.batch_size=4", "--set", "train.tensorboard=false"),
+        *("--set", "split.validation=0.25", "--set", "split.test=0.25", "--set", "split.near_duplicate_bits=-1"),
+        *("--set", "train.learning_rate=1e-12", "--set", "train.start_from=attention-unet-16", "--no-evaluate"),
+    ]
+    command = ["train", "--data", sample_folder, "--runs", tmp_path, "--epochs", 1, *settings]
+    done = call(*command, "--name", "mine", "--set", "model.filters=16")
+    assert done.exit_code == 0, done.output
+    config = (tmp_path / "mine" / "config.toml").read_text()
+    assert str(resolve("attention-unet-16")) in config  # its file, which a resume finds from anywhere
+    other = call(*command, "--name", "other", "--set", "model.filters=8")
+    assert other.exit_code == 1
+    assert "name the preset, filters and encoder that it was trained with" in " ".join(other.output.split())

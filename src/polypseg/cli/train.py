@@ -3,9 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from polypseg.config import Config
 
 
 def train(
@@ -116,6 +119,17 @@ def _numbers(text: str | None) -> list[int]:
     return numbers
 
 
+def _with_packaged_start(settings: "Config") -> "Config":
+    """The settings, in which the name of a packaged model to start from has become the path of its file."""
+    from polypseg.predict.packaged import packaged_models, resolve
+
+    start = settings.train.start_from
+    if start not in {model.name for model in packaged_models()}:
+        return settings
+    train = settings.train.model_copy(update={"start_from": str(resolve(start))})
+    return settings.model_copy(update={"train": train})
+
+
 def _start(
     run_folder: Path, data: Path, config: Path | None, overrides: list[str], splits: Path | None, seeds: list[int]
 ) -> None:
@@ -123,7 +137,7 @@ def _start(
     from polypseg.cli.training_progress import TrainingProgress, tell_epoch
     from polypseg.config import load_config
 
-    settings = load_config(config, overrides)
+    settings = _with_packaged_start(load_config(config, overrides))
     import_keras_quietly()
     from polypseg.train.fit import train
     from polypseg.train.group import train_group

@@ -25,6 +25,7 @@ from polypseg.data.splits import Split, load_split, make_split, verify_split
 from polypseg.errors import DataError, ModelError, RunError, UsageError
 from polypseg.models.checkpoint import copy_weights, load_model
 from polypseg.models.deep_supervision import with_supervised_levels, without_supervised_levels
+from polypseg.models.onnx_weights import copy_onnx_weights
 from polypseg.models.registry import build_model
 from polypseg.progress import Track, silent
 from polypseg.train.callbacks import (
@@ -40,7 +41,7 @@ from polypseg.train.callbacks import (
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
 from polypseg.train.losses import DeepSupervision, build_loss
 from polypseg.train.named_models import check_named_models, named_digests, start_file
-from polypseg.train.normalisation import calibration_batches
+from polypseg.train.normalisation import calibration_batches, settle_normalisation
 from polypseg.train.numerics import numerics
 from polypseg.train.optimizers import build_optimizer
 from polypseg.train.run import Run, open_run, record_start, write_config, write_history
@@ -91,7 +92,7 @@ def train(
     run.environment_path.unlink(missing_ok=True)  # of a start that was killed before it was a run
     keras.utils.set_random_seed(config.train.seed)
     with numerics(config.train):
-        model = _new_model(config, split)
+        model = _new_model(config, samples, split)
         _record(run, data, faults, 0, (model, split, config))
         write_config(run, config)  # last: it is what makes the folder a run, which from here on can be resumed
         _fit(run, model, config, samples, split, None, on_epoch, callbacks)
@@ -147,7 +148,7 @@ def resume(
     keras.utils.set_random_seed(config.train.seed)
     with numerics(config.train):
         if state is None:
-            model = _new_model(config, split)
+            model = _new_model(config, samples, split)
         else:
             write_history(run, state.history)
             if state.finished:
@@ -210,10 +211,24 @@ def usable_samples(data: Path, skip_bad: bool, track: Track = silent) -> tuple[l
     return usable, faults + bad
 
 
-def _new_model(config: Config, split: Split) -> keras.Model:
+def _start_from(model: keras.Model, path: Path, config: Config, samples: Sequence[Sample], split: Split) -> None:
+    """Gives the model the weights of a file; one in which normalisation was folded away gets the training's statistics.
+
+    Raises:
+        ModelError: The file cannot be loaded, or holds another network.
+    """
+    if path.suffix != ".onnx":
+        copy_weights(model, path)
+        return
+    copy_onnx_weights(model, path)
+    reader = make_readers(samples, split, config.data, config.split)["train"]
+    settle_normalisation(model, calibration_batches(reader, training_plan(config.data, config.train.seed)))
+
+
+def _new_model(config: Config, samples: Sequence[Sample], split: Split) -> keras.Model:
     model, loss = build_model(config.model, config.data.size), build_loss(config.loss)
     if config.train.start_from is not None:
-        copy_weights(model, start_file(Path(config.train.start_from)))
+        _start_from(model, start_file(Path(config.train.start_from)), config, samples, split)
     if config.model.deep_supervision:
         model, loss = with_supervised_levels(model), DeepSupervision(loss)
     num_steps = math.ceil(len(split.names("train")) / config.data.batch_size) * config.train.epochs

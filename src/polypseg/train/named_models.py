@@ -17,7 +17,7 @@ START, TEACHER = "train.start_from", "train.teacher"
 
 
 def model_files(path: Path, setting: str) -> list[Path]:
-    """The `.keras` files that a setting names: the file itself, a run's best, or the best of each member of a group.
+    """The model files that a setting names: the file itself, a run's best, or the best of each member of a group.
 
     Args:
         path: A file, a run or a group of runs.
@@ -33,8 +33,8 @@ def model_files(path: Path, setting: str) -> list[Path]:
     missing = [file for file in files if not file.is_file()]
     if missing:
         raise ModelError(
-            f"{setting} {path}: {missing[0]} is not there; expected a run with a finished epoch ({TEACHER} takes a "
-            "group of them, too) or a .keras file"
+            f"{setting} {path}: {missing[0]} is not there; expected a run with a finished epoch or a .keras file "
+            f"({TEACHER} takes a group of runs, too; {START} an exported .onnx file or a packaged model's name)"
         )
     return files
 

@@ -1,4 +1,7 @@
-"""Batch normalisation measured anew, for weights that no step has run with: averages over steps or over runs."""
+"""Batch normalisation measured anew, for weights that no step has run with.
+
+These are averages over steps or over runs, and what an export has folded.
+"""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -25,6 +28,45 @@ def measure_normalisation(model: keras.Model, batches: Iterable[NDArray[np.float
     finally:
         for layer, momentum in zip(layers, kept, strict=True):
             layer.momentum = momentum
+
+
+def settle_normalisation(model: keras.Model, batches: Iterable[NDArray[np.float32]]) -> None:
+    """Gives each batch normalisation the statistics of what comes into it, and scale and offset so that the model
+    predicts what it did: thus a network whose normalisations were folded away can be trained.
+
+    In training a normalisation takes the batch's statistics instead of its own. Where its own are not those of images
+    (folded they are mean 0 and variance 1), the first step would change all that the network has learned.
+
+    Args:
+        model: Changed in place; none of its normalisations is in a nested model.
+        batches: Images, (N, height, width, 3) float32.
+    """
+    layers = normalisations(model)
+    axes = (0, 1, 2)
+    inputs = [keras.ops.cast(layer.input, "float32") for layer in layers]
+    moments = [[keras.ops.mean(x, axes), keras.ops.mean(keras.ops.square(x), axes)] for x in inputs]
+    measure = keras.Model(model.input, moments)
+    means: list[Any] = []
+    for number, batch in enumerate(batches):
+        found = keras.tree.map_structure(keras.ops.convert_to_numpy, measure(batch, training=False))
+        means = (
+            found
+            if number == 0
+            else [
+                [old + (new - old) / (number + 1) for old, new in zip(*pair, strict=True)]
+                for pair in zip(means, found, strict=True)
+            ]
+        )
+    for layer, (mean, square) in zip(layers, means, strict=True):
+        variance = np.maximum(square - mean**2, 0)
+        own_mean, own_variance, gamma, beta = map(
+            keras.ops.convert_to_numpy, (layer.moving_mean, layer.moving_variance, layer.gamma, layer.beta)
+        )
+        scale = gamma / np.sqrt(own_variance + layer.epsilon)
+        layer.gamma.assign(scale * np.sqrt(variance + layer.epsilon))
+        layer.beta.assign(beta + scale * (mean - own_mean))
+        layer.moving_mean.assign(mean)
+        layer.moving_variance.assign(variance)
 
 
 def normalisations(model: keras.Model) -> list[Any]:
