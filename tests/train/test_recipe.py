@@ -103,8 +103,8 @@ def test_planned_length_of_a_schedule_cannot_be_changed(run):
     ("table", "setting", "value"),
     [
         ("data", "augment", "standard"),
-        ("data", "negatives", 0.8),
-        ("data", "copy_paste", 0.8),
+        ("data", "negatives", 0.6),
+        ("data", "copy_paste", 0.6),
         ("data", "jpeg", 1.0),
         ("data", "close_ups", 0.6),
         ("model", "deep_supervision", False),
