@@ -168,8 +168,7 @@ def _keras_kernel(layer: Any, kernel: Array) -> Array:
 
     ONNX has the kernel of a transposed convolution as (in, out, …) and that of a depthwise one as (channels, 1, …).
     """
-    plain = not isinstance(layer, layers.DepthwiseConv2D | layers.Conv2DTranspose)
-    return kernel.transpose((2, 3, 1, 0) if plain or isinstance(layer, layers.Conv2DTranspose) else (2, 3, 0, 1))
+    return kernel.transpose((2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0))
 
 
 def _is_turned(layer: Any) -> bool:
