@@ -2,6 +2,7 @@
 
     python benchmarks/perturbed_frames.py runs/kvasir
     python benchmarks/perturbed_frames.py runs/kvasir --normalisation as-they-are     # or changed
+    python benchmarks/perturbed_frames.py runs/kvasir --model exported.onnx           # of the run's network
 
 Dice and recall at the model's own size and at 0.5, means over the validation frames that show a polyp; then those of
 close-ups of the same polyps, and the share of the frames in which more than 0.1 % is marked although their polyp was
@@ -22,6 +23,8 @@ from polypseg.data.perturbations import PERTURBATIONS, Perturbation
 from polypseg.data.recompose import close_up, without_polyp
 from polypseg.machine import machine, versions
 from polypseg.models.checkpoint import load_model
+from polypseg.models.onnx_weights import copy_onnx_weights
+from polypseg.models.registry import build_model
 from polypseg.preprocess import normalise
 from polypseg.train.normalisation import calibration_batches, measure_normalisation
 from polypseg.train.run import Run, open_run
@@ -58,13 +61,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, help="where the run's images are now")
-    parser.add_argument("--model", type=Path, help="another .keras file of the same size than the run's best")
+    parser.add_argument("--model", type=Path, help="another .keras or .onnx file of the run's network than its best")
     parser.add_argument("--normalisation", choices=("stored", "as-they-are", "changed"), default="stored")
     options = parser.parse_args()
     run = open_run(options.run)
     samples, _ = find_samples(options.data or Path(run.environment()["data"]))
     readers = make_readers(samples, run.split(), run.config().data, run.config().split)
-    model = load_model(options.model or run.best_path)
+    if options.model and options.model.suffix == ".onnx":
+        model = build_model(run.config().model, run.config().data.size)
+        copy_onnx_weights(model, options.model)
+    else:
+        model = load_model(options.model or run.best_path)
     if options.normalisation != "stored":
         plan = training_plan_of(run, options.normalisation)
         measure_normalisation(model, calibration_batches(readers["train"], plan, NUM_IMAGES))

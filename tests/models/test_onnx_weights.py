@@ -113,6 +113,10 @@ def test_dequantised_kernel_by_hand(tmp_path):
     copy_onnx_weights(network, tmp_path / "hand.onnx")
     assert float(network(np.full((1, 4, 4, 2), 2.0))[0, 0, 0, 0]) == pytest.approx(2 * 1.0 - 2 * 1.5 + 1.5)
 
+    plain = keras.Model(image, keras.layers.Conv2D(1, 1, use_bias=False, name="head")(image))
+    with pytest.raises(ModelError, match=r"another network .*: its head has a bias"):  # it has no place for the 1.5
+        copy_onnx_weights(plain, tmp_path / "hand.onnx")
+
 
 @pytest.mark.parametrize(
     ("network", "message"),

@@ -13,7 +13,6 @@ Decisions:
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,6 +68,8 @@ def copy_onnx_weights(model: keras.Model, path: Path | str) -> None:
                 f"{path}: its {name} is {_sizes(kernel.shape)}; the config's network has {_sizes(layer.kernel.shape)}: "
                 "name the preset, filters and encoder that it was trained with"
             )
+        if matched[name].bias is not None and not layer.use_bias and _normalisation_behind(layer) is None:
+            raise ModelError(f"{path}: another network than the one that the config names: its {name} has a bias")
     for name, layer in expected.items():
         _give(layer, matched[name])
 
@@ -138,7 +139,7 @@ def _match(found: dict[str, Folded], names: set[str], path: Path) -> dict[str, F
             f"{path}: another network than the one that the config names: it {what}; name the preset, filters and "
             "encoder that it was trained with"
         )
-    return {name: here[0] for name, here in matched.items() if here}
+    return {name: matched[name][0] for name in names}
 
 
 def _give(layer: Any, folded: Folded) -> None:
@@ -146,7 +147,7 @@ def _give(layer: Any, folded: Folded) -> None:
     layer.kernel.assign(_keras_kernel(layer, folded.kernel))
     channels = layer.kernel.shape[-2 if _is_turned(layer) else -1]
     bias = np.zeros(channels, np.float32) if folded.bias is None else folded.bias
-    behind = next(_normalisations_behind(layer), None)
+    behind = _normalisation_behind(layer)
     if behind is not None:
         behind.gamma.assign(np.ones_like(bias))
         behind.moving_mean.assign(np.zeros_like(bias))
@@ -157,10 +158,9 @@ def _give(layer: Any, folded: Folded) -> None:
         layer.bias.assign(bias)
 
 
-def _normalisations_behind(layer: Any) -> Iterator[Any]:
-    for node in layer._outbound_nodes:
-        if isinstance(node.operation, layers.BatchNormalization):
-            yield node.operation
+def _normalisation_behind(layer: Any) -> Any | None:
+    following = (node.operation for node in layer._outbound_nodes)
+    return next((other for other in following if isinstance(other, layers.BatchNormalization)), None)
 
 
 def _keras_kernel(layer: Any, kernel: Array) -> Array:
