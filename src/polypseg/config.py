@@ -86,6 +86,9 @@ class DataConfig(_Table):
     close_ups: float = Field(
         0.0, ge=0, le=1, description="share of training images shown as an enlarged window around a part of the polyp"
     )
+    mix_up: float = Field(
+        0.0, ge=0, le=1, description="share of training images that another one shines through, with its mask"
+    )
     cache: Literal["memory", "none"] | None = Field(
         None,
         description="memory: decoded and resized samples stay in memory; none: streamed from disk each epoch; "

@@ -23,6 +23,7 @@ from polypseg.data.duplicates import join, similar_pairs
 from polypseg.data.fingerprints import fingerprint
 from polypseg.data.in_memory import PolypDataset, checked_dataset
 from polypseg.data.looks import look, sorted_into_kinds
+from polypseg.data.mix_up import kept_shares, mixed
 from polypseg.data.recompose import Recomposition, recompose
 from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import SPLIT_NAMES, Split, assign, make_split
@@ -120,6 +121,7 @@ class BatchPlan(NamedTuple):
         shuffled: Whether the order is drawn anew each epoch.
         seed: What order and augmentation follow from, with the epoch.
         recomposition: Shares of the samples that are made of others, bent or compressed anew.
+        mix_up: Share of the samples that another one shines through.
     """
 
     batch_size: int
@@ -127,6 +129,7 @@ class BatchPlan(NamedTuple):
     shuffled: bool
     seed: int
     recomposition: Recomposition = Recomposition()
+    mix_up: float = 0.0
 
     def epoch(self, count: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """The order of the samples in an epoch (count,), and a key a batch for its augmentation (steps, 2)."""
@@ -139,13 +142,14 @@ class BatchPlan(NamedTuple):
 def training_plan(config: DataConfig, seed: int) -> BatchPlan:
     """How training samples are batched: in a new order each epoch, changed as the config says."""
     shares = Recomposition(**{name: getattr(config, name) for name in Recomposition._fields})
-    return BatchPlan(config.batch_size, config.augment, True, seed, shares)
+    return BatchPlan(config.batch_size, config.augment, True, seed, shares, config.mix_up)
 
 
 class TfDatasets(NamedTuple):
     """What `get_tf_dataset` returns: three `tf.data.Dataset`s of batches (images, masks).
 
-    Images are (B, size, size, 3) float32 in [0, 1], masks (B, size, size, 1) float32 in {0, 1}.
+    Images are (B, size, size, 3) float32 in [0, 1], masks (B, size, size, 1) float32 in {0, 1}; those of training in
+    [0, 1] where `data.mix_up` lays one over another.
     """
 
     train: "tf.data.Dataset"
@@ -269,7 +273,11 @@ def tf_batches(
 
     def finish(images: Any, masks: Any, key: Any) -> tuple[Any, Any]:
         images = tf.cast(images, tf.float32) / 255.0
-        return augment(images, tf.cast(masks, tf.float32), key, plan.preset)
+        images, masks = augment(images, tf.cast(masks, tf.float32), key, plan.preset)
+        if not plan.mix_up:
+            return images, masks
+        kept = tf.numpy_function(kept_shares, [tf.shape(images)[0], key, plan.mix_up], tf.float32)
+        return mixed(images, masks, tf.ensure_shape(kept, (None, 1, 1, 1)), lambda batch: tf.roll(batch, 1, axis=0))
 
     steps = -(-count // plan.batch_size)
     batches = tf.data.Dataset.range(1).flat_map(batches_of_epoch)
@@ -321,6 +329,9 @@ class PyBatches(keras.utils.PyDataset):  # type: ignore[misc]
             key,
             self._plan.preset,
         )
+        if self._plan.mix_up:
+            kept = keras.ops.convert_to_tensor(kept_shares(len(chosen), key, self._plan.mix_up))
+            changed = mixed(*changed, kept, lambda batch: keras.ops.roll(batch, 1, axis=0))
         softened = changed[1] if self._soften is None else self._soften(*changed)
         return keras.ops.convert_to_numpy(changed[0]), keras.ops.convert_to_numpy(softened)
 

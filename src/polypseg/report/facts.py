@@ -208,6 +208,7 @@ def augmentation_words(run: RunRecord) -> str:
         (data.colour_transfer, "in another image's colours"),
         (data.elastic, "bent"),
         (data.close_ups, "shown as a close-up"),
+        (data.mix_up, "mixed with another"),
     )
     return ", ".join([data.augment, *(f"{100 * share:g} % {what}" for share, what in shares if share)])
 

@@ -77,14 +77,14 @@ def normalisations(model: keras.Model) -> list[Any]:
 def calibration_batches(
     reader: SampleReader, plan: BatchPlan, num_images: int = NUM_IMAGES
 ) -> Iterator[NDArray[np.float32]]:
-    """The first epoch's batches again, as far as needed; whole ones where there are any.
+    """The first epoch's batches again, as far as needed, not mixed; whole ones where there are any.
 
     Args:
         reader: Of the training images.
         plan: How the training changes them.
         num_images: About so many.
     """
-    batches = PyBatches(reader, plan)
+    batches = PyBatches(reader, plan._replace(mix_up=0.0))  # what comes later is no mixture
     for index in range(min(len(batches), max(1, num_images // plan.batch_size))):
         images, _ = batches[index]
         if index == 0 or len(images) == plan.batch_size:
