@@ -122,6 +122,15 @@ def test_training_is_told_as_it_was_set(run_record):
     )
 
 
+def test_every_share_of_changed_frames_is_told(run_record):
+    shares = {"copy_paste": 0.15, "jpeg": 0.3, "colour_transfer": 0.4, "elastic": 0.25, "close_ups": 0.2, "mix_up": 0.1}
+    given = answers(with_settings(run_record, *(f"data.{name}={share}" for name, share in shares.items())))
+    assert (
+        "15 % given another image's polyp, 30 % compressed anew, 40 % in another image's colours, 25 % bent, "
+        "20 % shown as a close-up, 10 % mixed with another; "
+    ) in given[25].text
+
+
 def test_reference_training_is_told_without_what_it_does_without(run_record):
     given = answers(run_record)
     assert given[25].text.startswith(

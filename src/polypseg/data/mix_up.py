@@ -1,6 +1,6 @@
 """Mix-up: a training frame with another one shining through, and its mask with the other's, in the same proportion.
 
-No frame is then seen twice alike, so that a network cannot learn a small set by heart.
+Meant against learning a small set by heart: of such a frame neither mask alone is the answer.
 
 Decisions:
 - The last change to a batch, after the augmentation: the two frames were moved and coloured each on its own. A teacher
