@@ -20,11 +20,14 @@ help:
 	@echo "make test-browser  the web page in a real browser (Chromium)"
 	@echo "make backends  add JAX and PyTorch, so that 'make test' compares the three backends"
 
+# PySODMetrics, a peer in the tests, comes without its dependencies: its upper bounds would keep the tests from the OpenCV
+# and NumPy that users get.
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "polypseg needs Python 3.11 or newer, found " + sys.version.split()[0] + "; set PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps "pysodmetrics>=1.5"
 	touch $(INSTALLED)
 
 demo: $(INSTALLED)

@@ -27,7 +27,8 @@ OUTLINE: Colour = (255, 255, 255)
 COMPARE_OPACITY = 0.6
 """Of `compare_overlay`; the distances above hold for it."""
 
-HEAT_COLOURS: NDArray[np.uint8] = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO)[:, 0, ::-1]
+_LEVELS = np.arange(256, dtype=np.uint8)[:, np.newaxis]  # a column: of a plain vector OpenCV 5 makes a row
+HEAT_COLOURS: NDArray[np.uint8] = cv2.applyColorMap(_LEVELS, cv2.COLORMAP_INFERNO)[:, 0, ::-1]
 """The 256 colours of a heat map, shape (256, 3): Matplotlib's inferno, in even steps of lightness."""
 HEAT_COLOURS.setflags(write=False)
 

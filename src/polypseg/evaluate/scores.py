@@ -80,7 +80,7 @@ class Scores:
 
     def select(self, chosen: NDArray[np.bool_]) -> "Scores":
         """The rows where `chosen`, shape (N,), is True."""
-        places = np.flatnonzero(chosen)
+        places = np.flatnonzero(chosen).tolist()
         text = {key: [column[place] for place in places] for key, column in self.text.items()}
         return Scores(text, {key: column[places] for key, column in self.values.items()})
 
