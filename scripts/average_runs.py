@@ -24,6 +24,7 @@ import polypseg.train.registered  # noqa: F401  (what compiled models need)
 from polypseg.data.batches import make_readers, training_plan
 from polypseg.data.catalogue import find_samples
 from polypseg.models.checkpoint import load_model, save_model
+from polypseg.models.deep_supervision import without_supervised_levels
 from polypseg.train.normalisation import calibration_batches, measure_normalisation
 from polypseg.train.run import Run, open_run
 from polypseg.train.state import load_state
@@ -43,7 +44,7 @@ def weights(source: str) -> list[NDArray[np.float32]]:
     model = load_model(state.model_path, compiled=True)
     if getattr(model.optimizer, "use_ema", False):
         model.optimizer.finalize_variable_values(model.trainable_variables)  # the averages take the weights' place
-    return model.get_weights()
+    return without_supervised_levels(model).get_weights()
 
 
 def training_images(run: Run) -> Iterator[NDArray[np.float32]]:

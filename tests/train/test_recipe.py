@@ -1,5 +1,9 @@
 """The modern recipe as a whole: AdamW, one cycle, averages, mixed precision, recomposed frames, deep supervision."""
 
+import runpy
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from polypseg.errors import UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.models.deep_supervision import SUPERVISED
 from polypseg.train.fit import resume, train
+from polypseg.train.run import Run
 from polypseg.train.state import load_state
 from train.killing import train_and_kill
 
@@ -68,6 +73,19 @@ def test_best_model_is_the_average_alone_and_what_was_judged(run):
         averages = {v.path: np.asarray(a) for v, a in zip(last.trainable_variables, _averages(last), strict=True)}
         assert all(np.array_equal(v.numpy(), averages[v.path]) for v in best.trainable_variables)
     assert run.environment()["checkpoint_chosen_by"] == "highest val_dice on the validation split"
+
+
+def test_mean_of_a_best_and_a_last_epoch_leaves_the_supervised_levels_out(run, tmp_path, monkeypatch):
+    made = Run(tmp_path / "mean")
+    script = Path(__file__).parents[2] / "scripts" / "average_runs.py"
+    monkeypatch.setattr(sys, "argv", [script.name, str(run.folder), f"{run.folder}:last", "--out", str(made.folder)])
+    runpy.run_path(str(script), run_name="__main__")
+    last = load_model(load_state(run.last_folder).model_path, compiled=True)
+    averages = {v.path: np.asarray(a) for v, a in zip(last.trainable_variables, _averages(last), strict=True)}
+    best = {v.path: v.numpy() for v in load_model(run.best_path).trainable_variables}
+    mean = load_model(made.best_path).trainable_variables
+    assert {v.path for v in mean} == set(best)
+    assert all(np.allclose(v.numpy(), (best[v.path] + averages[v.path]) / 2, atol=1e-6) for v in mean)
 
 
 def test_first_epochs_average_is_kept_with_statistics_of_its_own(sample_folder, tmp_path):
