@@ -4,6 +4,7 @@ import math
 
 import cv2
 import numpy as np
+import py_sod_metrics as peer
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -45,13 +46,8 @@ def image(seed, kind):
     return (reference * rng.integers(100, 256, shape)).astype(np.uint8), reference
 
 
-def pysodmetrics():
-    return pytest.importorskip("py_sod_metrics", reason="`make test` installs it: pip install --no-deps pysodmetrics")
-
-
 def peer_scores(levels, reference):
     grey = reference.astype(np.uint8) * 255
-    peer = pysodmetrics()
     handlers = {"dice": peer.DICEHandler(True, False), "iou": peer.IOUHandler(True, False)}
     meters = [peer.FmeasureV2(handlers), peer.Emeasure(), peer.Smeasure(), peer.WeightedFmeasure(), peer.MAE()]
     for meter in meters:
@@ -106,7 +102,6 @@ def test_saliency_scores_equal_pysodmetrics_on_small_masks(levels, reference):
 
 def test_saliency_scores_of_a_data_set_equal_pysodmetrics():
     # the published figures: mean curve over images of different size, then its mean or its maximum
-    peer = pysodmetrics()
     handlers = {"dice": peer.DICEHandler(True, False)}
     counted, aligned = peer.FmeasureV2(handlers), peer.Emeasure()
     dice, e_curves = [], []
