@@ -46,7 +46,7 @@ def ours(name: str, engine: str) -> Callable[[Path, np.ndarray], Prediction]:
     """An exported model in one of polypseg's engines."""
 
     def build(models: Path, image: np.ndarray) -> Prediction:
-        from polypseg.predict.engines import open_engine
+        from polypseg.predict.engines.opening import open_engine
 
         opened = open_engine(models / f"{name}.onnx", engine)
         return lambda: opened.run(image), opened.facts.multiply_adds
@@ -55,7 +55,7 @@ def ours(name: str, engine: str) -> Callable[[Path, np.ndarray], Prediction]:
 
 
 def keras_preset(models: Path, image: np.ndarray) -> Prediction:
-    from polypseg.predict.engines import open_engine
+    from polypseg.predict.engines.opening import open_engine
 
     opened = open_engine(models / "attention-unet-32.keras", "keras")
     return lambda: opened.run(image), keras_multiply_adds(opened.model)  # type: ignore[attr-defined]
@@ -153,8 +153,8 @@ def make_models(folder: Path, size: int, num_calibration: int = 16) -> None:
         from polypseg.export.quantize import quantise, variants
         from polypseg.models.checkpoint import save_model
         from polypseg.models.registry import build_model, preset
-        from polypseg.predict.model_facts import ModelFacts
-        from polypseg.predict.model_file import write_model_file
+        from polypseg.predict.engines.model_facts import ModelFacts
+        from polypseg.predict.engines.model_file import write_model_file
 
         model = build_model(preset(name).model_copy(update={"encoder_weights": None}), size)
         save_model(model, folder / f"{name}.keras")

@@ -29,11 +29,11 @@ DRAWN = 40
 RUN = """
 import json, os, resource, sys, time
 from pathlib import Path
-from polypseg.predict.images import predict_images, streams_for
-from polypseg.predict.outputs import OutputFolder, OutputOptions
+from polypseg.predict.images.work import predict_images, streams_for
+from polypseg.predict.images.outputs import OutputFolder, OutputOptions
 from polypseg.predict.predictor import load
-from polypseg.predict.resume import record_of
-from polypseg.predict.sources import find_sources
+from polypseg.predict.images.resume import record_of
+from polypseg.predict.images.sources import find_sources
 model, images, out, batch_size, engine = sys.argv[1:]
 sources = find_sources([images])
 streams = streams_for(len(sources)) if int(batch_size) == 1 else 1

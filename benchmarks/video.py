@@ -63,7 +63,7 @@ def bare_rate(predictor: Any, num_frames: int) -> float:
 
 
 def measure(predictor: Any, size: tuple[int, int], rounds: int, num_frames: int, withhold: int) -> None:
-    from polypseg.predict.video import VideoOptions, predict_video
+    from polypseg.predict.video.work import VideoOptions, predict_video
 
     options = VideoOptions(withhold_frames=withhold)
     with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +90,7 @@ def measure(predictor: Any, size: tuple[int, int], rounds: int, num_frames: int,
 def measure_memory(model: str, engine: str, source: Path) -> None:
     """Predict once and print the resident memory after 200 frames and at the end."""
     from polypseg.predict.predictor import load
-    from polypseg.predict.video import VideoOptions, predict_video
+    from polypseg.predict.video.work import VideoOptions, predict_video
 
     seen: list[int] = []
 

@@ -17,7 +17,7 @@ import polypseg
 from polypseg.arrays import Image, Mask
 from polypseg.data.synthetic import synthetic_image
 from polypseg.metrics.overlap import dice
-from polypseg.predict.packaged import packaged_models
+from polypseg.predict.engines.packaged import packaged_models
 from polypseg.predict.predictor import Predictor
 from polypseg.report.figures import SampleRow, case_figure
 

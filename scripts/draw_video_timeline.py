@@ -15,7 +15,7 @@ def main(model: str) -> None:
     from video import make_video
 
     from polypseg.predict.predictor import load
-    from polypseg.predict.video import VideoOptions, predict_video
+    from polypseg.predict.video.work import VideoOptions, predict_video
     from polypseg.report.timeline import timeline
 
     with tempfile.TemporaryDirectory() as folder:

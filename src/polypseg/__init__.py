@@ -19,7 +19,7 @@ _HOMES = {
     "get_tf_dataset": "data.batches",
     "load": "predict.predictor",
     "load_model": "models.checkpoint",
-    "open_engine": "predict.engines",
+    "open_engine": "predict.engines.opening",
     "unet": "models.attention_unet",
     "Config": "config",
     "load_config": "config",

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from export.models import make_red_run
 from polypseg.cli import app
-from polypseg.predict.model_file import read_model_file
+from polypseg.predict.engines.model_file import read_model_file
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from polypseg.cli import app
-from polypseg.predict import packaged
+from polypseg.predict.engines import packaged
 from predict.test_packaged import install
 from predict.tiny_model import write_foreign_model, write_tiny_model
 
@@ -87,7 +87,7 @@ def test_wrong_calls(here, monkeypatch):
 
 def test_list_starts_no_runtime(here):
     code = (
-        "import sys; from pathlib import Path; from polypseg.predict import packaged\n"
+        "import sys; from pathlib import Path; from polypseg.predict.engines import packaged\n"
         f"packaged.FOLDER = Path({str(here / 'weights')!r})\n"
         "from polypseg.cli.models import models; models()\n"
         "print(*sorted({'onnxruntime', 'openvino', 'cv2', 'keras'} & set(sys.modules)))"

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from polypseg.cli import app
 from polypseg.cli.predict import MAX_PIXELS_LIMIT, predict
-from polypseg.predict.prediction_table import read_rows
-from polypseg.predict.video_options import VideoOptions, VideoSummary
+from polypseg.predict.images.table import read_rows
+from polypseg.predict.video.options import VideoOptions, VideoSummary
 from polypseg.preprocess import MAX_PIXELS
 from predict.test_packaged import install
 from predict.tiny_model import write_foreign_model, write_picture, write_tiny_model
@@ -25,7 +25,7 @@ def here(tmp_path, monkeypatch):
     """A folder with the model tiny.onnx and the image good.png, which is polyp all over."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("polypseg.predict.packaged.FOLDER", tmp_path / "no weights")
+    monkeypatch.setattr("polypseg.predict.engines.packaged.FOLDER", tmp_path / "no weights")
     write_tiny_model(tmp_path / "tiny.onnx")
     write_picture(tmp_path / "good.png", 200, 20, 30)
     return tmp_path
@@ -162,7 +162,7 @@ class TestCall:
     def test_defaults_of_the_command_are_those_of_the_library(self):
         import inspect
 
-        from polypseg.predict.outputs import OutputOptions
+        from polypseg.predict.images.outputs import OutputOptions
         from polypseg.predict.predictor import PredictOptions
 
         given = {name: parameter.default for name, parameter in inspect.signature(predict).parameters.items()}
@@ -354,7 +354,7 @@ class TestVideo:
                 seconds=2.0,
             )
 
-        monkeypatch.setattr("polypseg.predict.video.predict_video", predict_video)
+        monkeypatch.setattr("polypseg.predict.video.work.predict_video", predict_video)
         monkeypatch.setattr("polypseg.report.timeline.timeline", lambda table, path: path)
         return found
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from polypseg.cli import app
 from polypseg.data.synthetic import make_synthetic
-from polypseg.predict.packaged import resolve
+from polypseg.predict.engines.packaged import resolve
 from polypseg.train.state import load_state
 
 SMALL = [

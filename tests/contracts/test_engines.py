@@ -15,7 +15,7 @@ from polypseg.export.onnx import export_model
 from polypseg.machine import usable_cores
 from polypseg.models.attention_unet import unet
 from polypseg.models.checkpoint import save_model
-from polypseg.predict.engines import open_engine
+from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.predictor import PredictOptions, Predictor
 from predict.tiny_model import write_foreign_model
 
@@ -110,7 +110,8 @@ def test_facts_fit_the_model(engine, reference):
 def peak_threads(path, name, threads):
     """The largest number of threads of a fresh process that runs the model."""
     code = (
-        "import os, sys, numpy as np\nfrom pathlib import Path\nfrom polypseg.predict.engines import open_engine\n"
+        "import os, sys, numpy as np\nfrom pathlib import Path\n"
+        "from polypseg.predict.engines.opening import open_engine\n"
         f"before = len(os.listdir('/proc/self/task'))\nengine = open_engine({str(path)!r}, {name!r}, {threads})\n"
         "for _ in range(3): engine.run(np.zeros((1, engine.size, engine.size, 3), np.float32))\n"
         "print(len(os.listdir('/proc/self/task')) - before)"

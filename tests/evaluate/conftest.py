@@ -11,8 +11,8 @@ from PIL import Image as PillowImage
 from polypseg.config import Config, SplitConfig
 from polypseg.data.catalogue import find_samples
 from polypseg.data.splits import Entry, Split, file_digests
-from polypseg.predict.engines import stored_thresholds
-from polypseg.predict.model_facts import ModelFacts
+from polypseg.predict.engines.model_facts import ModelFacts
+from polypseg.predict.engines.opening import stored_thresholds
 from polypseg.train.run import Run, write_config
 
 SIZE = 8

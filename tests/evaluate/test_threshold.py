@@ -11,7 +11,7 @@ from polypseg.evaluate.evaluation import evaluate
 from polypseg.evaluate.plan import plan_run
 from polypseg.evaluate.selection import Selection
 from polypseg.evaluate.threshold import tune_threshold
-from polypseg.predict.engines import stored_threshold, stored_thresholds
+from polypseg.predict.engines.opening import stored_threshold, stored_thresholds
 
 tune_plainly = partial(tune_threshold, perturbations=UNPERTURBED)
 """On the frames as they are, whose numbers can be worked out by hand."""

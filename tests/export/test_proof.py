@@ -18,8 +18,8 @@ from polypseg.export.proof import (
     synthetic_squares,
 )
 from polypseg.export.source import Source
-from polypseg.predict.engines import Outputs
-from polypseg.predict.model_facts import ModelFacts
+from polypseg.predict.engines.engine import Outputs
+from polypseg.predict.engines.model_facts import ModelFacts
 
 SIZE = 8
 

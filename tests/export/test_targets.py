@@ -7,7 +7,7 @@ from polypseg.errors import MissingExtraError
 from polypseg.export import targets
 from polypseg.export.onnx import ExportOptions, export_model
 from polypseg.export.targets import LiteRtModel, check_installed
-from polypseg.predict.engines import open_engine
+from polypseg.predict.engines.opening import open_engine
 
 
 def noise(*shape):

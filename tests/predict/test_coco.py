@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from pycocotools.coco import COCO
 
 from polypseg.errors import DataError
-from polypseg.predict.coco import LINES_NAME, CocoLines, image_line, kept_names, mend_lines, write_coco
+from polypseg.predict.images.coco import LINES_NAME, CocoLines, image_line, kept_names, mend_lines, write_coco
 from polypseg.predict.regions import find_regions
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # NumPy's, of what pycocotools calls
@@ -128,7 +128,7 @@ def test_nothing_kept_is_an_empty_file(tmp_path):
 
 
 def test_predict_writes_and_resumes_them(tmp_path, monkeypatch):
-    from polypseg.predict.outputs import OutputOptions
+    from polypseg.predict.images.outputs import OutputOptions
     from predict.test_images import predicted
     from predict.tiny_model import write_picture, write_tiny_model
 

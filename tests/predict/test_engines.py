@@ -7,8 +7,8 @@ import pytest
 from polypseg.errors import DataError, ModelError
 from polypseg.models.attention_unet import attention_unet
 from polypseg.models.checkpoint import save_model
-from polypseg.predict.engines import open_engine
-from polypseg.predict.model_facts import ModelFacts
+from polypseg.predict.engines.model_facts import ModelFacts
+from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.predictor import predict_mask, predict_probabilities
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from polypseg.errors import ModelError
-from polypseg.predict.engines import Outputs
-from polypseg.predict.ensemble import EnsembleEngine
-from polypseg.predict.model_facts import ModelFacts
+from polypseg.predict.engines.engine import Outputs
+from polypseg.predict.engines.ensemble import EnsembleEngine
+from polypseg.predict.engines.model_facts import ModelFacts
 
 
 class Constant:
@@ -63,7 +63,7 @@ def test_folder_of_a_group_opens_as_its_ensemble(tmp_path):
 
     from polypseg.models.attention_unet import attention_unet
     from polypseg.models.checkpoint import save_model
-    from polypseg.predict.engines import open_engine
+    from polypseg.predict.engines.opening import open_engine
 
     (tmp_path / "members.json").write_text(json.dumps({"kind": "folds", "members": ["fold-1", "fold-2"]}))
     (tmp_path / "threshold.json").write_text(json.dumps({"threshold": 0.3, "seed_threshold": 0.7}))

@@ -16,13 +16,13 @@ import pytest
 from PIL import Image as PillowImage
 
 from polypseg.errors import DataError, UsageError
-from polypseg.predict import outputs, resume
-from polypseg.predict.images import map_ahead, predict_images
-from polypseg.predict.outputs import OutputFolder, OutputOptions
-from polypseg.predict.prediction_table import read_rows
+from polypseg.predict.images import outputs, resume
+from polypseg.predict.images.outputs import OutputFolder, OutputOptions
+from polypseg.predict.images.resume import record_of
+from polypseg.predict.images.sources import find_sources
+from polypseg.predict.images.table import read_rows
+from polypseg.predict.images.work import map_ahead, predict_images
 from polypseg.predict.predictor import PredictOptions, load
-from polypseg.predict.resume import record_of
-from polypseg.predict.sources import find_sources
 from predict.tiny_model import write_picture, write_tiny_model
 
 TESTS = str(Path(__file__).parents[1])
@@ -201,7 +201,7 @@ class TestResume:
         def killed(path, text):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(resume, "write_in_one_step", killed)
+        monkeypatch.setattr(resume, "write_text", killed)
         with pytest.raises(KeyboardInterrupt):
             predicted(options=PredictOptions(threshold=0.1))
         assert not Path("out/predictions.csv").exists()
@@ -266,7 +266,7 @@ def test_a_file_that_the_system_cuts_off_leaves_no_half(here):
 SLOW = """
 import sys, time
 sys.path.insert(0, {tests!r})
-from polypseg.predict import outputs
+from polypseg.predict.images import outputs
 from predict.test_images import predicted
 real = outputs.OutputFolder.write
 def write(self, prediction, name):

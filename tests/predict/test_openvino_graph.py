@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 openvino = pytest.importorskip("openvino")
 
-from polypseg.predict.openvino_graph import enlarging_matrix, joined_kernel, speed_up  # noqa: E402
+from polypseg.predict.engines.openvino_graph import enlarging_matrix, joined_kernel, speed_up  # noqa: E402
 
 NOTHING = {"upsampling": 0, "enlargement": 0, "rounding": 0}
 

@@ -8,9 +8,15 @@ from PIL import Image as PillowImage
 
 from polypseg.errors import DataError, UsageError
 from polypseg.overlay import contour, heat_map, line_width_px
-from polypseg.predict.outputs import OutputFolder, OutputOptions, encode_png, sixteen_bits, write_bytes_in_one_step
+from polypseg.predict.images.outputs import (
+    OutputFolder,
+    OutputOptions,
+    encode_png,
+    sixteen_bits,
+    write_bytes_in_one_step,
+)
+from polypseg.predict.images.sources import find_sources
 from polypseg.predict.predictor import PredictOptions, load
-from polypseg.predict.sources import find_sources
 from predict.tiny_model import write_picture, write_tiny_model
 
 ALL = OutputOptions("png16", overlays=True, contours=True, heatmaps=True, attention=True)

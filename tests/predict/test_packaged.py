@@ -8,7 +8,7 @@ import pytest
 
 import polypseg
 from polypseg.errors import ModelError
-from polypseg.predict import packaged
+from polypseg.predict.engines import packaged
 from predict.tiny_model import write_tiny_model
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from polypseg.predict.pipeline import Pipeline
+from polypseg.predict.video.stages import Pipeline
 
 
 def test_items_come_in_order_through_several_stages():
@@ -70,7 +70,7 @@ def test_taking_goes_on_after_an_interruption(monkeypatch):
         items = pipeline.ahead(range(5))
         assert next(items) == 0
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("polypseg.predict.pipeline.Queue.get", interrupted)
+            patch.setattr("polypseg.predict.video.stages.Queue.get", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 next(items)
         assert list(items) == [1, 2, 3, 4]

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from polypseg.errors import DataError
-from polypseg.predict import prediction_table
-from polypseg.predict.prediction_table import (
+from polypseg.predict.images import table as prediction_table
+from polypseg.predict.images.sources import Source
+from polypseg.predict.images.table import (
     COLUMNS,
     PredictionTable,
     Row,
@@ -22,7 +23,6 @@ from polypseg.predict.prediction_table import (
 )
 from polypseg.predict.predictor import Prediction
 from polypseg.predict.regions import find_regions
-from polypseg.predict.sources import Source
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from polypseg.errors import DataError, ImageError, UsageError
-from polypseg.predict.sources import find_sources, is_video
+from polypseg.predict.images.sources import find_sources, is_video
 from predict.tiny_model import write_picture
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from polypseg.predict.images import predict_images, streams_for
-from polypseg.predict.outputs import OutputFolder, OutputOptions
+from polypseg.predict.images.outputs import OutputFolder, OutputOptions
+from polypseg.predict.images.resume import record_of
+from polypseg.predict.images.sources import find_sources
+from polypseg.predict.images.work import predict_images, streams_for
 from polypseg.predict.predictor import Predictor, load
-from polypseg.predict.resume import record_of
-from polypseg.predict.sources import find_sources
 from predict.tiny_model import write_picture, write_tiny_model
 
 
@@ -35,8 +35,8 @@ def test_as_many_images_run_at_once_as_the_engine_has_streams(tmp_path, monkeypa
 
 
 def test_streams_are_one_a_core_where_there_are_images_enough(monkeypatch):
-    monkeypatch.setattr("polypseg.predict.images.usable_cores", lambda: 4)
+    monkeypatch.setattr("polypseg.predict.images.work.usable_cores", lambda: 4)
     assert [streams_for(number) for number in (1, 7, 8, 1000)] == [1, 1, 4, 4]
     assert streams_for(1000, threads=2) == 2
-    monkeypatch.setattr("polypseg.predict.images.usable_cores", lambda: 64)
+    monkeypatch.setattr("polypseg.predict.images.work.usable_cores", lambda: 64)
     assert streams_for(1000) == 8  # each holds the features of a batch

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
-from polypseg.predict import temporal
-from polypseg.predict.temporal import make_smoother, withhold_short
+from polypseg.predict.video import temporal
+from polypseg.predict.video.temporal import make_smoother, withhold_short
 
 
 def masks(*rows):

@@ -6,8 +6,8 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-from polypseg.predict.engines import Outputs
-from polypseg.predict.model_facts import ModelFacts
+from polypseg.predict.engines.engine import Outputs
+from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.predictor import PredictOptions, Predictor, load
 from polypseg.predict.timing import (
     AROUND,

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 
 from polypseg.errors import DataError, MissingExtraError, UsageError
-from polypseg.predict import video_source, video_writer
-from polypseg.predict.frame_table import COLUMNS
 from polypseg.predict.predictor import Prediction
-from polypseg.predict.video import draw_mask, predict_video
-from polypseg.predict.video_options import VideoOptions
-from polypseg.predict.video_writer import VideoLook, VideoWriter
+from polypseg.predict.video import source as video_source
+from polypseg.predict.video import writer as video_writer
+from polypseg.predict.video.options import VideoOptions
+from polypseg.predict.video.table import COLUMNS
+from polypseg.predict.video.work import draw_mask, predict_video
+from polypseg.predict.video.writer import VideoLook, VideoWriter
 from predict.video_making import (
     Redness,
     moving_scene,
@@ -419,7 +420,7 @@ SLOWLY = """
 import signal, sys, time
 from pathlib import Path
 from polypseg.predict.predictor import Predictor
-from polypseg.predict.video import predict_video
+from polypseg.predict.video.work import predict_video
 from predict.video_making import Redness
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background inherits that it is ignored
@@ -499,7 +500,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
     class Watched(np.ndarray):
         pass
 
-    from polypseg.predict import video_frames
+    from polypseg.predict.video import frames as video_frames
 
     real = video_frames.FrameReader._frame
 
@@ -546,5 +547,7 @@ def test_writer_keeps_time_rising(tmp_path):
 
 
 def test_video_needs_no_training_framework():
-    code = "import polypseg.predict.video, sys; assert not {'av', 'keras', 'tensorflow', 'torch'} & set(sys.modules)"
+    code = (
+        "import polypseg.predict.video.work, sys; assert not {'av', 'keras', 'tensorflow', 'torch'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

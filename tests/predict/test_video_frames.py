@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from polypseg.errors import DataError, UsageError
-from polypseg.predict import video_source
-from polypseg.predict.video_frames import Clock, FrameReader
-from polypseg.predict.video_source import device_address, open_source
+from polypseg.predict.video import source as video_source
+from polypseg.predict.video.frames import Clock, FrameReader
+from polypseg.predict.video.source import device_address, open_source
 from predict.video_making import FRAME, moving_scene, read_video, spots, with_zeros, write_video
 
 av = pytest.importorskip("av", reason='pip install "polypseg[video]"')

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 
 from polypseg.data.synthetic import synthetic_image
-from polypseg.predict.model_facts import ModelFacts
+from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.predictor import Predictor
 
 TICK = Fraction(1, 12_800)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from polypseg.errors import DataError
-from polypseg.predict.frame_table import FrameRow, FrameTable
+from polypseg.predict.video.table import FrameRow, FrameTable
 from polypseg.report.timeline import NUM_COLUMNS, covered, frame_seconds, plot_timeline, read_timeline, timeline
 
 

@@ -95,7 +95,7 @@ def test_batched_engine_equals_the_engine(engine, batcher):
 
 
 def test_batched_engine_gives_attention(red_model):
-    from polypseg.predict.engines import open_engine
+    from polypseg.predict.engines.opening import open_engine
 
     real = open_engine(red_model, "onnxruntime")
     own = Batcher([real], 4)

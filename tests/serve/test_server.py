@@ -169,7 +169,9 @@ def test_serving_imports_no_training_framework():
 
 def test_no_runtime_sends_statistics(tmp_path):
     pytest.importorskip("openvino")
-    code = "import polypseg.predict.openvino_engine, openvino, nncf, sys; print(sys.modules['openvino_telemetry'])"
+    code = (
+        "import polypseg.predict.engines.openvino_engine, openvino, nncf, sys; print(sys.modules['openvino_telemetry'])"
+    )
     home = {"HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | home, check=True

@@ -6,7 +6,7 @@ import pytest
 
 from polypseg.errors import RunError
 from polypseg.train.callbacks import EarlyStopping, LastCheckpoint, ModelCheckpoint, ReduceLROnPlateau
-from polypseg.train.state import SavedState, load_state, save_state, write_in_one_step
+from polypseg.train.state import SavedState, load_state, save_state, write_text
 
 
 def tiny_model():
@@ -133,7 +133,7 @@ def test_numbers_survive_the_state_exactly(tmp_path):
 def test_write_in_one_step_replaces_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "file.txt"
     for text in ("first", "second"):
-        write_in_one_step(path, text)
+        write_text(path, text)
         assert path.read_text() == text
     assert [p.name for p in tmp_path.iterdir()] == ["file.txt"]
 

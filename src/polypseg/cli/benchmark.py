@@ -53,8 +53,8 @@ def benchmark(
     from polypseg.cli.console import console, import_keras_quietly, messages
     from polypseg.predict.benchmark import BenchmarkOptions
     from polypseg.predict.benchmark import benchmark as measure
-    from polypseg.predict.packaged import resolve
-    from polypseg.train.state import write_in_one_step
+    from polypseg.predict.engines.packaged import resolve
+    from polypseg.records.atomic import write_text
 
     options = BenchmarkOptions(engine, threads, batch_size, runs, warm_up)
     shape, path = parse_size(size), resolve(model)
@@ -63,7 +63,7 @@ def benchmark(
     report = measure(path, options, image or (), shape, lambda said: messages.print(f"[dim]{escape(said)}[/dim]"))
     console.print(escape("\n".join(lines_of(report))))
     if json_file is not None:
-        write_in_one_step(json_file, json.dumps(report.record(), indent=1) + "\n")
+        write_text(json_file, json.dumps(report.record(), indent=1) + "\n")
         console.print(escape(f"wrote {json_file}"))
 
 

@@ -109,7 +109,7 @@ def check(
     """
     from polypseg.data.checks import inspect, write_pictures
     from polypseg.data.splits import load_split
-    from polypseg.train.state import write_in_one_step
+    from polypseg.records.atomic import write_text
 
     split = load_split(splits) if splits is not None else None
     findings = inspect(folders, split, empty_masks, bits, track)
@@ -122,7 +122,7 @@ def check(
         console.print(f"wrote {len(written)} pictures to {pictures}")
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        write_in_one_step(json_file, json.dumps(findings.record(), indent=1) + "\n")
+        write_text(json_file, json.dumps(findings.record(), indent=1) + "\n")
         console.print(f"wrote {json_file}")
     leaking = any(leak.crosses for leak in findings.leaks) or bool(findings.split_groups)
     if findings.faults or (strict and leaking):

@@ -172,7 +172,7 @@ def evaluate(
     from polypseg.evaluate.selection import Selection
     from polypseg.evaluate.summary import SummaryOptions
     from polypseg.metrics.table import ScoreSettings
-    from polypseg.predict.packaged import resolve
+    from polypseg.predict.engines.packaged import resolve
 
     if model is not None and not Path(model).exists():
         model = str(resolve(model))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from polypseg.predict.packaged import Packaged
+    from polypseg.predict.engines.packaged import Packaged
 
 
 def models(
@@ -30,8 +30,8 @@ def models(
 
     from polypseg.cli.console import console
     from polypseg.errors import ModelError, UsageError, unknown_name
-    from polypseg.predict.onnx_metadata import read_facts
-    from polypseg.predict.packaged import export_copy, packaged_models
+    from polypseg.predict.engines.onnx_metadata import read_facts
+    from polypseg.predict.engines.packaged import export_copy, packaged_models
 
     known = {model.name: model for model in packaged_models()}
     if name is None:
@@ -61,7 +61,7 @@ def _lines(model: "Packaged") -> Iterator[str]:
     """What the list says of a packaged model."""
     from rich.markup import escape
 
-    from polypseg.predict.onnx_metadata import read_facts
+    from polypseg.predict.engines.onnx_metadata import read_facts
 
     facts = read_facts(model.path)
     parts = [f"{model.path.stat().st_size / 1e6:.1f} MB", f"{facts.size} px", facts.precision]

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 if TYPE_CHECKING:
-    from polypseg.predict.images import Summary
-    from polypseg.predict.outputs import OutputOptions
+    from polypseg.predict.images.outputs import OutputOptions
+    from polypseg.predict.images.work import Summary
     from polypseg.predict.predictor import PredictOptions, Predictor
-    from polypseg.predict.video_options import VideoOptions
+    from polypseg.predict.video.options import VideoOptions
 
 WHAT, HOW, WRITTEN, VIDEO = "What is predicted", "How it is predicted", "What is written", "Video"
 
@@ -118,7 +118,7 @@ def predict(
     video is predicted as far as it can be, with exit code 1; Ctrl-C ends it in order, with exit code 130.
     """
     from polypseg.errors import UsageError
-    from polypseg.predict.sources import is_video
+    from polypseg.predict.images.sources import is_video
 
     if out is None:
         raise UsageError("name where the results go: -o FOLDER (of a video: -o NAME.mp4)")
@@ -127,9 +127,9 @@ def predict(
     named, paths = _split(model, list(words or ()))
     if (camera is not None or any(is_video(path) for path in paths)) and (camera is not None) + len(paths) > 1:
         raise UsageError("a video or a camera is predicted alone; name one of them and nothing else")
-    from polypseg.predict.outputs import OutputOptions
+    from polypseg.predict.images.outputs import OutputOptions
     from polypseg.predict.predictor import PredictOptions
-    from polypseg.predict.video_options import VideoOptions
+    from polypseg.predict.video.options import VideoOptions
 
     call = _Call(named, engine, threads, PredictOptions(threshold, "flips" if tta else "none", min_area, attention))
     if camera is not None or is_video(paths[0] if paths else ""):
@@ -151,7 +151,7 @@ class _Call(NamedTuple):
     def load(self, streams: int = 1) -> tuple[Path, "Predictor"]:
         """The model's path, and the model ready to predict."""
         from polypseg.cli.console import import_keras_quietly
-        from polypseg.predict.packaged import resolve
+        from polypseg.predict.engines.packaged import resolve
         from polypseg.predict.predictor import load
 
         path = resolve(self.model)
@@ -171,8 +171,8 @@ def _is_model(word: str, more_follow: bool) -> bool:
     """Whether the first word names a model: a file of one, a run folder, a packaged one, or what looks like one."""
     from glob import has_magic
 
-    from polypseg.predict.packaged import packaged_models
-    from polypseg.predict.sources import STDIN
+    from polypseg.predict.engines.packaged import packaged_models
+    from polypseg.predict.images.sources import STDIN
 
     path = Path(word)
     if path.suffix in (".onnx", ".keras"):
@@ -195,11 +195,11 @@ def _predict_images(
     goes_on: tuple[bool, bool],
 ) -> None:
     from polypseg.cli.console import track
-    from polypseg.predict.images import predict_images, streams_for
-    from polypseg.predict.onnx_engine import carried_levels
-    from polypseg.predict.outputs import OutputFolder
-    from polypseg.predict.resume import record_of
-    from polypseg.predict.sources import find_sources
+    from polypseg.predict.engines.onnx_engine import carried_levels
+    from polypseg.predict.images.outputs import OutputFolder
+    from polypseg.predict.images.resume import record_of
+    from polypseg.predict.images.sources import find_sources
+    from polypseg.predict.images.work import predict_images, streams_for
 
     resume, overwrite = goes_on
     batch_size, max_pixels = limits
@@ -245,7 +245,7 @@ def _predict_video(source: Path | int, out: Path, call: _Call, options: "VideoOp
 
     from polypseg.cli.console import console, track
     from polypseg.errors import UsageError
-    from polypseg.predict.video import predict_video
+    from polypseg.predict.video.work import predict_video
 
     if isinstance(source, Path) and not source.exists():
         raise UsageError(f"{source}: no such file")

@@ -55,8 +55,8 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
     from polypseg.explain.attention import attention_maps
     from polypseg.metrics.overlap import dice
     from polypseg.models.graph import draw_model
-    from polypseg.predict.engines import stored_thresholds
-    from polypseg.predict.keras_engine import KerasEngine
+    from polypseg.predict.engines.keras_engine import KerasEngine
+    from polypseg.predict.engines.opening import stored_thresholds
     from polypseg.predict.predictor import predict_mask
     from polypseg.report.figures import SampleRow, attention_figure, sample_figure, training_curves
     from polypseg.train.run import open_run

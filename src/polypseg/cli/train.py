@@ -121,7 +121,7 @@ def _numbers(text: str | None) -> list[int]:
 
 def _with_packaged_start(settings: "Config") -> "Config":
     """The settings, in which the name of a packaged model to start from has become the path of its file."""
-    from polypseg.predict.packaged import packaged_models, resolve
+    from polypseg.predict.engines.packaged import packaged_models, resolve
 
     start = settings.train.start_from
     if start not in {model.name for model in packaged_models()}:

@@ -27,7 +27,7 @@ from polypseg.evaluate.leaks import TRAINING
 from polypseg.evaluate.scores import Scores
 from polypseg.metrics.statistics import Comparison, compare_paired, holm
 from polypseg.metrics.table import COLUMNS
-from polypseg.train.state import write_in_one_step
+from polypseg.records.atomic import write_text
 
 METRICS = (
     "dice",
@@ -163,7 +163,7 @@ def save_comparison(results: Sequence[PairedResult], scores: Sequence[tuple[str,
     """
     folder.mkdir(parents=True, exist_ok=True)
     as_json, as_csv = folder / "comparison.json", folder / "comparison.csv"
-    write_in_one_step(as_json, json.dumps([_record(result) for result in results], indent=1, allow_nan=False))
+    write_text(as_json, json.dumps([_record(result) for result in results], indent=1, allow_nan=False))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     metrics = list(dict.fromkeys(result.metric for result in results))
@@ -171,7 +171,7 @@ def save_comparison(results: Sequence[PairedResult], scores: Sequence[tuple[str,
     for place, name in enumerate(scores[0][1].names):
         values = [float(each.values[metric][place]) for metric in metrics for _, each in scores]
         writer.writerow([name, int(scores[0][1].values["reference_px"][place]), *map(repr, values)])
-    write_in_one_step(as_csv, text.getvalue())
+    write_text(as_csv, text.getvalue())
     return [as_json, as_csv]
 
 

@@ -13,7 +13,7 @@ from polypseg.evaluate.score import ScoreOptions, score
 from polypseg.evaluate.scores import Scores
 from polypseg.evaluate.selection import EXTERNAL
 from polypseg.evaluate.summary import SummaryOptions, summarise
-from polypseg.predict.packaged import FOLDER
+from polypseg.predict.engines.packaged import FOLDER
 from polypseg.progress import Track, silent
 
 

@@ -26,10 +26,10 @@ from polypseg.evaluate.plan import Plan, model_digest, plan_run, with_tta
 from polypseg.evaluate.score import ScoreOptions, score
 from polypseg.evaluate.selection import Selection
 from polypseg.evaluate.summary import SummaryOptions, summarise
-from polypseg.predict.engines import stored_thresholds, threshold_words
+from polypseg.predict.engines.opening import stored_thresholds, threshold_words
 from polypseg.progress import Track, silent
+from polypseg.records.atomic import write_text
 from polypseg.train.run import Run, open_run
-from polypseg.train.state import write_in_one_step
 
 OUT_OF_FOLD = "out-of-fold"
 FIGURES = ("dice", "iou")
@@ -88,7 +88,7 @@ def seed_figures(folder: Path, split: str = "test") -> dict[str, Any]:
         runs[member.folder.name] = {figure: float(metrics[figure]["mean"]) for figure in FIGURES}
     together = {figure: over_seeds([run[figure] for run in runs.values()])._asdict() for figure in FIGURES}
     record = {"split": split, "num_runs": len(runs), "runs": runs, **together}
-    write_in_one_step(group.folder / "seeds.json", json.dumps(record, indent=1))
+    write_text(group.folder / "seeds.json", json.dumps(record, indent=1))
     return record
 
 
@@ -169,10 +169,10 @@ def _merge(parts: Sequence[Evaluation], evaluation: Evaluation, folder: Path) ->
     for part in parts:
         for mask in part.masks_folder.glob("*.png"):
             shutil.copyfile(mask, evaluation.masks_folder / mask.name)
-    write_in_one_step(evaluation.record_path, json.dumps(_merged_record(parts, folder), indent=1))
+    write_text(evaluation.record_path, json.dumps(_merged_record(parts, folder), indent=1))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([_rows(parts[0])[0], *(rows[place] for place in order)])
-    write_in_one_step(evaluation.scores_path, text.getvalue())
+    write_text(evaluation.scores_path, text.getvalue())
 
 
 def _rows(part: Evaluation) -> list[list[str]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.errors import RunError
+from polypseg.records.atomic import write_text
 from polypseg.train.run import Run
-from polypseg.train.state import write_in_one_step
 
 
 def read_evaluations(run: Run) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def add_evaluation(run: Run, facts: Mapping[str, Any]) -> None:
         RunError: The file is damaged.
     """
     entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **facts}
-    write_in_one_step(_path(run), json.dumps({"evaluations": [*read_evaluations(run), entry]}, indent=1))
+    write_text(_path(run), json.dumps({"evaluations": [*read_evaluations(run), entry]}, indent=1))
 
 
 def times_test_was_scored(run: Run) -> int:

@@ -20,7 +20,7 @@ from polypseg.evaluate.folder import RUN_FOLDER
 from polypseg.evaluate.plan import Plan
 from polypseg.evaluate.selection import Case
 from polypseg.progress import Track, silent
-from polypseg.train.state import write_in_one_step
+from polypseg.records.atomic import write_text
 
 TRAINING = ("train", "validation")
 
@@ -125,7 +125,7 @@ def _similar(cases: Sequence[Case], training: Sequence[Sample], plan: Plan, trac
         kept[key] = [leak._asdict() for leak in _search(with_image, training, plan, track)]
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_in_one_step(path, json.dumps(kept, indent=1))
+            write_text(path, json.dumps(kept, indent=1))
     return [Leak(**leak) for leak in kept[key]]
 
 

@@ -30,8 +30,9 @@ from polypseg.evaluate.selection import (
     label_splits,
     read_names,
 )
-from polypseg.predict.engines import Engine, open_engine, threshold_words
-from polypseg.predict.model_facts import DEFAULT_THRESHOLD
+from polypseg.predict.engines.engine import Engine
+from polypseg.predict.engines.model_facts import DEFAULT_THRESHOLD
+from polypseg.predict.engines.opening import open_engine, threshold_words
 from polypseg.predict.predictor import FLIPS
 from polypseg.preprocess import read_grey
 from polypseg.progress import Track, silent

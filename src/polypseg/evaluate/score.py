@@ -37,11 +37,11 @@ from polypseg.evaluate.scores import COLUMNS, format_row, header
 from polypseg.evaluate.selection import Case
 from polypseg.metrics.table import ScoreSettings
 from polypseg.metrics.thresholds import NUM_LEVELS
-from polypseg.predict.engines import Engine
+from polypseg.predict.engines.engine import Engine
 from polypseg.predict.predictor import run_augmented
 from polypseg.preprocess import normalise, read_image, resize_image
 from polypseg.progress import Track, silent
-from polypseg.train.state import write_in_one_step
+from polypseg.records.atomic import write_text
 
 FORMAT = 1
 _WORTH_PROCESSES = 300
@@ -159,7 +159,7 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restar
                     f"{evaluation.histograms_path}: missing or damaged, though {num_done} images are scored already; "
                     "score anew with --restart"
                 )
-            write_in_one_step(
+            write_text(
                 evaluation.record_path, json.dumps(record | {"id": old["id"], "started": old["started"]}, indent=1)
             )
             rows_path.replace(evaluation.unfinished_path)
@@ -170,8 +170,8 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restar
                 "with its own settings, choose another folder (--out), or throw it away (--restart)"
             )
     _clear(evaluation)
-    write_in_one_step(evaluation.record_path, json.dumps(record, indent=1))
-    write_in_one_step(evaluation.unfinished_path, header())
+    write_text(evaluation.record_path, json.dumps(record, indent=1))
+    write_text(evaluation.unfinished_path, header())
     return 0
 
 
@@ -298,7 +298,7 @@ def _cut_to_whole_rows(path: Path, num_cases: int) -> int:
     if len(whole) < len(content):
         os.truncate(path, len(whole))
     if not whole:
-        write_in_one_step(path, header())
+        write_text(path, header())
     num_rows = max(0, whole.count(b"\n") - 1)
     if num_rows > num_cases or (whole and not whole.decode("utf-8").startswith(header())):
         raise ScoreError(f"{path}: does not fit its evaluation.json; throw it away (--restart)")

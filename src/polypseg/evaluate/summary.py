@@ -31,7 +31,7 @@ from polypseg.metrics.calibration import brier_score, expected_calibration_error
 from polypseg.metrics.overlap import Counts
 from polypseg.metrics.statistics import Interval, bootstrap_means, bootstrap_ratio
 from polypseg.metrics.table import COLUMNS
-from polypseg.train.state import write_in_one_step
+from polypseg.records.atomic import write_text
 
 STRATUM_METRICS = ("dice", "iou", "precision", "recall", "f2", "nsd_percent", "hd95_percent", "lesion_sensitivity")
 """What is worked out for each stratum."""
@@ -116,7 +116,7 @@ def summarise(
     np.savez(curves_part, allow_pickle=False, **curves)
     curves_part.replace(evaluation.curves_path)
     plain: dict[str, Any] = _plain(summary)
-    write_in_one_step(evaluation.summary_path, json.dumps(plain, indent=1, allow_nan=False))
+    write_text(evaluation.summary_path, json.dumps(plain, indent=1, allow_nan=False))
     return plain
 
 

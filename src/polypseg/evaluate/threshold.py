@@ -36,8 +36,8 @@ from polypseg.metrics.overlap import dice
 from polypseg.metrics.thresholds import NUM_LEVELS, ThresholdCurves, level_histogram, threshold_of, to_levels
 from polypseg.preprocess import to_mask
 from polypseg.progress import Track, silent
+from polypseg.records.atomic import write_text
 from polypseg.train.run import open_run
-from polypseg.train.state import write_in_one_step
 
 CHOSEN_ON = "validation"
 SEEDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -117,7 +117,7 @@ def tune_threshold(
         "model_digest": model_digest(run if is_cross_validation else Path(plans[0].source["model"])),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_in_one_step(run / "threshold.json", json.dumps(record, indent=1))
+    write_text(run / "threshold.json", json.dumps(record, indent=1))
     return tuned
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from polypseg.arrays import Image, check_image
 from polypseg.errors import ModelError
-from polypseg.predict.keras_engine import GATE_SUFFIX
+from polypseg.predict.engines.keras_engine import GATE_SUFFIX
 from polypseg.predict.predictor import AttentionMap
 from polypseg.preprocess import normalise, resize_image, restore
 

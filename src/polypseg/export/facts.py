@@ -16,8 +16,8 @@ from polypseg.errors import ModelError
 from polypseg.export.graph import OPSET
 from polypseg.export.source import Source
 from polypseg.machine import installed_versions
-from polypseg.predict.engines import threshold_words
-from polypseg.predict.model_facts import ModelFacts
+from polypseg.predict.engines.model_facts import ModelFacts
+from polypseg.predict.engines.opening import threshold_words
 
 FIGURES = ("dice", "iou", "precision", "recall")
 NEGATIVE_FIGURES = ("any_false_positive", "large_false_positive")

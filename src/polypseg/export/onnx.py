@@ -31,9 +31,10 @@ from polypseg.export.targets import (
     write_litert,
     write_openvino,
 )
-from polypseg.predict.engines import Engine, open_engine
-from polypseg.predict.model_facts import ModelFacts
-from polypseg.predict.model_file import write_model_file
+from polypseg.predict.engines.engine import Engine
+from polypseg.predict.engines.model_facts import ModelFacts
+from polypseg.predict.engines.model_file import write_model_file
+from polypseg.predict.engines.opening import open_engine
 from polypseg.progress import Track, silent
 
 PRECISIONS = ("fp32", "fp16", "int8")

@@ -28,8 +28,8 @@ from polypseg.data.synthetic import synthetic_image
 from polypseg.errors import ModelError
 from polypseg.export.source import Source
 from polypseg.metrics.overlap import dice
-from polypseg.predict.engines import Engine, Outputs
-from polypseg.predict.model_facts import ModelFacts
+from polypseg.predict.engines.engine import Engine, Outputs
+from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.preprocess import normalise, read_image, read_mask, resize_image, restore, to_mask
 from polypseg.progress import Track, silent
 

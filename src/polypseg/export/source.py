@@ -16,8 +16,8 @@ from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Sample
 from polypseg.data.splits import Split, verify_split
 from polypseg.errors import DataError, ModelError, UsageError
-from polypseg.predict.engines import open_engine
-from polypseg.predict.keras_engine import KerasEngine
+from polypseg.predict.engines.keras_engine import KerasEngine
+from polypseg.predict.engines.opening import open_engine
 from polypseg.train.run import Run, open_run
 
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from polypseg.arrays import Image
 from polypseg.errors import ModelError, UsageError, missing_extra
-from polypseg.predict.engines import Outputs
-from polypseg.predict.model_facts import ModelFacts, to_metadata
-from polypseg.predict.onnx_engine import PROBABILITY
+from polypseg.predict.engines.engine import Outputs
+from polypseg.predict.engines.model_facts import ModelFacts, to_metadata
+from polypseg.predict.engines.onnx_engine import PROBABILITY
 from polypseg.preprocess import normalise
 
 TARGETS = {".onnx": "ONNX", ".xml": "OpenVINO IR", ".tflite": "LiteRT"}

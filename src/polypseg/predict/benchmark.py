@@ -24,9 +24,9 @@ from PIL import Image as PillowImage
 from polypseg.data.synthetic import synthetic_image
 from polypseg.errors import UsageError, unknown_name
 from polypseg.machine import machine, versions
-from polypseg.predict.engines import ENGINES
+from polypseg.predict.engines.engine import ENGINES
+from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.fresh import run_fresh
-from polypseg.predict.model_facts import ModelFacts
 from polypseg.predict.predictor import load
 from polypseg.predict.timing import Percentiles, Timings, Verdict, percentiles, time_runs, verdicts
 from polypseg.preprocess import read_image

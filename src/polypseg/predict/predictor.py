@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from polypseg.arrays import Image, Mask, Probability, check_image
 from polypseg.errors import ModelError, UsageError, unknown_name
 from polypseg.overlay import TRUE_POSITIVE, Colour, contour, line_width_px, overlay
-from polypseg.predict.engines import Engine, Outputs, open_engine
+from polypseg.predict.engines.engine import Engine, Outputs
+from polypseg.predict.engines.opening import open_engine
 from polypseg.preprocess import MAX_PIXELS, normalise, read_image, resize_image, restore, to_mask
 
 FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flips": ((), (1,), (2,), (1, 2))}
@@ -229,7 +230,7 @@ def load(
         prediction = polypseg.load().predict(image)
         prediction.mask  # (H, W) bool
     """
-    from polypseg.predict.packaged import resolve
+    from polypseg.predict.engines.packaged import resolve
 
     return Predictor(open_engine(resolve(model), engine, threads, streams), options)
 

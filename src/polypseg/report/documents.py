@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from polypseg import __version__
-from polypseg.train.state import write_in_one_step
+from polypseg.records.atomic import write_text
 
 UNKNOWN = "unknown"
 """What stands where the record does not tell; pages and drafts mark it."""
@@ -63,7 +63,7 @@ def write_draft(path: Path, text: str, overwrite: bool = False) -> bool:
     if path.is_file() and not overwrite and _is_edited(path):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_in_one_step(path, f"{text}\n<!-- draft of polypseg {__version__}, sha256 {_digest(text)} -->\n")
+    write_text(path, f"{text}\n<!-- draft of polypseg {__version__}, sha256 {_digest(text)} -->\n")
     return True
 
 

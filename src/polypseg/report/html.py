@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from polypseg import __version__
 from polypseg.overlay import OUTLINE
+from polypseg.records.atomic import write_text
 from polypseg.report import facts, panels, tables
 from polypseg.report.cases import any_missing, choose_cases
 from polypseg.report.curve_panels import (
@@ -30,7 +31,6 @@ from polypseg.report.figures import KINDS, plot_training_curves
 from polypseg.report.record import Record, split_counts
 from polypseg.report.svg import inline_svg
 from polypseg.report.tables import figure, interval, plural
-from polypseg.train.state import write_in_one_step
 
 MOST_STRATA = 12
 """A way of dividing the images into more parts than this is folded away."""
@@ -57,7 +57,7 @@ def write_page(record: Record, path: Path, with_images: bool = True, num_cases: 
         num_cases: Images in each group of cases.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_in_one_step(path, render_page(record, with_images, num_cases))
+    write_text(path, render_page(record, with_images, num_cases))
     return path
 
 

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import RequestError
-from polypseg.predict.engines import Engine, Outputs
-from polypseg.predict.model_facts import ModelFacts
+from polypseg.predict.engines.engine import Engine, Outputs
+from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.predictor import run_augmented
 
 

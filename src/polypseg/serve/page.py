@@ -18,7 +18,6 @@ from polypseg.errors import missing_extra
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-FOLDER = "page"
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -69,7 +68,7 @@ class PageFile(NamedTuple):
 
 def page_files() -> dict[str, PageFile]:
     """The files of the page by their path under `/page/`: `page.css`, `examples/flat.jpg`."""
-    folder = files("polypseg.serve") / FOLDER
+    folder = files("polypseg") / "web"
     found = {}
     for prefix, place in (("", folder), ("examples/", folder / "examples")):
         for entry in place.iterdir():

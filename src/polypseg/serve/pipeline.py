@@ -17,7 +17,7 @@ from PIL import UnidentifiedImageError
 
 from polypseg.arrays import Image
 from polypseg.errors import DataError, RequestError
-from polypseg.predict.engines import Engine
+from polypseg.predict.engines.engine import Engine
 from polypseg.predict.predictor import Prediction, Predictor
 from polypseg.predict.regions import Region, compress_run_lengths, find_regions, run_lengths
 from polypseg.preprocess import decode_image

@@ -18,7 +18,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from polypseg.errors import RequestError
-from polypseg.predict.engines import Engine
+from polypseg.predict.engines.engine import Engine
 from polypseg.predict.predictor import Predictor
 from polypseg.serve import pipeline
 from polypseg.serve.batching import Batcher

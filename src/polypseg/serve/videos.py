@@ -6,8 +6,8 @@ from pathlib import Path
 
 from polypseg.errors import RequestError
 from polypseg.predict.predictor import Predictor
-from polypseg.predict.video import VideoOptions, predict_video
-from polypseg.predict.video_source import open_source
+from polypseg.predict.video.source import open_source
+from polypseg.predict.video.work import VideoOptions, predict_video
 from polypseg.serve.jobs import JobRecord, JobTrack
 from polypseg.serve.schemas import Detection, VideoFrame, VideoResult
 

@@ -31,7 +31,8 @@ from polypseg.config import Config, load_config
 from polypseg.data.splits import Split, load_split
 from polypseg.errors import RunError
 from polypseg.machine import installed_versions, processor
-from polypseg.train.state import HISTORY_COLUMNS, HistoryRow, write_in_one_step
+from polypseg.records.atomic import write_text
+from polypseg.train.state import HISTORY_COLUMNS, HistoryRow
 
 PACKAGES = (
     "polypseg",
@@ -171,7 +172,7 @@ def open_run(folder: Path | str) -> Run:
 
 def write_config(run: Run, config: Config) -> None:
     """Write config.toml; unset values are left out, as TOML has no null."""
-    write_in_one_step(run.config_path, tomli_w.dumps(config.model_dump(exclude_none=True)))
+    write_text(run.config_path, tomli_w.dumps(config.model_dump(exclude_none=True)))
 
 
 def write_members(run: Run, kind: str, names: Sequence[str]) -> None:
@@ -182,7 +183,7 @@ def write_members(run: Run, kind: str, names: Sequence[str]) -> None:
         kind: folds or seeds.
         names: Of the members' folders.
     """
-    write_in_one_step(run.members_path, json.dumps({"kind": kind, "members": list(names)}, indent=1))
+    write_text(run.members_path, json.dumps({"kind": kind, "members": list(names)}, indent=1))
 
 
 def write_history(run: Run, history: Sequence[HistoryRow]) -> None:
@@ -191,7 +192,7 @@ def write_history(run: Run, history: Sequence[HistoryRow]) -> None:
     writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
-    write_in_one_step(run.history_path, text.getvalue())
+    write_text(run.history_path, text.getvalue())
 
 
 def record_start(run: Run, data: Path, skipped: Sequence[str], first_epoch: int, facts: Mapping[str, Any]) -> None:
@@ -218,4 +219,4 @@ def record_start(run: Run, data: Path, skipped: Sequence[str], first_epoch: int,
     else:
         first = {key: value for key, value in start.items() if key not in ("time", "first_epoch")}
         record = {**first, "starts": [start]}
-    write_in_one_step(run.environment_path, json.dumps(record, indent=1))
+    write_text(run.environment_path, json.dumps(record, indent=1))

@@ -1,11 +1,11 @@
 """The saved state of a training: what a resume reads. No framework here."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from polypseg.errors import RunError
+from polypseg.records.atomic import write_text
 
 HistoryRow = dict[str, float]
 HISTORY_COLUMNS = (
@@ -65,14 +65,4 @@ def save_state(folder: Path, state: SavedState) -> None:
     """Write the state in one step; its model file must be there already."""
     record = {**state._asdict(), "model": state.model_path.name}
     del record["model_path"]
-    write_in_one_step(folder / "state.json", json.dumps(record, indent=1))
-
-
-def write_in_one_step(path: Path, text: str) -> None:
-    """Write a text file so that a kill at any moment leaves the old file or the new one."""
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", encoding="utf-8") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-    part.replace(path)
+    write_text(folder / "state.json", json.dumps(record, indent=1))

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from polypseg.arrays import Probability
 from polypseg.errors import DataError, UsageError, listed, unknown_name
 from polypseg.overlay import contour, heat_map, line_width_px
+from polypseg.predict.images.sources import STDIN, Source
 from polypseg.predict.predictor import Prediction
-from polypseg.predict.sources import STDIN, Source
 
 PROBABILITY_FORMATS = ("png16", "npz")
 """16-bit PNG (65535 is 1), or NPZ with the float32 array `probability`."""

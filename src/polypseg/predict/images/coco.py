@@ -18,7 +18,7 @@ import numpy as np
 
 from polypseg.arrays import Mask
 from polypseg.errors import DataError
-from polypseg.predict.prediction_table import add_line
+from polypseg.predict.images.table import add_line
 from polypseg.predict.regions import Region, compress_run_lengths, run_lengths
 
 LINES_NAME = ".coco.jsonl"

@@ -22,15 +22,15 @@ import numpy as np
 from polypseg.arrays import Image, Mask
 from polypseg.errors import DataError, UsageError
 from polypseg.overlay import TRUE_POSITIVE, contour, line_width_px, overlay
-from polypseg.predict.engines import Outputs
-from polypseg.predict.frame_table import FrameRow, FrameTable, area_and_box
-from polypseg.predict.pipeline import Pipeline
+from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.predictor import Predictor
-from polypseg.predict.temporal import Decided, Smoother, make_smoother, withhold_short
-from polypseg.predict.video_frames import DAMAGED, DROPPED, MISTIMED, RESIZED, Frame, FrameReader
-from polypseg.predict.video_options import DEFAULTS, VideoOptions, VideoSummary
-from polypseg.predict.video_source import open_source
-from polypseg.predict.video_writer import VideoLook, VideoWriter, check_output
+from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, RESIZED, Frame, FrameReader
+from polypseg.predict.video.options import DEFAULTS, VideoOptions, VideoSummary
+from polypseg.predict.video.source import open_source
+from polypseg.predict.video.stages import Pipeline
+from polypseg.predict.video.table import FrameRow, FrameTable, area_and_box
+from polypseg.predict.video.temporal import Decided, Smoother, make_smoother, withhold_short
+from polypseg.predict.video.writer import VideoLook, VideoWriter, check_output
 from polypseg.progress import Track, silent
 
 __all__ = ["VideoOptions", "VideoSummary", "predict_video"]

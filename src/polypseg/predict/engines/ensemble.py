@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import ModelError
-from polypseg.predict.engines import Engine, Outputs
-from polypseg.predict.model_facts import ModelFacts
+from polypseg.predict.engines.engine import Engine, Outputs
+from polypseg.predict.engines.model_facts import ModelFacts
 
 
 class EnsembleEngine:

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import ModelError
-from polypseg.predict.engines import Outputs
-from polypseg.predict.model_facts import ModelFacts
-from polypseg.predict.model_file import read_model_file
+from polypseg.predict.engines.engine import Outputs
+from polypseg.predict.engines.model_facts import ModelFacts
+from polypseg.predict.engines.model_file import read_model_file
 
 IMAGE, PROBABILITY, ATTENTION = "image", "probability", "attention_"
 """Names in an exported graph: its input, its output, and what begins the name of a gate's coefficients."""

@@ -25,14 +25,14 @@ from numpy.typing import NDArray
 from polypseg.arrays import Image
 from polypseg.errors import DataError, ImageError, UsageError
 from polypseg.machine import usable_cores
-from polypseg.predict.coco import CocoLines, image_line, write_coco
-from polypseg.predict.engines import Outputs
-from polypseg.predict.outputs import OutputFolder
-from polypseg.predict.prediction_table import PredictionTable, Row, fault_row, row_of
+from polypseg.predict.engines.engine import Outputs
+from polypseg.predict.images.coco import CocoLines, image_line, write_coco
+from polypseg.predict.images.outputs import OutputFolder
+from polypseg.predict.images.resume import Record, done_names, start_anew
+from polypseg.predict.images.sources import Source
+from polypseg.predict.images.table import PredictionTable, Row, fault_row, row_of
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.regions import find_regions
-from polypseg.predict.resume import Record, done_names, start_anew
-from polypseg.predict.sources import Source
 from polypseg.preprocess import MAX_PIXELS
 from polypseg.progress import Track, silent
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from polypseg.arrays import Image
 from polypseg.errors import DataError
-from polypseg.predict.video_source import VideoSource, import_av
+from polypseg.predict.video.source import VideoSource, import_av
 
 DROPPED, DAMAGED, MISTIMED, RESIZED = "dropped", "damaged", "mistimed", "resized"
 

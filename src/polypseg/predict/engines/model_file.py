@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 
 from polypseg.errors import ModelError
-from polypseg.predict.model_facts import PREFIX, ModelFacts, to_metadata
-from polypseg.predict.onnx_metadata import METADATA_FIELD, read_facts
+from polypseg.predict.engines.model_facts import PREFIX, ModelFacts, to_metadata
+from polypseg.predict.engines.onnx_metadata import METADATA_FIELD, read_facts
 
 DIGEST_KEY = f"{PREFIX}digest"
 

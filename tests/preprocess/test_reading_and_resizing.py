@@ -24,6 +24,7 @@ from polypseg.preprocess import (
     read_image,
     read_mask,
     read_page,
+    reading,
     resize_image,
     resize_mask,
     restore,
@@ -490,8 +491,8 @@ def test_read_mask_of_every_real_kind(real_data: Path) -> None:
 @pytest.fixture
 def decoded_by_opencv(monkeypatch):
     """Counts what OpenCV decodes."""
-    counted, decode = [], preprocess.cv2.imdecode
-    monkeypatch.setattr(preprocess.cv2, "imdecode", lambda *given: counted.append(1) or decode(*given))
+    counted, decode = [], reading.cv2.imdecode
+    monkeypatch.setattr(reading.cv2, "imdecode", lambda *given: counted.append(1) or decode(*given))
     return counted
 
 

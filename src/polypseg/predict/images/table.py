@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from polypseg.errors import DataError
+from polypseg.predict.images.sources import Source
 from polypseg.predict.predictor import Prediction
 from polypseg.predict.regions import Region
-from polypseg.predict.sources import Source
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 
 from polypseg.arrays import Image
 from polypseg.errors import DataError, UsageError
-from polypseg.predict.video_source import import_av
+from polypseg.predict.video.source import import_av
 
 SUFFIXES = {".mp4": "mp4", ".mkv": "matroska"}
 FRAGMENTS = "frag_keyframe+empty_moov+default_base_moof+hybrid_fragmented"

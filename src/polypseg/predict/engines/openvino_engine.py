@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import ModelError, missing_extra
-from polypseg.predict.engines import Outputs
-from polypseg.predict.model_file import read_model_file
-from polypseg.predict.onnx_engine import ATTENTION, PROBABILITY, carried_levels, first_line
-from polypseg.predict.openvino_graph import speed_up
+from polypseg.predict.engines.engine import Outputs
+from polypseg.predict.engines.model_file import read_model_file
+from polypseg.predict.engines.onnx_engine import ATTENTION, PROBABILITY, carried_levels, first_line
+from polypseg.predict.engines.openvino_graph import speed_up
 
 
 class OpenVinoEngine:

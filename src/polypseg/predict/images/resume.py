@@ -13,12 +13,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from polypseg.errors import DataError
-from polypseg.predict.coco import LINES_NAME, kept_names, mend_lines
-from polypseg.predict.outputs import OutputFolder
-from polypseg.predict.prediction_table import COLUMNS, format_line, read_rows, text_cell
+from polypseg.predict.images.coco import LINES_NAME, kept_names, mend_lines
+from polypseg.predict.images.outputs import OutputFolder
+from polypseg.predict.images.sources import Source
+from polypseg.predict.images.table import COLUMNS, format_line, read_rows, text_cell
 from polypseg.predict.predictor import Predictor
-from polypseg.predict.sources import Source
-from polypseg.train.state import write_in_one_step
+from polypseg.records.atomic import write_text
 
 Record = dict[str, str | float | int]
 """What results follow from, by name; a difference in any of them is another result."""
@@ -50,8 +50,8 @@ def start_anew(output: OutputFolder, record: Record) -> set[str]:
     """Nothing is done: an empty table, and the settings beside it."""
     for path in (output.table_path, output.folder / LINES_NAME):
         path.unlink(missing_ok=True)
-    write_in_one_step(output.folder / SETTINGS_NAME, json.dumps(record, indent=1) + "\n")
-    write_in_one_step(output.table_path, format_line(COLUMNS))
+    write_text(output.folder / SETTINGS_NAME, json.dumps(record, indent=1) + "\n")
+    write_text(output.table_path, format_line(COLUMNS))
     return set()
 
 
@@ -76,7 +76,7 @@ def done_names(output: OutputFolder, record: Record, sources: list[Source]) -> s
             rows.append(row)
             done.add(source.name)
     lines = [format_line(COLUMNS), *(format_line([row[column] for column in COLUMNS]) for row in rows)]
-    write_in_one_step(output.table_path, "".join(lines))
+    write_text(output.table_path, "".join(lines))
     return done
 
 

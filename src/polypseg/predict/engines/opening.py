@@ -1,65 +1,19 @@
-"""Engines: what runs a model. One small interface, one implementation a runtime.
+"""Opening a model: which engine runs it.
 
 Decisions:
 - A runtime is imported when an engine of its kind is opened, never before; none here needs a training framework but
   the one that runs a `.keras` file.
-- Every engine takes what the model sees and gives what it says, both as NumPy arrays; preparing and restoring are the
-  predictor's (predictor.py) and the same for all.
 - Unless the caller names one, an exported model runs in OpenVINO where that is installed, else in ONNX Runtime.
 """
 
 import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from polypseg.errors import ModelError, UsageError, unknown_name
-from polypseg.predict.model_facts import DEFAULT_THRESHOLD, ModelFacts
-
-ENGINES = ("auto", "onnxruntime", "openvino", "keras")
-"""The names that a caller may give; `auto` takes the fastest that is installed and fits the file."""
-
-
-class Outputs(NamedTuple):
-    """What a model says of a batch.
-
-    Attributes:
-        probabilities: Shape (N, size, size, 1), float32 in [0, 1].
-        attention: By level (1 is the finest gate) the gates' coefficients, shape (N, h, w), float32 in [0, 1]; empty
-            where they were not asked for or the model has none.
-    """
-
-    probabilities: NDArray[np.float32]
-    attention: dict[int, NDArray[np.float32]]
-
-
-class Engine(Protocol):
-    """Runs one model.
-
-    Attributes:
-        name: Of the runtime.
-        facts: What the model file says of itself.
-        size: Side in pixels of the square that the model sees.
-        threshold: A pixel is polyp where its probability is at least this; chosen on validation or 0.5.
-    """
-
-    name: str
-    facts: ModelFacts
-    size: int
-    threshold: float
-
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Batch (N, size, size, 3) float32 in [0, 1] to probabilities (N, size, size, 1) float32."""
-
-    def run_with_attention(self, batch: NDArray[np.float32]) -> Outputs:
-        """The same and the gates' coefficients.
-
-        Raises:
-            ModelError: The model has no gates, or its file does not carry them.
-        """
+from polypseg.predict.engines.engine import ENGINES, Engine
+from polypseg.predict.engines.model_facts import DEFAULT_THRESHOLD
 
 
 def open_engine(model: Path | str, engine: str = "auto", threads: int | None = None, streams: int = 1) -> Engine:
@@ -94,10 +48,10 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
     if engine == "keras":
         raise ModelError(f"{path}: Keras cannot run an ONNX file; take engine onnxruntime or openvino")
     if engine == "openvino" or (engine == "auto" and find_spec("openvino") is not None):
-        from polypseg.predict.openvino_engine import OpenVinoEngine
+        from polypseg.predict.engines.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(path, threads, streams)
-    from polypseg.predict.onnx_engine import OnnxEngine
+    from polypseg.predict.engines.onnx_engine import OnnxEngine
 
     return OnnxEngine(path, threads, streams)
 
@@ -113,13 +67,13 @@ def _open_keras(path: Path, engine: str, threads: int | None) -> Engine:
         if not file.is_file():
             raise ModelError(f"{path}: holds no checkpoints/best.keras; expected a run folder with a finished epoch")
         stored = stored_thresholds(path)
-    from polypseg.predict.keras_engine import KerasEngine
+    from polypseg.predict.engines.keras_engine import KerasEngine
 
     return KerasEngine(file, stored.threshold, threads, stored.seed_threshold)
 
 
 def _open_group(path: Path, engine: str, threads: int | None) -> Engine:
-    from polypseg.predict.ensemble import EnsembleEngine
+    from polypseg.predict.engines.ensemble import EnsembleEngine
     from polypseg.train.run import Run
 
     stored = stored_thresholds(path)

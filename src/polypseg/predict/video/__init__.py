@@ -1,0 +1,1 @@
+"""Video in, masks out: frames, smoothing over time, the written video and its table."""
