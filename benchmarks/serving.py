@@ -49,7 +49,7 @@ from polypseg.serve.settings import Settings
 model, engine, number, seconds, *names = sys.argv[1:]
 predictors = _open(Settings(model=model or None, engine=engine, num_engines=int(number)))
 contents = [open(name, "rb").read() for name in names]
-batch = np.stack([predictors[0].prepare(decode_image(content)) for content in contents])
+batch = np.stack([predictors[0].prepare(decode_image(content)).pixels for content in contents])
 def run(predictor, index): predictor.engine.run(batch[index % len(batch)][None])
 def whole(predictor, index):
     prediction = predictor.predict(decode_image(contents[index % len(contents)]))

@@ -79,6 +79,15 @@ def evaluate(
             rich_help_panel=HOW,
         ),
     ] = "none",
+    field: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What of a frame the model sees: auto (the lit picture, without surround and panels) or whole; "
+            "unset: as the model was trained.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     tolerance: Annotated[float, typer.Option(min=0, help="Of the surface Dice, in pixels.", rich_help_panel=HOW)] = 2.0,
     min_area: Annotated[
         int,
@@ -166,13 +175,14 @@ def evaluate(
     from polypseg.cli.console import console, track
     from polypseg.errors import UsageError, unknown_name
     from polypseg.evaluate.evaluation import evaluate as evaluate_plan
-    from polypseg.evaluate.plan import with_tta
+    from polypseg.evaluate.plan import with_field, with_tta
     from polypseg.evaluate.protocols import PROTOCOLS
     from polypseg.evaluate.score import ScoreOptions
     from polypseg.evaluate.selection import Selection
     from polypseg.evaluate.summary import SummaryOptions
     from polypseg.metrics.table import ScoreSettings
     from polypseg.predict.engines.packaged import resolve
+    from polypseg.preprocess import field_rule
 
     if model is not None and not Path(model).exists():
         model = str(resolve(model))
@@ -200,7 +210,9 @@ def evaluate(
         _show(summary, protocol)
         console.print(f"wrote {evaluation.scores_path}, {evaluation.summary_path}")
         return
-    plan = with_tta(_plan(model, data, (predictions, references, images), selection), tta)
+    plan = with_field(
+        with_tta(_plan(model, data, (predictions, references, images), selection), tta), field_rule(field)
+    )
     if threshold is not None:
         plan = replace(plan, threshold=threshold, seed_threshold=0.0, threshold_source="given (--threshold)")
     evaluation, summary = evaluate_plan(plan, out, options, summary_options, leaks, command, track)

@@ -52,6 +52,15 @@ def predict(
     tta: Annotated[
         bool, typer.Option("--tta", help="Average over mirror images: four runs an image.", rich_help_panel=HOW)
     ] = False,
+    field: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What of a frame the model sees: auto (the lit picture, without surround and panels) or whole; "
+            "unset: as the model was trained.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     min_area: Annotated[
         int, typer.Option(min=0, help="Smaller components (pixels) are left out of the mask.", rich_help_panel=HOW)
     ] = 0,
@@ -130,8 +139,10 @@ def predict(
     from polypseg.predict.images.outputs import OutputOptions
     from polypseg.predict.predictor import PredictOptions
     from polypseg.predict.video.options import VideoOptions
+    from polypseg.preprocess import field_rule
 
-    call = _Call(named, engine, threads, PredictOptions(threshold, "flips" if tta else "none", min_area, attention))
+    options = PredictOptions(threshold, "flips" if tta else "none", min_area, attention, field_rule(field))
+    call = _Call(named, engine, threads, options)
     if camera is not None or is_video(paths[0] if paths else ""):
         video = VideoOptions(smooth, smooth_frames, withhold, view, quality=quality, max_frames=max_frames)
         _predict_video(camera if camera is not None else Path(paths[0]), out, call, video, overwrite)

@@ -66,7 +66,8 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
         return _draw_group(run, num_samples, seed, data)
     history = run.history()
     stored = stored_thresholds(run.folder)
-    engine = KerasEngine(run.best_path, stored.threshold, seed_threshold=stored.seed_threshold)
+    field = run.config().data.field
+    engine = KerasEngine(run.best_path, stored.threshold, seed_threshold=stored.seed_threshold, field=field)
     run.figures_folder.mkdir(exist_ok=True)
     monitor = run.config().train.monitor
     written = [training_curves(history, run.figures_folder / "training_curves.png", monitor)]
@@ -81,7 +82,7 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
         sample = validation[int(index)]
         image, reference = load_sample(sample)
         _, predicted = predict_mask(engine, image)
-        levels = attention_maps(engine.model, image) if has_gates else []
+        levels = attention_maps(engine.model, image, field) if has_gates else []
         rows.append(
             SampleRow(
                 sample.name, image, reference, predicted, dice(predicted, reference), levels[0].map if levels else None

@@ -28,7 +28,7 @@ from polypseg.data.recompose import Recomposition, recompose
 from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import SPLIT_NAMES, Split, assign, make_split
 from polypseg.errors import PolypsegError, UsageError, missing_extra
-from polypseg.preprocess import normalise
+from polypseg.preprocess import FieldRule, normalise
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -55,11 +55,12 @@ class SampleReader:
     Attributes:
         count: How many samples there are.
         size: Side of the square in pixels.
+        field: What of a frame is squeezed to it.
         error: What a read ended with; a pipeline in another thread can only fail, and its caller looks here.
     """
 
-    def __init__(self, samples: Sequence[Sample], size: int, keep: bool) -> None:
-        self.count, self.size = len(samples), size
+    def __init__(self, samples: Sequence[Sample], size: int, keep: bool, field: FieldRule = "whole") -> None:
+        self.count, self.size, self.field = len(samples), size, field
         self.error: PolypsegError | None = None
         self._samples = samples
         self._pool = ThreadPoolExecutor(os.cpu_count())
@@ -82,7 +83,7 @@ class SampleReader:
             if self._keep and self._is_kept[index]:
                 images[place], masks[place] = self._images[index], self._masks[index]
                 return
-            image, mask = load_sample(self._samples[index], self.size)
+            image, mask = load_sample(self._samples[index], self.size, self.field)
             images[place], masks[place, ..., 0] = image, mask
             if self._keep:
                 self._images[index], self._masks[index] = images[place], masks[place]
@@ -209,7 +210,7 @@ def make_readers(
     split = split or make_split(data, split_config)
     needed = len(data) * config.size**2 * 4
     keep = config.cache == "memory" or (config.cache is None and needed <= config.cache_limit_mib * MEBIBYTE)
-    return {n: SampleReader(split.select(data, n), config.size, keep) for n in SPLIT_NAMES}
+    return {n: SampleReader(split.select(data, n), config.size, keep, config.field) for n in SPLIT_NAMES}
 
 
 def _assign_arrays(data: PolypDataset, config: SplitConfig) -> dict[str, list[str]]:

@@ -20,6 +20,8 @@ from polypseg.arrays import Image, Mask
 from polypseg.errors import DataError, ImageError, PairingError, listed
 from polypseg.preprocess import (
     IMAGE_SUFFIXES,
+    FieldRule,
+    field_of,
     image_size,
     read_image,
     read_mask,
@@ -42,6 +44,7 @@ class Sample:
         mask_path: The reference file; None where there is none.
         group: What must stay on one side of a split (a video sequence, a patient); None if unknown.
         centre: The hospital; None if unknown.
+        source: Which of several folders of data it is of; None where there is one.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Sample:
     mask_path: Path | None
     group: str | None = None
     centre: str | None = None
+    source: str | None = None
 
 
 class Fault(NamedTuple):
@@ -97,8 +101,13 @@ def find_images(folder: Path) -> list[Path]:
     return files
 
 
-def load_sample(sample: Sample, size: int | None = None) -> tuple[Image, Mask]:
-    """Image and mask of a sample, at their own size or squeezed to (size, size).
+def load_sample(sample: Sample, size: int | None = None, field: FieldRule = "whole") -> tuple[Image, Mask]:
+    """Image and mask of a sample, at their own size or as the model sees them: squeezed to (size, size).
+
+    Args:
+        sample: What to load.
+        size: Side in pixels; None for the image's own height and width.
+        field: With a size: `auto` crops to the lit field first.
 
     Returns:
         Image (H, W, 3) uint8 and mask (H, W) bool. A sample without a mask file has an empty mask.
@@ -112,7 +121,8 @@ def load_sample(sample: Sample, size: int | None = None) -> tuple[Image, Mask]:
         raise ImageError(_unlike(sample, image.shape[:2], mask.shape))
     if size is None:
         return image, mask
-    return resize_image(image, (size, size)), resize_mask(mask, (size, size))
+    seen, _ = field_of(image, field)
+    return resize_image(seen.crop(image), (size, size)), resize_mask(seen.crop(mask), (size, size))
 
 
 def check_samples(

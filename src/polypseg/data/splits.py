@@ -14,15 +14,16 @@ Decisions:
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableSequence, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import numpy as np
 
-from polypseg.config import SplitConfig
+from polypseg.config import SourceConfig, SplitConfig
 from polypseg.data.duplicates import near_duplicate_groups
 from polypseg.data.looks import kinds_of_looks
 from polypseg.data.official import is_kvasir_seg, official_test_names
@@ -44,12 +45,14 @@ class Entry:
         image_digest: SHA-256 of the image file's bytes, in hex.
         mask_digest: The same of the mask file; None without one.
         group: As in the sample.
+        source: As in the sample.
     """
 
     split: SplitName
     image_digest: str
     mask_digest: str | None
     group: str | None
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Split:
 
     def save(self, path: Path) -> None:
         """Write the manifest as JSON, in one step."""
-        entries = {name: asdict(entry) for name, entry in self.entries.items()}
+        entries = {name: _plain(entry) for name, entry in self.entries.items()}
         record = {"format": FORMAT, "source": self.source, "seed": self.seed, "digest": self.digest()}
         temporary = path.with_name(path.name + ".part")
         temporary.write_text(json.dumps(record | {"samples": entries}, indent=1) + "\n", encoding="utf-8")
@@ -104,6 +107,11 @@ class Split:
                 f"was a file renamed or removed, or is this another folder?{listed(missing)}"
             )
         return [by_name[name] for name in names]
+
+
+def _plain(entry: Entry) -> dict[str, str | None]:
+    """The entry as JSON takes it; without a source there is no word of one, as in older manifests."""
+    return {key: value for key, value in asdict(entry).items() if key != "source" or value is not None}
 
 
 def load_split(path: Path) -> Split:
@@ -131,13 +139,19 @@ def load_split(path: Path) -> Split:
     return split
 
 
-def make_split(samples: Sequence[Sample], config: SplitConfig, track: Track = silent) -> Split:
+def make_split(
+    samples: Sequence[Sample],
+    config: SplitConfig,
+    track: Track = silent,
+    sources: Mapping[str, SourceConfig] = MappingProxyType({}),
+) -> Split:
     """A new split of the samples, as the config asks.
 
     Args:
         samples: With unique names.
         config: Kind, shares and seed.
         track: Shows the progress of hashing.
+        sources: Where the samples come from several folders: the rule of each, by name.
 
     Raises:
         SplitError: Names repeat, there are too few samples, or an official split was asked for
@@ -151,18 +165,34 @@ def make_split(samples: Sequence[Sample], config: SplitConfig, track: Track = si
     paths = [s.image_path for s in ordered]
     joined = _near_duplicates(paths, config, track)
     looks = kinds_of_looks(paths, config.looks, track) if config.looks else None
-    assigned, source = assign(names, [s.group for s in ordered], joined, config, looks)
-    digests = file_digests([path for s in ordered for path in (s.image_path, s.mask_path) if path], track)
+    assigned: Sequence[SplitName | None]
+    if sources:
+        from polypseg.data.source_splits import assign_sources
+
+        units = join_units(len(names), [*_by_group([s.group for s in ordered]), *joined])
+        assigned, source = assign_sources(ordered, units, sources, config)
+    else:
+        assigned, source = assign(names, [s.group for s in ordered], joined, config, looks)
+    return split_of(ordered, assigned, source, config.seed, track)
+
+
+def split_of(
+    samples: Sequence[Sample], assigned: Sequence[SplitName | None], source: str, seed: int, track: Track = silent
+) -> Split:
+    """The manifest of samples whose splits are known; those of None are left out."""
+    kept = [(sample, split) for sample, split in zip(samples, assigned, strict=True) if split is not None]
+    digests = file_digests([path for s, _ in kept for path in (s.image_path, s.mask_path) if path], track)
     entries = {
         sample.name: Entry(
-            assigned[index],
+            split,
             digests[sample.image_path],
             digests[sample.mask_path] if sample.mask_path else None,
             sample.group,
+            sample.source,
         )
-        for index, sample in enumerate(ordered)
+        for sample, split in kept
     }
-    return Split(source, config.seed, entries)
+    return Split(source, seed, entries)
 
 
 def assign(
@@ -190,7 +220,7 @@ def assign(
             f"split.kind official: these {len(names)} samples are not Kvasir-SEG's 1,000; "
             "use the whole Kvasir-SEG, or --set split.kind=ratio"
         )
-    units = _units(len(names), [*_by_group(groups), *joined])
+    units = join_units(len(names), [*_by_group(groups), *joined])
     generator = np.random.default_rng(config.seed)
     by_look = f", looks of {config.looks} kinds kept together" if looks else ""
     if config.kind == "official" or (config.kind == "auto" and is_official):
@@ -244,7 +274,7 @@ def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str
 def parted_units(samples: Sequence[Sample], config: SplitConfig, track: Track = silent) -> list[list[int]]:
     """The places of samples that must stay together: groups and near-duplicates, directly or through a third."""
     joined = _near_duplicates([sample.image_path for sample in samples], config, track)
-    return _units(len(samples), [*_by_group([sample.group for sample in samples]), *joined])
+    return join_units(len(samples), [*_by_group([sample.group for sample in samples]), *joined])
 
 
 def joined_by_look(units: list[list[int]], looks: Sequence[int] | None) -> list[list[int]]:
@@ -274,7 +304,7 @@ def _near_duplicates(paths: Sequence[Path], config: SplitConfig, track: Track) -
     return near_duplicate_groups(paths, config.near_duplicate_bits, track) if config.near_duplicate_bits >= 0 else []
 
 
-def _units(count: int, together: Iterable[Sequence[int]]) -> list[list[int]]:
+def join_units(count: int, together: Iterable[Sequence[int]]) -> list[list[int]]:
     """What cannot be parted: lists of places joined directly or through a third, in order."""
     parent = list(range(count))
 
@@ -305,7 +335,7 @@ def _carve_official(
     # A near-duplicate of a test image stays in training: moving it into validation would let the test choose.
     free = [unit for unit in units if all(assigned[index] == "train" for index in unit)]
     free = joined_by_look(free, looks)
-    _fill(assigned, free, "validation", config.official_validation, generator)
+    fill_split(assigned, free, "validation", config.official_validation, generator)
     return assigned
 
 
@@ -316,7 +346,7 @@ def _by_ratio(
     free = units
     for split, share in (("test", config.test), ("validation", config.validation)):
         wanted = max(1, round(share * count)) if share else 0
-        free = _fill(assigned, free, split, wanted, generator)  # type: ignore[arg-type]
+        free = fill_split(assigned, free, split, wanted, generator)  # type: ignore[arg-type]
         if share and split not in assigned:
             raise SplitError(
                 f"{count} samples in {len(units)} groups that must stay together leave nothing for {split}; "
@@ -327,8 +357,12 @@ def _by_ratio(
     return assigned
 
 
-def _fill(
-    assigned: list[SplitName], units: list[list[int]], split: SplitName, wanted: int, generator: np.random.Generator
+def fill_split(
+    assigned: MutableSequence[Any],
+    units: list[list[int]],
+    split: SplitName,
+    wanted: int,
+    generator: np.random.Generator,
 ) -> list[list[int]]:
     """Give whole units, drawn at random, to a split until it has what it wants; the units that are left.
 

@@ -62,6 +62,9 @@ def default_folder(plan: Plan) -> Path:
     predictions, NAME-evaluation; for a packaged model the same in the working folder. Test-time augmentation is a part
     of the name: evaluation/SPLIT-flips.
     """
+    if plan.field is not None:
+        folder = default_folder(replace(plan, field=None))
+        return folder.with_name(f"{folder.name}-{plan.field}-field")
     if plan.tta != "none":
         folder = default_folder(replace(plan, tta="none"))
         return folder.with_name(f"{folder.name}-{plan.tta}")

@@ -24,7 +24,7 @@ from polypseg.evaluate.scores import Row
 from polypseg.evaluate.selection import Case
 from polypseg.metrics.table import ScoreSettings, score_image
 from polypseg.metrics.thresholds import NUM_LEVELS, Histogram, to_levels
-from polypseg.preprocess import read_grey, read_mask, resize_mask, restore, to_mask
+from polypseg.preprocess import Field, put_back, read_grey, read_mask, resize_mask, to_mask, whole_frame
 
 
 class Prediction(NamedTuple):
@@ -33,11 +33,13 @@ class Prediction(NamedTuple):
     Attributes:
         map: A model's output, shape (size, size), float32 in [0, 1]; None where the case has a file.
         image_shape: Height and width of the image; None where it was not read.
+        field: The part of the image that the model saw; None for all of it.
         fault: Why there is no map although a model should have made one; empty otherwise.
     """
 
     map: NDArray[np.float32] | None = None
     image_shape: tuple[int, int] | None = None
+    field: Field | None = None
     fault: str = ""
 
 
@@ -94,7 +96,8 @@ class Measure:
         }
         if prediction.map is not None:
             side = (prediction.map.shape[0], prediction.map.shape[1])
-            row |= model_size_columns(prediction.map, resize_mask(reference, side), self.loss)
+            seen = (prediction.field or whole_frame(reference.shape)).crop(reference)
+            row |= model_size_columns(prediction.map, resize_mask(seen, side), self.loss)
         write_grey(self.evaluation.mask_path(case.name), predicted.astype(np.uint8) * np.uint8(255))
         if self.save_maps:
             write_grey(self.evaluation.map_path(case.name), to_levels(probability))
@@ -147,7 +150,7 @@ def _read_pair(case: Case, prediction: Prediction) -> tuple[Probability, Mask, s
                 f"{case.image_path} is {shape[0]}x{shape[1]} (height x width), its mask {case.reference_path} is "
                 f"{reference.shape[0]}x{reference.shape[1]}; expected one size"
             )
-        return restore(prediction.map, (shape[0], shape[1])), reference, ""
+        return put_back(prediction.map, prediction.field or whole_frame(shape), shape), reference, ""
     if case.prediction_path is None:
         raise DataError(f"{case.name}: neither a model nor a file predicts it")
     grey = read_grey(case.prediction_path)

@@ -34,7 +34,7 @@ from polypseg.predict.engines.engine import Engine
 from polypseg.predict.engines.model_facts import DEFAULT_THRESHOLD
 from polypseg.predict.engines.opening import open_engine, threshold_words
 from polypseg.predict.predictor import FLIPS
-from polypseg.preprocess import read_grey
+from polypseg.preprocess import FieldRule, read_grey
 from polypseg.progress import Track, silent
 from polypseg.train.run import Run, open_run
 
@@ -59,6 +59,7 @@ class Plan:
         skipped: What was left out before scoring.
         seed_threshold: A component counts only where one of its pixels reaches this; 0 counts all.
         tta: Test-time augmentation of the engine (`predict.predictor.FLIPS`); `with_tta` sets it.
+        field: Instead of the model's own way: what of each image it sees; `with_field` sets it.
     """
 
     cases: Sequence[Case]
@@ -73,6 +74,7 @@ class Plan:
     skipped: Sequence[Fault] = field(default_factory=tuple)
     seed_threshold: float = 0.0
     tta: str = "none"
+    field: FieldRule | None = None
 
     def data_digest(self) -> str:
         """SHA-256 over the names and file digests of images and references: one value, the same data."""
@@ -141,6 +143,22 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
     )
     found = Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults)
     return replace(found, seed_threshold=engine.facts.seed_threshold)
+
+
+def with_field(plan: Plan, field: FieldRule | None) -> Plan:
+    """The plan, whose model sees the lit field of each image or all of it; None for the model's own way.
+
+    Raises:
+        UsageError: A field is asked for and no model predicts, or there is no such rule.
+    """
+    if plan.engine is None:
+        if field is not None:
+            raise UsageError("--field is for a run or a model; predictions that are files are scored as they are")
+        return plan
+    facts = plan.engine.facts
+    if field is not None and field != facts.field:
+        plan.engine.facts = facts.model_copy(update={"field": field})
+    return replace(plan, field=field, source={**plan.source, "field": plan.engine.facts.field})
 
 
 def with_tta(plan: Plan, tta: str) -> Plan:

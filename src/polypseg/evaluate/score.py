@@ -18,16 +18,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from polypseg import __version__
+from polypseg.arrays import Image
 from polypseg.data.perturbations import AS_IT_IS, Perturbation
 from polypseg.errors import DataError, ScoreError
 from polypseg.evaluate.folder import Evaluation
@@ -39,7 +41,7 @@ from polypseg.metrics.table import ScoreSettings
 from polypseg.metrics.thresholds import NUM_LEVELS
 from polypseg.predict.engines.engine import Engine
 from polypseg.predict.predictor import run_augmented
-from polypseg.preprocess import normalise, read_image, resize_image
+from polypseg.preprocess import Field, FieldRule, field_of, normalise, read_image, resize_image
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import write_text
 
@@ -130,14 +132,17 @@ def predict_cases(
     """
     waiting = iter(cases)
     while chunk := list(islice(waiting, batch_size)):
-        read = list(pool.map(_read_square, chunk, [engine.size] * len(chunk)))
-        good = [square for square in read if not isinstance(square, str)]
+        read = list(pool.map(partial(_read_square, size=engine.size, field=engine.facts.field), chunk))
+        good = [found for found in read if not isinstance(found, str)]
         maps: Iterator[NDArray[np.float32]] = iter(())
         if good:
-            batch = normalise(np.stack([perturbation.image(square) for square, _ in good]))
+            batch = normalise(np.stack([perturbation.image(found.square) for found in good]))
             maps = iter(run_augmented(engine, batch, tta).probabilities[..., 0])
-        for square in read:
-            yield Prediction(fault=square) if isinstance(square, str) else Prediction(next(maps), square[1])
+        for found in read:
+            if isinstance(found, str):
+                yield Prediction(fault=found)
+            else:
+                yield Prediction(next(maps), found.shape, found.field)
 
 
 def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restart: bool) -> int:
@@ -239,6 +244,7 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         "skip_bad": "--skip-bad",
         "model": "model",
         "tta": "--tta",
+        "field": "--field",
         "samples": "images",
     }
     was, now = _identity(old), _identity(new)
@@ -258,6 +264,7 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
         "samples": samples,
         "model": model,
         "tta": record.get("source", {}).get("tta", "none"),
+        "field": record.get("source", {}).get("field", "whole"),
     }
 
 
@@ -305,15 +312,24 @@ def _cut_to_whole_rows(path: Path, num_cases: int) -> int:
     return num_rows
 
 
-def _read_square(case: Case, size: int) -> tuple[NDArray[np.uint8], tuple[int, int]] | str:
-    """The image squeezed to the model's size and its own height and width, or why it cannot be read."""
+class _Square(NamedTuple):
+    """What the model sees of an image, the image's own height and width, and the part that it shows."""
+
+    square: Image
+    shape: tuple[int, int]
+    field: Field
+
+
+def _read_square(case: Case, size: int, field: FieldRule) -> _Square | str:
+    """What the model sees of a case's image, or why it cannot be read."""
     if case.image_path is None:
         return f"{case.name}: there is no image for the model"
     try:
         image = read_image(case.image_path)
     except DataError as error:
         return str(error)
-    return resize_image(image, (size, size)), (image.shape[0], image.shape[1])
+    seen, _ = field_of(image, field)
+    return _Square(resize_image(seen.crop(image), (size, size)), (image.shape[0], image.shape[1]), seen)
 
 
 def _in_order(

@@ -34,7 +34,7 @@ from polypseg.evaluate.score import predict_cases
 from polypseg.evaluate.selection import Selection
 from polypseg.metrics.overlap import dice
 from polypseg.metrics.thresholds import NUM_LEVELS, ThresholdCurves, level_histogram, threshold_of, to_levels
-from polypseg.preprocess import to_mask
+from polypseg.preprocess import to_mask, whole_frame
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import write_text
 from polypseg.train.run import open_run
@@ -147,7 +147,9 @@ def _validation_pairs(
                 predictions = predict_cases(plan.engine, plan.cases, batch_size, pool, plan.tta, perturbation)
                 for case, prediction in zip(plan.cases, predictions, strict=True):
                     probability, reference = read_pair(case, prediction)
-                    yield probability, perturbation.mask(reference)
+                    seen = prediction.field or whole_frame(reference.shape)
+                    changed = perturbation.mask(seen.crop(reference))
+                    yield probability, np.asarray(seen.place(changed, (reference.shape[0], reference.shape[1])), bool)
 
     return track(pairs(), "choosing the threshold", sum(len(plan.cases) for plan in plans) * len(perturbations))
 

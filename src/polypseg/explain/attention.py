@@ -9,7 +9,7 @@ from polypseg.arrays import Image, check_image
 from polypseg.errors import ModelError
 from polypseg.predict.engines.keras_engine import GATE_SUFFIX
 from polypseg.predict.predictor import AttentionMap
-from polypseg.preprocess import normalise, resize_image, restore
+from polypseg.preprocess import FieldRule, field_of, normalise, put_back, resize_image
 
 __all__ = ["AttentionMap", "attention_maps"]
 
@@ -17,12 +17,13 @@ _READERS: "WeakKeyDictionary[keras.Model, keras.Model]" = WeakKeyDictionary()
 """The model that gives the gates' outputs, for each model that was asked."""
 
 
-def attention_maps(model: keras.Model, image: Image) -> list[AttentionMap]:
+def attention_maps(model: keras.Model, image: Image, field: FieldRule = "whole") -> list[AttentionMap]:
     """The gates' coefficients alpha for an image, the finest level first.
 
     Args:
         model: An `attention_unet`, as trained or loaded.
         image: Shape (H, W, 3), uint8, any size.
+        field: `auto` where the model was trained on the lit field alone.
 
     Raises:
         ModelError: The model has no gates, or no fixed input size.
@@ -38,14 +39,15 @@ def attention_maps(model: keras.Model, image: Image) -> list[AttentionMap]:
     if None in size:
         raise ModelError(f"the model {model.name!r} has no fixed input size; build it with one")
     image = check_image(image)
-    batch = normalise(resize_image(image, size))[None]
+    seen, _ = field_of(image, field)
+    batch = normalise(resize_image(seen.crop(image), size))[None]
     if model not in _READERS:  # built once a model: each new one costs a compilation
         _READERS[model] = keras.Model(model.input, {gate.name: gate.output for gate in gates})
     alphas = _READERS[model].predict_on_batch(batch)
     found = [
         AttentionMap(
             int(name.removesuffix(GATE_SUFFIX).rpartition("_")[2]),
-            restore(np.asarray(keras.ops.convert_to_numpy(alpha))[0, ..., 0], image.shape[:2]),
+            put_back(np.asarray(keras.ops.convert_to_numpy(alpha))[0, ..., 0], seen, image.shape),
         )
         for name, alpha in alphas.items()
     ]

@@ -43,6 +43,7 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
     made_by = {"polypseg": __version__, **installed_versions(TOOLS)}
     return ModelFacts(
         size=own.size,
+        field=own.field,
         threshold=own.threshold,
         seed_threshold=own.seed_threshold,
         threshold_source=_threshold_source(source, digest),

@@ -193,7 +193,7 @@ def best_int8(
         ModelError: None is proved.
     """
     source = prover.source
-    squares = list(sample_squares(evenly(source.calibration, NUM_CALIBRATION), source.engine.size))
+    squares = calibration_squares(source)
     candidates, notes, faults = [], [], []
     default = installed_engines()[0]
     for tool in methods(method):
@@ -217,6 +217,12 @@ def best_int8(
         raise faults[0]
     _, graph, facts = min(candidates, key=lambda candidate: candidate[0])
     return graph, facts, notes
+
+
+def calibration_squares(source: Source) -> list[Image]:
+    """The images that int8 is calibrated with, as the model sees them, (size, size, 3) uint8 each."""
+    chosen = evenly(source.calibration, NUM_CALIBRATION)
+    return [seen.square for seen in sample_squares(chosen, source.engine.facts)]
 
 
 def check_other_size(graph: Any, model: Any, facts: ModelFacts) -> None:
@@ -249,7 +255,7 @@ def check_other_size(graph: Any, model: Any, facts: ModelFacts) -> None:
 def _export_litert(source: Source, out: Path, facts: ModelFacts, prover: Prover) -> tuple[ModelFacts, list[str]]:
     squares: list[Image] = []
     if facts.precision == "int8":
-        squares = list(sample_squares(evenly(source.calibration, NUM_CALIBRATION), source.engine.size))
+        squares = calibration_squares(source)
         facts = facts.model_copy(update={"quantised_by": f"LiteRT converter, {len(squares)} images"})
     content = to_litert(source.engine.model, facts.precision, squares)
     facts = facts.model_copy(update={"opset": None, "attention_levels": ()})

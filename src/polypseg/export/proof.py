@@ -30,7 +30,7 @@ from polypseg.export.source import Source
 from polypseg.metrics.overlap import dice
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.model_facts import ModelFacts
-from polypseg.preprocess import normalise, read_image, read_mask, resize_image, restore, to_mask
+from polypseg.preprocess import Field, field_of, normalise, read_image, read_mask, resize_image, restore, to_mask
 from polypseg.progress import Track, silent
 
 LARGEST_DIFFERENCE = 1e-4
@@ -68,11 +68,25 @@ def synthetic_squares(size: int, count: int = NUM_SYNTHETIC) -> Iterator[Image]:
         yield resize_image(synthetic_image(np.random.default_rng(seed))[0], (size, size))
 
 
-def sample_squares(samples: Sequence[Sample], size: int) -> Iterator[Image]:
-    """The images of samples as the model sees them, (size, size, 3) uint8, read ahead in threads."""
+class Seen(NamedTuple):
+    """What a model sees of a sample.
 
-    def read(sample: Sample) -> Image:
-        return resize_image(read_image(sample.image_path), (size, size))
+    Attributes:
+        square: Shape (size, size, 3), uint8.
+        field: The part of the image that it shows.
+    """
+
+    square: Image
+    field: Field
+
+
+def sample_squares(samples: Sequence[Sample], facts: ModelFacts) -> Iterator[Seen]:
+    """The images of samples as a model of those facts sees them, read ahead in threads."""
+
+    def read(sample: Sample) -> Seen:
+        image = read_image(sample.image_path)
+        field, _ = field_of(image, facts.field)
+        return Seen(resize_image(field.crop(image), (facts.size, facts.size)), field)
 
     with ThreadPoolExecutor(2) as pool:
         waiting = iter(samples)
@@ -162,9 +176,9 @@ class Prover:
         """
         validation = self.source.validation
         squares = list(synthetic_squares(self.source.engine.size))
-        seen = evenly(validation, MOST_COMPARED)
-        images = chain(squares, sample_squares(seen, self.source.engine.size))
-        tracked = self.track(images, "comparing probabilities", len(squares) + len(seen))
+        compared = evenly(validation, MOST_COMPARED)
+        images = chain(squares, (seen.square for seen in sample_squares(compared, self.source.engine.facts)))
+        tracked = self.track(images, "comparing probabilities", len(squares) + len(compared))
         found = differences(self.source.engine, engines, tracked, self.attention)
         limit = {"fp32": LARGEST_DIFFERENCE, "fp16": LARGEST_HALF_DIFFERENCE}.get(precision, 1.0)
         largest = check_difference(found, limit if precision == "fp32" or not validation else 1.0, precision)
@@ -173,7 +187,7 @@ class Prover:
             proof["dice_change"] = self._check_dice(engines, precision)
         masks = f", Dice on {self._perturbed_words()}" if proof["dice_change"] is not None else ""
         kind = "validation" if self.source.run else "named"
-        on = f"{NUM_SYNTHETIC} synthetic and {len(seen)} {kind} images{masks}"
+        on = f"{NUM_SYNTHETIC} synthetic and {len(compared)} {kind} images{masks}"
         return {**proof, "proved_on": f"{on}, in {' and '.join(engines)}"}
 
     def _check_dice(self, engines: Mapping[str, Engine], precision: str) -> float:
@@ -244,18 +258,18 @@ def mean_dices(
         track: Shows progress.
         perturbation: How images and masks are changed first.
     """
-    size = next(iter(engines.values())).size
     sums, count = dict.fromkeys(engines, 0.0), 0
-    squares = zip(samples, sample_squares(samples, size), strict=True)
-    for sample, square in track(squares, "comparing masks", len(samples)):
-        reference = perturbation.mask(read_mask(sample.mask_path)) if sample.mask_path else np.zeros((1, 1), bool)
-        if not reference.any():
+    squares = zip(samples, sample_squares(samples, facts), strict=True)
+    for sample, (square, field) in track(squares, "comparing masks", len(samples)):
+        reference = read_mask(sample.mask_path) if sample.mask_path else np.zeros((1, 1), bool)
+        changed = perturbation.mask(field.crop(reference)) if reference.any() else reference
+        if not changed.any():
             continue
         count += 1
         batch = normalise(perturbation.image(square)[None])
         for name, engine in engines.items():
-            probability = restore(engine.run(batch)[0, ..., 0], reference.shape)
-            sums[name] += dice(to_mask(probability, facts.threshold, facts.seed_threshold), reference)
+            probability = restore(engine.run(batch)[0, ..., 0], (changed.shape[0], changed.shape[1]))
+            sums[name] += dice(to_mask(probability, facts.threshold, facts.seed_threshold), changed)
     return {name: total / count for name, total in sums.items()} if count else {}
 
 

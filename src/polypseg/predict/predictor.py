@@ -1,13 +1,15 @@
 """From an image of any size to its mask: `load(MODEL).predict(image)`.
 
 Decisions:
-- The whole way (squeeze, normalise, run, restore, threshold) is one code for all engines, images, video and server.
+- The whole way (crop to the lit field, squeeze, normalise, run, put back, threshold) is one code for all engines,
+  images, video and server.
 - Test-time augmentation averages the probabilities of the image and its mirror images; it costs as many runs.
 - Components smaller than `min_area_px` are taken out of the mask, never out of the probability.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -22,10 +24,39 @@ from polypseg.errors import ModelError, UsageError, unknown_name
 from polypseg.overlay import TRUE_POSITIVE, Colour, contour, line_width_px, overlay
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.opening import open_engine
-from polypseg.preprocess import MAX_PIXELS, normalise, read_image, resize_image, restore, to_mask
+from polypseg.preprocess import (
+    MAX_PIXELS,
+    Field,
+    FieldRule,
+    field_of,
+    field_rule,
+    normalise,
+    put_back,
+    read_image,
+    resize_image,
+    to_mask,
+)
 
 FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flips": ((), (1,), (2,), (1, 2))}
 """Test-time augmentations by name: the axes of a batch (N, H, W, C) along which each copy is mirrored."""
+
+
+NO_PICTURE = "no picture found: the whole frame was predicted"
+"""The note of a frame in which no lit field was found."""
+
+
+class Prepared(NamedTuple):
+    """What the model sees of an image.
+
+    Attributes:
+        pixels: Shape (size, size, 3), float32 in [0, 1].
+        field: The part of the image that it shows.
+        note: What a reader of the result should know; empty for nothing.
+    """
+
+    pixels: NDArray[np.float32]
+    field: Field
+    note: str = ""
 
 
 class AttentionMap(NamedTuple):
@@ -49,12 +80,14 @@ class PredictOptions:
         tta: Test-time augmentation: `none`, or `flips` (four runs an image).
         min_area_px: Components of fewer pixels (8-connected, at the image's own size) are left out of the mask.
         attention: Whether to keep the gates' coefficients.
+        field: Instead of the model's own way: `auto` crops to the lit field, `whole` does not.
     """
 
     threshold: float | None = None
     tta: str = "none"
     min_area_px: int = 0
     attention: bool = False
+    field: FieldRule | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not fit.
@@ -66,6 +99,7 @@ class PredictOptions:
             raise UsageError(f"threshold {self.threshold:g}: expected a value in [0, 1]")
         if self.tta not in FLIPS:
             raise UsageError(unknown_name("test-time augmentation", self.tta, FLIPS))
+        field_rule(self.field)
         if self.min_area_px < 0:
             raise UsageError(f"min_area_px {self.min_area_px}: expected at least 0")
 
@@ -80,6 +114,8 @@ class Prediction:
         mask: Shape (H, W), bool.
         threshold: The probability from which on a pixel is polyp.
         seconds: From the image in memory to the mask, shared out over a batch.
+        field: The part of the image that the model saw; outside of it the probability is 0.
+        note: What a reader should know of it; empty for nothing.
     """
 
     image: Image
@@ -87,7 +123,9 @@ class Prediction:
     mask: Mask
     threshold: float
     seconds: float
-    _attention: tuple[AttentionMap, ...] = field(default=(), repr=False)
+    field: Field
+    note: str = ""
+    _attention: tuple[AttentionMap, ...] = dataclass_field(default=(), repr=False)
 
     def overlay(self, colour: Colour = TRUE_POSITIVE, opacity: float = 0.4) -> Image:
         """The image with the mask tinted and outlined, (H, W, 3) uint8."""
@@ -128,6 +166,11 @@ class Predictor:
         """What one pixel of a component must reach, else it is left out; none where another threshold was given."""
         return self.engine.facts.seed_threshold if self.options.threshold is None else 0.0
 
+    @property
+    def field(self) -> FieldRule:
+        """What of an image the model sees."""
+        return self.options.field or self.engine.facts.field
+
     def with_options(self, **changes: object) -> "Predictor":
         """The same model with other options; names as of `PredictOptions`."""
         return replace(self, options=replace(self.options, **changes))  # type: ignore[arg-type]
@@ -147,36 +190,49 @@ class Predictor:
     def predict_batch(self, images: Sequence[Image]) -> list[Prediction]:
         """As `predict`, for several images (of any sizes) that the model sees at once."""
         began = perf_counter()
-        outputs = self.run([self.prepare(image) for image in images])
-        found = [self.finish(image, outputs, index) for index, image in enumerate(images)]
+        prepared = [self.prepare(image) for image in images]
+        outputs = self.run([each.pixels for each in prepared])
+        found = [
+            self.finish(image, each, outputs.of(index))
+            for index, (image, each) in enumerate(zip(images, prepared, strict=True))
+        ]
         seconds = (perf_counter() - began) / max(1, len(images))
         return [replace(prediction, seconds=seconds) for prediction in found]
 
-    def prepare(self, image: Image) -> NDArray[np.float32]:
-        """The first of the three steps of `predict`: what the model sees, (size, size, 3) float32 in [0, 1]."""
-        return normalise(resize_image(check_image(image), (self.engine.size, self.engine.size)))
+    def prepare(self, image: Image, field: Field | None = None) -> Prepared:
+        """The first of the three steps of `predict`: what the model sees.
+
+        Args:
+            image: Shape (H, W, 3), uint8.
+            field: Where it is known already (a video follows it); None to find it as the model wants it.
+        """
+        seen, is_found = (field, True) if field is not None else field_of(check_image(image), self.field)
+        square = resize_image(seen.crop(image), (self.engine.size, self.engine.size))
+        return Prepared(normalise(square), seen, "" if is_found else NO_PICTURE)
 
     def run(self, prepared: Sequence[NDArray[np.float32]]) -> Outputs:
-        """The second step: what the model says of prepared images."""
+        """The second step: what the model says of the pixels of prepared images."""
         batch = prepared[0][np.newaxis] if len(prepared) == 1 else np.stack(prepared)
         return run_augmented(self.engine, batch, self.options.tta, self.options.attention)
 
-    def finish(self, image: Image, outputs: Outputs, index: int, seconds: float = 0.0) -> Prediction:
+    def finish(self, image: Image, prepared: Prepared, outputs: Outputs, seconds: float = 0.0) -> Prediction:
         """The third step: the result of one image of a batch, at the image's own size.
 
         Args:
             image: Shape (H, W, 3), uint8.
-            outputs: From `run`.
-            index: Of the image in the batch.
+            prepared: From `prepare`.
+            outputs: From `run`, of this image alone (`Outputs.of`).
             seconds: That the first two steps took; this step's own are added.
         """
-        began, shape = perf_counter(), image.shape[:2]
-        probability = restore(outputs.probabilities[index, ..., 0], shape)
+        began = perf_counter()
+        probability = put_back(outputs.probabilities[0, ..., 0], prepared.field, image.shape[:2])
         mask = without_small(to_mask(probability, self.threshold, self.seed_threshold), self.options.min_area_px)
         maps = tuple(
-            AttentionMap(level, restore(values[index], shape)) for level, values in sorted(outputs.attention.items())
+            AttentionMap(level, put_back(values[0], prepared.field, image.shape[:2]))
+            for level, values in sorted(outputs.attention.items())
         )
-        return Prediction(image, probability, mask, self.threshold, seconds + perf_counter() - began, maps)
+        seconds += perf_counter() - began
+        return Prediction(image, probability, mask, self.threshold, seconds, prepared.field, prepared.note, maps)
 
     def predict_file(self, path: Path | str, max_pixels: int = MAX_PIXELS) -> Prediction:
         """As `predict`, of an image file, turned upright as its EXIF orientation says.

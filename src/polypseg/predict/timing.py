@@ -16,7 +16,7 @@ import numpy as np
 
 from polypseg.arrays import Mask
 from polypseg.predict.predictor import Predictor, without_small
-from polypseg.preprocess import decode_image, restore, to_mask
+from polypseg.preprocess import decode_image, put_back, to_mask
 
 STAGES = ("read", "decode", "resize", "infer", "resize back", "threshold")
 """In their order; `resize` normalises too."""
@@ -141,9 +141,12 @@ def stages_of(predictor: Predictor, paths: Sequence[Path], clock: Clock) -> tupl
     marks.append(clock())
     prepared = [predictor.prepare(image) for image in images]
     marks.append(clock())
-    outputs = predictor.run(prepared)
+    outputs = predictor.run([each.pixels for each in prepared])
     marks.append(clock())
-    probabilities = [restore(outputs.probabilities[n, ..., 0], image.shape[:2]) for n, image in enumerate(images)]
+    probabilities = [
+        put_back(outputs.probabilities[n, ..., 0], each.field, image.shape)
+        for n, (image, each) in enumerate(zip(images, prepared, strict=True))
+    ]
     marks.append(clock())
     masks = [to_mask(probability, predictor.threshold, predictor.seed_threshold) for probability in probabilities]
     masks = [without_small(mask, predictor.options.min_area_px) for mask in masks]

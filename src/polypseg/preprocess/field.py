@@ -13,13 +13,19 @@ Decisions:
 - A field that reaches within 2 % of each border is the whole frame.
 """
 
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Image, Mask
+from polypseg.errors import UsageError, unknown_name
+
+FieldRule = Literal["auto", "whole"]
+"""What of a frame a model sees: the lit field where there is one, or all of it."""
+
+FIELD_RULES: tuple[FieldRule, ...] = ("auto", "whole")
 
 GRID = 160
 """Points of the longer side on which the field is searched."""
@@ -104,6 +110,34 @@ def find_field(image: Image) -> Field | None:
     if box is None:
         return None
     return _to_the_border(_refined(image, box, step, surround), image.shape)
+
+
+def field_rule(name: str | None) -> FieldRule | None:
+    """The rule of that name; None for None.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if name is None:
+        return None
+    for rule in FIELD_RULES:
+        if rule == name:
+            return rule
+    raise UsageError(unknown_name("field", name, FIELD_RULES))
+
+
+def field_of(image: Image, rule: FieldRule) -> tuple[Field, bool]:
+    """The part of a frame that the model sees, and whether a picture was found there.
+
+    Args:
+        image: Shape (H, W, 3), uint8.
+        rule: `auto` for the lit field, `whole` for all of the frame.
+
+    Returns:
+        The field, which is the whole frame where nothing was found; False only there.
+    """
+    found = find_field(image) if rule == "auto" else whole_frame(image.shape)
+    return (whole_frame(image.shape), False) if found is None else (found, True)
 
 
 class _Surround(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Image, Mask, Probability
+from polypseg.preprocess.field import Field
 
 
 def resize_image(image: Image, size: tuple[int, int]) -> Image:
@@ -43,6 +44,12 @@ def restore(probability: NDArray[np.floating], size: tuple[int, int]) -> Probabi
         return probability.astype(np.float32, copy=False)
     resized = cv2.resize(probability.astype(np.float32, copy=False), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     return np.asarray(resized, dtype=np.float32)
+
+
+def put_back(probability: NDArray[np.floating], field: Field, size: tuple[int, ...]) -> Probability:
+    """A map (h, w) of a field as a map of the whole frame of `size` (height, width, …); 0 outside of the field."""
+    inner = restore(probability, (field.height, field.width))
+    return np.asarray(field.place(inner, (size[0], size[1])), np.float32)
 
 
 def to_mask(probability: Probability, threshold: float, seed_threshold: float = 0.0) -> Mask:

@@ -18,7 +18,7 @@ from PIL import UnidentifiedImageError
 from polypseg.arrays import Image
 from polypseg.errors import DataError, RequestError
 from polypseg.predict.engines.engine import Engine
-from polypseg.predict.predictor import Prediction, Predictor
+from polypseg.predict.predictor import Prediction, Predictor, Prepared
 from polypseg.predict.regions import Region, compress_run_lengths, find_regions, run_lengths
 from polypseg.preprocess import decode_image
 from polypseg.serve.schemas import BatchQuery
@@ -30,21 +30,21 @@ MASK_PNG = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG
 """How a mask is packed: half the bytes of OpenCV's own way, in less time."""
 
 
-class Prepared(NamedTuple):
+class Decoded(NamedTuple):
     """An image, and what the model sees of it.
 
     Attributes:
         image: Shape (H, W, 3), uint8.
-        batch: Shape (1, size, size, 3), float32 in [0, 1].
+        seen: What the model sees of it.
         seconds: That decoding and squeezing took.
     """
 
     image: Image
-    batch: NDArray[np.float32]
+    seen: Prepared
     seconds: float
 
 
-def prepare(content: bytes, predictor: Predictor, max_pixels: int) -> Prepared:
+def prepare(content: bytes, predictor: Predictor, max_pixels: int) -> Decoded:
     """The image of a file's bytes, and what the model sees of it.
 
     Raises:
@@ -56,7 +56,7 @@ def prepare(content: bytes, predictor: Predictor, max_pixels: int) -> Prepared:
         image = decode_image(content, "image", max_pixels)
     except DataError as error:
         raise _no_image(str(error).removeprefix("image: ")) from error
-    return Prepared(image, predictor.prepare(image)[np.newaxis], perf_counter() - began)
+    return Decoded(image, predictor.prepare(image), perf_counter() - began)
 
 
 def check_header(content: bytes, max_pixels: int) -> None:
@@ -104,6 +104,8 @@ def describe(prediction: Prediction, query: BatchQuery, predictor: Predictor) ->
         "image": {"height": height, "width": width},
         "threshold": predictor.threshold,
         "seed_threshold": predictor.seed_threshold,
+        "field": dict(zip(("top", "left", "height", "width"), prediction.field, strict=True)),
+        "note": prediction.note,
         "area_px": area,
         "area_percent": _percent(area, height * width),
         "num_components": len(regions),

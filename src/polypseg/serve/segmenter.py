@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, TypeVar
 
+import numpy as np
+
 from polypseg.errors import RequestError
 from polypseg.predict.engines.engine import Engine
 from polypseg.predict.predictor import Predictor
@@ -104,11 +106,12 @@ class Segmenter:
         predictor = Predictor(self._predictor.engine, query.options())
         async with self._at_work:
             prepared = await self._in_thread(lambda: pipeline.prepare(content, predictor, limit))
-            run = await asyncio.wrap_future(self.batcher.submit(prepared.batch, query.tta, query.attention))
+            batch = prepared.seen.pixels[np.newaxis]
+            run = await asyncio.wrap_future(self.batcher.submit(batch, query.tta, query.attention))
             seconds = {"decode": prepared.seconds, "infer": run.seconds}
 
             def finish() -> Answer:
-                prediction = predictor.finish(prepared.image, run.outputs, 0)
+                prediction = predictor.finish(prepared.image, prepared.seen, run.outputs)
                 if query.format == "png":
                     return Answer(pipeline.mask_png(prediction), "image/png")
                 described = pipeline.describe(prediction, query, predictor)

@@ -28,6 +28,11 @@ class Outputs(NamedTuple):
     probabilities: NDArray[np.float32]
     attention: dict[int, NDArray[np.float32]]
 
+    def of(self, index: int) -> "Outputs":
+        """What it says of one image: a batch of one."""
+        maps = {level: values[index : index + 1] for level, values in self.attention.items()}
+        return Outputs(self.probabilities[index : index + 1], maps)
+
 
 class Engine(Protocol):
     """Runs one model.

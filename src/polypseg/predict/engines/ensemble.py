@@ -27,10 +27,14 @@ class EnsembleEngine:
         if len(sizes) != 1:
             raise ModelError(f"an ensemble's members must see one size; found {len(members)} members of sizes {sizes}")
         self.members = list(members)
+        fields = {member.facts.field for member in members}
+        if len(fields) != 1:
+            raise ModelError("an ensemble's members must see the same part of a frame; found auto and whole")
         levels = {member.facts.attention_levels for member in members}
         counts = [member.facts.num_parameters for member in members]
         self.facts = ModelFacts(
             size=sizes[0],
+            field=fields.pop(),
             threshold=threshold,
             seed_threshold=seed_threshold,
             name=f"ensemble of {len(members)} {members[0].facts.name}",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from polypseg.errors import ModelError, UsageError, missing_extra
 from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.engines.model_facts import ModelFacts
+from polypseg.preprocess import FieldRule
 
 GATE_SUFFIX = "_attention"
 """Layers of that name give a gate's coefficients: `gate_1_attention` is the finest."""
@@ -23,7 +24,14 @@ class KerasEngine:
 
     name = "keras"
 
-    def __init__(self, path: Path, threshold: float, threads: int | None = None, seed_threshold: float = 0.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threshold: float,
+        threads: int | None = None,
+        seed_threshold: float = 0.0,
+        field: FieldRule = "whole",
+    ) -> None:
         try:
             import keras
         except ModuleNotFoundError as error:
@@ -45,6 +53,7 @@ class KerasEngine:
         self._reader: Any = None
         self.facts = ModelFacts(
             size=int(shape[1]),
+            field=field,
             threshold=threshold,
             seed_threshold=seed_threshold,
             name=self.model.name,

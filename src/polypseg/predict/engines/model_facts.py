@@ -6,7 +6,7 @@ without which it cannot be run rightly.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,6 +29,9 @@ class ModelFacts(BaseModel):
     threshold: float = Field(DEFAULT_THRESHOLD, ge=0, le=1, description="a pixel is polyp from this probability on")
     seed_threshold: float = Field(
         0.0, ge=0, le=1, description="a component counts only where one of its pixels reaches this; 0: any"
+    )
+    field: Literal["auto", "whole"] = Field(
+        "whole", description="what of a frame the model sees: auto for the lit field; files without it see all"
     )
     target: str = Field("polyp", description="what the probability is of")
     name: str = Field("", description="of the model, as polyp-lite")

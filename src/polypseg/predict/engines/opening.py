@@ -14,6 +14,7 @@ from typing import NamedTuple
 from polypseg.errors import ModelError, UsageError, unknown_name
 from polypseg.predict.engines.engine import ENGINES, Engine
 from polypseg.predict.engines.model_facts import DEFAULT_THRESHOLD
+from polypseg.preprocess import FieldRule
 
 
 def open_engine(model: Path | str, engine: str = "auto", threads: int | None = None, streams: int = 1) -> Engine:
@@ -69,7 +70,17 @@ def _open_keras(path: Path, engine: str, threads: int | None) -> Engine:
         stored = stored_thresholds(path)
     from polypseg.predict.engines.keras_engine import KerasEngine
 
-    return KerasEngine(file, stored.threshold, threads, stored.seed_threshold)
+    return KerasEngine(file, stored.threshold, threads, stored.seed_threshold, _field_of(file))
+
+
+def _field_of(file: Path) -> FieldRule:
+    """What of a frame the model of a run's checkpoint was trained on; of a file by itself nothing is known: all."""
+    config = file.parent.parent / "config.toml"
+    if file.parent.name != "checkpoints" or not config.is_file():
+        return "whole"
+    from polypseg.config import load_run_config
+
+    return load_run_config(config).data.field
 
 
 def _open_group(path: Path, engine: str, threads: int | None) -> Engine:

@@ -42,6 +42,7 @@ def record_of(model: Path, predictor: Predictor) -> Record:
         "threshold": predictor.threshold,
         "seed_threshold": predictor.seed_threshold,
         "tta": predictor.options.tta,
+        "field": predictor.field,
         "min_area_px": predictor.options.min_area_px,
     }
 

@@ -41,7 +41,12 @@ class Row:
         mean_probability: Over the mask; `nan` where it is empty.
         max_probability: Over the image.
         threshold: The probability from which on a pixel is polyp.
+        field_x: Left column of the part that the model saw; outside of it nothing is polyp.
+        field_y: Its top row.
+        field_width: In pixels.
+        field_height: In pixels.
         seconds: From the image in memory to its mask, without reading and writing.
+        note: What a reader should know of the result; empty for nothing.
         fault: Why it could not be predicted; empty where it was.
     """
 
@@ -60,7 +65,12 @@ class Row:
     mean_probability: float = math.nan
     max_probability: float = math.nan
     threshold: float = math.nan
+    field_x: float = math.nan
+    field_y: float = math.nan
+    field_width: float = math.nan
+    field_height: float = math.nan
     seconds: float = math.nan
+    note: str = ""
     fault: str = ""
 
 
@@ -84,7 +94,12 @@ def row_of(source: Source, prediction: Prediction, regions: list[Region]) -> Row
         round(inside / area, 6) if area else math.nan,
         round(float(prediction.probability.max()), 6),
         prediction.threshold,
+        prediction.field.left,
+        prediction.field.top,
+        prediction.field.width,
+        prediction.field.height,
         round(prediction.seconds, 6),
+        prediction.note,
     )
 
 

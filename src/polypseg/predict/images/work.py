@@ -20,7 +20,6 @@ from time import perf_counter
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from polypseg.arrays import Image
 from polypseg.errors import DataError, ImageError, UsageError
@@ -31,7 +30,7 @@ from polypseg.predict.images.outputs import OutputFolder
 from polypseg.predict.images.resume import Record, done_names, start_anew
 from polypseg.predict.images.sources import Source
 from polypseg.predict.images.table import PredictionTable, Row, fault_row, row_of
-from polypseg.predict.predictor import Predictor
+from polypseg.predict.predictor import Predictor, Prepared
 from polypseg.predict.regions import find_regions
 from polypseg.preprocess import MAX_PIXELS
 from polypseg.progress import Track, silent
@@ -69,7 +68,7 @@ class _Read(NamedTuple):
 
     source: Source
     image: Image
-    prepared: NDArray[np.float32]
+    prepared: Prepared | None
     seconds: float
     fault: str = ""
 
@@ -196,9 +195,9 @@ class _Work:
         try:
             image = source.read(self.max_pixels)
         except ImageError as error:
-            return _Read(source, nothing, nothing.astype(np.float32), 0.0, str(error))
+            return _Read(source, nothing, None, 0.0, str(error))
         except MemoryError:
-            return _Read(source, nothing, nothing.astype(np.float32), 0.0, f"{source.path}: not enough memory for it")
+            return _Read(source, nothing, None, 0.0, f"{source.path}: not enough memory for it")
         began = perf_counter()
         prepared = self.predictor.prepare(image)
         return _Read(source, image, prepared, perf_counter() - began)
@@ -207,7 +206,7 @@ class _Work:
         """The images of a batch with what the model says of them."""
         good = [found for found in batch if not found.fault]
         began = perf_counter()
-        outputs = self.predictor.run([found.prepared for found in good]) if good else None
+        outputs = self.predictor.run([found.prepared.pixels for found in good if found.prepared]) if good else None
         share = (perf_counter() - began) / max(1, len(good))
         places = accumulate((not found.fault for found in batch), initial=0)
         return [
@@ -217,9 +216,9 @@ class _Work:
     def _write(self, answered: _Answered) -> _Written:
         read, outputs, place, seconds = answered
         source = read.source
-        if read.fault or outputs is None:
+        if read.prepared is None or outputs is None:
             return _Written(source, fault_row(source, read.fault), "")
-        prediction = self.predictor.finish(read.image, outputs, place, seconds)
+        prediction = self.predictor.finish(read.image, read.prepared, outputs.of(place), seconds)
         regions = find_regions(prediction.mask, prediction.probability)
         self.output.write(prediction, source.name)
         line = ""

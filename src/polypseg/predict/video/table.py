@@ -36,6 +36,7 @@ class FrameRow:
         num_components: 8-connected components that are shown.
         max_probability: Over the frame, smoothed where smoothing is on, withheld or not.
         num_withheld: Components that are withheld.
+        note: `no picture` where no lit field was found and the whole frame was predicted; empty for nothing.
         fault: `dropped`, `damaged`, `mistimed`, `resized`, several joined by `+`; empty where nothing is wrong.
     """
 
@@ -50,6 +51,7 @@ class FrameRow:
     num_components: float = math.nan
     max_probability: float = math.nan
     num_withheld: float = math.nan
+    note: str = ""
     fault: str = ""
 
 

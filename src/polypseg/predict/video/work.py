@@ -24,6 +24,7 @@ from polypseg.errors import DataError, UsageError
 from polypseg.overlay import TRUE_POSITIVE, contour, line_width_px, overlay
 from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.predictor import Predictor
+from polypseg.predict.video.field import NO_PICTURE, FieldFollower
 from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, RESIZED, Frame, FrameReader
 from polypseg.predict.video.options import DEFAULTS, VideoOptions, VideoSummary
 from polypseg.predict.video.source import open_source
@@ -121,6 +122,7 @@ def _total(num_expected: int, max_frames: int | None) -> int:
 class _Predicted(NamedTuple):
     frame: Frame
     max_probability: float
+    note: str = ""
 
 
 class _Drawn(NamedTuple):
@@ -133,13 +135,16 @@ def _predicted(
 ) -> Iterator[tuple[_Predicted, Mask | None]]:
     """The frames with their masks."""
     model = predictor.with_options(attention=False)
+    follower = FieldFollower(model.field)
     for frame in frames:
         if frame.image is None:
             yield _Predicted(frame, float("nan")), None
             continue
-        probability = smoother.smooth(model.run([model.prepare(frame.image)]).probabilities)
-        found = model.finish(frame.image, Outputs(probability, {}), 0)
-        yield _Predicted(frame, float(found.probability.max())), found.mask
+        field, is_found = follower.follow(frame.image)
+        prepared = model.prepare(frame.image, field)
+        probability = smoother.smooth(model.run([prepared.pixels]).probabilities)
+        found = model.finish(frame.image, prepared, Outputs(probability, {}))
+        yield _Predicted(frame, float(found.probability.max()), "" if is_found else NO_PICTURE), found.mask
 
 
 def _drawn(frames: Iterable[Decided[_Predicted]], options: VideoOptions) -> Iterator[_Drawn]:
@@ -174,7 +179,7 @@ class _Recorder:
     def add(self, drawn: _Drawn) -> int:
         """Write a frame and its row; the number of the frame."""
         decided, image = drawn
-        frame, max_probability = decided.item
+        frame, max_probability, note = decided.item
         for fault in frame.faults:
             self._faults[fault] += 1
         fault = "+".join(frame.faults)
@@ -182,7 +187,7 @@ class _Recorder:
             self._table.add(FrameRow(frame.number, float(frame.seconds), fault=fault))
             return frame.number
         self._open_for(image).write(image, frame.seconds)
-        found = (*area_and_box(decided.mask), decided.num_components, max_probability, decided.num_withheld)
+        found = (*area_and_box(decided.mask), decided.num_components, max_probability, decided.num_withheld, note)
         self._table.add(FrameRow(frame.number, float(frame.seconds), *found, fault))
         self._num_frames += 1
         self._num_with_polyp += decided.num_components > 0

@@ -1,21 +1,8 @@
-"""Frozen configs: the only place where a default of training is written.
+"""The tables of a config: every setting, its default, its bounds and what it does."""
 
-A config file is a diff from these defaults (TOML, one table a class), and so is `--set key=value`:
+from typing import Literal
 
-    [model]
-    filters = 32
-    [train]
-    epochs = 10
-"""
-
-import tomllib
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from polypseg.errors import ConfigError, unknown_name
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Table(BaseModel):
@@ -66,10 +53,31 @@ class SplitConfig(_Table):
         return self
 
 
+class SourceConfig(_Table):
+    """One of several folders of data that a training takes, by its name."""
+
+    path: str | None = Field(None, description="the folder; unset: named on the command line (--data, --negatives)")
+    split: Literal["auto", "official", "ratio", "train"] = Field(
+        "auto",
+        description="official: Kvasir-SEG's 880/120; ratio: seeded, groups and near-duplicates kept together; train: "
+        "all of it trains; auto: official where the folder is Kvasir-SEG, else ratio",
+    )
+    validation: float | None = Field(None, ge=0, lt=1, description="share (ratio); unset: split.validation")
+    test: float | None = Field(None, ge=0, lt=1, description="share (ratio); unset: split.test")
+    weight: float = Field(
+        1.0, gt=0, le=100, description="how often an epoch shows each of its training images, on average"
+    )
+    negatives: bool = Field(False, description="no frame of it shows a polyp, and there are no masks")
+
+
 class DataConfig(_Table):
     """How samples become batches."""
 
     size: int = Field(256, ge=8, le=4096, description="side in pixels of the square that the model sees")
+    field: Literal["auto", "whole"] = Field(
+        "auto",
+        description="auto: the model sees the endoscope's picture alone, without surround and panels; whole: all",
+    )
     batch_size: int = Field(8, ge=1)
     augment: Literal["none", "flip", "standard", "strong"] = Field(
         "standard", description="preset, training split only"
@@ -88,6 +96,11 @@ class DataConfig(_Table):
     )
     mix_up: float = Field(
         0.0, ge=0, le=1, description="share of training images that another one shines through, with its mask"
+    )
+    sampling: Literal["all", "balanced"] = Field(
+        "all",
+        description="all: an epoch shows every training image once; balanced: as many images, but as many from each "
+        "source; a source's weight multiplies its share",
     )
     cache: Literal["memory", "none"] | None = Field(
         None,
@@ -213,6 +226,9 @@ class Config(_Table):
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     train: TrainConfig = TrainConfig()
+    sources: dict[str, SourceConfig] = Field(
+        default_factory=dict, description="several folders of data by name; empty: one folder"
+    )
 
     @model_validator(mode="after")
     def _loss_takes_probabilities(self) -> "Config":
@@ -231,85 +247,3 @@ class Config(_Table):
                 f"take {lower} or {self.data.size // multiple * multiple + multiple}"
             )
         return self
-
-
-def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
-    """The defaults, changed by a TOML file, changed by `table.key=value` overrides.
-
-    Args:
-        path: TOML file, or None for the defaults.
-        overrides: As `--set` takes them; a value is read as TOML, and as a string where that fails.
-
-    Raises:
-        ConfigError: The file cannot be read, a key is unknown, or a value does not fit.
-
-    >>> load_config(overrides=["model.filters=32", "train.epochs=3"]).model.filters
-    32
-    """
-    tables: dict[str, Any] = {}
-    overrides = list(overrides)
-    if path is not None:
-        try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not a TOML file: {error}") from error
-    for override in overrides:
-        _override(tables, override)
-    if path is None or not overrides:
-        return config_from(tables, source=str(path) if path else "--set")
-    try:
-        return config_from(tables, source=str(path))
-    except ConfigError:
-        load_config(path)  # where the file alone is at fault, say so; else the overrides are
-        return config_from(tables, source=f"{path} with --set")
-
-
-def config_from(tables: Mapping[str, Any], source: str = "config") -> Config:
-    """The config of nested tables (as TOML or JSON give them).
-
-    Raises:
-        ConfigError: A key is unknown, or a value does not fit.
-    """
-    try:
-        return Config.model_validate(tables)
-    except ValidationError as error:
-        raise ConfigError(f"{source}: {_explain(error)}") from error
-
-
-def with_absolute_paths(config: Config) -> Config:
-    """The config whose paths are absolute, so that a resume finds them from wherever it is called."""
-    named = {key: getattr(config.train, key) for key in ("start_from", "teacher")}
-    absolute = {key: str(Path(path).resolve()) for key, path in named.items() if path is not None}
-    return config.model_copy(update={"train": config.train.model_copy(update=absolute)})
-
-
-def _override(tables: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or len(parts) != 2 or not all(parts):
-        raise ConfigError(f"--set {override!r}: expected table.key=value, for example train.epochs=10")
-    try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    table = tables.setdefault(parts[0], {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"{parts[0]}: expected a table, found {table!r}")
-    table[parts[1]] = value
-
-
-def _explain(error: ValidationError) -> str:
-    """The first fault of a config in one line."""
-    fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        table, _, key = where.rpartition(".")
-        choices = list(Config.model_fields)
-        if table in Config.model_fields:
-            annotation = Config.model_fields[table].annotation
-            choices = list(annotation.model_fields) if isinstance(annotation, type) else choices  # type: ignore[attr-defined]
-        return unknown_name(f"key in [{table}]" if table else "table", key, choices)
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{where + ': ' if where else ''}{message}" + (f" (found {fault['input']!r})" if where else "")

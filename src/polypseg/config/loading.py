@@ -1,0 +1,129 @@
+"""Configs from files and from the command line.
+
+A run's config.toml holds all the settings that there were when it was written; `load_run_config` fills in what newer
+settings would have been.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from polypseg.config.tables import Config, SourceConfig
+from polypseg.errors import ConfigError, unknown_name
+
+
+def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
+    """The defaults, changed by a TOML file, changed by `table.key=value` overrides.
+
+    Args:
+        path: TOML file, or None for the defaults.
+        overrides: As `--set` takes them; a value is read as TOML, and as a string where that fails.
+
+    Raises:
+        ConfigError: The file cannot be read, a key is unknown, or a value does not fit.
+
+    >>> load_config(overrides=["model.filters=32", "train.epochs=3"]).model.filters
+    32
+    """
+    tables: dict[str, Any] = {}
+    overrides = list(overrides)
+    if path is not None:
+        tables = _read_tables(path)
+    for override in overrides:
+        _override(tables, override)
+    if path is None or not overrides:
+        return config_from(tables, source=str(path) if path else "--set")
+    try:
+        return config_from(tables, source=str(path))
+    except ConfigError:
+        load_config(path)  # where the file alone is at fault, say so; else the overrides are
+        return config_from(tables, source=f"{path} with --set")
+
+
+EARLIER: Mapping[str, Mapping[str, Any]] = {"data": {"field": "whole"}}
+"""What settings were, before there were settings for them: a run keeps what it was trained with."""
+
+
+def load_run_config(path: Path) -> Config:
+    """The settings of a run's config.toml, which holds all that there were when it was written.
+
+    Raises:
+        ConfigError: As `load_config`.
+    """
+    tables = _read_tables(path)
+    for name, values in EARLIER.items():
+        table = tables.setdefault(name, {})
+        if isinstance(table, dict):
+            tables[name] = {**values, **table}
+    return config_from(tables, source=str(path))
+
+
+def _read_tables(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+
+
+def config_from(tables: Mapping[str, Any], source: str = "config") -> Config:
+    """The config of nested tables (as TOML or JSON give them).
+
+    Raises:
+        ConfigError: A key is unknown, or a value does not fit.
+    """
+    try:
+        return Config.model_validate(tables)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_explain(error)}") from error
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """The config whose paths are absolute, so that a resume finds them from wherever it is called."""
+    named = {key: getattr(config.train, key) for key in ("start_from", "teacher")}
+    absolute = {key: str(Path(path).resolve()) for key, path in named.items() if path is not None}
+    sources = {
+        name: source.model_copy(update={"path": str(Path(source.path).resolve())} if source.path else {})
+        for name, source in config.sources.items()
+    }
+    return config.model_copy(update={"train": config.train.model_copy(update=absolute), "sources": sources})
+
+
+def _override(tables: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or len(parts) != (3 if parts[0] == "sources" else 2) or not all(parts):
+        raise ConfigError(
+            f"--set {override!r}: expected table.key=value, for example train.epochs=10 or sources.NAME.weight=0.5"
+        )
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    table = tables
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{part}: expected a table, found {table!r}")
+    table[parts[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """The first fault of a config in one line."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        table, _, key = where.rpartition(".")
+        choices = list(Config.model_fields)
+        if table.startswith("sources."):
+            choices = list(SourceConfig.model_fields)
+        elif table in Config.model_fields:
+            annotation = Config.model_fields[table].annotation
+            choices = list(annotation.model_fields) if isinstance(annotation, type) else choices  # type: ignore[attr-defined]
+        return unknown_name(f"key in [{table}]" if table else "table", key, choices)
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{where + ': ' if where else ''}{message}" + (f" (found {fault['input']!r})" if where else "")

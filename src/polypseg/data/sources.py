@@ -1,0 +1,144 @@
+"""Several folders of data as one: the samples of each keep their source's name.
+
+Decisions:
+- With several sources a sample's name begins with its source's, so that names stay unique; with one folder nothing
+  changes.
+- A folder without masks is a source only where it was declared to show no polyp; one that was declared so must hold no
+  masks.
+- Groups are compared across sources by name: one patient in two folders would leak. Equal names are refused, since
+  nobody but the user knows whether they are the same patient.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from polypseg.config import Config, DataConfig, SourceConfig
+from polypseg.data.catalogue import find_samples
+from polypseg.data.layouts import recognise
+from polypseg.data.samples import Fault, Sample
+from polypseg.errors import DataError, PairingError, UsageError, listed
+
+
+def with_folders(config: Config, folders: Sequence[Path], negatives: Sequence[Path] = ()) -> Config:
+    """The config whose sources are the folders; the settings that it has for a source by name are kept.
+
+    Args:
+        config: May have tables [sources.NAME].
+        folders: With images and masks.
+        negatives: Without masks: no frame shows a polyp.
+
+    Raises:
+        UsageError: A folder is named twice, or a source has no folder.
+    """
+    given = [*folders, *negatives]
+    if len({folder.resolve() for folder in given}) != len(given):
+        raise UsageError("a folder is named twice; name each folder of data once")
+    if len(given) == 1 and not negatives and not config.sources:
+        return config
+    sources = dict(config.sources)
+    for name, folder in zip(source_names(given), given, strict=True):
+        update = {"path": str(folder.resolve()), "negatives": folder in negatives or _declared(config, name)}
+        sources[name] = sources.get(name, SourceConfig()).model_copy(update=update)
+    homeless = [name for name, source in sources.items() if source.path is None]
+    if homeless:
+        raise UsageError(
+            f"the config has settings for the source {homeless[0]!r}, and no folder of that name was named; "
+            f"name it (--data or --negatives), or set sources.{homeless[0]}.path"
+        )
+    return config.model_copy(update={"sources": sources})
+
+
+def source_names(folders: Sequence[Path]) -> list[str]:
+    """A name for each folder: the last part of its path, with the part before it where two would be the same.
+
+    Raises:
+        UsageError: Two are still the same.
+
+    >>> source_names([Path("/a/kvasir-seg"), Path("/b/images"), Path("/c/images")])
+    ['kvasir-seg', 'b_images', 'c_images']
+    """
+    lasts = [folder.resolve().name or "data" for folder in folders]
+    names = [
+        last if lasts.count(last) == 1 else f"{folder.resolve().parent.name}_{last}"
+        for folder, last in zip(folders, lasts, strict=True)
+    ]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise UsageError(f"two folders of data are called {repeated[0]}; rename one, so that results can name them")
+    return [name.replace(".", "_") for name in names]
+
+
+def find_source_samples(sources: Mapping[str, SourceConfig]) -> tuple[list[Sample], list[Fault]]:
+    """The samples of all sources, in order of their names, and the files that do not pair.
+
+    Args:
+        sources: By name, each with a path.
+
+    Raises:
+        PairingError: A folder is no data set, has images without masks and was not declared to show no polyp, or was
+            declared so and holds masks.
+        DataError: A group's name is in two sources, or a file of groups is damaged.
+    """
+    samples: list[Sample] = []
+    faults: list[Fault] = []
+    for name, source in sources.items():
+        found, unpaired = _of_source(Path(source.path or ""), source.negatives)
+        faults += unpaired
+        samples += [replace(sample, name=f"{name}_{sample.name}", source=name) for sample in found]
+    _refuse_shared_groups(samples)
+    return sorted(samples, key=lambda sample: sample.name), faults
+
+
+def own_name(sample: Sample) -> str:
+    """The sample's name within its source."""
+    return sample.name if sample.source is None else sample.name.removeprefix(f"{sample.source}_")
+
+
+def draws(samples: Sequence[Sample], sources: Mapping[str, SourceConfig], config: DataConfig) -> tuple[float, ...]:
+    """How often an epoch shows each training sample, on average; empty where all are shown once.
+
+    Args:
+        samples: That are trained on.
+        sources: By name, with their weights.
+        config: Its `sampling`.
+    """
+    weights = {name: source.weight for name, source in sources.items()}
+    names = [sample.source or "" for sample in samples]
+    present = {name: names.count(name) for name in dict.fromkeys(names)}
+    if config.sampling == "balanced":
+        share = len(samples) / len(present)
+        weights = {name: weights.get(name, 1.0) * share / count for name, count in present.items()}
+    if all(weights.get(name, 1.0) == 1.0 for name in present):
+        return ()
+    return tuple(weights.get(name, 1.0) for name in names)
+
+
+def _declared(config: Config, name: str) -> bool:
+    return name in config.sources and config.sources[name].negatives
+
+
+def _of_source(folder: Path, negatives: bool) -> tuple[list[Sample], list[Fault]]:
+    if not negatives:
+        return find_samples(folder)
+    masks = next((part.masks for part in recognise(folder).parts if part.masks is not None), None)
+    if masks is not None:
+        raise PairingError(
+            f"{folder}: declared to show no polyp, and it holds masks ({masks.name}/); name it with --data, or move the "
+            "masks away"
+        )
+    return find_samples(folder, empty_masks=True)
+
+
+def _refuse_shared_groups(samples: Sequence[Sample]) -> None:
+    homes: dict[str, set[str]] = {}
+    for sample in samples:
+        if sample.group is not None and sample.source is not None:
+            homes.setdefault(sample.group, set()).add(sample.source)
+    shared = sorted(group for group, names in homes.items() if len(names) > 1)
+    if shared:
+        names = " and ".join(sorted(homes[shared[0]]))
+        raise DataError(
+            f"{len(shared)} groups have the same name in {names}; expected each sequence or patient in one source: "
+            f"rename them in one table of groups, or put the folders together{listed(shared)}"
+        )
