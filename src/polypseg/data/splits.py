@@ -29,6 +29,7 @@ from polypseg.data.official import is_kvasir_seg, official_test_names
 from polypseg.data.samples import Sample
 from polypseg.errors import SplitError, UsageError, listed, unknown_name
 from polypseg.progress import Track, silent
+from polypseg.records.atomic import write_text
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -85,9 +86,7 @@ class Split:
         """Write the manifest as JSON, in one step."""
         entries = {name: asdict(entry) for name, entry in self.entries.items()}
         record = {"format": FORMAT, "source": self.source, "seed": self.seed, "digest": self.digest()}
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text(json.dumps(record | {"samples": entries}, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_text(path, json.dumps(record | {"samples": entries}, indent=1) + "\n")
 
     def select(self, samples: Sequence[Sample], split: str) -> list[Sample]:
         """The samples of one split, in order of their names.
