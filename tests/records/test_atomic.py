@@ -14,7 +14,6 @@ import pytest
 from matplotlib.figure import Figure
 
 import polypseg
-from polypseg.data.splits import Entry, Split
 from polypseg.evaluate.measure import write_grey
 from polypseg.export.targets import write_litert, write_openvino
 from polypseg.models.checkpoint import save_model
@@ -24,6 +23,7 @@ from polypseg.predict.engines.model_file import write_model_file
 from polypseg.predict.images.coco import write_coco
 from polypseg.predict.images.outputs import write_bytes_in_one_step
 from polypseg.records.atomic import put_in_place, replacing, temporary_of, write_bytes, write_text
+from polypseg.records.split import Split, SplitEntry
 from polypseg.report.canvas import save_figure
 from polypseg.train.callbacks import ModelCheckpoint
 
@@ -67,7 +67,7 @@ def part_file(path):
 WRITERS = {
     "text.json": lambda path: write_text(path, "new text of more than ten bytes"),
     "bytes.bin": lambda path: write_bytes(path, b"new content of more than ten bytes"),
-    "splits.json": lambda path: Split("by hand", 0, {"a": Entry("train", "0" * 64, None, None)}).save(path),
+    "splits.json": lambda path: Split("by hand", 0, {"a": SplitEntry("train", "0" * 64, None, None)}).save(path),
     "model.onnx": lambda path: write_model_file(path, b"graph", FACTS),
     "model.tflite": lambda path: write_litert(b"a LiteRT file", FACTS, path),
     "model.xml": ir,

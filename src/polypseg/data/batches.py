@@ -26,9 +26,10 @@ from polypseg.data.looks import look, sorted_into_kinds
 from polypseg.data.mix_up import kept_shares, mixed
 from polypseg.data.recompose import Recomposition, recompose
 from polypseg.data.samples import Sample, load_sample
-from polypseg.data.splits import SPLIT_NAMES, Split, assign, make_split
+from polypseg.data.splits import assign, make_split
 from polypseg.errors import PolypsegError, UsageError, missing_extra
 from polypseg.preprocess import normalise
+from polypseg.records.split import SPLIT_NAMES, Split
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -1,7 +1,7 @@
-"""Splits: which sample is trained on, which chooses the checkpoint, which is tested on; and their manifest.
+"""Splits: which sample is trained on, which chooses the checkpoint, which is tested on.
 
 Decisions:
-- A split is made once and saved (`splits.json`) with a digest of each file's bytes; data that no longer
+- A split is made once and saved (`records/split.py`) with a digest of each file's bytes; data that no longer
   match it are refused.
 - Groups (video sequences, patients) and near-duplicates stay on one side. In the official split of
   Kvasir-SEG the 120 are given; only the validation, carved out of the 880, can keep that promise,
@@ -11,14 +11,8 @@ Decisions:
 - The same samples, config and seed give the same split on every machine: no file order, no hash seed.
 """
 
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -27,107 +21,10 @@ from polypseg.data.duplicates import near_duplicate_groups
 from polypseg.data.looks import kinds_of_looks
 from polypseg.data.official import is_kvasir_seg, official_test_names
 from polypseg.data.samples import Sample
-from polypseg.errors import SplitError, UsageError, listed, unknown_name
+from polypseg.errors import SplitError, listed
 from polypseg.progress import Track, silent
-from polypseg.records.atomic import write_text
-
-SplitName = Literal["train", "validation", "test"]
-SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One sample of a manifest.
-
-    Attributes:
-        split: train, validation or test.
-        image_digest: SHA-256 of the image file's bytes, in hex.
-        mask_digest: The same of the mask file; None without one.
-        group: As in the sample.
-    """
-
-    split: SplitName
-    image_digest: str
-    mask_digest: str | None
-    group: str | None
-
-
-@dataclass(frozen=True)
-class Split:
-    """A split manifest.
-
-    Attributes:
-        source: Where it comes from, in words.
-        seed: The seed that drew it.
-        entries: Sample name to its entry, in order of the names.
-    """
-
-    source: str
-    seed: int
-    entries: Mapping[str, Entry]
-
-    def names(self, split: str) -> list[str]:
-        """The names of one split's samples, in order.
-
-        Raises:
-            UsageError: No such split.
-        """
-        if split not in SPLIT_NAMES:
-            raise UsageError(unknown_name("split", split, SPLIT_NAMES))
-        return [name for name, entry in self.entries.items() if entry.split == split]
-
-    def digest(self) -> str:
-        """SHA-256 over all names, splits and file digests: two runs with one value saw the same data."""
-        lines = [f"{n} {e.split} {e.image_digest} {e.mask_digest}\n" for n, e in sorted(self.entries.items())]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-    def save(self, path: Path) -> None:
-        """Write the manifest as JSON, in one step."""
-        entries = {name: asdict(entry) for name, entry in self.entries.items()}
-        record = {"format": FORMAT, "source": self.source, "seed": self.seed, "digest": self.digest()}
-        write_text(path, json.dumps(record | {"samples": entries}, indent=1) + "\n")
-
-    def select(self, samples: Sequence[Sample], split: str) -> list[Sample]:
-        """The samples of one split, in order of their names.
-
-        Raises:
-            SplitError: A sample of the manifest is not among `samples`.
-        """
-        by_name = {sample.name: sample for sample in samples}
-        names = self.names(split)
-        missing = [name for name in names if name not in by_name]
-        if missing:
-            raise SplitError(
-                f"{len(missing)} of the {len(names)} {split} samples of the split manifest are not in the data; "
-                f"was a file renamed or removed, or is this another folder?{listed(missing)}"
-            )
-        return [by_name[name] for name in names]
-
-
-def load_split(path: Path) -> Split:
-    """The manifest of a `splits.json`.
-
-    Raises:
-        SplitError: The file is missing, damaged, or was changed by hand (its digest does not fit).
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        entries = {name: Entry(**entry) for name, entry in record["samples"].items()}
-        split = Split(record["source"], record["seed"], entries)
-        stored, version = record["digest"], record["format"]
-    except OSError as error:
-        raise SplitError(f"{path}: cannot read the split manifest: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SplitError(f"{path}: not a split manifest ({error!r}); make one with: polypseg train") from error
-    if version != FORMAT:
-        raise SplitError(f"{path}: manifest format {version}, expected {FORMAT}; was it written by a newer polypseg?")
-    unknown = {entry.split for entry in entries.values()} - set(SPLIT_NAMES)
-    if unknown:
-        raise SplitError(f"{path}: {unknown_name('split', unknown.pop(), SPLIT_NAMES)}")
-    if stored != split.digest():
-        raise SplitError(f"{path}: the manifest was changed after it was written: its digest does not fit its samples")
-    return split
+from polypseg.records.digests import file_digests
+from polypseg.records.split import SPLIT_NAMES, Split, SplitEntry, SplitName
 
 
 def make_split(samples: Sequence[Sample], config: SplitConfig, track: Track = silent) -> Split:
@@ -153,7 +50,7 @@ def make_split(samples: Sequence[Sample], config: SplitConfig, track: Track = si
     assigned, source = assign(names, [s.group for s in ordered], joined, config, looks)
     digests = file_digests([path for s in ordered for path in (s.image_path, s.mask_path) if path], track)
     entries = {
-        sample.name: Entry(
+        sample.name: SplitEntry(
             assigned[index],
             digests[sample.image_path],
             digests[sample.mask_path] if sample.mask_path else None,
@@ -219,25 +116,6 @@ def verify_split(split: Split, samples: Sequence[Sample], track: Track = silent)
             f"{len(changed)} files are not what they were when the split was made; bring the old files back, "
             f"or start a new run:{listed(changed)}"
         )
-
-
-def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str]:
-    """The SHA-256 of each file's bytes, in hex.
-
-    Raises:
-        SplitError: A file cannot be read.
-    """
-
-    def digest(path: Path) -> str:
-        try:
-            with path.open("rb") as opened:
-                return hashlib.file_digest(opened, "sha256").hexdigest()
-        except OSError as error:
-            raise SplitError(f"{path}: cannot read the file: {error.strerror}") from error
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = track(pool.map(digest, paths), "reading digests", len(paths))
-        return dict(zip(paths, found, strict=True))
 
 
 def parted_units(samples: Sequence[Sample], config: SplitConfig, track: Track = silent) -> list[list[int]]:
