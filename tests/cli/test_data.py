@@ -86,7 +86,8 @@ def test_check_of_a_sound_folder(synthetic: Path) -> None:
 def _leaky(folder: Path) -> Path:
     """A data set in which a and b are one frame, and its manifest that parts them."""
     from polypseg.data.catalogue import find_samples
-    from polypseg.data.splits import Entry, Split, file_digests
+    from polypseg.records.digests import file_digests
+    from polypseg.records.split import Split, SplitEntry
 
     make_synthetic(folder, num_images=2, side_range=(96, 96))
     for kind, ending in (("images", "jpg"), ("masks", "png")):
@@ -97,7 +98,7 @@ def _leaky(folder: Path) -> Path:
     samples, _ = find_samples(folder)
     digests = file_digests([sample.image_path for sample in samples])
     splits = dict(zip((sample.name for sample in samples), ("test", "train", "train"), strict=True))
-    entries = {s.name: Entry(splits[s.name], digests[s.image_path], None, None) for s in samples}  # type: ignore[arg-type]
+    entries = {s.name: SplitEntry(splits[s.name], digests[s.image_path], None, None) for s in samples}  # type: ignore[arg-type]
     manifest = folder.parent / "splits.json"
     Split("by hand", 0, entries).save(manifest)
     return manifest

@@ -11,9 +11,11 @@ from polypseg.arrays import Image
 from polypseg.config import SplitConfig
 from polypseg.data.catalogue import find_samples
 from polypseg.data.checks import Findings, inspect, write_pictures
-from polypseg.data.splits import Entry, Split, file_digests, make_split
+from polypseg.data.splits import make_split
 from polypseg.data.synthetic import synthetic_image
 from polypseg.errors import DataError, PairingError, UsageError
+from polypseg.records.digests import file_digests
+from polypseg.records.split import Split, SplitEntry
 
 
 def _frame(number: int, size: tuple[int, int] = (96, 128)) -> Image:
@@ -34,7 +36,7 @@ def _split(folder: Path, splits: dict[str, str]) -> Split:
     samples = {sample.name: sample for sample in find_samples(folder)[0]}
     digests = file_digests([path for s in samples.values() for path in (s.image_path, s.mask_path) if path])
     entries = {
-        name: Entry(split, digests[samples[name].image_path], digests[samples[name].mask_path], None)  # type: ignore
+        name: SplitEntry(split, digests[samples[name].image_path], digests[samples[name].mask_path], None)  # type: ignore
         for name, split in splits.items()
     }
     return Split("by hand", 0, entries)

@@ -6,9 +6,10 @@ import pytest
 
 from polypseg.config import SplitConfig
 from polypseg.data.samples import Sample
-from polypseg.data.splits import Split, assign, load_split, make_split, verify_split
+from polypseg.data.splits import assign, make_split, verify_split
 from polypseg.data.synthetic import make_synthetic
 from polypseg.errors import SplitError, UsageError
+from polypseg.records.split import Split, load_split
 
 NO_SEARCH = {"near_duplicate_bits": -1}
 

@@ -10,9 +10,10 @@ from PIL import Image as PillowImage
 
 from polypseg.config import Config, SplitConfig
 from polypseg.data.catalogue import find_samples
-from polypseg.data.splits import Entry, Split, file_digests
 from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.engines.opening import stored_thresholds
+from polypseg.records.digests import file_digests
+from polypseg.records.split import Split, SplitEntry
 from polypseg.train.run import Run, write_config
 
 SIZE = 8
@@ -67,7 +68,7 @@ def make_run(folder, data, splits):
     paths = [path for sample in samples for path in (sample.image_path, sample.mask_path)]
     digests = file_digests(paths)
     entries = {
-        s.name: Entry(splits[s.name], digests[s.image_path], digests[s.mask_path], s.group)
+        s.name: SplitEntry(splits[s.name], digests[s.image_path], digests[s.mask_path], s.group)
         for s in samples
         if s.name in splits
     }

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from evaluate.conftest import rectangle, write_image, write_mask
-from polypseg.data.splits import load_split
 from polypseg.errors import PairingError, ScoreError, SplitError, UsageError
 from polypseg.evaluate.plan import plan_model, plan_predictions, plan_run
 from polypseg.evaluate.selection import Selection
+from polypseg.records.split import load_split
 
 
 def names(plan):

@@ -3,11 +3,11 @@ import shutil
 
 import pytest
 
-from polypseg.data.splits import file_digests
 from polypseg.errors import ModelError
 from polypseg.export.facts import LICENCE, facts_of
 from polypseg.export.graph import OPSET
 from polypseg.export.source import open_source
+from polypseg.records.digests import file_digests
 
 
 @pytest.fixture

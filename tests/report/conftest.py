@@ -18,12 +18,13 @@ import pytest
 from PIL import Image
 
 from polypseg.config import load_config
-from polypseg.data.splits import Entry, Split, file_digests
 from polypseg.evaluate.evaluation import evaluate
 from polypseg.evaluate.plan import Plan, plan_predictions
 from polypseg.evaluate.selection import Case, add_digests, label_splits
 from polypseg.evaluate.summary import SummaryOptions
 from polypseg.progress import silent
+from polypseg.records.digests import file_digests
+from polypseg.records.split import Split, SplitEntry
 from polypseg.report.record import read_record
 from polypseg.train.run import Run, record_start, write_config, write_history
 
@@ -74,11 +75,11 @@ def write_run(folder: Path, data: Path) -> Run:
     write_config(run, load_config(overrides=["train.epochs=7", "model.filters=24"]))
     digests = file_digests(list(data.glob("*/*.png")))
     entries = {
-        name: Entry("test", digests[data / "images" / f"{name}.png"], digests[data / "masks" / f"{name}.png"], "B")
+        name: SplitEntry("test", digests[data / "images" / f"{name}.png"], digests[data / "masks" / f"{name}.png"], "B")
         for name in NAMES
     }
-    twin = Entry("train", entries["exact"].image_digest, "1" * 64, "A")
-    entries |= {"twin": twin, "other": Entry("validation", "2" * 64, "3" * 64, "C")}
+    twin = SplitEntry("train", entries["exact"].image_digest, "1" * 64, "A")
+    entries |= {"twin": twin, "other": SplitEntry("validation", "2" * 64, "3" * 64, "C")}
     Split("ratio: made by hand", 3, entries).save(run.splits_path)
     row = {
         "loss": 0.5,

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from polypseg.config import config_from, load_config
-from polypseg.data.splits import SplitName, make_split
+from polypseg.data.splits import make_split
 from polypseg.errors import DataError, ModelError, PairingError, RunError, SplitError, UsageError
 from polypseg.export.onnx import export_model
 from polypseg.models.checkpoint import load_model
+from polypseg.records.split import SplitName
 from polypseg.train.fit import resume, train, usable_samples
 from polypseg.train.named_models import files_digest
 from polypseg.train.run import Run, open_run, write_members

@@ -5,9 +5,10 @@ import json
 import pytest
 
 from polypseg.config import config_from
-from polypseg.data.splits import load_split, make_split
+from polypseg.data.splits import make_split
 from polypseg.data.synthetic import make_synthetic
 from polypseg.errors import RunError, SplitError, UsageError
+from polypseg.records.split import load_split
 from polypseg.train import group as group_module
 from polypseg.train.fit import usable_samples
 from polypseg.train.group import member_config, resume_group, train_group

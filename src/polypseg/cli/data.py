@@ -108,8 +108,8 @@ def check(
     polypseg data check data/kvasir-seg data/cvc-clinicdb --json findings.json
     """
     from polypseg.data.checks import inspect, write_pictures
-    from polypseg.data.splits import load_split
     from polypseg.records.atomic import write_text
+    from polypseg.records.split import load_split
 
     split = load_split(splits) if splits is not None else None
     findings = inspect(folders, split, empty_masks, bits, track)
@@ -177,7 +177,7 @@ def _show_samples(findings: "Findings") -> None:
 
     from rich.table import Table
 
-    from polypseg.data.splits import SPLIT_NAMES
+    from polypseg.records.split import SPLIT_NAMES
 
     sources = Counter(found.source for found in findings.samples)
     for source, count in sources.items():

@@ -26,9 +26,10 @@ from polypseg.data.looks import look, sorted_into_kinds
 from polypseg.data.mix_up import kept_shares, mixed
 from polypseg.data.recompose import Recomposition, recompose
 from polypseg.data.samples import Sample, load_sample
-from polypseg.data.splits import SPLIT_NAMES, Split, assign, make_split
+from polypseg.data.splits import assign, make_split
 from polypseg.errors import PolypsegError, UsageError, missing_extra
 from polypseg.preprocess import FieldRule, normalise
+from polypseg.records.split import SPLIT_NAMES, Split
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -123,6 +124,7 @@ class BatchPlan(NamedTuple):
         seed: What order and augmentation follow from, with the epoch.
         recomposition: Shares of the samples that are made of others, bent or compressed anew.
         mix_up: Share of the samples that another one shines through.
+        draws: How often an epoch shows each sample, on average; empty for once each.
     """
 
     batch_size: int
@@ -131,19 +133,44 @@ class BatchPlan(NamedTuple):
     seed: int
     recomposition: Recomposition = Recomposition()
     mix_up: float = 0.0
+    draws: tuple[float, ...] = ()
+
+    def num_shown(self, count: int) -> int:
+        """How many samples an epoch shows of `count`."""
+        return len(drawn(self.draws, np.random.default_rng(0))) if self.draws else count
 
     def epoch(self, count: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """The order of the samples in an epoch (count,), and a key a batch for its augmentation (steps, 2)."""
-        steps = -(-count // self.batch_size)
+        """The order of the samples in an epoch (num_shown,), and a key a batch for its augmentation (steps, 2)."""
         generator = np.random.default_rng([self.seed, epoch])
-        order = generator.permutation(count) if self.shuffled else np.arange(count)
+        shown = drawn(self.draws, generator) if self.draws else np.arange(count)
+        steps = -(-len(shown) // self.batch_size)
+        order = generator.permutation(shown) if self.shuffled else shown
         return order.astype(np.int64), generator.integers(0, 2**31 - 1, (steps, 2), np.int32)
 
 
-def training_plan(config: DataConfig, seed: int) -> BatchPlan:
+def drawn(draws: Sequence[float], generator: np.random.Generator) -> NDArray[np.int64]:
+    """The places that an epoch shows: each as often as its whole draws, and of the rest a random part of equals.
+
+    Args:
+        draws: How often each sample is to be shown, on average.
+        generator: Draws which of the samples of one fraction are shown once more.
+
+    >>> drawn([2.0, 1.0, 0.5, 0.5], np.random.default_rng(0)).tolist()[:3]
+    [0, 0, 1]
+    """
+    given = np.asarray(draws, np.float64)
+    whole = np.floor(given).astype(np.int64)
+    found = [np.repeat(np.arange(len(given)), whole)]
+    for value in np.unique(given):
+        places = np.flatnonzero(given == value)
+        found.append(generator.permutation(places)[: round((value - np.floor(value)) * len(places))])
+    return np.sort(np.concatenate(found)).astype(np.int64)
+
+
+def training_plan(config: DataConfig, seed: int, draws: tuple[float, ...] = ()) -> BatchPlan:
     """How training samples are batched: in a new order each epoch, changed as the config says."""
     shares = Recomposition(**{name: getattr(config, name) for name in Recomposition._fields})
-    return BatchPlan(config.batch_size, config.augment, True, seed, shares, config.mix_up)
+    return BatchPlan(config.batch_size, config.augment, True, seed, shares, config.mix_up, draws)
 
 
 class TfDatasets(NamedTuple):
@@ -256,13 +283,14 @@ def tf_batches(
 
     counter = counter or EpochCounter()
     size, count = reader.size, reader.count
+    num_shown = plan.num_shown(count)
 
     def begin() -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         return plan.epoch(count, counter.begin() if plan.shuffled else 0)
 
     def batches_of_epoch(_: Any) -> Any:
         order, keys = tf.numpy_function(begin, [], (tf.int64, tf.int32))
-        indices = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, (count,))).batch(plan.batch_size)
+        indices = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, (num_shown,))).batch(plan.batch_size)
         return tf.data.Dataset.zip((indices, tf.data.Dataset.from_tensor_slices(tf.ensure_shape(keys, (None, 2)))))
 
     def read_recomposed(indices: NDArray[np.int64], key: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -280,7 +308,7 @@ def tf_batches(
         kept = tf.numpy_function(kept_shares, [tf.shape(images)[0], key, plan.mix_up], tf.float32)
         return mixed(images, masks, tf.ensure_shape(kept, (None, 1, 1, 1)), lambda batch: tf.roll(batch, 1, axis=0))
 
-    steps = -(-count // plan.batch_size)
+    steps = -(-num_shown // plan.batch_size)
     batches = tf.data.Dataset.range(1).flat_map(batches_of_epoch)
     batches = batches.map(read, num_parallel_calls=2).map(finish, num_parallel_calls=tf.data.AUTOTUNE)
     batches = batches if soften is None else _softened(batches, soften)
@@ -314,7 +342,7 @@ class PyBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._order, self._keys = plan.epoch(reader.count, 0)
 
     def __len__(self) -> int:
-        return -(-self._reader.count // self._plan.batch_size)
+        return -(-self._plan.num_shown(self._reader.count) // self._plan.batch_size)
 
     def on_epoch_begin(self) -> None:
         """Draw the order of the epoch that begins (Keras calls this)."""

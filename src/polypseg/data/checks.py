@@ -27,10 +27,11 @@ from polypseg.data.duplicates import HASH_BITS, SimilarPair, similar_pairs
 from polypseg.data.fingerprints import Fingerprint, fingerprint
 from polypseg.data.official import is_kvasir_seg, official_test_names
 from polypseg.data.samples import Fault, Sample
-from polypseg.data.splits import Split, file_digests
 from polypseg.errors import DataError, UsageError
 from polypseg.preprocess import mask_problem, read_grey, read_image
 from polypseg.progress import Track, silent
+from polypseg.records.digests import file_digests
+from polypseg.records.split import Split
 
 AREA_BOUNDS = (0.01, 0.05, 0.1, 0.2, 0.4)
 """Between the classes of polyp area, as shares of the image."""

@@ -16,9 +16,10 @@ import numpy as np
 from polypseg.config import SplitConfig
 from polypseg.data.looks import kinds_of_looks
 from polypseg.data.samples import Sample
-from polypseg.data.splits import Split, SplitName, joined_by_look, make_split, parted_units
+from polypseg.data.splits import joined_by_look, make_split, parted_units
 from polypseg.errors import SplitError
 from polypseg.progress import Track, silent
+from polypseg.records.split import Split, SplitName
 
 
 class Folds(NamedTuple):

@@ -12,11 +12,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from polypseg.config import SourceConfig, SplitConfig
+from polypseg.data.dividing import fill_split
 from polypseg.data.official import is_kvasir_seg, official_test_names
 from polypseg.data.samples import Sample
 from polypseg.data.sources import own_name
-from polypseg.data.splits import SplitName, fill_split
 from polypseg.errors import SplitError
+from polypseg.records.split import SplitName
 
 Assigned = list[SplitName | None]
 """The split of each sample; None for one that is left out or has none yet."""
@@ -117,7 +118,7 @@ def _fill_rest(assigned: Assigned, own: Sequence[int], units: list[list[int]]) -
     mine = set(own)
     for unit in units:
         if mine & set(unit):
-            decided = next((assigned[i] for i in unit if assigned[i] is not None), "train")
+            decided: SplitName = next((side for i in unit if (side := assigned[i]) is not None), "train")
             for i in unit:
                 assigned[i] = assigned[i] or decided
 
@@ -138,8 +139,9 @@ def _ratio(
                 free.append(unit)
             for i in unit:
                 assigned[i] = assigned[i] or decided
-    for split, share in (("test", shares[1]), ("validation", shares[0])):
-        free = fill_split(assigned, free, split, max(1, round(share * len(own))) if share else 0, generator)  # type: ignore[arg-type]
+    wanted: tuple[tuple[SplitName, float], ...] = (("test", shares[1]), ("validation", shares[0]))
+    for split, share in wanted:
+        free = fill_split(assigned, free, split, max(1, round(share * len(own))) if share else 0, generator)
     for unit in free:
         for i in unit:
             assigned[i] = "train"

@@ -124,8 +124,8 @@ def _of_source(folder: Path, negatives: bool) -> tuple[list[Sample], list[Fault]
     masks = next((part.masks for part in recognise(folder).parts if part.masks is not None), None)
     if masks is not None:
         raise PairingError(
-            f"{folder}: declared to show no polyp, and it holds masks ({masks.name}/); name it with --data, or move the "
-            "masks away"
+            f"{folder}: declared to show no polyp, and it holds masks ({masks.name}/); name it with --data, or "
+            "move the masks away"
         )
     return find_samples(folder, empty_masks=True)
 

@@ -1,7 +1,7 @@
-"""Splits: which sample is trained on, which chooses the checkpoint, which is tested on; and their manifest.
+"""Splits: which sample is trained on, which chooses the checkpoint, which is tested on.
 
 Decisions:
-- A split is made once and saved (`splits.json`) with a digest of each file's bytes; data that no longer
+- A split is made once and saved (`records/split.py`) with a digest of each file's bytes; data that no longer
   match it are refused.
 - Groups (video sequences, patients) and near-duplicates stay on one side. In the official split of
   Kvasir-SEG the 120 are given; only the validation, carved out of the 880, can keep that promise,
@@ -11,132 +11,23 @@ Decisions:
 - The same samples, config and seed give the same split on every machine: no file order, no hash seed.
 """
 
-import hashlib
-import json
-import os
-from collections.abc import Iterable, Mapping, MutableSequence, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
 
 import numpy as np
 
 from polypseg.config import SourceConfig, SplitConfig
+from polypseg.data.dividing import by_group, fill_split, join_units
 from polypseg.data.duplicates import near_duplicate_groups
 from polypseg.data.looks import kinds_of_looks
 from polypseg.data.official import is_kvasir_seg, official_test_names
 from polypseg.data.samples import Sample
-from polypseg.errors import SplitError, UsageError, listed, unknown_name
+from polypseg.data.source_splits import assign_sources
+from polypseg.errors import SplitError, listed
 from polypseg.progress import Track, silent
-
-SplitName = Literal["train", "validation", "test"]
-SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One sample of a manifest.
-
-    Attributes:
-        split: train, validation or test.
-        image_digest: SHA-256 of the image file's bytes, in hex.
-        mask_digest: The same of the mask file; None without one.
-        group: As in the sample.
-        source: As in the sample.
-    """
-
-    split: SplitName
-    image_digest: str
-    mask_digest: str | None
-    group: str | None
-    source: str | None = None
-
-
-@dataclass(frozen=True)
-class Split:
-    """A split manifest.
-
-    Attributes:
-        source: Where it comes from, in words.
-        seed: The seed that drew it.
-        entries: Sample name to its entry, in order of the names.
-    """
-
-    source: str
-    seed: int
-    entries: Mapping[str, Entry]
-
-    def names(self, split: str) -> list[str]:
-        """The names of one split's samples, in order.
-
-        Raises:
-            UsageError: No such split.
-        """
-        if split not in SPLIT_NAMES:
-            raise UsageError(unknown_name("split", split, SPLIT_NAMES))
-        return [name for name, entry in self.entries.items() if entry.split == split]
-
-    def digest(self) -> str:
-        """SHA-256 over all names, splits and file digests: two runs with one value saw the same data."""
-        lines = [f"{n} {e.split} {e.image_digest} {e.mask_digest}\n" for n, e in sorted(self.entries.items())]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-    def save(self, path: Path) -> None:
-        """Write the manifest as JSON, in one step."""
-        entries = {name: _plain(entry) for name, entry in self.entries.items()}
-        record = {"format": FORMAT, "source": self.source, "seed": self.seed, "digest": self.digest()}
-        temporary = path.with_name(path.name + ".part")
-        temporary.write_text(json.dumps(record | {"samples": entries}, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-
-    def select(self, samples: Sequence[Sample], split: str) -> list[Sample]:
-        """The samples of one split, in order of their names.
-
-        Raises:
-            SplitError: A sample of the manifest is not among `samples`.
-        """
-        by_name = {sample.name: sample for sample in samples}
-        names = self.names(split)
-        missing = [name for name in names if name not in by_name]
-        if missing:
-            raise SplitError(
-                f"{len(missing)} of the {len(names)} {split} samples of the split manifest are not in the data; "
-                f"was a file renamed or removed, or is this another folder?{listed(missing)}"
-            )
-        return [by_name[name] for name in names]
-
-
-def _plain(entry: Entry) -> dict[str, str | None]:
-    """The entry as JSON takes it; without a source there is no word of one, as in older manifests."""
-    return {key: value for key, value in asdict(entry).items() if key != "source" or value is not None}
-
-
-def load_split(path: Path) -> Split:
-    """The manifest of a `splits.json`.
-
-    Raises:
-        SplitError: The file is missing, damaged, or was changed by hand (its digest does not fit).
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        entries = {name: Entry(**entry) for name, entry in record["samples"].items()}
-        split = Split(record["source"], record["seed"], entries)
-        stored, version = record["digest"], record["format"]
-    except OSError as error:
-        raise SplitError(f"{path}: cannot read the split manifest: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SplitError(f"{path}: not a split manifest ({error!r}); make one with: polypseg train") from error
-    if version != FORMAT:
-        raise SplitError(f"{path}: manifest format {version}, expected {FORMAT}; was it written by a newer polypseg?")
-    unknown = {entry.split for entry in entries.values()} - set(SPLIT_NAMES)
-    if unknown:
-        raise SplitError(f"{path}: {unknown_name('split', unknown.pop(), SPLIT_NAMES)}")
-    if stored != split.digest():
-        raise SplitError(f"{path}: the manifest was changed after it was written: its digest does not fit its samples")
-    return split
+from polypseg.records.digests import file_digests
+from polypseg.records.split import SPLIT_NAMES, Split, SplitEntry, SplitName
 
 
 def make_split(
@@ -167,9 +58,7 @@ def make_split(
     looks = kinds_of_looks(paths, config.looks, track) if config.looks else None
     assigned: Sequence[SplitName | None]
     if sources:
-        from polypseg.data.source_splits import assign_sources
-
-        units = join_units(len(names), [*_by_group([s.group for s in ordered]), *joined])
+        units = join_units(len(names), [*by_group([s.group for s in ordered]), *joined])
         assigned, source = assign_sources(ordered, units, sources, config)
     else:
         assigned, source = assign(names, [s.group for s in ordered], joined, config, looks)
@@ -183,7 +72,7 @@ def split_of(
     kept = [(sample, split) for sample, split in zip(samples, assigned, strict=True) if split is not None]
     digests = file_digests([path for s, _ in kept for path in (s.image_path, s.mask_path) if path], track)
     entries = {
-        sample.name: Entry(
+        sample.name: SplitEntry(
             split,
             digests[sample.image_path],
             digests[sample.mask_path] if sample.mask_path else None,
@@ -220,7 +109,7 @@ def assign(
             f"split.kind official: these {len(names)} samples are not Kvasir-SEG's 1,000; "
             "use the whole Kvasir-SEG, or --set split.kind=ratio"
         )
-    units = join_units(len(names), [*_by_group(groups), *joined])
+    units = join_units(len(names), [*by_group(groups), *joined])
     generator = np.random.default_rng(config.seed)
     by_look = f", looks of {config.looks} kinds kept together" if looks else ""
     if config.kind == "official" or (config.kind == "auto" and is_official):
@@ -252,29 +141,10 @@ def verify_split(split: Split, samples: Sequence[Sample], track: Track = silent)
         )
 
 
-def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str]:
-    """The SHA-256 of each file's bytes, in hex.
-
-    Raises:
-        SplitError: A file cannot be read.
-    """
-
-    def digest(path: Path) -> str:
-        try:
-            with path.open("rb") as opened:
-                return hashlib.file_digest(opened, "sha256").hexdigest()
-        except OSError as error:
-            raise SplitError(f"{path}: cannot read the file: {error.strerror}") from error
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = track(pool.map(digest, paths), "reading digests", len(paths))
-        return dict(zip(paths, found, strict=True))
-
-
 def parted_units(samples: Sequence[Sample], config: SplitConfig, track: Track = silent) -> list[list[int]]:
     """The places of samples that must stay together: groups and near-duplicates, directly or through a third."""
     joined = _near_duplicates([sample.image_path for sample in samples], config, track)
-    return join_units(len(samples), [*_by_group([sample.group for sample in samples]), *joined])
+    return join_units(len(samples), [*by_group([sample.group for sample in samples]), *joined])
 
 
 def joined_by_look(units: list[list[int]], looks: Sequence[int] | None) -> list[list[int]]:
@@ -291,36 +161,8 @@ def joined_by_look(units: list[list[int]], looks: Sequence[int] | None) -> list[
     return sorted(sorted(places) for places in found.values())
 
 
-def _by_group(groups: Sequence[str | None]) -> list[list[int]]:
-    """The places of each group that is known."""
-    found: dict[str, list[int]] = {}
-    for index, group in enumerate(groups):
-        if group is not None:
-            found.setdefault(group, []).append(index)
-    return list(found.values())
-
-
 def _near_duplicates(paths: Sequence[Path], config: SplitConfig, track: Track) -> list[list[int]]:
     return near_duplicate_groups(paths, config.near_duplicate_bits, track) if config.near_duplicate_bits >= 0 else []
-
-
-def join_units(count: int, together: Iterable[Sequence[int]]) -> list[list[int]]:
-    """What cannot be parted: lists of places joined directly or through a third, in order."""
-    parent = list(range(count))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for places in together:
-        for place in places[1:]:
-            parent[root(place)] = root(places[0])
-    units: dict[int, list[int]] = {}
-    for index in range(count):
-        units.setdefault(root(index), []).append(index)
-    return list(units.values())
 
 
 def _carve_official(
@@ -355,33 +197,3 @@ def _by_ratio(
     if "train" not in assigned:
         raise SplitError(f"{count} samples in {len(units)} groups that must stay together leave nothing to train on")
     return assigned
-
-
-def fill_split(
-    assigned: MutableSequence[Any],
-    units: list[list[int]],
-    split: SplitName,
-    wanted: int,
-    generator: np.random.Generator,
-) -> list[list[int]]:
-    """Give whole units, drawn at random, to a split until it has what it wants; the units that are left.
-
-    A unit that would overshoot is taken only where that comes nearer to what is wanted; but where all of them
-    would, the smallest is taken, so that the split is not empty.
-    """
-    left: list[list[int]] = []
-    taken = 0
-    for place in generator.permutation(len(units)):
-        unit = units[place]
-        if taken < wanted and abs(taken + len(unit) - wanted) < abs(taken - wanted):
-            taken += len(unit)
-            for index in unit:
-                assigned[index] = split
-        else:
-            left.append(unit)
-    if not taken and wanted and left:
-        smallest = min(left, key=len)
-        left.remove(smallest)
-        for index in smallest:
-            assigned[index] = split
-    return sorted(left)

@@ -28,7 +28,7 @@ from polypseg.evaluate.selection import Selection
 from polypseg.evaluate.summary import SummaryOptions, summarise
 from polypseg.predict.engines.opening import stored_thresholds, threshold_words
 from polypseg.progress import Track, silent
-from polypseg.records.atomic import write_text
+from polypseg.records.atomic import replacing, write_text
 from polypseg.train.run import Run, open_run
 
 OUT_OF_FOLD = "out-of-fold"
@@ -165,7 +165,8 @@ def _merge(parts: Sequence[Evaluation], evaluation: Evaluation, folder: Path) ->
     names = [name for part in parts for name in part.scores().names]
     rows = [row for part in parts for row in _rows(part)[1:]]
     order = np.argsort(np.array(names))
-    np.save(evaluation.histograms_path, np.concatenate([np.asarray(part.histograms()) for part in parts])[order])
+    with replacing(evaluation.histograms_path) as temporary:
+        np.save(temporary, np.concatenate([np.asarray(part.histograms()) for part in parts])[order])
     for part in parts:
         for mask in part.masks_folder.glob("*.png"):
             shutil.copyfile(mask, evaluation.masks_folder / mask.name)

@@ -25,6 +25,7 @@ from polypseg.evaluate.selection import Case
 from polypseg.metrics.table import ScoreSettings, score_image
 from polypseg.metrics.thresholds import NUM_LEVELS, Histogram, to_levels
 from polypseg.preprocess import Field, put_back, read_grey, read_mask, resize_mask, to_mask, whole_frame
+from polypseg.records.atomic import write_bytes
 
 
 class Prediction(NamedTuple):
@@ -135,7 +136,7 @@ def write_grey(path: Path, grey: NDArray[np.uint8]) -> None:
     is_encoded, content = cv2.imencode(".png", grey)
     if not is_encoded:
         raise ScoreError(f"{path}: the picture of {grey.shape} pixels cannot be encoded as PNG")
-    path.write_bytes(content.tobytes())
+    write_bytes(path, content.tobytes())
 
 
 def _read_pair(case: Case, prediction: Prediction) -> tuple[Probability, Mask, str]:

@@ -17,7 +17,6 @@ from typing import Any
 from polypseg.config import LossConfig
 from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Fault, Sample, find_images, pair_samples, refuse
-from polypseg.data.splits import Split, file_digests, load_split
 from polypseg.errors import ImageError, PairingError, ScoreError, UsageError, listed, unknown_name
 from polypseg.evaluate.selection import (
     EXTERNAL,
@@ -36,6 +35,8 @@ from polypseg.predict.engines.opening import open_engine, threshold_words
 from polypseg.predict.predictor import FLIPS
 from polypseg.preprocess import FieldRule, read_grey
 from polypseg.progress import Track, silent
+from polypseg.records.digests import file_digests
+from polypseg.records.split import Split, load_split
 from polypseg.train.run import Run, open_run
 
 _LOOKED_AT = 20

@@ -43,7 +43,7 @@ from polypseg.predict.engines.engine import Engine
 from polypseg.predict.predictor import run_augmented
 from polypseg.preprocess import Field, FieldRule, field_of, normalise, read_image, resize_image
 from polypseg.progress import Track, silent
-from polypseg.records.atomic import write_text
+from polypseg.records.atomic import put_in_place, write_text
 
 FORMAT = 1
 _WORTH_PROCESSES = 300
@@ -103,7 +103,7 @@ def score(
     with _pool(options, len(pending)) as pool:
         measured = measure_all(pending, plan, measure, options, pool)
         _append(evaluation, track(measured, "scoring images", len(pending)), len(pending))
-    evaluation.unfinished_path.replace(evaluation.scores_path)
+    put_in_place(evaluation.unfinished_path, evaluation.scores_path)
     return evaluation, len(pending)
 
 
@@ -167,7 +167,7 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restar
             write_text(
                 evaluation.record_path, json.dumps(record | {"id": old["id"], "started": old["started"]}, indent=1)
             )
-            rows_path.replace(evaluation.unfinished_path)
+            put_in_place(rows_path, evaluation.unfinished_path)
             return num_done
         if is_stopped:
             raise ScoreError(

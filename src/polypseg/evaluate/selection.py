@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.data.samples import Sample
-from polypseg.data.splits import SPLIT_NAMES, Split, file_digests
 from polypseg.errors import PairingError, ScoreError, SplitError, UsageError, listed, unknown_name
 from polypseg.progress import Track
+from polypseg.records.digests import file_digests
+from polypseg.records.split import SPLIT_NAMES, Split
 
 EXTERNAL = "external"
 """The split of an image that no part of the run's manifest holds."""

@@ -31,7 +31,7 @@ from polypseg.metrics.calibration import brier_score, expected_calibration_error
 from polypseg.metrics.overlap import Counts
 from polypseg.metrics.statistics import Interval, bootstrap_means, bootstrap_ratio
 from polypseg.metrics.table import COLUMNS
-from polypseg.records.atomic import write_text
+from polypseg.records.atomic import replacing, write_text
 
 STRATUM_METRICS = ("dice", "iou", "precision", "recall", "f2", "nsd_percent", "hd95_percent", "lesion_sensitivity")
 """What is worked out for each stratum."""
@@ -112,9 +112,8 @@ def summarise(
         "settings": record["settings"],
         "provenance": {**_provenance(record, scores), **(provenance or {})},
     }
-    curves_part = evaluation.curves_path.with_name(".curves.part.npz")
-    np.savez(curves_part, allow_pickle=False, **curves)
-    curves_part.replace(evaluation.curves_path)
+    with replacing(evaluation.curves_path) as temporary:
+        np.savez(temporary, allow_pickle=False, **curves)
     plain: dict[str, Any] = _plain(summary)
     write_text(evaluation.summary_path, json.dumps(plain, indent=1, allow_nan=False))
     return plain

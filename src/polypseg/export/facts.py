@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from polypseg import __version__
-from polypseg.data.splits import SPLIT_NAMES, file_digests
 from polypseg.data.terms import terms_of
 from polypseg.errors import ModelError
 from polypseg.export.graph import OPSET
@@ -18,6 +17,8 @@ from polypseg.export.source import Source
 from polypseg.machine import installed_versions
 from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.engines.opening import threshold_words
+from polypseg.records.digests import file_digests
+from polypseg.records.split import SPLIT_NAMES
 
 FIGURES = ("dice", "iou", "precision", "recall")
 NEGATIVE_FIGURES = ("any_false_positive", "large_false_positive")

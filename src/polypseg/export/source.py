@@ -14,10 +14,11 @@ from typing import Any
 
 from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Sample
-from polypseg.data.splits import Split, verify_split
+from polypseg.data.splits import verify_split
 from polypseg.errors import DataError, ModelError, UsageError
 from polypseg.predict.engines.keras_engine import KerasEngine
 from polypseg.predict.engines.opening import open_engine
+from polypseg.records.split import Split
 from polypseg.train.run import Run, open_run
 
 

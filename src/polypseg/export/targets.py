@@ -24,6 +24,7 @@ from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.engines.model_facts import ModelFacts, to_metadata
 from polypseg.predict.engines.onnx_engine import PROBABILITY
 from polypseg.preprocess import normalise
+from polypseg.records.atomic import replacing, write_bytes
 
 TARGETS = {".onnx": "ONNX", ".xml": "OpenVINO IR", ".tflite": "LiteRT"}
 """What an export may be, by the ending of its file."""
@@ -118,14 +119,8 @@ def write_openvino(model: Any, facts: ModelFacts, out: Path) -> None:
 
     for key, value in to_metadata(facts).items():
         model.set_rt_info(value, key.split("."))
-    part = out.with_name(f".{out.stem}.part.xml")
-    try:
+    with replacing(out) as part, replacing(out.with_suffix(".bin")):  # OpenVINO names the second after the first
         openvino.save_model(model, part, compress_to_fp16=False)
-        part.with_suffix(".bin").replace(out.with_suffix(".bin"))
-        part.replace(out)
-    finally:
-        part.unlink(missing_ok=True)
-        part.with_suffix(".bin").unlink(missing_ok=True)
 
 
 def to_litert(model: Any, precision: str, squares: Sequence[Image]) -> bytes:
@@ -160,10 +155,8 @@ def to_litert(model: Any, precision: str, squares: Sequence[Image]) -> bytes:
 def write_litert(content: bytes, facts: ModelFacts, out: Path) -> None:
     """Write the file, and its facts beside it as JSON, each in one step."""
     text = json.dumps(facts.model_dump(mode="json"), indent=1).encode()
-    for path, written in ((out.with_suffix(".json"), text), (out, content)):
-        part = path.with_name(f".{path.name}.part")
-        part.write_bytes(written)
-        part.replace(path)
+    write_bytes(out.with_suffix(".json"), text)
+    write_bytes(out, content)
 
 
 def _interpreter(content: bytes) -> Any:

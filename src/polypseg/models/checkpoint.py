@@ -3,7 +3,6 @@
 What polypseg adds to Keras (layers, losses, metrics) is registered, so that a file needs no `custom_objects`.
 """
 
-import os
 import re
 import zipfile
 from pathlib import Path
@@ -12,6 +11,7 @@ import keras
 
 from polypseg.errors import ModelError
 from polypseg.models import blocks, hub_encoders  # noqa: F401  (register their layers)
+from polypseg.records.atomic import replacing
 
 
 def save_model(model: keras.Model, path: Path | str) -> None:
@@ -19,12 +19,8 @@ def save_model(model: keras.Model, path: Path | str) -> None:
 
     A process killed at any moment leaves the old file or the new one, never half of one.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.stem}.part.keras")
-    model.save(temporary)
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
-    temporary.replace(path)
+    with replacing(Path(path)) as temporary:
+        model.save(temporary)
 
 
 def load_model(path: Path | str, compiled: bool = False) -> keras.Model:

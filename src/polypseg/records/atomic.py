@@ -3,12 +3,15 @@
 Decisions:
 - A temporary file beside the target is written, flushed to the disk and renamed: a kill or a power failure at any
   moment leaves the old file or the new one. What fails removes the temporary file.
-- The temporary file is hidden and keeps the target's ending, which some writers choose their format by.
+- The temporary file is hidden and keeps the target's ending, which some writers choose their format by. Its name is
+  fixed, so that the next write replaces what a killed process left.
+- What is written bit by bit and must outlive a kill (a video, scores) has a name of its own choice, and is renamed by
+  `put_in_place`.
 """
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -24,22 +27,38 @@ def replacing(path: Path) -> Iterator[Path]:
         with replacing(Path("curves.npz")) as temporary:
             np.savez(temporary, dice=dice)
     """
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
+    temporary = temporary_of(path)
     try:
         yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        put_in_place(temporary, path)
+    except BaseException:
+        with suppress(OSError):  # the first failure is what is told
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def temporary_of(path: Path) -> Path:
+    """Where a file lies while it is written, and where a killed process leaves it.
+
+    >>> temporary_of(Path("checkpoints/best.keras")).as_posix()
+    'checkpoints/.best.part.keras'
+    """
+    return path.with_name(f".{path.stem}.part{path.suffix}")
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Flush a file to the disk and rename it; what `path` named before is replaced."""
+    with temporary.open("rb+") as written:
+        os.fsync(written.fileno())
+    temporary.replace(path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically."""
+    """Write a file atomically; its folder exists."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8, with its line ends as they are."""
+    """Write a text file atomically, in UTF-8, with its line ends as they are; its folder exists."""
     write_bytes(path, text.encode("utf-8"))

@@ -3,11 +3,9 @@
 Decisions:
 - `Figure` is used without pyplot: no window system, no global state, and threads do not disturb one another.
 - Sizes are in inches as printed, text in points; a PNG has 200 dots an inch.
-- A file is complete or absent: it is written beside its place and moved there.
 """
 
 import io
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from polypseg.errors import UsageError
 from polypseg.overlay import HEAT_COLOURS
+from polypseg.records.atomic import write_bytes
 
 INK = "#222222"
 FAINT = "#8a8a8a"
@@ -69,12 +68,7 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     path = Path(path)
     content = encode_figure(figure, path.suffix.lower().removeprefix("."))
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_bytes(path, content)
     return path
 
 

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.config import Config
-from polypseg.data.splits import SPLIT_NAMES, Split, file_digests
 from polypseg.data.terms import Terms, terms_of
 from polypseg.errors import PolypsegError
 from polypseg.evaluate.folder import RUN_FOLDER, Evaluation, open_evaluation
 from polypseg.evaluate.history import read_evaluations
 from polypseg.evaluate.scores import Scores
+from polypseg.records.digests import file_digests
+from polypseg.records.split import SPLIT_NAMES, Split
 from polypseg.report.curve_panels import holds_probabilities
 from polypseg.train.run import Run
 from polypseg.train.state import HistoryRow

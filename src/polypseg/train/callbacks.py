@@ -7,7 +7,6 @@ of it after each epoch, in one step, so that a process killed at any moment can 
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -22,6 +21,7 @@ from polypseg.data.batches import EpochCounter
 from polypseg.errors import RunError
 from polypseg.models.checkpoint import save_model
 from polypseg.models.deep_supervision import without_supervised_levels
+from polypseg.records.atomic import replacing, temporary_of
 from polypseg.train.normalisation import measure_normalisation, normalisations
 from polypseg.train.state import HISTORY_COLUMNS, HistoryRow, SavedState, save_state
 
@@ -148,9 +148,9 @@ class ModelCheckpoint(_Remembers, keras.callbacks.ModelCheckpoint):  # type: ign
         averages: Averages | None = None,
     ) -> None:
         self._averages = averages
-        self._path, self._part = path, path.with_name(f".{path.stem}.part.keras")
+        self._path = path
         super().__init__(
-            str(self._part),
+            str(path),
             monitor=monitor,
             mode=mode_of(monitor),
             save_best_only=True,
@@ -159,24 +159,28 @@ class ModelCheckpoint(_Remembers, keras.callbacks.ModelCheckpoint):  # type: ign
 
     def on_train_begin(self, logs: Any = None) -> None:
         """As Keras; a half-written file of a killed process is removed."""
-        self._part.unlink(missing_ok=True)
+        temporary_of(self._path).unlink(missing_ok=True)
         super().on_train_begin(logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Save where the monitored value is the best so far, then put the whole file in place."""
-        if not math.isfinite((logs or {}).get(self.monitor, 0.0)):
-            return  # Keras would take NaN for the best value, which nothing ever beats
+        if not self._is_better(logs or {}):
+            return
         trained = self.model
         self.set_model(without_supervised_levels(trained))
         try:
-            with self._averages.in_place() if self._averages else nullcontext():
+            with self._averages.in_place() if self._averages else nullcontext(), replacing(self._path) as temporary:
+                self.filepath = str(temporary)
                 super().on_epoch_end(epoch, logs)
         finally:
             self.set_model(trained)
-        if self._part.exists():
-            with self._part.open("rb") as written:
-                os.fsync(written.fileno())
-            self._part.replace(self._path)
+
+    def _is_better(self, logs: Mapping[str, float]) -> bool:
+        """Whether the epoch has the best value; never NaN, which Keras would take for a best that nothing beats."""
+        value = logs.get(self.monitor, math.nan)
+        if not math.isfinite(value):
+            return False
+        return self.best is None or (value > self.best if mode_of(self.monitor) == "max" else value < self.best)
 
 
 class LastCheckpoint(keras.callbacks.Callback):  # type: ignore[misc]

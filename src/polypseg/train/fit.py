@@ -21,13 +21,14 @@ from polypseg.data.batches import (
 )
 from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Fault, Sample, check_samples, refuse
-from polypseg.data.splits import Split, load_split, make_split, verify_split
+from polypseg.data.splits import make_split, verify_split
 from polypseg.errors import DataError, ModelError, RunError, UsageError
 from polypseg.models.checkpoint import copy_weights, load_model
 from polypseg.models.deep_supervision import with_supervised_levels, without_supervised_levels
 from polypseg.models.onnx_weights import copy_onnx_weights
 from polypseg.models.registry import build_model
 from polypseg.progress import Track, silent
+from polypseg.records.split import Split, load_split
 from polypseg.train.callbacks import (
     Averages,
     EarlyStopping,

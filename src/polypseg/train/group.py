@@ -14,9 +14,10 @@ import keras
 
 from polypseg.config import Config
 from polypseg.data.folds import make_folds
-from polypseg.data.splits import Split, load_split, make_split, verify_split
+from polypseg.data.splits import make_split, verify_split
 from polypseg.errors import RunError, UsageError
 from polypseg.progress import Track, silent
+from polypseg.records.split import Split, load_split
 from polypseg.train.fit import OnEpoch, resume, train, usable_samples
 from polypseg.train.run import Run, open_run, record_start, write_config, write_members
 from polypseg.train.state import load_state

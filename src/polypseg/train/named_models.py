@@ -9,8 +9,8 @@ import hashlib
 from pathlib import Path
 
 from polypseg.config import Config
-from polypseg.data.splits import file_digests
 from polypseg.errors import ModelError, RunError
+from polypseg.records.digests import file_digests
 from polypseg.train.run import Run
 
 START, TEACHER = "train.start_from", "train.teacher"

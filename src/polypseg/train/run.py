@@ -28,10 +28,10 @@ from typing import Any
 import tomli_w
 
 from polypseg.config import Config, load_run_config
-from polypseg.data.splits import Split, load_split
 from polypseg.errors import RunError
 from polypseg.machine import installed_versions, processor
 from polypseg.records.atomic import write_text
+from polypseg.records.split import Split, load_split
 from polypseg.train.state import HISTORY_COLUMNS, HistoryRow
 
 PACKAGES = (

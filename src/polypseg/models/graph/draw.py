@@ -5,13 +5,13 @@ Without them paint.py draws the blocks: readable on a page, and nothing to insta
 """
 
 import shutil
-import uuid
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from polypseg.errors import MissingExtraError, ModelError
+from polypseg.records.atomic import replacing
 
 DOTS_PER_INCH = 200
 MOST_DOTS = 20_000
@@ -79,12 +79,8 @@ def _draw_with_graphviz(model: Any, base: Path) -> tuple[Path, Path]:
 
 
 def _write(base: Path, ending: str, write: Callable[[Path, str], None]) -> Path:
-    """The path of a file that is complete or absent: it is written beside its place and moved there."""
+    """The path of a file that is complete or absent."""
     path = base.with_name(f"{base.name}.{ending}")
-    beside = base.with_name(f".{base.name}.{uuid.uuid4().hex}.{ending}")
-    try:
-        write(beside, ending)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        write(temporary, ending)
     return path

@@ -7,12 +7,12 @@ library and before a runtime sees it.
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 from polypseg.errors import ModelError
 from polypseg.predict.engines.model_facts import PREFIX, ModelFacts, to_metadata
 from polypseg.predict.engines.onnx_metadata import METADATA_FIELD, read_facts
+from polypseg.records.atomic import write_bytes
 
 DIGEST_KEY = f"{PREFIX}digest"
 
@@ -30,15 +30,7 @@ def seal(graph: bytes, facts: ModelFacts) -> bytes:
 
 def write_model_file(path: Path, graph: bytes, facts: ModelFacts) -> None:
     """Write the file of a graph and its facts in one step; arguments as `seal`."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("wb") as opened:
-            opened.write(seal(graph, facts))
-            opened.flush()
-            os.fsync(opened.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_bytes(path, seal(graph, facts))
 
 
 def read_model_file(path: Path) -> tuple[bytes, ModelFacts]:

@@ -5,12 +5,12 @@ A model is named (`polyp-lite`), or a path; nothing is fetched from a network.
 
 import hashlib
 import json
-import shutil
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 from polypseg.errors import ModelError, unknown_name
+from polypseg.records.atomic import write_bytes
 
 FOLDER = Path(str(files("polypseg.predict"))) / "weights"
 """Where the packaged models lie: NAME.onnx, NAME.md (its card), and index.json."""
@@ -82,9 +82,7 @@ def export_copy(model: Packaged, folder: Path) -> list[Path]:
         raise ModelError(f"{', '.join(there)}: there already; remove them, or name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     for source, target in pairs:
-        part = target.with_name(f".{target.name}.part")
-        shutil.copyfile(source, part)
-        part.replace(target)
+        write_bytes(target, source.read_bytes())
     return [target for _, target in pairs]
 
 

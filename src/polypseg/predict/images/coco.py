@@ -20,6 +20,7 @@ from polypseg.arrays import Mask
 from polypseg.errors import DataError
 from polypseg.predict.images.table import add_line
 from polypseg.predict.regions import Region, compress_run_lengths, run_lengths
+from polypseg.records.atomic import replacing
 
 LINES_NAME = ".coco.jsonl"
 RUN_LENGTHS_NAME, POLYGONS_NAME = "coco.json", "coco_polygons.json"
@@ -110,19 +111,13 @@ def write_coco(folder: Path, names: set[str], information: dict[str, Any]) -> li
 
 def _write(folder: Path, file_name: str, chosen: set[int], information: dict[str, Any]) -> Path:
     path = folder / file_name
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8") as opened:
-            head = {"info": information, "licenses": [], "categories": [{"id": 1, "name": "polyp"}]}
-            opened.write(json.dumps(head)[:-1] + ', "images": [')
-            _write_images(opened, folder, chosen)
-            opened.write('],\n"annotations": [')
-            _write_annotations(opened, folder, chosen, file_name == POLYGONS_NAME)
-            opened.write("]}\n")
-        part.replace(path)
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as opened:
+        head = {"info": information, "licenses": [], "categories": [{"id": 1, "name": "polyp"}]}
+        opened.write(json.dumps(head)[:-1] + ', "images": [')
+        _write_images(opened, folder, chosen)
+        opened.write('],\n"annotations": [')
+        _write_annotations(opened, folder, chosen, file_name == POLYGONS_NAME)
+        opened.write("]}\n")
     return path
 
 

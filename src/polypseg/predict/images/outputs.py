@@ -8,7 +8,6 @@ Decisions:
 
 import io
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from polypseg.errors import DataError, UsageError, listed, unknown_name
 from polypseg.overlay import contour, heat_map, line_width_px
 from polypseg.predict.images.sources import STDIN, Source
 from polypseg.predict.predictor import Prediction
+from polypseg.records.atomic import write_bytes
 
 PROBABILITY_FORMATS = ("png16", "npz")
 """16-bit PNG (65535 is 1), or NPZ with the float32 array `probability`."""
@@ -173,15 +173,8 @@ def encode_npz(probability: Probability) -> bytes:
 
 def write_bytes_in_one_step(path: Path, content: bytes) -> None:
     """Write a file so that a kill or a full disk leaves the old file or the new one; its folder is made if missing."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        try:
-            part.write_bytes(content)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_bytes(content)
-        part.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
+        write_bytes(path, content)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content)

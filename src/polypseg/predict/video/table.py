@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from polypseg.arrays import Mask
+from polypseg.records.atomic import put_in_place
 
 ROWS_A_FLUSH = 25
 """So many rows are lost at most where the work is killed."""
@@ -96,5 +97,5 @@ class FrameTable:
     def finish(self) -> Path:
         """Where the whole table lies."""
         self.close()
-        self.part.replace(self.path)
+        put_in_place(self.part, self.path)
         return self.path

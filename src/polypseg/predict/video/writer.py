@@ -22,6 +22,7 @@ import numpy as np
 from polypseg.arrays import Image
 from polypseg.errors import DataError, UsageError
 from polypseg.predict.video.source import import_av
+from polypseg.records.atomic import put_in_place
 
 SUFFIXES = {".mp4": "mp4", ".mkv": "matroska"}
 FRAGMENTS = "frag_keyframe+empty_moov+default_base_moof+hybrid_fragmented"
@@ -107,7 +108,7 @@ class VideoWriter:
 
     def finish(self) -> Path:
         """Where the whole video lies; after `flush`."""
-        self.part.replace(self.path)
+        put_in_place(self.part, self.path)
         return self.path
 
     def close(self) -> None:

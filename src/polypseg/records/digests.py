@@ -1,0 +1,29 @@
+"""Digests of files: whether a file still has the bytes that it had when a record was made of it."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from polypseg.errors import SplitError
+from polypseg.progress import Track, silent
+
+
+def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str]:
+    """The SHA-256 of each file's bytes, in hex.
+
+    Raises:
+        SplitError: A file cannot be read.
+    """
+
+    def digest(path: Path) -> str:
+        try:
+            with path.open("rb") as opened:
+                return hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            raise SplitError(f"{path}: cannot read the file: {error.strerror}") from error
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = track(pool.map(digest, paths), "reading digests", len(paths))
+        return dict(zip(paths, found, strict=True))
