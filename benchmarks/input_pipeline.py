@@ -50,7 +50,8 @@ def seconds_a_batch(batches: Iterator[Any], count: int) -> float:
 def measure_speed(folder: Path, rounds: int) -> None:
     import numpy as np
 
-    from polypseg.data.batches import BatchPlan, SampleReader, tf_batches
+    from polypseg.data.batches import SampleReader, tf_batches
+    from polypseg.data.epochs import BatchPlan
     from polypseg.models.attention_unet import attention_unet
     from polypseg.train.losses import BinaryCrossentropyDice
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from polypseg.data.batches import BatchPlan, make_readers, training_plan
+from polypseg.data.batches import make_readers
 from polypseg.data.catalogue import find_samples
+from polypseg.data.epochs import BatchPlan, training_plan
 from polypseg.data.perturbations import PERTURBATIONS, Perturbation
 from polypseg.data.recompose import close_up, without_polyp
 from polypseg.machine import machine, versions

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import polypseg.train.registered  # noqa: F401  (what compiled models need)
-from polypseg.data.batches import make_readers, training_plan
+from polypseg.data.batches import make_readers
 from polypseg.data.catalogue import find_samples
+from polypseg.data.epochs import training_plan
 from polypseg.models.checkpoint import load_model, save_model
 from polypseg.models.deep_supervision import without_supervised_levels
 from polypseg.train.normalisation import calibration_batches, measure_normalisation

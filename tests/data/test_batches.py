@@ -2,15 +2,8 @@ import numpy as np
 import pytest
 
 from polypseg.config import DataConfig, SplitConfig
-from polypseg.data.batches import (
-    BatchPlan,
-    EpochCounter,
-    PyBatches,
-    SampleReader,
-    get_tf_dataset,
-    make_readers,
-    tf_batches,
-)
+from polypseg.data.batches import PyBatches, SampleReader, get_tf_dataset, make_readers, tf_batches
+from polypseg.data.epochs import BatchPlan, EpochCounter
 from polypseg.data.in_memory import load_polyp_dataset
 from polypseg.data.mix_up import kept_shares, mixed
 from polypseg.data.samples import load_sample

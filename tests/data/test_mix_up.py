@@ -1,7 +1,7 @@
 import numpy as np
 
 from polypseg.config import DataConfig
-from polypseg.data.batches import training_plan
+from polypseg.data.epochs import training_plan
 from polypseg.data.mix_up import ALPHA, kept_shares, mixed
 
 KEY = (7, 11)

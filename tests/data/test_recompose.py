@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from polypseg.config import DataConfig
-from polypseg.data.batches import training_plan
+from polypseg.data.epochs import training_plan
 from polypseg.data.recompose import (
     DARK,
     Recomposition,

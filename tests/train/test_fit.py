@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from polypseg.config import config_from, load_config
+from polypseg.data.named_splits import SplitFiles
 from polypseg.data.splits import make_split
 from polypseg.errors import DataError, ModelError, PairingError, RunError, SplitError, UsageError
 from polypseg.export.onnx import export_model
 from polypseg.models.checkpoint import load_model
 from polypseg.records.split import SplitName
-from polypseg.train.fit import resume, train, usable_samples
+from polypseg.train.fit import resume, train
 from polypseg.train.named_models import files_digest
 from polypseg.train.run import Run, open_run, write_members
+from polypseg.train.samples import usable_samples
 from polypseg.train.state import HISTORY_COLUMNS, load_state
 from train.killing import train_and_kill
 
@@ -141,7 +143,7 @@ def test_early_stopping_ends_the_run(sample_folder, tmp_path):
 
 
 def test_manifest_is_followed(run, sample_folder, tmp_path):
-    again = train(sample_folder, tmp_path / "same", small(epochs=1), split_path=run.splits_path)
+    again = train(sample_folder, tmp_path / "same", small(epochs=1), split_files=SplitFiles(run.splits_path))
     assert again.split() == run.split()
 
 
@@ -174,7 +176,7 @@ def test_bad_files_stop_the_training_or_are_left_out_and_listed(sample_folder, t
         train(damaged, tmp_path / "run", small())
     assert not (tmp_path / "run").exists()
     with pytest.warns(SkippedSamplesWarning, match=first.name):
-        usable, faults = usable_samples(damaged, skip_bad=True)
+        usable, faults = usable_samples(damaged, load_config(overrides=["data.skip_bad=true"]))
     assert (len(usable), [fault.name for fault in faults]) == (15, [first.stem])
 
 
@@ -208,7 +210,7 @@ def test_file_that_vanishes_in_training_is_named(sample_folder, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(sample_folder, moved)
     config = config_from({**SMALL, "data": {**SMALL["data"], "cache": "none"}})
-    split = make_split(usable_samples(moved, False)[0], config.split)
+    split = make_split(usable_samples(moved, config)[0], config.split)
     name: SplitName = "train"
     victim = next(path for path in (moved / "images").iterdir() if path.stem == split.names(name)[0])
 

@@ -4,15 +4,16 @@ import json
 
 import pytest
 
-from polypseg.config import config_from
+from polypseg.config import Config, config_from
+from polypseg.data.named_splits import SplitFiles
 from polypseg.data.splits import make_split
 from polypseg.data.synthetic import make_synthetic
 from polypseg.errors import RunError, SplitError, UsageError
 from polypseg.records.split import load_split
 from polypseg.train import group as group_module
-from polypseg.train.fit import usable_samples
 from polypseg.train.group import member_config, resume_group, train_group
 from polypseg.train.run import Run, write_config
+from polypseg.train.samples import usable_samples
 from polypseg.train.state import SavedState, save_state
 
 SMALL = {"split": {"kind": "ratio", "validation": 0.25, "test": 0.25, "near_duplicate_bits": -1}, "train": {"seed": 5}}
@@ -43,8 +44,8 @@ def trainings(monkeypatch):
         (run.last_folder / "m.keras").write_bytes(b"m")
         save_state(run.last_folder, SavedState(1, run.last_folder / "m.keras", {}, [], is_finished))
 
-    def train(data, folder, config, split_path, *_):
-        calls.append(("train", folder.name, config, load_split(split_path)))
+    def train(data, folder, config, split_files, *_):
+        calls.append(("train", folder.name, config, load_split(split_files.manifest)))
         write_config(Run(folder), config)
         end(Run(folder), folder.name not in killed)
         if folder.name in killed:
@@ -99,12 +100,12 @@ def test_killed_group_goes_on_where_it_was(folder, tmp_path, trainings):
 
 
 def test_manifest_gives_the_test_split_of_folds_and_the_whole_split_of_seeds(folder, tmp_path, trainings):
-    samples, _ = usable_samples(folder, False)
+    samples, _ = usable_samples(folder, Config())
     given = make_split(samples, config_from({"split": {**SMALL["split"], "seed": 9}}).split)
     given.save(tmp_path / "splits.json")
-    folds = train_group(folder, tmp_path / "folds", config(folds=2), split_path=tmp_path / "splits.json")
+    folds = train_group(folder, tmp_path / "folds", config(folds=2), split_files=SplitFiles(tmp_path / "splits.json"))
     assert folds.split().names("test") == given.names("test")
-    seeds = train_group(folder, tmp_path / "seeds", config(), [1], tmp_path / "splits.json")
+    seeds = train_group(folder, tmp_path / "seeds", config(), [1], SplitFiles(tmp_path / "splits.json"))
     assert seeds.split().digest() == given.digest()
 
 

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from polypseg.data.batches import BatchPlan, SampleReader, tf_batches
+from polypseg.data.batches import SampleReader, tf_batches
 from polypseg.data.catalogue import find_samples
+from polypseg.data.epochs import BatchPlan
 from polypseg.train.normalisation import calibration_batches, measure_normalisation, settle_normalisation
 from train.averaged_model import image_batches, nested_model
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from polypseg.config import load_config
-from polypseg.data.batches import BatchPlan, EpochCounter, PyBatches, tf_batches
+from polypseg.data.batches import PyBatches, tf_batches
+from polypseg.data.epochs import BatchPlan, EpochCounter
 from polypseg.errors import ConfigError, ModelError, RunError
 from polypseg.models.checkpoint import load_model, save_model
 from polypseg.train.named_models import files_digest

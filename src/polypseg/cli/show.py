@@ -50,7 +50,6 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
     from polypseg.cli.console import import_keras_quietly, track
 
     import_keras_quietly()
-    from polypseg.data.catalogue import find_samples
     from polypseg.data.samples import load_sample
     from polypseg.explain.attention import attention_maps
     from polypseg.metrics.overlap import dice
@@ -72,7 +71,7 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
     monitor = run.config().train.monitor
     written = [training_curves(history, run.figures_folder / "training_curves.png", monitor)]
     written += draw_model(engine.model, run.figures_folder / "model")
-    found, _ = find_samples(data or Path(run.environment()["data"]))
+    found, _ = run.samples(data)
     validation = run.split().select(found, "validation")
     count = min(num_samples, len(validation))
     chosen = np.random.default_rng(seed).choice(len(validation), count, replace=False)

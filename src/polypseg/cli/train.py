@@ -9,11 +9,16 @@ import typer
 
 if TYPE_CHECKING:
     from polypseg.config import Config
+    from polypseg.data.named_splits import SplitFiles
 
 
 def train(
     data: Annotated[
-        Path | None, typer.Option(help="Folder of images and masks, in any layout that `polypseg data check` knows.")
+        list[Path] | None,
+        typer.Option(help="Folder of images and masks, in any layout that `polypseg data check` knows; repeatable."),
+    ] = None,
+    negatives: Annotated[
+        list[Path] | None, typer.Option(help="Folder of frames without a polyp and without masks; repeatable.")
     ] = None,
     name: Annotated[str, typer.Option(help="The run is written to RUNS/NAME.")] = "polypseg",
     runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
@@ -21,7 +26,14 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; repeatable.")
     ] = None,
-    splits: Annotated[Path | None, typer.Option(help="Split manifest (splits.json) to follow.")] = None,
+    splits: Annotated[
+        Path | None, typer.Option(help="Split to follow: a splits.json, or a CSV with the columns name and split.")
+    ] = None,
+    train_names: Annotated[
+        Path | None, typer.Option(help="Text file of the names to train on, one a line; the others are left out.")
+    ] = None,
+    validation_names: Annotated[Path | None, typer.Option(help="The same of the validation split.")] = None,
+    test_names: Annotated[Path | None, typer.Option(help="The same of the test split.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with RUNS/NAME after its last whole epoch, as if nothing happened.")
     ] = False,
@@ -64,25 +76,25 @@ def train(
 
     polypseg train --data data/kvasir-seg --name five --folds 5
     """
+    from polypseg.data.named_splits import SplitFiles
     from polypseg.errors import UsageError
 
     run_folder = runs / name
+    split_files = SplitFiles(splits, train_names, validation_names, test_names)
     if resume:
-        if settings or config or splits or skip_bad or folds or seeds:
+        if settings or config or split_files != SplitFiles() or skip_bad or folds or seeds or negatives:
             raise UsageError(
                 "--resume goes on with the settings of the run; of them only --epochs can change. "
                 "For other settings start a new run (--name)"
             )
         with _told_how_to_go_on(run_folder, runs, name):
-            _resume(run_folder, data, epochs)
+            _resume(run_folder, data[0] if data else None, epochs)
     else:
-        if data is None:
-            raise UsageError("--data is missing: the folder of images and masks (polypseg data synth makes one)")
         overrides = [*(settings or []), *(["data.skip_bad=true"] if skip_bad else [])]
         overrides += [f"train.epochs={epochs}"] if epochs is not None else []
         overrides += [f"split.folds={folds}"] if folds is not None else []
         with _told_how_to_go_on(run_folder, runs, name):
-            _start(run_folder, data, config, overrides, splits, _numbers(seeds))
+            _start(run_folder, (data or [], negatives or []), config, overrides, split_files, _numbers(seeds))
     _finish(run_folder, evaluate)
 
 
@@ -131,13 +143,23 @@ def _with_packaged_start(settings: "Config") -> "Config":
 
 
 def _start(
-    run_folder: Path, data: Path, config: Path | None, overrides: list[str], splits: Path | None, seeds: list[int]
+    run_folder: Path,
+    folders: tuple[list[Path], list[Path]],
+    config: Path | None,
+    overrides: list[str],
+    split_files: "SplitFiles",
+    seeds: list[int],
 ) -> None:
     from polypseg.cli.console import import_keras_quietly, track
     from polypseg.cli.training_progress import TrainingProgress, tell_epoch
     from polypseg.config import load_config
+    from polypseg.data.sources import with_folders
+    from polypseg.errors import UsageError
 
-    settings = _with_packaged_start(load_config(config, overrides))
+    settings = with_folders(_with_packaged_start(load_config(config, overrides)), *folders)
+    if not (settings.sources or folders[0]):
+        raise UsageError("--data is missing: the folder of images and masks (polypseg data synth makes one)")
+    data = None if settings.sources else folders[0][0]
     import_keras_quietly()
     from polypseg.train.fit import train
     from polypseg.train.group import train_group
@@ -145,9 +167,9 @@ def _start(
     with TrainingProgress(settings.train.epochs) as progress:
         shown = track, tell_epoch, [progress.callback()]
         if seeds or settings.split.folds:
-            train_group(data, run_folder, settings, seeds, splits, *shown)
+            train_group(data, run_folder, settings, seeds, split_files, *shown)
         else:
-            train(data, run_folder, settings, splits, *shown)
+            train(data, run_folder, settings, split_files, *shown)
 
 
 def _resume(run_folder: Path, data: Path | None, epochs: int | None) -> None:

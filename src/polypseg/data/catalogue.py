@@ -107,7 +107,8 @@ def find_samples(folder: Path | str, empty_masks: bool = False) -> tuple[list[Sa
         found, unpaired = _part_samples(part, empty_masks)
         faults += unpaired
         samples += [
-            replace(sample, name=part.prefix + sample.name, centre=part.centre) for sample in with_groups(found, part)
+            replace(sample, name=part.prefix + sample.name, centre=part.centres.get(sample.name, part.centre))
+            for sample in with_groups(found, part)
         ]
     return sorted(samples, key=lambda sample: sample.name), faults
 

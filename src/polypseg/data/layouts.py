@@ -32,6 +32,7 @@ MAX_DEPTH = 2
 GROUP_FILES = ("sequences.csv", "groups.csv")
 NAME_COLUMNS = ("frame", "name", "image", "file")
 GROUP_COLUMNS = ("sequence", "group", "patient", "video")
+CENTRE_COLUMNS = ("centre", "center", "hospital")
 
 CLINICDB_LAST_FRAMES = (
     25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317, 342, 363, 383, 408, 428, 447, 466, 478, 503,
@@ -51,6 +52,7 @@ class Part(NamedTuple):
         centre: Of all its samples; None if unknown.
         is_negative: Whether the data set itself says that no image of it shows a polyp.
         groups: Image stem to group, where a file or the data set's documentation tells; else empty.
+        centres: Image stem to centre, where the file of groups tells; else empty.
     """
 
     images: Path
@@ -60,6 +62,7 @@ class Part(NamedTuple):
     centre: str | None = None
     is_negative: bool = False
     groups: Mapping[str, str] = MappingProxyType({})
+    centres: Mapping[str, str] = MappingProxyType({})
 
 
 class Layout(NamedTuple):
@@ -129,7 +132,7 @@ def recognise_pair(folder: Path, images: Path, masks: Path) -> Layout:
         DataError: The file of groups is damaged.
     """
     stems = [path.stem for path in _image_files(images)]
-    part = Part(images, masks, groups=_read_groups(folder))
+    part = Part(images, masks, groups=_read_groups(folder), centres=_read_centres(folder))
     if is_kvasir_seg(stems):
         return Layout("kvasir-seg", "Kvasir-SEG", (part,))
     frames = CLINICDB_LAST_FRAMES[-1]
@@ -242,6 +245,20 @@ def _read_groups(folder: Path) -> dict[str, str]:
             f"found {','.join(rows[0]) if header else 'nothing'}"
         )
     return {_stem(row[name]): row[group] for row in rows[1:]}
+
+
+def _read_centres(folder: Path) -> dict[str, str]:
+    """Image stem to centre, from a column of the file of groups; empty without one."""
+    path = next((folder / name for name in GROUP_FILES if (folder / name).is_file()), None)
+    if path is None:
+        return {}
+    with path.open(newline="", encoding="utf-8-sig") as opened:  # `_read_groups` has found it readable
+        rows = [[cell.strip() for cell in row] for row in csv.reader(opened) if row]
+    header = [cell.lower() for cell in rows[0]] if rows else []
+    name, centre = _column(header, NAME_COLUMNS), _column(header, CENTRE_COLUMNS)
+    if name is None or centre is None:
+        return {}
+    return {_stem(row[name]): row[centre] for row in rows[1:] if len(row) > max(name, centre) and row[centre]}
 
 
 def _stem(name: str) -> str:

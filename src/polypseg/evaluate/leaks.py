@@ -8,13 +8,14 @@ Decisions:
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from polypseg.data.catalogue import find_samples
 from polypseg.data.duplicates import similar_across
-from polypseg.data.samples import Sample
+from polypseg.data.samples import Fault, Sample
 from polypseg.errors import DataError
 from polypseg.evaluate.folder import RUN_FOLDER
 from polypseg.evaluate.plan import Plan
@@ -102,11 +103,12 @@ def _training_samples(plan: Plan) -> list[Sample]:
     if plan.manifest is None:
         return []
     wanted = {name for name, entry in plan.manifest.entries.items() if entry.split in TRAINING}
-    folders = [Path(plan.source["data"])]
-    folders += [Path(plan.run.environment()["data"])] if plan.run else []
-    for folder in folders:
+    finders: list[Callable[[], tuple[list[Sample], list[Fault]]]]
+    finders = [partial(find_samples, Path(plan.source["data"]), empty_masks=True)]
+    finders += [plan.run.samples] if plan.run else []
+    for find in finders:
         try:
-            samples, _ = find_samples(folder, empty_masks=True)
+            samples, _ = find()
         except DataError:
             continue
         found = [sample for sample in samples if sample.name in wanted]

@@ -103,8 +103,10 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
     engine = open_engine(folder)
     environment = run.environment()
     manifest = load_split(selection.manifest) if selection.manifest else run.split()
+    is_own_data = data is None
     data = data or Path(environment["data"])
-    label, cases, faults = _cases_in(data, manifest, selection, track)
+    found = run.samples() if is_own_data else find_samples(data, empty_masks=selection.negatives)
+    label, cases, faults = _cases_in(data, found, manifest, selection, track)
     source = {
         "kind": "run",
         "run": str(folder),
@@ -132,7 +134,8 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
             "or the manifest (--splits splits.json), or the names (--names FILE)"
         )
     engine = open_engine(path)
-    label, cases, faults = _cases_in(data, manifest, selection, track)
+    found = find_samples(data, empty_masks=selection.negatives)
+    label, cases, faults = _cases_in(data, found, manifest, selection, track)
     source = {
         "kind": "model",
         **_model_record(path, engine),
@@ -142,8 +145,8 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
     where = engine.facts.threshold_source or (
         "default" if engine.threshold == DEFAULT_THRESHOLD else "stored in the model"
     )
-    found = Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults)
-    return replace(found, seed_threshold=engine.facts.seed_threshold)
+    plan = Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults)
+    return replace(plan, seed_threshold=engine.facts.seed_threshold)
 
 
 def with_field(plan: Plan, field: FieldRule | None) -> Plan:
@@ -222,10 +225,10 @@ def plan_predictions(
 
 
 def _cases_in(
-    data: Path, manifest: Split | None, selection: Selection, track: Track
+    data: Path, found: tuple[list[Sample], list[Fault]], manifest: Split | None, selection: Selection, track: Track
 ) -> tuple[str, list[Case], tuple[Fault, ...]]:
-    """The label and the cases of a folder of data, and what was left out."""
-    samples, faults = find_samples(data, empty_masks=selection.negatives)
+    """The label and the cases of the samples of a folder of data, and what was left out."""
+    samples, faults = found
     label, is_own = EXTERNAL, False
     if manifest is not None:
         label, samples, is_own = choose_split(samples, manifest, selection.split, data)

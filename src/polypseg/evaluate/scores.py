@@ -22,9 +22,10 @@ from polypseg.metrics.table import columns_of
 
 Row = dict[str, str | float]
 
-TEXT_COLUMNS = ("name", "split", "group", "centre", "reference_digest", "resized_from", "fault")
-"""name; train, validation, test or external; sequence or patient; hospital; SHA-256 of the reference's pixels (first
-16 digits); height x width of a prediction that was resized; why an image could not be scored."""
+TEXT_COLUMNS = ("name", "split", "group", "centre", "source", "reference_digest", "resized_from", "fault")
+"""name; train, validation, test or external; sequence or patient; hospital; which of a run's folders of data; SHA-256
+of the reference's pixels (first 16 digits); height x width of a prediction that was resized; why an image could not
+be scored."""
 
 AREA_COLUMNS = ("reference_px", "predicted_px")
 """Pixels of the polyp in the reference, and predicted."""

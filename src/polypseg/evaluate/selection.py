@@ -32,6 +32,7 @@ class Case:
         prediction_path: The map that another program wrote; None where a model predicts.
         group: Sequence or patient; None if unknown.
         centre: Hospital; None if unknown.
+        source: Which of a run's several folders of data it is of; None where there is one.
         split: train, validation or test of the run's manifest, or external.
         digests: SHA-256 of the bytes of image, reference and prediction, in hex; empty where there is none.
     """
@@ -42,6 +43,7 @@ class Case:
     prediction_path: Path | None = None
     group: str | None = None
     centre: str | None = None
+    source: str | None = None
     split: str = EXTERNAL
     digests: tuple[str, ...] = ("", "", "")
 
@@ -51,8 +53,15 @@ class Case:
         return self.image_path, self.reference_path, self.prediction_path
 
     def texts(self) -> dict[str, str]:
-        """Name, split, group and centre, empty where unknown."""
-        return {"name": self.name, "split": self.split, "group": self.group or "", "centre": self.centre or ""}
+        """Name, split, group, centre and source, empty where unknown."""
+        known = {
+            "name": self.name,
+            "split": self.split,
+            "group": self.group,
+            "centre": self.centre,
+            "source": self.source,
+        }
+        return {key: value or "" for key, value in known.items()}
 
     def record(self) -> dict[str, Any]:
         """Who the case is and where its files are, as evaluation.json holds it."""
@@ -86,9 +95,7 @@ class Selection:
 
 def cases_of(samples: Iterable[Sample]) -> list[Case]:
     """The cases of samples whose predictions a model will make."""
-    return [
-        Case(sample.name, sample.image_path, sample.mask_path, None, sample.group, sample.centre) for sample in samples
-    ]
+    return [Case(s.name, s.image_path, s.mask_path, None, s.group, s.centre, s.source) for s in samples]
 
 
 def choose_split(

@@ -56,6 +56,7 @@ def all_strata(
     ways = {"polyp area": area_strata(scores, limits)}
     known: dict[str, Sequence[str]] = {
         "centre": scores.text["centre"],
+        "source": scores.text["source"],
         "group": scores.text["group"],
         "split": scores.text["split"],
         "sub-set": [name.rpartition("/")[0] for name in scores.names],

@@ -77,7 +77,7 @@ def open_source(path: Path | str, data: Path | None = None) -> Source:
     source = Source(engine, run.best_path, run, manifest)
     folder = data or Path(source.environment["data"])
     try:
-        samples, _ = find_samples(folder)
+        samples, _ = run.samples(data)
     except DataError:
         if data is not None:
             raise

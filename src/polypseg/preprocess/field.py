@@ -10,7 +10,7 @@ Decisions:
 - The search runs on a grid of at most `GRID` points a side, so that it takes the same time at any size; the four edges
   are then found to the pixel.
 - A frame without a picture (black, or of one colour) has no field: the caller takes the whole frame and says so.
-- A field that reaches within 2 % of each border is the whole frame.
+- Nothing is snapped to the border: a frame in a captured screen has the field that it has alone.
 """
 
 from typing import Literal, NamedTuple, TypeVar
@@ -30,6 +30,12 @@ FIELD_RULES: tuple[FieldRule, ...] = ("auto", "whole")
 GRID = 160
 """Points of the longer side on which the field is searched."""
 
+LEAST_SIDE = 16
+"""Smaller frames, in pixels, are taken whole."""
+
+MOST_SURROUNDS = 3
+"""Surrounds within one another that are looked through."""
+
 LEAST_SHARE = 0.02
 """A smaller picture is none: the share of the frame that it covers."""
 
@@ -39,17 +45,17 @@ BLACK = 14
 TOLERANCE = 12
 """How far, in each channel, a pixel may be from a side's colour and still have it."""
 
+FLAT = 6
+"""The same among the points of a side that has one colour: drawn surrounds are flat, dark mucosa is not."""
+
 SIDE_SHARE = 0.6
-"""A side of the frame has one colour where so many of its points are within `TOLERANCE` of their median."""
+"""A side of the frame has one colour where so many of its points are within `FLAT` of their median."""
 
 PANEL_SHARE = 0.01
 """A rectangle of one colour is a panel from this share of the frame on."""
 
 PANEL_FILL = 0.75
 """Share of a panel's rectangle that has its colour; the rest is what is drawn on it."""
-
-NEAR_BORDER = 0.02
-"""Share of a side by which a field may miss each border and still be the whole frame."""
 
 Colour = tuple[int, int, int]
 """Red, green, blue, 0 to 255."""
@@ -103,13 +109,33 @@ def find_field(image: Image) -> Field | None:
     Returns:
         The picture's bounding box, the whole frame where the picture fills it, or None where no picture is found.
     """
+    if min(image.shape[:2]) < LEAST_SIDE:
+        return whole_frame(image.shape)
+    found = _find_once(image)
+    if found is None:
+        return None
+    for _ in range(MOST_SURROUNDS - 1):  # a frame with a surround of its own may lie in a captured screen
+        inner = _find_once(found.crop(image)) if _has_plain_side(found.crop(image)) else None
+        if inner is None or (inner.height, inner.width) == (found.height, found.width):
+            break
+        found = Field(found.top + inner.top, found.left + inner.left, inner.height, inner.width)
+    return found
+
+
+def _has_plain_side(image: Image) -> bool:
+    """Whether a side of the picture has one colour, as a surround has."""
+    return _side_colours(_sides(image, max(1, max(image.shape[:2]) // GRID))) != ([], [])
+
+
+def _find_once(image: Image) -> Field | None:
+    """The picture's box within one surround."""
     step = max(1, -(-max(image.shape[:2]) // GRID))
     grid = np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step])
+    if min(grid.shape[:2]) < 3:
+        return whole_frame(image.shape)
     surround = _surround(grid)
     box = _largest_picture(~surround.mask)
-    if box is None:
-        return None
-    return _to_the_border(_refined(image, box, step, surround), image.shape)
+    return None if box is None else _refined(image, box, step, surround)
 
 
 def field_rule(name: str | None) -> FieldRule | None:
@@ -164,10 +190,10 @@ def _grey(level: int) -> Colour:
     return level, level, level
 
 
-def _near(pixels: NDArray[np.uint8], colour: Colour) -> Mask:
+def _near(pixels: NDArray[np.uint8], colour: Colour, tolerance: int = TOLERANCE) -> Mask:
     red, green, blue = colour
-    low = red - TOLERANCE, green - TOLERANCE, blue - TOLERANCE
-    return _within(pixels, low, (red + TOLERANCE, green + TOLERANCE, blue + TOLERANCE))
+    low = red - tolerance, green - tolerance, blue - tolerance
+    return _within(pixels, low, (red + tolerance, green + tolerance, blue + tolerance))
 
 
 def _median(pixels: NDArray[np.uint8]) -> Colour:
@@ -178,33 +204,38 @@ def _median(pixels: NDArray[np.uint8]) -> Colour:
 
 
 def _surround(grid: Image) -> _Surround:
-    dark, bright = _side_colours(grid)
+    dark, bright = _side_colours(_sides(grid, 1))
     darkest_lit = 1 + max([BLACK, *(max(colour) + TOLERANCE for colour in dark)])
-    panels, colours = _panels(grid, darkest_lit)
-    found = _Surround(panels, darkest_lit, tuple(bright))
-    mask = panels | found.covers(grid)
-    return _Surround(mask, darkest_lit, (*bright, *colours))
+    found = _Surround(np.zeros(grid.shape[:2], bool), darkest_lit, tuple(bright))
+    covered = found.covers(grid)
+    panels, colours = _panels(grid, covered)
+    return _Surround(panels | covered, darkest_lit, (*bright, *colours))
 
 
-def _side_colours(grid: Image) -> tuple[list[Colour], list[Colour]]:
-    """The colours of the frame's sides that have one, those that are dark and the others."""
+def _sides(image: Image, step: int) -> list[NDArray[np.uint8]]:
+    """One of `step` pixels along each of the four sides."""
+    return [image[:1, ::step], image[-1:, ::step], image[::step, :1], image[::step, -1:]]
+
+
+def _side_colours(sides: list[NDArray[np.uint8]]) -> tuple[list[Colour], list[Colour]]:
+    """The colours of the sides that have one, those that are dark and the others."""
     dark: list[Colour] = []
     bright: list[Colour] = []
-    for side in (grid[:1], grid[-1:], grid[:, :1], grid[:, -1:]):
+    for side in sides:
         colour = _median(side.reshape(-1, 3))
-        if np.count_nonzero(_near(side, colour)) >= SIDE_SHARE * side.size / 3:
+        if np.count_nonzero(_near(np.ascontiguousarray(side), colour, FLAT)) >= SIDE_SHARE * side.size / 3:
             (dark if max(colour) < 40 else bright).append(colour)
     return dark, bright
 
 
-def _panels(grid: Image, darkest_lit: int) -> tuple[Mask, list[Colour]]:
+def _panels(grid: Image, surround: Mask) -> tuple[Mask, list[Colour]]:
     """Rectangles of one colour on the grid, and their colours."""
     mask = np.zeros(grid.shape[:2], bool)
     colours: list[Colour] = []
     inner = grid[:-1, :-1]
     change = cv2.max(cv2.absdiff(grid[1:, :-1], inner), cv2.absdiff(grid[:-1, 1:], inner))
     flat = _within(change, _grey(0), _grey(3))
-    flat &= ~_within(inner, _grey(0), _grey(darkest_lit - 1)) & ~_within(inner, _grey(235), _grey(255))
+    flat &= ~surround[:-1, :-1] & ~_within(inner, _grey(235), _grey(255))
     _, labels, statistics, _ = cv2.connectedComponentsWithStats(flat.view(np.uint8), connectivity=4)
     for index in 1 + np.flatnonzero(statistics[1:, cv2.CC_STAT_AREA] >= PANEL_SHARE * mask.size):
         left, top, width, height, _ = statistics[index].tolist()
@@ -269,12 +300,3 @@ def _edge(lines: NDArray[np.uint8], start: int, direction: int, step: int, surro
         elif (place - inner) * direction > 0 or shows[inner]:
             break
     return first + edge
-
-
-def _to_the_border(field: Field, shape: tuple[int, ...]) -> Field:
-    height, width = shape[:2]
-    rows, columns = NEAR_BORDER * height, NEAR_BORDER * width
-    missed = field.top, height - field.top - field.height, field.left, width - field.left - field.width
-    if missed[0] <= rows and missed[1] <= rows and missed[2] <= columns and missed[3] <= columns:
-        return whole_frame(shape)
-    return field

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from polypseg.data.batches import EpochCounter
+from polypseg.data.epochs import EpochCounter
 from polypseg.errors import RunError
 from polypseg.models.checkpoint import save_model
 from polypseg.models.deep_supervision import without_supervised_levels

@@ -11,24 +11,18 @@ from typing import Any
 import keras
 
 from polypseg.config import Config, TrainConfig, with_absolute_paths
-from polypseg.data.batches import (
-    BatchPlan,
-    EpochCounter,
-    SampleReader,
-    batch_maker,
-    make_readers,
-    training_plan,
-)
-from polypseg.data.catalogue import find_samples
-from polypseg.data.samples import Fault, Sample, check_samples, refuse
-from polypseg.data.splits import make_split, verify_split
-from polypseg.errors import DataError, ModelError, RunError, UsageError
+from polypseg.data.batches import SampleReader, batch_maker, make_readers
+from polypseg.data.epochs import BatchPlan, EpochCounter, training_plan
+from polypseg.data.named_splits import NO_FILES, SplitFiles
+from polypseg.data.samples import Fault, Sample
+from polypseg.data.splits import verify_split
+from polypseg.errors import ModelError, RunError, UsageError
 from polypseg.models.checkpoint import copy_weights, load_model
 from polypseg.models.deep_supervision import with_supervised_levels, without_supervised_levels
 from polypseg.models.onnx_weights import copy_onnx_weights
 from polypseg.models.registry import build_model
 from polypseg.progress import Track, silent
-from polypseg.records.split import Split, load_split
+from polypseg.records.split import Split
 from polypseg.train.callbacks import (
     Averages,
     EarlyStopping,
@@ -46,6 +40,7 @@ from polypseg.train.normalisation import calibration_batches, settle_normalisati
 from polypseg.train.numerics import numerics
 from polypseg.train.optimizers import build_optimizer
 from polypseg.train.run import Run, open_run, record_start, write_config, write_history
+from polypseg.train.samples import first_folder, source_counts, split_samples, training_draws, usable_samples
 from polypseg.train.state import HistoryRow, SavedState, load_state, save_state
 from polypseg.train.teacher import teacher_of
 
@@ -53,10 +48,10 @@ OnEpoch = Callable[[HistoryRow], None]
 
 
 def train(
-    data: Path,
+    data: Path | None,
     folder: Path,
     config: Config = Config(),  # noqa: B008 (frozen)
-    split_path: Path | None = None,
+    split_files: SplitFiles = NO_FILES,
     track: Track = silent,
     on_epoch: OnEpoch = lambda row: None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -64,10 +59,10 @@ def train(
     """A new run: the data checked and split, the model trained, everything recorded in its folder.
 
     Args:
-        data: A folder of images and masks in any layout that `find_samples` knows.
+        data: A folder of images and masks in any layout that `find_samples` knows; None where the config has sources.
         folder: The run folder; it must not hold a run yet.
         config: All settings.
-        split_path: A split manifest to follow; without one the config makes a split.
+        split_files: A split to follow, as a manifest or as lists of names; without one the config makes a split.
         track: Shows the progress of checking and hashing.
         on_epoch: Called with each epoch's figures, after they are safe on disk.
         callbacks: More Keras callbacks, for example to show progress.
@@ -82,12 +77,9 @@ def train(
         raise RunError(f"{folder} already holds a run; go on with it (--resume), or choose another name (--name)")
     config = with_absolute_paths(config)
     named_digests(config, has_begun=False)  # what is missing is missed before hours of work
-    samples, faults = usable_samples(data, config.data.skip_bad, track)
-    if split_path is None:
-        split = make_split(samples, config.split, track)
-    else:
-        split = load_split(split_path)
-        verify_split(split, samples, track)
+    samples, faults = usable_samples(data, config, track)
+    split = split_samples(samples, config, split_files, track)
+    data = first_folder(data, config)
     run.folder.mkdir(parents=True, exist_ok=True)
     split.save(run.splits_path)
     run.environment_path.unlink(missing_ok=True)  # of a start that was killed before it was a run
@@ -138,8 +130,8 @@ def resume(
             )
         config = config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
     split = run.split()
+    samples, faults = run.samples(data)
     data = data or Path(run.environment()["data"])
-    samples, faults = find_samples(data)
     verify_split(split, samples, track)
     check_named_models(run, config, has_begun=state is not None)
     write_config(run, config)
@@ -197,21 +189,6 @@ def _last_model(state: SavedState) -> keras.Model:
         ) from error
 
 
-def usable_samples(data: Path, skip_bad: bool, track: Track = silent) -> tuple[list[Sample], list[Fault]]:
-    """The samples of a folder, each checked by decoding it, and what was left out.
-
-    Raises:
-        DataError: Something cannot be used and `skip_bad` is False, or nothing is left.
-    """
-    samples, faults = find_samples(data)
-    refuse(faults, skip_bad)
-    usable, bad = check_samples(samples, track)
-    refuse(bad, skip_bad)
-    if not usable:
-        raise DataError(f"{data}: no usable sample is left")
-    return usable, faults + bad
-
-
 def _start_from(model: keras.Model, path: Path, config: Config, samples: Sequence[Sample], split: Split) -> None:
     """Gives the model the weights of a file; one in which normalisation was folded away gets the training's statistics.
 
@@ -223,7 +200,8 @@ def _start_from(model: keras.Model, path: Path, config: Config, samples: Sequenc
         return
     copy_onnx_weights(model, path)
     reader = make_readers(samples, split, config.data, config.split)["train"]
-    settle_normalisation(model, calibration_batches(reader, training_plan(config.data, config.train.seed)))
+    plan = training_plan(config.data, config.train.seed, training_draws(samples, split, config))
+    settle_normalisation(model, calibration_batches(reader, plan))
 
 
 def _new_model(config: Config, samples: Sequence[Sample], split: Split) -> keras.Model:
@@ -232,7 +210,8 @@ def _new_model(config: Config, samples: Sequence[Sample], split: Split) -> keras
         _start_from(model, start_file(Path(config.train.start_from)), config, samples, split)
     if config.model.deep_supervision:
         model, loss = with_supervised_levels(model), DeepSupervision(loss)
-    num_steps = math.ceil(len(split.names("train")) / config.data.batch_size) * config.train.epochs
+    plan = training_plan(config.data, config.train.seed, training_draws(samples, split, config))
+    num_steps = math.ceil(plan.num_shown(len(split.names("train"))) / config.data.batch_size) * config.train.epochs
     optimizer = build_optimizer(config.train, num_steps, model)
     model.compile(optimizer=optimizer, loss=loss, metrics=[DiceCoefficient(), IoUCoefficient()])
     return model
@@ -254,7 +233,7 @@ def _fit(
     counter = EpochCounter()
     make = batch_maker()
     batch_size = config.data.batch_size
-    plan = training_plan(config.data, settings.seed)
+    plan = training_plan(config.data, settings.seed, training_draws(samples, split, config))
     batches = make(readers["train"], plan, counter, teacher_of(config))
     validation = make(readers["validation"], BatchPlan(batch_size, "none", False, settings.seed), EpochCounter(), None)
 
@@ -318,6 +297,7 @@ def _record(
         "backend": keras.backend.backend(),
         "split_source": split.source,
         "split_digest": split.digest(),
+        **({"sources": source_counts(split)} if what[2].sources else {}),
         "num_parameters": int(without_supervised_levels(model).count_params()),
         "checkpoint_chosen_by": f"{best} {settings.monitor} on the validation split",
         **named_digests(what[2], has_begun=first_epoch > 0),

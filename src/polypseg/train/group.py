@@ -12,23 +12,24 @@ from typing import Any
 
 import keras
 
-from polypseg.config import Config
+from polypseg.config import Config, with_absolute_paths
 from polypseg.data.folds import make_folds
-from polypseg.data.splits import make_split, verify_split
+from polypseg.data.named_splits import NO_FILES, SplitFiles
 from polypseg.errors import RunError, UsageError
 from polypseg.progress import Track, silent
-from polypseg.records.split import Split, load_split
-from polypseg.train.fit import OnEpoch, resume, train, usable_samples
+from polypseg.records.split import Split
+from polypseg.train.fit import OnEpoch, resume, train
 from polypseg.train.run import Run, open_run, record_start, write_config, write_members
+from polypseg.train.samples import first_folder, split_samples, usable_samples
 from polypseg.train.state import load_state
 
 
 def train_group(
-    data: Path,
+    data: Path | None,
     folder: Path,
     config: Config,
     seeds: Sequence[int] = (),
-    split_path: Path | None = None,
+    split_files: SplitFiles = NO_FILES,
     track: Track = silent,
     on_epoch: OnEpoch = lambda row: None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -40,7 +41,8 @@ def train_group(
         folder: The group's folder; it must not hold a run yet.
         config: The settings of every member.
         seeds: Of the members; empty for a cross-validation.
-        split_path: A split manifest to follow; a cross-validation takes its test split from it.
+        split_files: A split to follow, as a manifest or as lists of names; a cross-validation takes its test split
+            from it.
         track: Shows the progress of checking and hashing.
         on_epoch: As for `train`.
         callbacks: As for `train`.
@@ -59,12 +61,13 @@ def train_group(
     group = Run(folder)
     if group.config_path.exists():
         raise RunError(f"{folder} already holds a run; go on with it (--resume), or choose another name (--name)")
-    samples, faults = usable_samples(data, config.data.skip_bad, track)
-    given = load_split(split_path) if split_path is not None else None
-    if given is not None:
-        verify_split(given, samples, track)
+    config = with_absolute_paths(config)
+    samples, faults = usable_samples(data, config, track)
+    is_given = split_files != NO_FILES
+    given = split_samples(samples, config, split_files, track) if is_given or config.sources else None
+    data = first_folder(data, config)
     if seeds:
-        whole = given or make_split(samples, config.split, track)
+        whole = given or split_samples(samples, config, split_files, track)
         parts = {f"seed-{seed}": whole for seed in seeds}
     else:
         folds = make_folds(samples, config.split, track, given)
@@ -141,4 +144,4 @@ def _train_members(
             resume(member.folder, data, None, track, on_epoch, callbacks)
         else:
             settings = member_config(config, member.folder.name)
-            train(data, member.folder, settings, member.splits_path, track, on_epoch, callbacks)
+            train(data, member.folder, settings, SplitFiles(member.splits_path), track, on_epoch, callbacks)

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from polypseg.data.batches import BatchPlan, PyBatches, SampleReader
+from polypseg.data.batches import PyBatches, SampleReader
+from polypseg.data.epochs import BatchPlan
 
 NUM_IMAGES = 256
 """So many training images measure it, unless told otherwise."""

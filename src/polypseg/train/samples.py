@@ -1,0 +1,85 @@
+"""The samples of a training: found, checked and split, from one folder or from several sources."""
+
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from polypseg.config import Config
+from polypseg.data.catalogue import find_samples
+from polypseg.data.named_splits import SplitFiles, split_by_names
+from polypseg.data.samples import Fault, Sample, check_samples, refuse
+from polypseg.data.sources import draws, find_source_samples
+from polypseg.data.splits import make_split, verify_split
+from polypseg.errors import DataError, UsageError, listed
+from polypseg.progress import Track, silent
+from polypseg.records.split import SPLIT_NAMES, Split, load_split
+
+
+class PartedGroupsWarning(UserWarning):
+    """A user's own split parts groups or near-duplicates; the message lists them."""
+
+
+def usable_samples(data: Path | None, config: Config, track: Track = silent) -> tuple[list[Sample], list[Fault]]:
+    """The samples of a folder, or of the config's sources, each checked by decoding it, and what was left out.
+
+    Raises:
+        DataError: Something cannot be used and `data.skip_bad` is False, or nothing is left.
+        UsageError: Neither a folder nor sources are named.
+    """
+    samples, faults = _find(data, config)
+    skip_bad = config.data.skip_bad
+    refuse(faults, skip_bad)
+    usable, bad = check_samples(samples, track)
+    refuse(bad, skip_bad)
+    if not usable:
+        raise DataError(f"{data or ', '.join(config.sources)}: no usable sample is left")
+    return usable, faults + bad
+
+
+def split_samples(samples: Sequence[Sample], config: Config, files: SplitFiles, track: Track = silent) -> Split:
+    """The split of a new training: a given one, or one that the config makes.
+
+    Raises:
+        SplitError: A given one does not fit the samples, or none can be made.
+    """
+    if files.has_names:
+        split, parted = split_by_names(samples, files, config.split, track)
+        if parted:
+            warnings.warn(
+                f"{len(parted)} groups or near-duplicates lie in several of your splits:{listed(parted)}",
+                PartedGroupsWarning,
+                stacklevel=2,
+            )
+        return split
+    if files.manifest is None:
+        return make_split(samples, config.split, track, config.sources)
+    split = load_split(files.manifest)
+    verify_split(split, samples, track)
+    return split
+
+
+def training_draws(samples: Sequence[Sample], split: Split, config: Config) -> tuple[float, ...]:
+    """How often an epoch shows each training sample, in the order of the split; empty for once each."""
+    return draws(split.select(samples, "train"), config.sources, config.data) if config.sources else ()
+
+
+def source_counts(split: Split) -> dict[str, dict[str, int]]:
+    """How many samples of each source are in each split; empty where there is one folder."""
+    counts = Counter((entry.source, entry.split) for entry in split.entries.values() if entry.source is not None)
+    names = dict.fromkeys(name for name, _ in sorted(counts))
+    return {str(name): {side: counts[name, side] for side in SPLIT_NAMES} for name in names}
+
+
+def first_folder(data: Path | None, config: Config) -> Path:
+    """The folder that stands for the data in a run's record."""
+    paths: Mapping[str, str | None] = {name: source.path for name, source in config.sources.items()}
+    return data or Path(next((path for path in paths.values() if path), "."))
+
+
+def _find(data: Path | None, config: Config) -> tuple[list[Sample], list[Fault]]:
+    if config.sources:
+        return find_source_samples(config.sources)
+    if data is None:
+        raise UsageError("no data are named: a folder of images and masks, or sources in the config")
+    return find_samples(data)
