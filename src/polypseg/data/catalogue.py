@@ -138,6 +138,6 @@ def _part_samples(part: Part, empty_masks: bool) -> tuple[list[Sample], list[Fau
     if not (part.is_negative or empty_masks):
         raise PairingError(
             f"{part.images}: images, but no folder of masks beside them; expected masks/ there, or, if none of these "
-            "images shows a polyp, say so with empty_masks=True (polypseg data check --empty-masks)"
+            "images shows a polyp, say so: polypseg data check --empty-masks, polypseg train --negatives DIR"
         )
     return [Sample(path.stem, path, None) for path in find_images(part.images)], []

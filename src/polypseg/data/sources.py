@@ -5,8 +5,8 @@ Decisions:
   changes.
 - A folder without masks is a source only where it was declared to show no polyp; one that was declared so must hold no
   masks.
-- Groups are compared across sources by name: one patient in two folders would leak. Equal names are refused, since
-  nobody but the user knows whether they are the same patient.
+- A group's name that two sources share is refused: nobody but the user knows whether it is one patient. Running numbers
+  are each table's own and are not compared.
 """
 
 from collections.abc import Mapping, Sequence
@@ -87,6 +87,7 @@ def find_source_samples(sources: Mapping[str, SourceConfig]) -> tuple[list[Sampl
         faults += unpaired
         samples += [replace(sample, name=f"{name}_{sample.name}", source=name) for sample in found]
     _refuse_shared_groups(samples)
+    samples = [replace(s, group=s.group and f"{s.source}_{s.group}") for s in samples]
     return sorted(samples, key=lambda sample: sample.name), faults
 
 
@@ -133,7 +134,7 @@ def _of_source(folder: Path, negatives: bool) -> tuple[list[Sample], list[Fault]
 def _refuse_shared_groups(samples: Sequence[Sample]) -> None:
     homes: dict[str, set[str]] = {}
     for sample in samples:
-        if sample.group is not None and sample.source is not None:
+        if sample.group is not None and sample.source is not None and not sample.group.isdecimal():
             homes.setdefault(sample.group, set()).add(sample.source)
     shared = sorted(group for group, names in homes.items() if len(names) > 1)
     if shared:
