@@ -153,8 +153,8 @@ def make_models(folder: Path, size: int, num_calibration: int = 16) -> None:
         from polypseg.export.quantize import quantise, variants
         from polypseg.models.checkpoint import save_model
         from polypseg.models.registry import build_model, preset
-        from polypseg.predict.engines.model_facts import ModelFacts
         from polypseg.predict.engines.model_file import write_model_file
+        from polypseg.records.model_facts import ModelFacts
 
         model = build_model(preset(name).model_copy(update={"encoder_weights": None}), size)
         save_model(model, folder / f"{name}.keras")

@@ -10,8 +10,8 @@ from polypseg.cli import app
 from polypseg.cli.benchmark import lines_of, parse_size
 from polypseg.errors import UsageError
 from polypseg.predict.benchmark import BenchmarkOptions, Measured, Report
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.timing import STAGES, Timings
+from polypseg.records.model_facts import ModelFacts
 from predict.tiny_model import write_foreign_model, write_picture, write_tiny_model
 
 

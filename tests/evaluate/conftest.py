@@ -10,10 +10,10 @@ from PIL import Image as PillowImage
 
 from polypseg.config import Config, SplitConfig
 from polypseg.data.catalogue import find_samples
-from polypseg.predict.engines.model_facts import ModelFacts
-from polypseg.predict.engines.opening import stored_thresholds
 from polypseg.records.digests import file_digests
+from polypseg.records.model_facts import ModelFacts
 from polypseg.records.split import Split, SplitEntry
+from polypseg.records.threshold import load_threshold
 from polypseg.train.run import Run, write_config
 
 SIZE = 8
@@ -99,7 +99,8 @@ SPLITS = {"s0": "train", "s1": "train", "s2": "validation", "s3": "validation", 
 
 def open_red_engine(model):
     """What `open_engine` gives here: the red model at the run's stored threshold."""
-    return RedEngine(*stored_thresholds(Path(model)))
+    stored = load_threshold(Path(model))
+    return RedEngine(stored.threshold, stored.seed_threshold)
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from polypseg.errors import ModelError, UsageError
 from polypseg.export import onnx as export_onnx
 from polypseg.export import proof
 from polypseg.export.onnx import ExportOptions, export_model
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.engines.model_file import read_model_file
 from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.predictor import load
+from polypseg.records.model_facts import ModelFacts
 
 
 def files(folder):

@@ -19,7 +19,7 @@ from polypseg.export.proof import (
 )
 from polypseg.export.source import Source
 from polypseg.predict.engines.engine import Outputs
-from polypseg.predict.engines.model_facts import ModelFacts
+from polypseg.records.model_facts import ModelFacts
 
 SIZE = 8
 

@@ -8,7 +8,7 @@ import pytest
 from polypseg.errors import ModelError
 from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.engines.ensemble import EnsembleEngine
-from polypseg.predict.engines.model_facts import ModelFacts
+from polypseg.records.model_facts import ModelFacts
 
 
 class Constant:

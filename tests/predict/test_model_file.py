@@ -4,8 +4,8 @@ import onnx
 import pytest
 
 from polypseg.errors import ModelError
-from polypseg.predict.engines.model_facts import ModelFacts, to_metadata
 from polypseg.predict.engines.model_file import DIGEST_KEY, is_sealed, read_model_file, seal, write_model_file
+from polypseg.records.model_facts import ModelFacts, to_metadata
 from predict.tiny_model import tiny_graph, write_foreign_model, write_tiny_model
 
 

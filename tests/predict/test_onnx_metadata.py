@@ -4,8 +4,8 @@ import onnxruntime
 import pytest
 
 from polypseg.errors import ModelError
-from polypseg.predict.engines.model_facts import ModelFacts, to_metadata
 from polypseg.predict.engines.onnx_metadata import read_facts, read_metadata
+from polypseg.records.model_facts import ModelFacts, to_metadata
 from predict.tiny_model import write_foreign_model, write_tiny_model
 
 
@@ -81,6 +81,6 @@ def test_no_such_file(tmp_path):
 
 def test_every_fact_survives():
     facts = ModelFacts(size=64, attention_levels=(1, 2), figures={"a": {"b": 1.5}}, terms="t", name="123")
-    from polypseg.predict.engines.model_facts import from_metadata
+    from polypseg.records.model_facts import from_metadata
 
     assert from_metadata(to_metadata(facts), "x") == facts

@@ -124,8 +124,8 @@ def test_attention_at_the_images_own_size(path, engine):
 
 def test_attention_of_a_model_without_gates_is_told(tmp_path):
     path = tmp_path / "m.onnx"
-    from polypseg.predict.engines.model_facts import ModelFacts
     from polypseg.predict.engines.model_file import write_model_file
+    from polypseg.records.model_facts import ModelFacts
     from predict.tiny_model import tiny_graph
 
     write_model_file(path, tiny_graph().SerializeToString(), ModelFacts(size=16, name="plain"))

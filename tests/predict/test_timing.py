@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from polypseg.predict.engines.engine import Outputs
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.predictor import PredictOptions, Predictor, load
 from polypseg.predict.timing import (
     AROUND,
@@ -19,6 +18,7 @@ from polypseg.predict.timing import (
     time_runs,
     verdicts,
 )
+from polypseg.records.model_facts import ModelFacts
 from predict.tiny_model import write_picture, write_tiny_model
 
 

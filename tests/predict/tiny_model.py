@@ -6,8 +6,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image as PillowImage
 
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.engines.model_file import write_model_file
+from polypseg.records.model_facts import ModelFacts
 
 SIZE = 16
 

@@ -5,8 +5,8 @@ from fractions import Fraction
 import numpy as np
 
 from polypseg.data.synthetic import synthetic_image
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.predictor import Predictor
+from polypseg.records.model_facts import ModelFacts
 
 TICK = Fraction(1, 12_800)
 FRAME = 512

@@ -18,11 +18,11 @@ from polypseg.evaluate.measure import write_grey
 from polypseg.export.targets import write_litert, write_openvino
 from polypseg.models.checkpoint import save_model
 from polypseg.models.graph.draw import draw_model
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.engines.model_file import write_model_file
 from polypseg.predict.images.coco import write_coco
 from polypseg.predict.images.outputs import write_bytes_in_one_step
 from polypseg.records.atomic import put_in_place, replacing, temporary_of, write_bytes, write_text
+from polypseg.records.model_facts import ModelFacts
 from polypseg.records.split import Split, SplitEntry
 from polypseg.report.canvas import save_figure
 from polypseg.train.callbacks import ModelCheckpoint

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from polypseg.config import load_config
+from polypseg.records.threshold import Threshold
 from polypseg.report.claim import PART, RECORDED, answer, claim_checklist
 from polypseg.report.claim_items import ITEMS
 from polypseg.report.documents import UNKNOWN
@@ -160,14 +161,14 @@ def test_mean_of_weights_is_of_no_epoch(run_record):
     ("chosen", "words"),
     [
         ({"num_frames": 80}, "largest mean Dice, 80 images"),
-        ({"num_frames": 80, "perturbations": ["as it is"]}, "largest mean Dice, 80 images"),
-        ({"num_frames": 160, "perturbations": ["as it is", "x"]}, "160 frames, each image in 2 perturbations"),
+        ({"num_frames": 80, "perturbations": ("as it is",)}, "largest mean Dice, 80 images"),
+        ({"num_frames": 160, "perturbations": ("as it is", "x")}, "160 frames, each image in 2 perturbations"),
     ],
 )
 def test_what_chose_the_threshold_is_told(run_record, chosen, words):
     source = "chosen on the validation split (threshold.json)"
     provenance = {**run_record.summary["provenance"], "threshold": 0.4, "threshold_source": source}
-    threshold = {"threshold": 0.4, "chosen_by": "largest mean Dice", **chosen}
+    threshold = Threshold(threshold=0.4, chosen_by="largest mean Dice", **chosen)
     run = replace(run_record.run, threshold=threshold)
     tuned = replace(run_record, run=run, summary={**run_record.summary, "provenance": provenance})
     assert words in answers(tuned)[26].text

@@ -5,8 +5,8 @@ import threading
 import numpy as np
 from onnx import TensorProto, helper
 
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.engines.model_file import write_model_file
+from polypseg.records.model_facts import ModelFacts
 
 SIZE = 16
 

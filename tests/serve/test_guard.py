@@ -108,7 +108,7 @@ def test_an_internal_error_says_nothing(red_model, caplog):
         name, size, threshold = "broken", 16, 0.5
 
         def __init__(self):
-            from polypseg.predict.engines.model_facts import ModelFacts
+            from polypseg.records.model_facts import ModelFacts
 
             self.facts, self.num_runs = ModelFacts(size=16), 0
 

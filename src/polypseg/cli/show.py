@@ -55,8 +55,8 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
     from polypseg.metrics.overlap import dice
     from polypseg.models.graph import draw_model
     from polypseg.predict.engines.keras_engine import KerasEngine
-    from polypseg.predict.engines.opening import stored_thresholds
     from polypseg.predict.predictor import predict_mask
+    from polypseg.records.threshold import load_threshold
     from polypseg.report.figures import SampleRow, attention_figure, sample_figure, training_curves
     from polypseg.train.run import open_run
 
@@ -64,7 +64,7 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
     if run.members():
         return _draw_group(run, num_samples, seed, data)
     history = run.history()
-    stored = stored_thresholds(run.folder)
+    stored = load_threshold(run.folder)
     field = run.config().data.field
     engine = KerasEngine(run.best_path, stored.threshold, seed_threshold=stored.seed_threshold, field=field)
     run.figures_folder.mkdir(exist_ok=True)

@@ -26,9 +26,9 @@ from polypseg.evaluate.plan import Plan, model_digest, plan_run, with_tta
 from polypseg.evaluate.score import ScoreOptions, score
 from polypseg.evaluate.selection import Selection
 from polypseg.evaluate.summary import SummaryOptions, summarise
-from polypseg.predict.engines.opening import stored_thresholds, threshold_words
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import replacing, write_text
+from polypseg.records.threshold import load_threshold
 from polypseg.train.run import Run, open_run
 
 OUT_OF_FOLD = "out-of-fold"
@@ -102,12 +102,10 @@ def validation_plans(folder: Path, data: Path | None = None, track: Track = sile
     group = _group(folder)
     if not group.config().split.folds:
         raise UsageError(f"{folder}: its runs differ in their seed; only a cross-validation has out-of-fold scores")
-    stored = stored_thresholds(folder)
+    stored = load_threshold(folder)
     plans = [plan_run(member.folder, data, Selection(split="validation"), track) for member in group.members()]
-    words = threshold_words(folder)
-    source = words if words == "default" else f"{words} (threshold.json)"
     return [
-        replace(plan, threshold=stored.threshold, seed_threshold=stored.seed_threshold, threshold_source=source)
+        replace(plan, threshold=stored.threshold, seed_threshold=stored.seed_threshold, threshold_source=stored.source)
         for plan in plans
     ]
 

@@ -7,7 +7,6 @@ Decisions:
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -30,13 +29,14 @@ from polypseg.evaluate.selection import (
     read_names,
 )
 from polypseg.predict.engines.engine import Engine
-from polypseg.predict.engines.model_facts import DEFAULT_THRESHOLD
-from polypseg.predict.engines.opening import open_engine, threshold_words
+from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.predictor import FLIPS
 from polypseg.preprocess import FieldRule, read_grey
 from polypseg.progress import Track, silent
 from polypseg.records.digests import file_digests
+from polypseg.records.model_facts import DEFAULT_THRESHOLD
 from polypseg.records.split import Split, load_split
+from polypseg.records.threshold import load_threshold
 from polypseg.train.run import Run, open_run
 
 _LOOKED_AT = 20
@@ -282,13 +282,10 @@ def _refuse_labels(paths: Sequence[Path]) -> None:
 
 def _threshold_source(folder: Path, model_digest: str) -> str:
     """Where a run's threshold comes from, in words."""
-    words, path = threshold_words(folder), folder / "threshold.json"
-    if not path.is_file():
-        return words
-    chosen_for = json.loads(path.read_text(encoding="utf-8")).get("model_digest")
-    if chosen_for in (None, model_digest):
-        return f"{words} (threshold.json)"
-    return f"{words}, for an earlier checkpoint; choose it again with --tune-threshold"
+    stored = load_threshold(folder)
+    if stored.is_for(model_digest):
+        return stored.source
+    return f"{stored.words}, for an earlier checkpoint; choose it again with --tune-threshold"
 
 
 def _model_record(path: Path, engine: Engine) -> dict[str, Any]:

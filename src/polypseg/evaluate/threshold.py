@@ -13,7 +13,6 @@ Decisions:
 - What the seed threshold may cost is a price, not a finding: no image tells how many false alarms a polyp is worth.
 """
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,6 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -36,33 +34,13 @@ from polypseg.metrics.overlap import dice
 from polypseg.metrics.thresholds import NUM_LEVELS, ThresholdCurves, level_histogram, threshold_of, to_levels
 from polypseg.preprocess import to_mask, whole_frame
 from polypseg.progress import Track, silent
-from polypseg.records.atomic import write_text
+from polypseg.records.threshold import Threshold, save_threshold
 from polypseg.train.run import open_run
 
 CHOSEN_ON = "validation"
 SEEDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 MOST_DICE_LOST = 0.005
 """Of the mean Dice that chose the threshold, for the sake of frames without a polyp."""
-
-
-class TunedThreshold(NamedTuple):
-    """A chosen threshold.
-
-    Attributes:
-        threshold: The probability from which on a pixel is polyp.
-        dice: Mean Dice at it over the validation images with a polyp, each in all of its perturbations.
-        dice_at_half: The same at 0.5.
-        num_frames: Over how many; each perturbation of an image counts.
-        seed_threshold: What one pixel of a component must reach; 0 where every one of `SEEDS` costs too much.
-        dice_with_seed: Mean Dice at both.
-    """
-
-    threshold: float
-    dice: float
-    dice_at_half: float
-    num_frames: int
-    seed_threshold: float
-    dice_with_seed: float
 
 
 def tune_threshold(
@@ -72,7 +50,7 @@ def tune_threshold(
     track: Track = silent,
     tta: str = "none",
     perturbations: Mapping[str, Perturbation] = PERTURBATIONS,
-) -> TunedThreshold:
+) -> Threshold:
     """The threshold of the best mean Dice on the run's validation split, after it was stored in the run.
 
     Args:
@@ -98,26 +76,23 @@ def tune_threshold(
         curves.add(level_histogram(to_levels(probability), reference))
     threshold = curves.best_threshold("dice")
     seed, dice_with_seed = _best_seed(pairs(), threshold)
-    tuned = TunedThreshold(
-        threshold,
+    tuned = Threshold(
+        threshold=threshold,
         dice=float(curves.mean_dice[_level_of(threshold)]),
         dice_at_half=float(curves.mean_dice[_level_of(0.5)]),
         num_frames=curves.num_polyp_images,
         seed_threshold=seed,
         dice_with_seed=dice_with_seed,
+        chosen_on=OUT_OF_FOLD if is_cross_validation else CHOSEN_ON,
+        chosen_by="largest mean Dice over the images with a polyp",
+        seed_chosen_by=f"the highest of {SEEDS} that costs at most {MOST_DICE_LOST} of it",
+        perturbations=tuple(perturbations),
+        tta=tta,
+        data_digest=" ".join(plan.data_digest() for plan in plans),
+        model_digest=model_digest(run if is_cross_validation else Path(plans[0].source["model"])),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    record = {
-        **tuned._asdict(),
-        "chosen_on": OUT_OF_FOLD if is_cross_validation else CHOSEN_ON,
-        "chosen_by": "largest mean Dice over the images with a polyp",
-        "seed_chosen_by": f"the highest of {SEEDS} that costs at most {MOST_DICE_LOST} of it",
-        "perturbations": list(perturbations),
-        "tta": tta,
-        "data_digest": " ".join(plan.data_digest() for plan in plans),
-        "model_digest": model_digest(run if is_cross_validation else Path(plans[0].source["model"])),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    write_text(run / "threshold.json", json.dumps(record, indent=1))
+    save_threshold(run, tuned)
     return tuned
 
 

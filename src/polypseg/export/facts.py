@@ -15,10 +15,10 @@ from polypseg.errors import ModelError
 from polypseg.export.graph import OPSET
 from polypseg.export.source import Source
 from polypseg.machine import installed_versions
-from polypseg.predict.engines.model_facts import ModelFacts
-from polypseg.predict.engines.opening import threshold_words
 from polypseg.records.digests import file_digests
+from polypseg.records.model_facts import ModelFacts
 from polypseg.records.split import SPLIT_NAMES
+from polypseg.records.threshold import DEFAULT, NAME, load_threshold
 
 FIGURES = ("dice", "iou", "precision", "recall")
 NEGATIVE_FIGURES = ("any_false_positive", "large_false_positive")
@@ -77,16 +77,13 @@ def _training_facts(source: Source) -> dict[str, Any]:
 
 
 def _threshold_source(source: Source, digest: str) -> str:
-    path = source.run.folder / "threshold.json" if source.run else None
-    if path is None or not path.is_file():
-        return "default"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    if record.get("model_digest") not in (None, digest):
+    stored = load_threshold(source.run.folder) if source.run else DEFAULT
+    if source.run and not stored.is_for(digest):
         raise ModelError(
-            f"{path}: was chosen for an earlier checkpoint; choose it again: polypseg evaluate {path.parent} "
-            "--tune-threshold"
+            f"{source.run.folder / NAME}: was chosen for an earlier checkpoint; choose it again: polypseg evaluate "
+            f"{source.run.folder} --tune-threshold"
         )
-    return threshold_words(path.parent)
+    return stored.words
 
 
 def _figures(source: Source, digest: str, threshold: float) -> dict[str, Any]:

@@ -32,10 +32,10 @@ from polypseg.export.targets import (
     write_openvino,
 )
 from polypseg.predict.engines.engine import Engine
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.engines.model_file import write_model_file
 from polypseg.predict.engines.opening import open_engine
 from polypseg.progress import Track, silent
+from polypseg.records.model_facts import ModelFacts
 
 PRECISIONS = ("fp32", "fp16", "int8")
 

@@ -29,9 +29,9 @@ from polypseg.errors import ModelError
 from polypseg.export.source import Source
 from polypseg.metrics.overlap import dice
 from polypseg.predict.engines.engine import Engine, Outputs
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.preprocess import Field, field_of, normalise, read_image, read_mask, resize_image, restore, to_mask
 from polypseg.progress import Track, silent
+from polypseg.records.model_facts import ModelFacts
 
 LARGEST_DIFFERENCE = 1e-4
 LARGEST_HALF_DIFFERENCE = 1e-2

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from polypseg.arrays import Image
 from polypseg.errors import ModelError, UsageError, missing_extra
 from polypseg.predict.engines.engine import Outputs
-from polypseg.predict.engines.model_facts import ModelFacts, to_metadata
 from polypseg.predict.engines.onnx_engine import PROBABILITY
 from polypseg.preprocess import normalise
 from polypseg.records.atomic import replacing, write_bytes
+from polypseg.records.model_facts import ModelFacts, to_metadata
 
 TARGETS = {".onnx": "ONNX", ".xml": "OpenVINO IR", ".tflite": "LiteRT"}
 """What an export may be, by the ending of its file."""

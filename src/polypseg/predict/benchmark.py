@@ -25,11 +25,11 @@ from polypseg.data.synthetic import synthetic_image
 from polypseg.errors import UsageError, unknown_name
 from polypseg.machine import machine, versions
 from polypseg.predict.engines.engine import ENGINES
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.fresh import run_fresh
 from polypseg.predict.predictor import load
 from polypseg.predict.timing import Percentiles, Timings, Verdict, percentiles, time_runs, verdicts
 from polypseg.preprocess import read_image
+from polypseg.records.model_facts import ModelFacts
 
 SIZE = (530, 600)
 """Height and width of the synthetic images: a usual one in Kvasir-SEG."""

@@ -9,10 +9,12 @@ from typing import Literal, Protocol, TypeVar
 
 from polypseg.errors import SplitError, UsageError, listed, unknown_name
 from polypseg.records.atomic import write_text
+from polypseg.records.reading import FileKind, Saved, parse_json, read_text
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 FORMAT = 1
+KIND = FileKind("split manifest", SplitError, "make one with: polypseg train")
 
 
 class HasName(Protocol):
@@ -108,20 +110,23 @@ def load_split(path: Path) -> Split:
     Raises:
         SplitError: The file is missing, damaged, or was changed by hand (its digest does not fit).
     """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        entries = {name: SplitEntry(**entry) for name, entry in record["samples"].items()}
-        split = Split(record["source"], record["seed"], entries)
-        stored, version = record["digest"], record["format"]
-    except OSError as error:
-        raise SplitError(f"{path}: cannot read the split manifest: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SplitError(f"{path}: not a split manifest ({error!r}); make one with: polypseg train") from error
+    text = read_text(path, KIND)
+    version = parse_json(text, _Version, path, KIND).format
     if version != FORMAT:
         raise SplitError(f"{path}: manifest format {version}, expected {FORMAT}; was it written by a newer polypseg?")
-    unknown = {entry.split for entry in entries.values()} - set(SPLIT_NAMES)
-    if unknown:
-        raise SplitError(f"{path}: {unknown_name('split', unknown.pop(), SPLIT_NAMES)}")
-    if stored != split.digest():
+    saved = parse_json(text, _SavedSplit, path, KIND)
+    split = Split(saved.source, saved.seed, saved.samples)
+    if saved.digest != split.digest():
         raise SplitError(f"{path}: the manifest was changed after it was written: its digest does not fit its samples")
     return split
+
+
+class _Version(Saved):
+    format: int
+
+
+class _SavedSplit(_Version):
+    source: str
+    seed: int
+    digest: str
+    samples: dict[str, SplitEntry]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.config import LossConfig, TrainConfig
+from polypseg.records.threshold import DEFAULT, NAME
 from polypseg.report.documents import UNKNOWN
 from polypseg.report.record import Record, RunRecord
 from polypseg.report.tables import figure, plural
@@ -122,11 +123,11 @@ def threshold_words(record: Record) -> str:
     seed = record.source.get("seed_threshold", 0.0)
     surer = f" (components with a pixel of at least {seed:.4g})" if seed > record.source["threshold"] else ""
     words = f"{record.source['threshold']:.4g}{surer}, {record.source['threshold_source']}"
-    chosen = record.run.threshold if record.run else {}
-    if chosen.get("threshold") == record.source["threshold"] and "threshold.json" in words:
-        num_ways = len(chosen.get("perturbations", ()))
+    chosen = record.run.threshold if record.run else DEFAULT
+    if chosen.threshold == record.source["threshold"] and NAME in words:
+        num_ways = len(chosen.perturbations)
         frames = "images" if num_ways < 2 else f"frames, each image in {num_ways} perturbations"
-        words += f": {chosen.get('chosen_by', UNKNOWN)}, {chosen.get('num_frames', UNKNOWN)} {frames}"
+        words += f": {chosen.chosen_by or UNKNOWN}, {chosen.num_frames or UNKNOWN} {frames}"
     return words
 
 

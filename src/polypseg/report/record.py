@@ -7,7 +7,6 @@ Decisions:
 - The run's count of evaluations is read now, not when the evaluation was made: it may have grown since.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +24,7 @@ from polypseg.evaluate.history import read_evaluations
 from polypseg.evaluate.scores import Scores
 from polypseg.records.digests import file_digests
 from polypseg.records.split import SPLIT_NAMES, Split
+from polypseg.records.threshold import DEFAULT, Threshold, load_threshold
 from polypseg.report.curve_panels import holds_probabilities
 from polypseg.train.run import Run
 from polypseg.train.state import HistoryRow
@@ -55,7 +55,7 @@ class RunRecord:
     environment: Mapping[str, Any] = field(default_factory=dict)
     history: Sequence[HistoryRow] = ()
     evaluations: Sequence[Mapping[str, Any]] = ()
-    threshold: Mapping[str, Any] = field(default_factory=dict)
+    threshold: Threshold = DEFAULT
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     is_unchanged: bool | None = None
     member_histories: Mapping[str, Sequence[HistoryRow]] = field(default_factory=dict)
@@ -223,19 +223,11 @@ def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], u
         read(run.environment, {}),
         [] if members else read(run.history, []),
         read(lambda: read_evaluations(run), []),
-        _threshold(folder),
+        read(lambda: load_threshold(folder), DEFAULT),
         _others(folder, evaluation),
         _is_unchanged(run, source),
         {member.folder.name: read(member.history, []) for member in members},
     )
-
-
-def _threshold(folder: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads((folder / "threshold.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record
 
 
 def _others(folder: Path, evaluation: Evaluation) -> dict[str, dict[str, Any]]:

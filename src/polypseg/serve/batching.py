@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from polypseg.errors import RequestError
 from polypseg.predict.engines.engine import Engine, Outputs
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.predictor import run_augmented
+from polypseg.records.model_facts import ModelFacts
 
 
 @dataclass(frozen=True)

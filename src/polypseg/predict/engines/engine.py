@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from polypseg.predict.engines.model_facts import ModelFacts
+from polypseg.records.model_facts import ModelFacts
 
 ENGINES = ("auto", "onnxruntime", "openvino", "keras")
 """The names that a caller may give; `auto` takes the fastest that is installed and fits the file."""

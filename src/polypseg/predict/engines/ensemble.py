@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from polypseg.errors import ModelError
 from polypseg.predict.engines.engine import Engine, Outputs
-from polypseg.predict.engines.model_facts import ModelFacts
+from polypseg.records.model_facts import ModelFacts
 
 
 class EnsembleEngine:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from polypseg.errors import ModelError, UsageError, missing_extra
 from polypseg.predict.engines.engine import Outputs
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.preprocess import FieldRule
+from polypseg.records.model_facts import ModelFacts
 
 GATE_SUFFIX = "_attention"
 """Layers of that name give a gate's coefficients: `gate_1_attention` is the finest."""

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from polypseg.errors import ModelError
 from polypseg.predict.engines.engine import Outputs
-from polypseg.predict.engines.model_facts import ModelFacts
 from polypseg.predict.engines.model_file import read_model_file
+from polypseg.records.model_facts import ModelFacts
 
 IMAGE, PROBABILITY, ATTENTION = "image", "probability", "attention_"
 """Names in an exported graph: its input, its output, and what begins the name of a gate's coefficients."""

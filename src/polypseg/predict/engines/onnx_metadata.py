@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from polypseg.errors import ModelError
-from polypseg.predict.engines.model_facts import ModelFacts, from_metadata
+from polypseg.records.model_facts import ModelFacts, from_metadata
 
 METADATA_FIELD = 14
 LARGEST_ENTRY = 1 << 24

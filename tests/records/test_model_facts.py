@@ -1,7 +1,7 @@
 import pytest
 
 from polypseg.errors import ModelError
-from polypseg.predict.engines.model_facts import REQUIRED, ModelFacts, from_metadata, to_metadata
+from polypseg.records.model_facts import REQUIRED, ModelFacts, from_metadata, to_metadata
 
 FULL = ModelFacts(
     size=256,
