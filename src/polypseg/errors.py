@@ -9,6 +9,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 
+class PolypsegWarning(UserWarning):
+    """Something that the user should know and that stops nothing; the command line shows it as a note."""
+
+
 class PolypsegError(Exception):
     """Any error that polypseg raises on purpose; catch this to catch them all."""
 

@@ -30,8 +30,8 @@ def models(
 
     from polypseg.cli.console import console
     from polypseg.errors import ModelError, UsageError, unknown_name
-    from polypseg.predict.engines.onnx_metadata import read_facts
     from polypseg.predict.engines.packaged import export_copy, packaged_models
+    from polypseg.records.onnx_metadata import read_facts
 
     known = {model.name: model for model in packaged_models()}
     if name is None:
@@ -61,7 +61,7 @@ def _lines(model: "Packaged") -> Iterator[str]:
     """What the list says of a packaged model."""
     from rich.markup import escape
 
-    from polypseg.predict.engines.onnx_metadata import read_facts
+    from polypseg.records.onnx_metadata import read_facts
 
     facts = read_facts(model.path)
     parts = [f"{model.path.stat().st_size / 1e6:.1f} MB", f"{facts.size} px", facts.precision]

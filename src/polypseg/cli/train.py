@@ -164,7 +164,7 @@ def _start(
     from polypseg.train.fit import train
     from polypseg.train.group import train_group
 
-    with TrainingProgress(settings.train.epochs) as progress:
+    with TrainingProgress(settings.train.epochs, run_folder) as progress:
         shown = track, tell_epoch, [progress.callback()]
         if seeds or settings.split.folds:
             train_group(data, run_folder, settings, seeds, split_files, *shown)
@@ -187,7 +187,7 @@ def _resume(run_folder: Path, data: Path | None, epochs: int | None) -> None:
     from polypseg.train.fit import resume
     from polypseg.train.group import resume_group
 
-    with TrainingProgress(last) as progress:
+    with TrainingProgress(last, run_folder) as progress:
         shown = track, tell_epoch, [progress.callback()]
         if is_group:
             resume_group(run_folder, data, *shown)

@@ -1,5 +1,6 @@
 """The progress of a training in the terminal: a bar for the epoch that runs, a line for each that is done."""
 
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,11 +18,32 @@ def tell_epoch(row: dict[str, float]) -> None:
     )
 
 
-class TrainingProgress:
-    """A bar over the batches of the running epoch; hidden where there is no terminal."""
+def split_lines(run_folder: Path) -> list[str]:
+    """How many images train, validate and test, a line for each source of the data and one for all."""
+    from polypseg.records.split import SPLIT_NAMES
+    from polypseg.train.run import open_run
+    from polypseg.train.samples import source_counts
 
-    def __init__(self, num_epochs: int) -> None:
-        self._num_epochs = num_epochs
+    split = open_run(run_folder).split()
+    rows = source_counts(split)
+    rows["images"] = {side: len(split.names(side)) for side in SPLIT_NAMES}
+    width = max(len(name) for name in rows)
+    return [
+        f"{name:{width}}  " + ", ".join(f"{count} {side}" for side, count in sides.items())
+        for name, sides in rows.items()
+    ]
+
+
+class TrainingProgress:
+    """A bar over the batches of the running epoch, hidden where there is no terminal; first the sizes of the splits.
+
+    Args:
+        num_epochs: Of the training.
+        run_folder: Of the run, whose split is there when the first batch is shown.
+    """
+
+    def __init__(self, num_epochs: int, run_folder: Path) -> None:
+        self._num_epochs, self._run_folder = num_epochs, run_folder
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal)
         self._task = self._bar.add_task("starting", total=None)
@@ -39,9 +61,13 @@ class TrainingProgress:
         """A Keras callback that moves the bar."""
         import keras
 
-        bar, task, num_epochs = self._bar, self._task, self._num_epochs
+        bar, task, num_epochs, run_folder = self._bar, self._task, self._num_epochs, self._run_folder
 
         class ShowBatches(keras.callbacks.Callback):  # type: ignore[misc]
+            def on_train_begin(self, logs: Any = None) -> None:
+                for line in split_lines(run_folder):
+                    console.print(line, highlight=False)
+
             def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
                 bar.reset(task, total=self.params.get("steps"), description=f"epoch {epoch + 1} of {num_epochs}")
 

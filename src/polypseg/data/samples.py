@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polypseg.arrays import Image, Mask
-from polypseg.errors import DataError, ImageError, PairingError, listed
+from polypseg.errors import DataError, ImageError, PairingError, PolypsegWarning, listed
 from polypseg.preprocess import (
     IMAGE_SUFFIXES,
     FieldRule,
@@ -62,7 +62,7 @@ class Fault(NamedTuple):
     reason: str
 
 
-class SkippedSamplesWarning(UserWarning):
+class SkippedSamplesWarning(PolypsegWarning):
     """Samples were left out because `skip_bad` asked for it; the message lists them."""
 
 

@@ -17,6 +17,7 @@ from polypseg.export.source import Source
 from polypseg.machine import installed_versions
 from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import ModelFacts
+from polypseg.records.seen import seen_of_split
 from polypseg.records.split import SPLIT_NAMES
 from polypseg.records.threshold import DEFAULT, NAME, load_threshold
 
@@ -71,6 +72,7 @@ def _training_facts(source: Source) -> dict[str, Any]:
     return {
         "training_data": f"{terms.title or Path(folder).name}: {counts}; split: {source.manifest.source}",
         "split_digest": source.manifest.digest(),
+        "seen_images": seen_of_split(source.manifest).pack(),
         "checkpoint_chosen_by": str(source.environment.get("checkpoint_chosen_by", "unknown")),
         "terms": terms.terms + cited,
     }

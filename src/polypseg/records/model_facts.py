@@ -47,6 +47,7 @@ class ModelFacts(BaseModel):
     opset: int | None = None
     training_data: str = Field("", description="data set and split, in words")
     split_digest: str = Field("", description="of the split manifest")
+    seen_images: str = Field("", description="beginnings of the digests of all images but the tested ones, packed")
     checkpoint_chosen_by: str = ""
     threshold_source: str = ""
     figures: dict[str, Any] = Field(default_factory=dict, description="measured scores by data set and metric")

@@ -35,7 +35,7 @@ from polypseg.train.callbacks import (
 )
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
 from polypseg.train.losses import DeepSupervision, build_loss
-from polypseg.train.named_models import check_named_models, named_digests, start_file
+from polypseg.train.named_models import check_named_models, named_digests, start_file, warn_of_seen_images
 from polypseg.train.normalisation import calibration_batches, settle_normalisation
 from polypseg.train.numerics import numerics
 from polypseg.train.optimizers import build_optimizer
@@ -79,6 +79,7 @@ def train(
     named_digests(config, has_begun=False)  # what is missing is missed before hours of work
     samples, faults = usable_samples(data, config, track)
     split = split_samples(samples, config, split_files, track)
+    warn_of_seen_images(config, split)
     data = first_folder(data, config)
     run.folder.mkdir(parents=True, exist_ok=True)
     split.save(run.splits_path)

@@ -6,11 +6,16 @@ Decisions:
 """
 
 import hashlib
+import warnings
 from pathlib import Path
 
 from polypseg.config import Config
-from polypseg.errors import ModelError, RunError
+from polypseg.errors import ModelError, PolypsegWarning, RunError, listed
 from polypseg.records.digests import file_digests
+from polypseg.records.model_facts import PREFIX
+from polypseg.records.onnx_metadata import read_metadata
+from polypseg.records.seen import SeenImages, seen_of_split, unpack
+from polypseg.records.split import Split, load_split
 from polypseg.train.run import Run
 
 START, TEACHER = "train.start_from", "train.teacher"
@@ -78,6 +83,42 @@ def named_digests(config: Config, has_begun: bool) -> dict[str, str]:
     if config.train.teacher is not None:
         found["teacher_digest"] = files_digest(teacher_files(Path(config.train.teacher)))
     return found
+
+
+class SeenImagesWarning(PolypsegWarning):
+    """Images that a training's start has seen are to validate or test it; the message lists them."""
+
+
+def warn_of_seen_images(config: Config, split: Split) -> None:
+    """Warns of images of the validation and test splits that the start was trained on, or chosen by.
+
+    Args:
+        config: Its `train.start_from` is a run, a checkpoint in one, or an exported file; of others nothing is known.
+        split: Of the new training.
+    """
+    seen = _seen_by(start_file(Path(config.train.start_from))) if config.train.start_from is not None else None
+    if seen is None:
+        return
+    for side, what in (("test", "its test figures will flatter"), ("validation", "it will be chosen too late")):
+        known = [name for name in split.names(side) if split.entries[name].image_digest in seen]
+        if known:
+            warnings.warn(
+                f"{config.train.start_from} was trained on {len(known)} of the {len(split.names(side))} {side} images: "
+                f"{what}{listed(known)}",
+                SeenImagesWarning,
+                stacklevel=2,
+            )
+
+
+def _seen_by(file: Path) -> SeenImages | None:
+    """The images that the model of a file has seen; None where nobody can tell."""
+    if file.suffix == ".onnx":
+        packed = read_metadata(file).get(f"{PREFIX}seen_images")
+        return unpack(packed) if packed else None
+    manifest = file.parent.parent / "splits.json"
+    if file.parent.name != "checkpoints" or not manifest.is_file():
+        return None
+    return seen_of_split(load_split(manifest))
 
 
 def check_named_models(run: Run, config: Config, has_begun: bool) -> None:

@@ -11,12 +11,12 @@ from polypseg.data.named_splits import SplitFiles, split_by_names
 from polypseg.data.samples import Fault, Sample, check_samples, refuse
 from polypseg.data.sources import draws, find_source_samples
 from polypseg.data.splits import make_split, verify_split
-from polypseg.errors import DataError, UsageError, listed
+from polypseg.errors import DataError, PolypsegWarning, UsageError, listed
 from polypseg.progress import Track, silent
 from polypseg.records.split import SPLIT_NAMES, Split, load_split
 
 
-class PartedGroupsWarning(UserWarning):
+class PartedGroupsWarning(PolypsegWarning):
     """A user's own split parts groups or near-duplicates; the message lists them."""
 
 

@@ -10,9 +10,9 @@ import hashlib
 from pathlib import Path
 
 from polypseg.errors import ModelError
-from polypseg.predict.engines.onnx_metadata import METADATA_FIELD, read_facts
 from polypseg.records.atomic import write_bytes
 from polypseg.records.model_facts import PREFIX, ModelFacts, to_metadata
+from polypseg.records.onnx_metadata import METADATA_FIELD, read_facts
 
 DIGEST_KEY = f"{PREFIX}digest"
 

@@ -4,8 +4,8 @@ import onnxruntime
 import pytest
 
 from polypseg.errors import ModelError
-from polypseg.predict.engines.onnx_metadata import read_facts, read_metadata
 from polypseg.records.model_facts import ModelFacts, to_metadata
+from polypseg.records.onnx_metadata import read_facts, read_metadata
 from predict.tiny_model import write_foreign_model, write_tiny_model
 
 
@@ -42,7 +42,7 @@ def test_no_runtime_is_imported(model):
     import sys
 
     code = (
-        f"import sys; from pathlib import Path; from polypseg.predict.engines.onnx_metadata import read_facts\n"
+        f"import sys; from pathlib import Path; from polypseg.records.onnx_metadata import read_facts\n"
         f"read_facts(Path({str(model)!r})); print('onnxruntime' in sys.modules, 'cv2' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
