@@ -14,6 +14,7 @@ Decisions:
 """
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from threading import Event
@@ -23,6 +24,7 @@ from polypseg.arrays import Image
 from polypseg.errors import DataError
 from polypseg.predict.video.clock import Clock, Stretches
 from polypseg.predict.video.colours import BT601, is_hdr, matrix_of, to_rgb
+from polypseg.predict.video.complaints import Complaints
 from polypseg.predict.video.interlace import LOOK_EVERY, Deinterlacer, Pending, looks_interlaced
 from polypseg.predict.video.orientation import UPRIGHT, orientation
 from polypseg.predict.video.source import VideoSource, import_av
@@ -38,6 +40,9 @@ SHORT_BY_SECONDS = 0.25
 
 FEW_INTERLACED = 0.05
 """A smaller share of the frames looked at is chance: stripes, text."""
+
+REORDERED = 32
+"""Packets at most between a frame's packet and its picture, and no more than any codec allows."""
 
 REFUSING = ("mjpeg", "mjpegb", "jpegls", "jpeg2000", "png")
 """Codecs of whole pictures that FFmpeg fills up without a word where data are damaged."""
@@ -93,6 +98,8 @@ class FrameReader:
         self._is_broken = False
         self._shape: tuple[int, ...] | None = None
         self._lenient: Any = None
+        self._complaints = Complaints(source.stream.codec_context.name)
+        self._complained_of: deque[int] = deque(maxlen=REORDERED)
 
     def frames(self) -> Iterator[Frame]:
         """The frames in the order in which they are shown.
@@ -153,12 +160,18 @@ class FrameReader:
         for packet in self._packets():
             self._stretches.move(packet)
             try:
-                decoded = packet.decode()
+                with self._complaints:
+                    decoded = packet.decode()
             except (import_av().error.FFmpegError, ValueError):
                 yield from self._restored(packet)
                 continue
+            is_told = self._complaints.heard  # of this packet's frame, which may come later than others
+            self._is_broken = self._is_broken or is_told
+            if is_told and packet.pts is not None:
+                self._complained_of.append(packet.pts)
             for frame in decoded:
-                self._is_broken = bool(frame.is_corrupt) or (self._is_broken and not frame.key_frame)
+                is_damaged = bool(frame.is_corrupt) or frame.pts in self._complained_of
+                self._is_broken = is_damaged or (self._is_broken and not frame.key_frame)
                 yield self._stamped(frame, self._time_of(frame), self._is_broken)
 
     def _restored(self, packet: Any) -> Iterator[Pending[Frame]]:
