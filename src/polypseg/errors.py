@@ -43,6 +43,10 @@ class RunError(PolypsegError):
     """A run folder is missing, damaged, or belongs to another run."""
 
 
+class BusyError(PolypsegError):
+    """Another process writes to the same place."""
+
+
 class ModelError(PolypsegError):
     """A model cannot be built or loaded."""
 

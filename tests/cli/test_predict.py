@@ -93,7 +93,9 @@ class TestModel:
         assert mask("first").max() == 0
 
     def test_with_an_option_every_word_is_a_path(self, here):
-        assert "tiny.onnx: not an image" in typed("tiny.onnx", "good.png", "--model", "tiny.onnx", code=1)
+        message = "tiny.onnx: a model among the images; name one model, first or with --model"
+        assert message in typed("--model", "tiny.onnx", "tiny.onnx", code=2)
+        assert message in typed("good.png", "tiny.onnx", code=2)
 
     def test_without_any(self):
         assert "no model is named, and this installation holds none" in typed("good.png", code=1)
@@ -397,7 +399,10 @@ class TestVideo:
     def test_what_is_there_is_not_overwritten(self, here, calls):
         (here / "a.mp4").write_bytes(b"")
         (here / "o.mp4").write_bytes(b"")
-        assert "o.mp4: is there already" in typed("tiny.onnx", "a.mp4", "-o", "o.mp4", code=2)
+        assert "o.mp4: there already" in typed("tiny.onnx", "a.mp4", "-o", "o.mp4", code=2)
         typed("tiny.onnx", "a.mp4", "-o", "o.mp4", "--overwrite", code=1)
-        assert "none.mp4: no such file" in typed("tiny.onnx", "none.mp4", "-o", "p.mp4", code=2)
+        (here / "r.csv").write_text("not a table of ours")
+        assert "r.csv: there already" in typed("tiny.onnx", "a.mp4", "-o", "r.mp4", code=2)
+        assert "none.mp4: no such file or folder" in typed("tiny.onnx", "none.mp4", "-o", "p.mp4", code=1)
+        assert "none.png: no such file or folder" in typed("tiny.onnx", "none.png", code=1)
         assert len(calls) == 1

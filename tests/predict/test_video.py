@@ -504,8 +504,8 @@ def test_memory_does_not_grow_with_the_video(tmp_path):
 
     real = video_frames.FrameReader._frame
 
-    def counted(reader, decoded):
-        frame = real(reader, decoded)
+    def counted(reader, frame, decoded):
+        frame = real(reader, frame, decoded)
         image = frame.image.view(Watched)
         held.add(frame.number)
         weakref.finalize(image, held.discard, frame.number)

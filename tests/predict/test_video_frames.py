@@ -126,11 +126,11 @@ def test_time_stamps_out_of_order(tmp_path):
 
 def test_clock_by_hand():
     clock = Clock(Fraction(1, 100), Fraction(25))  # a frame lasts 4 ticks
-    assert clock.stamp(50) == (0, False)
-    assert clock.stamp(None) == (Fraction(4, 100), False)
+    assert clock.stamp(50) == (0, False, False)
+    assert clock.stamp(None) == (Fraction(4, 100), False, False)
     assert clock.near(57) == Fraction(7, 100)
     assert clock.near(30) == 0  # before the first: not below 0
-    assert clock.stamp(54) == (Fraction(5, 100), True)
+    assert clock.stamp(54) == (Fraction(5, 100), True, False)
     assert clock.end() == Fraction(9, 100)
 
 

@@ -58,7 +58,7 @@ def benchmark(
 
     options = BenchmarkOptions(engine, threads, batch_size, runs, warm_up)
     shape, path = parse_size(size), resolve(model)
-    if path.is_dir() or path.suffix == ".keras":
+    if path.is_dir() or path.suffix.lower() == ".keras":
         import_keras_quietly()
     report = measure(path, options, image or (), shape, lambda said: messages.print(f"[dim]{escape(said)}[/dim]"))
     console.print(escape("\n".join(lines_of(report))))

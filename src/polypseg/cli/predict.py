@@ -23,7 +23,7 @@ def predict(
         typer.Argument(
             metavar="[MODEL] PATH…",
             help="A packaged model's name, an .onnx file or a run folder (left out: the packaged default), then "
-            "images, folders, patterns, - for standard input, or one video.",
+            "images, folders, patterns, - for standard input, or one video of any format.",
         ),
     ] = None,
     out: Annotated[
@@ -105,6 +105,10 @@ def predict(
     max_frames: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many frames.", rich_help_panel=VIDEO)
     ] = None,
+    deinterlace: Annotated[
+        bool,
+        typer.Option("--deinterlace", help="Take the lines of interlaced frames apart.", rich_help_panel=VIDEO),
+    ] = False,
 ) -> None:
     """Predict the polyps of images or of a video: a mask for each image, at the image's own size.
 
@@ -127,15 +131,13 @@ def predict(
     video is predicted as far as it can be, with exit code 1; Ctrl-C ends it in order, with exit code 130.
     """
     from polypseg.errors import UsageError
-    from polypseg.predict.images.sources import is_video
 
     if out is None:
         raise UsageError("name where the results go: -o FOLDER (of a video: -o NAME.mp4)")
     if resume and overwrite:
         raise UsageError("--resume and --overwrite exclude one another")
     named, paths = _split(model, list(words or ()))
-    if (camera is not None or any(is_video(path) for path in paths)) and (camera is not None) + len(paths) > 1:
-        raise UsageError("a video or a camera is predicted alone; name one of them and nothing else")
+    films = _films(named, paths, camera, out)
     from polypseg.predict.images.outputs import OutputOptions
     from polypseg.predict.predictor import PredictOptions
     from polypseg.predict.video.options import VideoOptions
@@ -143,9 +145,11 @@ def predict(
 
     options = PredictOptions(threshold, "flips" if tta else "none", min_area, attention, field_rule(field))
     call = _Call(named, engine, threads, options)
-    if camera is not None or is_video(paths[0] if paths else ""):
-        video = VideoOptions(smooth, smooth_frames, withhold, view, quality=quality, max_frames=max_frames)
-        _predict_video(camera if camera is not None else Path(paths[0]), out, call, video, overwrite)
+    if films:
+        video = VideoOptions(
+            smooth, smooth_frames, withhold, view, quality=quality, max_frames=max_frames, deinterlace=deinterlace
+        )
+        _predict_video(films[0], out, call, video, overwrite)
         return
     written = OutputOptions(probabilities, overlays, contours, heatmaps, attention, coco)
     _predict_images(paths, out, call, written, (batch_size, max_pixels), (resume, overwrite))
@@ -166,7 +170,7 @@ class _Call(NamedTuple):
         from polypseg.predict.predictor import load
 
         path = resolve(self.model)
-        if path.is_dir() or path.suffix == ".keras":
+        if path.is_dir() or path.suffix.lower() == ".keras":
             import_keras_quietly()
         return path, load(path, self.engine, self.threads, self.options, streams)
 
@@ -184,17 +188,44 @@ def _is_model(word: str, more_follow: bool) -> bool:
 
     from polypseg.predict.engines.packaged import packaged_models
     from polypseg.predict.images.sources import STDIN
+    from polypseg.predict.kinds import is_runnable
 
     path = Path(word)
-    if path.suffix in (".onnx", ".keras"):
+    if is_runnable(word):
         return True
-    if path.is_dir():
-        return (path / "config.toml").is_file() or (path / "checkpoints").is_dir()
     if path.exists() or word == STDIN:
         return False
     known = {packaged.name for packaged in packaged_models()}
     looks_like_one = path.name == word and not path.suffix and not has_magic(word)
     return word in known or (bool(known) and more_follow and looks_like_one)
+
+
+def _films(model: str | None, paths: list[str], camera: int | None, out: Path) -> list[Path | int]:
+    """The one video or camera that is predicted; empty where images are.
+
+    Raises:
+        UsageError: A model that cannot be used or that stands among the images, a video that is not alone, or a place
+            for results that is another kind's.
+    """
+    from polypseg.errors import UsageError
+    from polypseg.predict.kinds import VIDEO_SUFFIXES, is_runnable, is_unusable_model, is_video
+    from polypseg.predict.video.writer import check_output
+
+    for path in [*([model] if model else []), *paths]:
+        if is_unusable_model(path):
+            raise UsageError(f"{path}: a model that cannot be used: expected .onnx, .keras or a run")
+    late = [path for path in paths if is_runnable(path)]
+    if late:
+        raise UsageError(f"{late[0]}: a model among the images; name one model, first or with --model")
+    films: list[Path | int] = [Path(path) for path in paths if is_video(path)]
+    films += [] if camera is None else [camera]
+    if films and (camera is not None) + len(paths) > 1:
+        raise UsageError("a video or a camera is predicted alone; name one of them and nothing else")
+    if films:
+        check_output(out)
+    elif out.suffix.lower() in VIDEO_SUFFIXES:
+        raise UsageError(f"{out}: named like a video, and images are given; name a folder for their results")
+    return films
 
 
 def _predict_images(
@@ -217,7 +248,7 @@ def _predict_images(
     sources = find_sources(paths, leave_out=out)
     streams = streams_for(len(sources), call.threads) if batch_size == 1 else 1
     path, predictor = call.load(streams)
-    streams = streams if path.suffix == ".onnx" else 1  # Keras runs one batch at a time
+    streams = streams if path.suffix.lower() == ".onnx" else 1  # Keras runs one batch at a time
     levels = carried_levels(predictor.engine.facts) if written.attention else ()
     output = OutputFolder(out, written, levels)
     output.check(sources, may_replace=resume or overwrite)
@@ -255,13 +286,14 @@ def _predict_video(source: Path | int, out: Path, call: _Call, options: "VideoOp
     from rich.markup import escape
 
     from polypseg.cli.console import console, track
-    from polypseg.errors import UsageError
+    from polypseg.errors import DataError, UsageError
     from polypseg.predict.video.work import predict_video
 
     if isinstance(source, Path) and not source.exists():
-        raise UsageError(f"{source}: no such file")
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out}: is there already; write it anew with --overwrite, or name another file")
+        raise DataError(f"{source}: no such file or folder")
+    there = [str(path) for path in (out, out.with_suffix(".csv"), out.with_suffix(".png")) if path.exists()]
+    if there and not overwrite:
+        raise UsageError(f"{', '.join(there)}: there already; write it anew with --overwrite, or name another file")
     _, predictor = call.load()
     summary = predict_video(source, out, predictor, options, track)
     written = [summary.video, summary.table]

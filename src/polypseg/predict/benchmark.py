@@ -160,7 +160,7 @@ def benchmark(
 
 def engines_for(model: Path) -> list[str]:
     """The engines that are installed and run a model, the default one first."""
-    if model.is_dir() or model.suffix == ".keras":
+    if model.is_dir() or model.suffix.lower() == ".keras":
         return ["keras"]
     return [*(["openvino"] if find_spec("openvino") else []), "onnxruntime"]
 

@@ -39,9 +39,9 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
         raise UsageError(f"threads {threads}: expected at least 1")
     if not path.exists():
         raise ModelError(f"{path}: no such file or folder; expected a run folder, an .onnx or a .keras file")
-    if path.is_dir() or path.suffix == ".keras":
+    if path.is_dir() or path.suffix.lower() == ".keras":
         return _open_keras(path, engine, threads)
-    if path.suffix != ".onnx":
+    if path.suffix.lower() != ".onnx":
         ending = path.suffix or "no ending"
         raise ModelError(f"{path}: expected a run folder, an .onnx or a .keras file, found {ending}")
     if engine == "keras":

@@ -22,13 +22,12 @@ from PIL import Image as PillowImage
 
 from polypseg.arrays import Image
 from polypseg.errors import DataError, ImageError, UsageError, listed
+from polypseg.predict.kinds import VIDEO_SUFFIXES
 from polypseg.preprocess import IMAGE_SUFFIXES, MAX_PIXELS, num_pages, open_pages, read_image, read_page
 
 STDIN = "-"
 STDIN_NAME = "stdin"
 TIFF_SUFFIXES = (".tif", ".tiff")
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
-"""File endings that count as a video, in lower case."""
 
 
 class Pages:
@@ -112,19 +111,22 @@ def find_sources(paths: Sequence[str], leave_out: Path | None = None) -> list[So
         raise UsageError("no image named; expected files, folders, patterns, or - for standard input")
     if paths.count(STDIN) > 1:
         raise UsageError("standard input (-) is named twice")
-    found: dict[str, tuple[str, str]] = {}  # by absolute path: as found, and the folder that it was found from
+    found: dict[str, tuple[str, str]] = {}  # by its place: as found, and the folder that it was found from
     for path in paths:
         for file, root in _files(path, leave_out):
-            found.setdefault(os.path.realpath(file) if file != STDIN else STDIN, (file, root))
+            found.setdefault(_place(file), (file, root))
     top = _common_folder({root for _, root in found.values() if root})
     sources = [source for file, _ in found.values() for source in _sources(file, top)]
     _refuse_equal_names(sources)
     return sources
 
 
-def is_video(path: str) -> bool:
-    """Whether the ending is a video's."""
-    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+def _place(file: str) -> str:
+    """Where a name lies: one file named twice is one image, two links to one file are two."""
+    if file == STDIN:
+        return STDIN
+    folder, name = os.path.split(os.path.abspath(file))  # noqa: PTH100, PTH206
+    return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
 
 
 def _files(path: str, leave_out: Path | None) -> Iterator[tuple[str, str]]:
@@ -150,10 +152,13 @@ def _in_folder(folder: str, leave_out: Path | None) -> Iterator[tuple[str, str]]
     if closed == os.path.realpath(folder):
         raise UsageError(f"{folder}: the results cannot go into the folder that is searched for images; name another")
     count = num_videos = 0
-    for here, folders, files in os.walk(folder, onerror=_cannot_search):
-        folders[:] = sorted(f for f in folders if f[0] != "." and os.path.realpath(os.path.join(here, f)) != closed)  # noqa: PTH118
+    above = {folder: frozenset({closed, os.path.realpath(folder)})}  # of a folder: those that a link must not lead to
+    for here, folders, files in os.walk(folder, onerror=_cannot_search, followlinks=True):
+        places = {name: os.path.join(here, name) for name in sorted(folders) if name[0] != "."}  # noqa: PTH118
+        folders[:] = [name for name, place in places.items() if os.path.realpath(place) not in above[here]]
+        above |= {places[name]: above[here] | {os.path.realpath(places[name])} for name in folders}
         for name in sorted(files):
-            num_videos += is_video(name)
+            num_videos += Path(name).suffix.lower() in VIDEO_SUFFIXES
             if Path(name).suffix.lower() in IMAGE_SUFFIXES and name[0] != ".":
                 count += 1
                 yield str(Path(here, name)), folder

@@ -4,36 +4,48 @@ Decisions:
 - Every packet of the file counts: one that cannot be decoded is a frame without a picture (`dropped`).
 - A frame that the decoder could restore only in part is `damaged`, and so are those after a dropped or damaged one up
   to the next key frame: they are built on pictures that were lost.
-- Time is counted from the first frame, in the source's own units. A frame whose time stamp is not after the one before
-  is `mistimed` and set one unit after it. A frame without a time stamp follows at the source's rate.
-- The rotation that a file asks for is applied, by quarter turns.
-- Colours are turned to RGB by the matrix that the source names; where it names none, by ITU-R BT.709 from 720 lines on
-  and BT.601 below, as players do.
+- FFmpeg hands out damaged JPEG frames without a word; its decoder is told to refuse them, and what a lenient second one
+  restores is `damaged`.
+- Time is counted from the first frame, in the source's own units (clock.py). A frame whose time stamp is not after the
+  one before is `mistimed` and set one unit after it; one before which the source's clock jumps is `rejoined`. A frame
+  without a time stamp follows at the source's rate.
+- A picture is turned and mirrored as its file asks (orientation.py), its colours are RGB (colours.py), and its lines are
+  taken apart where the caller asks for it (interlace.py).
 """
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from threading import Event
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from polypseg.arrays import Image
 from polypseg.errors import DataError
+from polypseg.predict.video.clock import Clock, Stretches
+from polypseg.predict.video.colours import BT601, is_hdr, matrix_of, to_rgb
+from polypseg.predict.video.complaints import Complaints
+from polypseg.predict.video.interlace import LOOK_EVERY, Deinterlacer, Pending, looks_interlaced
+from polypseg.predict.video.orientation import UPRIGHT, orientation
 from polypseg.predict.video.source import VideoSource, import_av
 
 DROPPED, DAMAGED, MISTIMED, RESIZED = "dropped", "damaged", "mistimed", "resized"
-
-BT709, BT601 = 1, 5
-MATRICES = {1: BT709, 4: 4, 5: BT601, 6: BT601, 7: 7, 9: 9}
-"""The numbers of colour matrices that are known, by those of ISO/IEC 23091-2; 2 is unspecified, 0 RGB."""
+REJOINED = "rejoined"
 
 MAX_FAILURES = 20
 """So many reads in a row that give nothing end a file."""
 
 SHORT_BY_SECONDS = 0.25
 """A file that ends so much before its header says is cut short; less is rounding."""
+
+FEW_INTERLACED = 0.05
+"""A smaller share of the frames looked at is chance: stripes, text."""
+
+REORDERED = 32
+"""Packets at most between a frame's packet and its picture, and no more than any codec allows."""
+
+REFUSING = ("mjpeg", "mjpegb", "jpegls", "jpeg2000", "png")
+"""Codecs of whole pictures that FFmpeg fills up without a word where data are damaged."""
 
 
 class Frame(NamedTuple):
@@ -43,50 +55,13 @@ class Frame(NamedTuple):
         number: Counted from 0, those without a picture too.
         seconds: Since the first frame.
         image: Shape (H, W, 3), uint8, upright; None where it was dropped.
-        faults: Of `DROPPED`, `DAMAGED`, `MISTIMED`, `RESIZED`.
+        faults: Of `DROPPED`, `DAMAGED`, `MISTIMED`, `REJOINED`, `RESIZED`.
     """
 
     number: int
     seconds: Fraction
     image: Image | None
     faults: tuple[str, ...] = ()
-
-
-class Clock:
-    """Time stamps that rise, counted from the first.
-
-    Args:
-        time_base: Seconds of one unit.
-        rate: Frames a second, for frames without a time stamp.
-    """
-
-    def __init__(self, time_base: Fraction, rate: Fraction) -> None:
-        self.time_base = time_base
-        self._interval = max(1, round(1 / (rate * time_base)))
-        self._first: int | None = None
-        self._last: int | None = None
-
-    def stamp(self, pts: int | None) -> tuple[Fraction, bool]:
-        """Seconds since the first frame, and whether they had to be mended."""
-        ticks = self._ticks(pts)
-        is_mended = self._last is not None and ticks <= self._last
-        self._last = self._last + 1 if self._last is not None and is_mended else ticks
-        return self._last * self.time_base, is_mended
-
-    def near(self, pts: int | None) -> Fraction:
-        """Seconds since the first frame of a frame that gave no picture; later frames do not heed it."""
-        return max(0, self._ticks(pts)) * self.time_base
-
-    def end(self) -> Fraction:
-        """Seconds from the first to the end of the last frame, which lasts as long as the rate says."""
-        return Fraction(0) if self._last is None else (self._last + self._interval) * self.time_base
-
-    def _ticks(self, pts: int | None) -> int:
-        if pts is None:
-            return 0 if self._last is None else self._last + self._interval
-        if self._first is None:
-            self._first = pts
-        return pts - self._first
 
 
 class FrameReader:
@@ -96,23 +71,35 @@ class FrameReader:
         source: From `open_source`.
         stopped: Set by whoever wants no more frames.
         max_frames: Stop after so many frames with a picture.
+        deinterlace: Whether lines are taken apart.
 
     Attributes:
         fault: What is wrong with the source as a whole; known when the frames are read.
+        remarks: What else a user should know of its pictures; known when the frames are read.
         matrix: Of the colours; known from the first picture on.
-        is_turned: Whether frames are turned by 90 or 270 degrees; known from the first picture on.
+        is_turned: Whether rows and columns are swapped; known from the first picture on.
         clock: That counts their time.
     """
 
-    def __init__(self, source: VideoSource, stopped: Event, max_frames: int | None = None) -> None:
+    def __init__(
+        self, source: VideoSource, stopped: Event, max_frames: int | None = None, deinterlace: bool = False
+    ) -> None:
         self.source, self.stopped, self.max_frames = source, stopped, max_frames
+        self.deinterlace = deinterlace
         self.fault = ""
+        self.remarks: list[str] = list(source.remarks)
         self.matrix = BT601
         self.is_turned = False
-        self.clock = Clock(Fraction(source.stream.time_base), source.rate)
+        base = Fraction(source.stream.time_base)
+        self.clock = Clock(base, source.rate)
+        self._stretches = Stretches(base, source.rate, source.may_leap)
         self._num_packets = self._num_pictures = self._number = 0
+        self._num_seen = self._num_interlaced = 0
         self._is_broken = False
         self._shape: tuple[int, ...] | None = None
+        self._lenient: Any = None
+        self._complaints = Complaints(source.stream.codec_context.name)
+        self._complained_of: deque[int] = deque(maxlen=REORDERED)
 
     def frames(self) -> Iterator[Frame]:
         """The frames in the order in which they are shown.
@@ -122,8 +109,11 @@ class FrameReader:
         """
         context = self.source.stream.codec_context
         context.thread_type = "SLICE"  # threads by frame would tell a fault of another packet than its own
-        for packet in self._packets():
-            yield from self._decode(packet)
+        if context.name in REFUSING:
+            context.options = {**context.options, "err_detect": "explode"}
+        seen = self._seen()
+        for frame, decoded in Deinterlacer().through(seen) if self.deinterlace else seen:
+            yield frame if decoded is None else self._frame(frame, decoded)
             if self._is_enough():
                 return
         if not self._num_pictures and not self.stopped.is_set():
@@ -131,6 +121,14 @@ class FrameReader:
                 f"{self.source.name}: not one of its {self._num_packets:,} frames can be decoded; is it damaged?"
             )
         self.fault = self.fault or self._cut_short()
+
+    def notes(self) -> list[str]:
+        """The remarks, and what the frames so far tell of the whole."""
+        found = list(self.remarks)
+        if self._num_interlaced > FEW_INTERLACED * self._num_seen:
+            done = "taken apart by bwdif" if self.deinterlace else "moving outlines are torn: use --deinterlace"
+            found.append(f"{self._num_interlaced:,} of {self._num_seen:,} frames looked at are interlaced, {done}")
+        return found
 
     def _is_enough(self) -> bool:
         return self.stopped.is_set() or (self.max_frames is not None and self._num_pictures >= self.max_frames)
@@ -157,50 +155,97 @@ class FrameReader:
                     self.fault = f"{lost} after {self._num_pictures:,} frames ({str(error).splitlines()[0]})"
                     return
 
-    def _decode(self, packet: Any) -> Iterator[Frame]:
-        av = import_av()
-        try:
-            decoded = packet.decode()
-        except (av.error.FFmpegError, ValueError):
-            if packet.size > 0:
-                self._is_broken = True
-                yield Frame(self._next_number(), self.clock.near(packet.pts), None, (DROPPED,))
-            return
-        for frame in decoded:
-            yield self._frame(frame)
-            if self._is_enough():
-                return
+    def _seen(self) -> Iterator[Pending[Frame]]:
+        """Number, time and faults of each frame, still without its picture, and what the decoder gave."""
+        for packet in self._packets():
+            self._stretches.move(packet)
+            try:
+                with self._complaints:
+                    decoded = packet.decode()
+            except (import_av().error.FFmpegError, ValueError):
+                yield from self._restored(packet)
+                continue
+            is_told = self._complaints.heard  # of this packet's frame, which may come later than others
+            self._is_broken = self._is_broken or is_told
+            if is_told and packet.pts is not None:
+                self._complained_of.append(packet.pts)
+            for frame in decoded:
+                is_damaged = bool(frame.is_corrupt) or frame.pts in self._complained_of
+                self._is_broken = is_damaged or (self._is_broken and not frame.key_frame)
+                yield self._stamped(frame, self._time_of(frame), self._is_broken)
 
-    def _frame(self, decoded: Any) -> Frame:
-        faults = []
-        self._is_broken = bool(decoded.is_corrupt) or (self._is_broken and not decoded.key_frame)
-        if self._is_broken:
-            faults.append(DAMAGED)
-        seconds, is_mended = self.clock.stamp(decoded.pts)
-        if is_mended:
-            faults.append(MISTIMED)
+    def _restored(self, packet: Any) -> Iterator[Pending[Frame]]:
+        """The frame of a packet that the decoder refuses."""
+        if packet.size == 0:
+            return
+        found = self._leniently(packet) if self.source.stream.codec_context.name in REFUSING else None
+        if found is not None:
+            yield self._stamped(found, self._time_of(packet), True)
+            return
+        self._is_broken = True
+        yield Pending(Frame(self._next_number(), self.clock.near(self._time_of(packet)), None, (DROPPED,)), None)
+
+    def _leniently(self, packet: Any) -> Any:
+        """What can be restored of a picture; None where nothing can."""
+        av = import_av()
+        if self._lenient is None:
+            self._lenient = av.CodecContext.create(self.source.stream.codec_context.name, "r")
+        try:
+            found = self._lenient.decode(av.Packet(bytes(packet)))
+        except (av.error.FFmpegError, ValueError):
+            return None
+        return found[0] if found else None
+
+    def _time_of(self, item: Any) -> int | None:
+        """The time stamp of a packet or a decoded frame, in the source's units."""
+        found = item.dts if self.source.lacks_time_stamps else item.pts
+        return None if found is None else int(found)
+
+    def _stamped(self, decoded: Any, pts: int | None, is_damaged: bool) -> Pending[Frame]:
+        seconds, is_mended, is_after_jump = self.clock.stamp(pts)
+        named = ((DAMAGED, is_damaged), (MISTIMED, is_mended), (REJOINED, is_after_jump))
+        faults = tuple(fault for fault, is_so in named if is_so)
+        number = self._next_number()
+        if number % LOOK_EVERY == 0 or decoded.interlaced_frame:
+            self._num_seen += 1
+            self._num_interlaced += bool(decoded.interlaced_frame) or looks_interlaced(decoded)
+        return Pending(Frame(number, seconds, None, faults), decoded)
+
+    def _frame(self, frame: Frame, decoded: Any) -> Frame:
+        """The frame with its picture."""
         image = self._upright(decoded)
+        faults = frame.faults
         if self._shape is None:
             self._shape = image.shape
         elif self._shape != image.shape:
-            faults.append(RESIZED)
+            faults = (*faults, RESIZED)
         self._num_pictures += 1
-        return Frame(self._next_number(), seconds, image, tuple(faults))
+        return frame._replace(image=image, faults=faults)
 
     def _upright(self, decoded: Any) -> Image:
-        matrix = MATRICES.get(int(decoded.colorspace), BT709 if decoded.height >= 720 else BT601)
-        quarters = round(decoded.rotation / 90) % 4
+        matrix, turned = matrix_of(decoded), orientation(decoded)
         if self._shape is None:
-            self.matrix, self.is_turned = matrix, quarters % 2 == 1
-        pixels = decoded.reformat(format="rgb24", src_colorspace=matrix).to_ndarray()
-        return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else np.asarray(pixels)
+            self.matrix, self.is_turned = matrix, turned.transpose
+            self._remark(decoded, turned.is_exact)
+        image = to_rgb(decoded, matrix)
+        return image if turned == UPRIGHT else turned.apply(image)
+
+    def _remark(self, decoded: Any, is_exact: bool) -> None:
+        bits = max(component.bits for component in decoded.format.components)
+        if is_hdr(decoded):
+            self.matrix = 1
+            self.remarks.append("HDR colours, brought to those of a usual screen")
+        elif bits > 8:
+            self.remarks.append(f"{bits}-bit colours, rounded to 8 bits")
+        if not is_exact:
+            self.remarks.append("the file asks for a turn by no quarter; the nearest one is shown")
 
     def _next_number(self) -> int:
         self._number += 1
         return self._number - 1
 
     def _cut_short(self) -> str:
-        if self.stopped.is_set():
+        if self.stopped.is_set() or self._stretches.num_jumps:
             return ""
         promised, seconds = self.source.num_promised, self.source.seconds_promised
         if self._num_packets < promised:

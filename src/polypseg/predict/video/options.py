@@ -30,6 +30,7 @@ class VideoOptions:
         opacity: Of the tint, 0 to 1.
         quality: Of the written video, 0 (lossless, large) to 51 (worst); x264's constant rate factor.
         max_frames: Stop after so many frames, at least 1; None takes all (or records until Ctrl-C).
+        deinterlace: Whether the lines of interlaced frames are taken apart (FFmpeg's bwdif) before they are predicted.
     """
 
     smoothing: str = "none"
@@ -39,6 +40,7 @@ class VideoOptions:
     opacity: float = 0.4
     quality: int = 20
     max_frames: int | None = None
+    deinterlace: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what does not fit.
@@ -88,6 +90,8 @@ class VideoSummary:
         interrupted: Whether Ctrl-C ended the work; video and table of a file then keep the names of their parts.
         video_seconds: From the first to the end of the last frame.
         seconds: That the work took.
+        num_rejoined: Times that the clock of the source jumped; time goes on one frame later each time.
+        remarks: What else a user should know of the pictures: interlaced, HDR, several streams.
     """
 
     video: Path
@@ -107,6 +111,8 @@ class VideoSummary:
     interrupted: bool
     video_seconds: float
     seconds: float
+    num_rejoined: int = 0
+    remarks: tuple[str, ...] = ()
 
     @property
     def frames_per_second(self) -> float:
@@ -128,8 +134,15 @@ class VideoSummary:
             (self.num_resized, "", " of another size than the first, shown at its size"),
         )
         found = [f"{n:,} {which}frame{'s' if n > 1 else ''}{what}" for n, which, what in counted if n]
+        if self.num_rejoined:
+            times = "once" if self.num_rejoined == 1 else f"{self.num_rejoined:,} times"
+            found.append(
+                f"the clock of the file starts again or leaps {times} (joined recordings?); time goes on one frame "
+                "later, where the table says rejoined"
+            )
         if self.fault:
             found.append(self.fault)
+        found += self.remarks
         if self.has_sound:
             found.append("sound is not copied")
         if self.video.name.endswith(f".part{self.video.suffix}"):

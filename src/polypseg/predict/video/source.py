@@ -27,6 +27,16 @@ DEFAULT_RATE = Fraction(25)
 """Frames a second where a source does not tell."""
 
 
+SLOWEST_RATE, FASTEST_RATE = Fraction(1, 100), 1000
+
+
+NO_TIME_STAMPS = ("avi", "mxf")
+"""Formats that number packets in order of decoding."""
+
+_TS_DISCONT = 0x0200
+"""FFmpeg's flag of a format whose clock may leap."""
+
+
 class VideoSource(NamedTuple):
     """An open source.
 
@@ -35,17 +45,20 @@ class VideoSource(NamedTuple):
         container: PyAV's.
         stream: The one that holds the pictures.
         is_device: Whether it ends only when it is stopped.
+        remarks: What a user should know of its streams.
     """
 
     name: str
     container: Any
     stream: Any
     is_device: bool
+    remarks: tuple[str, ...] = ()
 
     @property
     def rate(self) -> Fraction:
-        """Frames a second, on average; a guess where the source does not tell."""
-        return Fraction(self.stream.average_rate or self.stream.guessed_rate or DEFAULT_RATE)
+        """Frames a second, on average; a guess where the source does not tell, or tells nonsense."""
+        told = (self.stream.average_rate, self.stream.guessed_rate)
+        return next((Fraction(rate) for rate in told if rate and SLOWEST_RATE <= rate <= FASTEST_RATE), DEFAULT_RATE)
 
     @property
     def has_sound(self) -> bool:
@@ -53,9 +66,25 @@ class VideoSource(NamedTuple):
         return bool(self.container.streams.audio)
 
     @property
+    def lacks_time_stamps(self) -> bool:
+        """Whether packets tell when they are decoded, and not when they are shown."""
+        return not self.is_device and self.container.format.name in NO_TIME_STAMPS
+
+    @property
+    def may_leap(self) -> bool:
+        """Whether the format allows a clock that leaps, as MPEG-TS and MPEG-PS do."""
+        return not self.is_device and bool(int(self.container.format.flags) & _TS_DISCONT)
+
+    @property
     def num_promised(self) -> int:
-        """Frames that the file says it holds; 0 where it does not."""
-        return 0 if self.is_device else int(self.stream.frames)
+        """Frames that the file says it shows; 0 where it does not.
+
+        An edit list of an mp4 leaves frames out: its index holds those that are to be read.
+        """
+        if self.is_device:
+            return 0
+        stored, indexed = int(self.stream.frames), len(getattr(self.stream, "index_entries", ()))
+        return min(stored, indexed) if indexed and "mp4" in self.container.format.name else stored
 
     @property
     def seconds_promised(self) -> float:
@@ -97,7 +126,8 @@ def open_source(source: Path | int) -> VideoSource:
     """
     name, container = open_device(source) if isinstance(source, int) else open_file(source)
     try:
-        opened = VideoSource(name, container, _pictures(container, name), isinstance(source, int))
+        stream, remarks = _pictures(container, name)
+        opened = VideoSource(name, container, stream, isinstance(source, int), remarks)
         context = opened.stream.codec_context
         if context.width * context.height > MAX_PIXELS:
             raise DataError(
@@ -190,16 +220,21 @@ def _reason(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error)).splitlines()[0]
 
 
-def _pictures(container: Any, name: str) -> Any:
-    """The first stream of moving pictures."""
+def _pictures(container: Any, name: str) -> tuple[Any, tuple[str, ...]]:
+    """The stream of moving pictures that a player takes, and what is to be told of the others."""
     from av.stream import Disposition
 
-    streams = container.streams.video
-    moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    still = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    moving = [stream for stream in container.streams.video if not stream.disposition & still]
     decodable = [stream for stream in moving if stream.codec_context is not None]
-    if decodable:
-        return decodable[0]
-    if moving:
-        raise DataError(f"{name}: this FFmpeg cannot decode its pictures; convert it to H.264 first")
-    what = "sound only" if container.streams.audio else "no pictures"
-    raise DataError(f"{name}: holds {what}; expected a video")
+    if not decodable:
+        if moving:
+            raise DataError(f"{name}: this FFmpeg cannot decode its pictures; convert it to H.264 first")
+        what = "sound only" if container.streams.audio else "no moving pictures"
+        raise DataError(f"{name}: holds {what}; expected a video")
+    best = container.streams.best("video") if len(decodable) > 1 else decodable[0]
+    chosen = next((stream for stream in decodable if stream is best), decodable[0])
+    if len(moving) == 1:
+        return chosen, ()
+    size = f"{chosen.codec_context.width}x{chosen.codec_context.height}"
+    return chosen, (f"it holds {len(moving)} streams of pictures; read is stream {chosen.index} ({size})",)

@@ -38,7 +38,7 @@ class FrameRow:
         max_probability: Over the frame, smoothed where smoothing is on, withheld or not.
         num_withheld: Components that are withheld.
         note: `no picture` where no lit field was found and the whole frame was predicted; empty for nothing.
-        fault: `dropped`, `damaged`, `mistimed`, `resized`, several joined by `+`; empty where nothing is wrong.
+        fault: `dropped`, `damaged`, `mistimed`, `rejoined`, `resized`, several joined by `+`; empty where nothing is.
     """
 
     frame: int

@@ -25,7 +25,7 @@ from polypseg.overlay import TRUE_POSITIVE, contour, line_width_px, overlay
 from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.field import NO_PICTURE, FieldFollower
-from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, RESIZED, Frame, FrameReader
+from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, REJOINED, RESIZED, Frame, FrameReader
 from polypseg.predict.video.options import DEFAULTS, VideoOptions, VideoSummary
 from polypseg.predict.video.source import open_source
 from polypseg.predict.video.stages import Pipeline
@@ -66,7 +66,8 @@ def predict_video(
     opened, stopped = open_source(source), Event()
     with ExitStack() as stack:
         stack.callback(opened.container.close)
-        reader = FrameReader(opened, stopped, options.max_frames)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        reader = FrameReader(opened, stopped, options.max_frames, options.deinterlace)
         recorder = stack.enter_context(_Recorder(output, reader, options))
         pipeline = stack.enter_context(Pipeline())
         frames = pipeline.ahead(reader.frames())
@@ -110,7 +111,6 @@ def _check_place(source: Path | int, output: Path) -> None:
         files = (output, output.with_suffix(f".part{output.suffix}"), output.with_suffix(".csv"))
         if any(file.exists() and file.samefile(source) for file in files):
             raise UsageError(f"{output}: would overwrite the source {source}; name another file")
-    output.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _total(num_expected: int, max_frames: int | None) -> int:
@@ -162,7 +162,7 @@ class _Recorder:
         self._output, self._reader, self._options = output, reader, options
         self._writer: VideoWriter | None = None
         self._table = FrameTable(output.with_suffix(".csv"))
-        self._faults = dict.fromkeys((DROPPED, DAMAGED, MISTIMED, RESIZED), 0)
+        self._faults = dict.fromkeys((DROPPED, DAMAGED, MISTIMED, REJOINED, RESIZED), 0)
         self._num_frames = self._num_with_polyp = self._num_with_withheld = self._num_withheld = 0
 
     def __enter__(self) -> "_Recorder":
@@ -222,6 +222,8 @@ class _Recorder:
             is_interrupted,
             float(self._reader.clock.end()),
             time.perf_counter() - began,
+            self._faults[REJOINED],
+            tuple(self._reader.notes()),
         )
 
     def _open_for(self, image: Image) -> VideoWriter:

@@ -54,8 +54,10 @@ def check_output(path: Path) -> None:
     """Nothing, if a video can be written under this name.
 
     Raises:
-        UsageError: Another ending.
+        UsageError: Another ending, or a folder.
     """
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder; a video is written into a file: name one that ends in .mp4 or .mkv")
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}, found {path.suffix or 'none'}")
 
