@@ -11,6 +11,7 @@ A config file is a diff from these defaults (TOML, one table a class), and so is
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -122,6 +123,11 @@ class ModelConfig(_Table):
     encoder: str | None = Field(None, description="pretrained encoder (efficientnet-lite0, resnet50, …); unset: none")
     encoder_weights: str | None = Field(None, description="imagenet, or the path of a converted file; unset: random")
     decoder_filters: tuple[int, ...] = Field((), description="the decoder's four widths over an encoder, finest first")
+    gates: Literal["plain", "normalised"] = Field(
+        "normalised",
+        description="attention_unet; normalised: batch normalisation in each gate, so that it can neither shut "
+        "nor stay open everywhere; plain: as in the paper, and in models made before this setting existed",
+    )
     deep_supervision: bool = Field(
         False,
         description="in training every level of the decoder is judged, and loss and val_loss are of all levels; the "
@@ -233,6 +239,10 @@ class Config(_Table):
         return self
 
 
+BEFORE: Mapping[str, Mapping[str, Any]] = MappingProxyType({"model": MappingProxyType({"gates": "plain"})})
+"""How runs were trained before a setting existed, where its default is another: table, key, value."""
+
+
 def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
     """The defaults, changed by a TOML file, changed by `table.key=value` overrides.
 
@@ -264,6 +274,21 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
     except ConfigError:
         load_config(path)  # where the file alone is at fault, say so; else the overrides are
         return config_from(tables, source=f"{path} with --set")
+
+
+def load_recorded_config(path: Path) -> Config:
+    """The config of a run, as `load_config`; a setting that the run was recorded before has the value it then had.
+
+    Raises:
+        ConfigError: As for `load_config`.
+    """
+    config = load_config(path)
+    earlier = {}
+    for name, values in BEFORE.items():
+        table = getattr(config, name)
+        missing = {key: value for key, value in values.items() if key not in table.model_fields_set}
+        earlier[name] = table.model_copy(update=missing)
+    return config.model_copy(update=earlier)
 
 
 def config_from(tables: Mapping[str, Any], source: str = "config") -> Config:

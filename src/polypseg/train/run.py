@@ -27,7 +27,7 @@ from typing import Any
 
 import tomli_w
 
-from polypseg.config import Config, load_config
+from polypseg.config import Config, load_recorded_config
 from polypseg.data.splits import Split, load_split
 from polypseg.errors import RunError
 from polypseg.machine import installed_versions, processor
@@ -114,7 +114,7 @@ class Run:
 
     def config(self) -> Config:
         """The settings, read from the folder."""
-        return load_config(self.config_path)
+        return load_recorded_config(self.config_path)
 
     def split(self) -> Split:
         """The split manifest, read from the folder."""
