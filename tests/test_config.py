@@ -1,6 +1,6 @@
 import pytest
 
-from polypseg.config import Config, load_config
+from polypseg.config import Config, load_config, load_run_config
 from polypseg.errors import ConfigError
 
 
@@ -67,3 +67,19 @@ def test_fault_is_laid_to_the_file_or_to_the_overrides(tmp_path):
     with pytest.raises(ConfigError, match=r"bad.toml: train.epochs"):
         load_config(bad, ["model.filters=2"])
     assert load_config(bad, ["train.epochs=2"]).train.epochs == 2  # an override may mend the file
+
+
+@pytest.mark.parametrize(
+    ("text", "recorded", "new"),
+    [
+        ("", "plain", "normalised"),
+        ("[model]\nfilters = 3", "plain", "normalised"),
+        ('[model]\ngates = "normalised"', "normalised", "normalised"),
+        ('[model]\ngates = "plain"', "plain", "plain"),
+    ],
+)
+def test_run_recorded_before_a_setting_existed_keeps_what_it_had(text, recorded, new, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    assert load_run_config(path).model.gates == recorded
+    assert load_config(path).model.gates == new

@@ -218,7 +218,12 @@ def test_start_from_a_packaged_model_by_its_name(sample_folder, tmp_path):
         *("--set", "train.learning_rate=1e-12", "--set", "train.start_from=attention-unet-16", "--no-evaluate"),
     ]
     command = ["train", "--data", sample_folder, "--runs", tmp_path, "--epochs", 1, *settings]
-    done = call(*command, "--name", "mine", "--set", "model.filters=16")
+    sixteen = ["--set", "model.filters=16"]
+    refused = call(*command, "--name", "normalised", *sixteen)
+    assert refused.exit_code == 1
+    assert "set model.gates=plain" in " ".join(refused.output.split())
+    command += ["--set", "model.gates=plain"]
+    done = call(*command, "--name", "mine", *sixteen)
     assert done.exit_code == 0, done.output
     config = (tmp_path / "mine" / "config.toml").read_text()
     assert str(resolve("attention-unet-16")) in config  # its file, which a resume finds from anywhere

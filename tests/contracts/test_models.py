@@ -11,14 +11,22 @@ from polypseg.models.registry import MODELS, PRESETS, build_model, preset
 from polypseg.train.coefficients import DiceCoefficient
 from polypseg.train.losses import BinaryCrossentropyDice
 
-every_network = pytest.mark.parametrize("name", sorted(MODELS))
+PLAIN = "attention_unet of plain gates"
+NETWORKS = [*sorted(MODELS), PLAIN]
+every_network = pytest.mark.parametrize("name", NETWORKS)
 SHIPPED = [name for name in PRESETS if not name.startswith("unet")]
 every_preset = pytest.mark.parametrize("name", SHIPPED)
 
 
+def config_of(name, **settings):
+    if name == PLAIN:
+        return ModelConfig(name="attention_unet", gates="plain", **settings)
+    return ModelConfig(name=name, **settings)
+
+
 def small(name, size=None, dropout=0.0, filters=4):
     keras.utils.set_random_seed(1)
-    return build_model(ModelConfig(name=name, filters=filters, depth=2, dropout=dropout), size)
+    return build_model(config_of(name, filters=filters, depth=2, dropout=dropout), size)
 
 
 def noise(*shape):
@@ -85,20 +93,20 @@ def test_dropout_acts_in_training_only(name):
 
 @every_network
 def test_filters_double_and_gates_stand_on_every_skip(name):
-    model = build_model(ModelConfig(name=name, filters=4, depth=3), 32)
+    model = build_model(config_of(name, filters=4, depth=3), 32)
     widths = [model.get_layer(f"encoder_{level}_1_convolution").filters for level in (1, 2, 3)]
     assert [*widths, model.get_layer("bottleneck_1_convolution").filters] == [4, 8, 16, 32]
     gates = [layer.name for layer in model.layers if layer.name.endswith("_attention")]
-    assert gates == (["gate_3_attention", "gate_2_attention", "gate_1_attention"] if name == "attention_unet" else [])
+    assert gates == ([] if name == "unet" else ["gate_3_attention", "gate_2_attention", "gate_1_attention"])
 
 
 @every_network
 def test_wrong_sizes_are_refused(name):
     with pytest.raises(ModelError, match=r"30 is not divisible by 2\*\*depth = 4; take 32"):
-        build_model(ModelConfig(name=name, filters=4, depth=2), 30)
+        build_model(config_of(name, filters=4, depth=2), 30)
 
 
-@every_network
+@pytest.mark.parametrize("name", sorted(MODELS))
 def test_presets_are_the_reference_widths(name):
     filters = {preset(p).filters for p in PRESETS if preset(p).name == name and preset(p).encoder is None}
     assert filters == {16, 32}

@@ -31,7 +31,7 @@ def test_map_is_the_coefficient_that_scales_the_skip():
 
 def test_constant_gate_gives_its_sigmoid():
     # psi with zero weights and bias 1: every coefficient is sigmoid(1) = 0.731059.
-    model = attention_unet((8, 8, 3), filters=2, depth=1)
+    model = attention_unet((8, 8, 3), filters=2, depth=1, gates="plain")
     psi = model.get_layer("gate_1_psi")
     psi.set_weights([np.zeros_like(psi.get_weights()[0]), np.ones(1)])
     alpha = attention_maps(model, np.zeros((5, 9, 3), np.uint8))[0].map

@@ -10,12 +10,15 @@ def test_number_of_parameters_by_hand():
     encoder = 9 * 3 * 2 + 9 * 2 * 2 + 2 * 4 * 2  # 54 + 36 + 16 = 106
     bottleneck = 9 * 2 * 4 + 9 * 4 * 4 + 2 * 4 * 4  # 72 + 144 + 32 = 248
     gate = (4 * 2 * 2) + (4 * 2 + 2) + (2 + 1)  # theta 2x2, phi with bias, psi with bias: 16 + 10 + 3 = 29
+    normalised = 4 * 2 * 2 + 4 * 2 + 2 + (2 + 2 + 1) * 4  # without biases; four weights a channel: 26 + 20 = 46
     upsample = 4 * 4 * 2 + 2  # 2x2 transposed, 4 to 2, with bias: 34
     decoder = 9 * 4 * 2 + 9 * 2 * 2 + 2 * 4 * 2  # 72 + 36 + 16 = 124
     head = 2 + 1
     rest = encoder + bottleneck + upsample + decoder + head
     assert unet((8, 8, 3), filters=2, depth=1).count_params() == rest == 515
-    assert attention_unet((8, 8, 3), filters=2, depth=1).count_params() == rest + gate == 544
+    plain = attention_unet((8, 8, 3), filters=2, depth=1, gates="plain")
+    assert plain.count_params() == rest + gate == 544
+    assert attention_unet((8, 8, 3), filters=2, depth=1).count_params() == rest + normalised == 561
 
 
 def test_gate_scales_the_skip_by_its_coefficient():

@@ -4,8 +4,16 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from polypseg.models.attention_unet import attention_unet
-from polypseg.models.blocks import PLAIN_LAYERS, FusedBatchNormalization, attention_gate, double_convolution
+from polypseg.models.attention_unet import attention_unet, unet
+from polypseg.models.blocks import (
+    GATE_LIMITS,
+    PLAIN_LAYERS,
+    FusedBatchNormalization,
+    Within,
+    attention_gate,
+    double_convolution,
+    gates_of,
+)
 from polypseg.models.winograd import WinogradConvolution
 
 
@@ -150,14 +158,75 @@ def test_double_convolution_keeps_the_sides_and_never_goes_below_zero():
     assert float(tf.reduce_min(outputs)) == 0.0
 
 
+def fill(model, weights):
+    """Gives each named layer's weights one value each."""
+    for name, values in weights.items():
+        layer = model.get_layer(name)
+        layer.set_weights([np.full(w.shape, value) for w, value in zip(layer.get_weights(), values, strict=True)])
+
+
 def test_gate_by_hand():
     # One channel everywhere. theta sums the four pixels of x = 1: 4 * 0.25 = 1. phi: g = 2 times -0.5, plus 0.5,
     # is -0.5. relu(1 - 0.5) = 0.5. psi: 2 * 0.5 - 1 = 0, whose sigmoid is 0.5. alpha * x = 0.5.
     skip, gating = keras.Input((2, 2, 1)), keras.Input((1, 1, 1))
-    model = keras.Model([skip, gating], attention_gate(skip, gating, 1, "gate"))
-    weights = {"gate_theta": [0.25], "gate_phi": [-0.5, 0.5], "gate_psi": [2.0, -1.0]}
-    for name, values in weights.items():
-        layer = model.get_layer(name)
-        layer.set_weights([np.full(w.shape, value) for w, value in zip(layer.get_weights(), values, strict=True)])
+    model = keras.Model([skip, gating], attention_gate(skip, gating, 1, "gate", "plain"))
+    fill(model, {"gate_theta": [0.25], "gate_phi": [-0.5, 0.5], "gate_psi": [2.0, -1.0]})
     gated = model([np.ones((1, 2, 2, 1)), np.full((1, 1, 1, 1), 2.0)])
     np.testing.assert_allclose(gated, np.full((1, 2, 2, 1), 0.5), atol=1e-6)
+
+
+def test_normalised_gate_by_hand():
+    # theta: 4 * 0.25 = 1; normalised (scale, offset, mean, variance) (1 - 0.5) / 2 * 2 + 0 = 0.5. phi: -0.5 * 2 = -1;
+    # (-1 - -2) / 2 * 1 - 0.5 = 0. relu(0.5 + 0) = 0.5. psi: 2 * 0.5 = 1; (1 - 3) / 2 * 2 + 1.5 = -0.5, whose sigmoid is
+    # 0.377541. The epsilon, 1e-5 beside variances of 4, is below the tolerance.
+    skip, gating = keras.Input((2, 2, 1)), keras.Input((1, 1, 1))
+    model = keras.Model([skip, gating], attention_gate(skip, gating, 1, "gate", "normalised"))
+    fill(model, {"gate_theta": [0.25], "gate_phi": [-0.5], "gate_psi": [2.0]})
+    fill(
+        model,
+        {
+            "gate_theta_normalisation": [2.0, 0.0, 0.5, 4.0],
+            "gate_phi_normalisation": [1.0, -0.5, -2.0, 4.0],
+            "gate_psi_normalisation": [2.0, 1.5, 3.0, 4.0],
+        },
+    )
+    gated = model([np.ones((1, 2, 2, 1)), np.full((1, 1, 1, 1), 2.0)])
+    np.testing.assert_allclose(gated, np.full((1, 2, 2, 1), 0.377541), atol=1e-5)
+
+
+def test_limits_by_hand():
+    np.testing.assert_array_equal(Within(-1.0, 2.0)(np.float32([-3, -1, 0.5, 2, 9])), [-1, -1, 0.5, 2, 2])
+
+
+def pushed(gates):
+    """A gate's coefficients after steps that push its mean down as far as it goes."""
+    keras.utils.set_random_seed(0)
+    skip, gating = keras.Input((8, 8, 2)), keras.Input((4, 4, 2))
+    gate = keras.Model([skip, gating], attention_gate(skip, gating, 2, "gate", gates))
+    model = keras.Model(gate.inputs, gate.get_layer("gate_attention").output)
+    model.compile(keras.optimizers.Adam(0.1), "mean_absolute_error")
+    generator = np.random.default_rng(0)
+    inputs = [generator.random(shape, np.float32) for shape in ((8, 8, 8, 2), (8, 4, 4, 2))]
+    model.fit(inputs, np.zeros((8, 8, 8, 1), np.float32), epochs=200, verbose=0)
+    return model, model.predict_on_batch(inputs)
+
+
+def test_plain_gate_can_be_shut_and_a_normalised_one_cannot():
+    _, plain = pushed("plain")
+    assert plain.max() < 0.01
+    model, normalised = pushed("normalised")
+    for part, limits in GATE_LIMITS.items():
+        scale, offset, *_ = model.get_layer(f"gate_{part}_normalisation").get_weights()
+        assert limits.scale[0] <= scale.min() <= scale.max() <= limits.scale[1]
+        assert limits.offset[0] <= offset.min() <= offset.max() <= limits.offset[1]
+    assert offset == GATE_LIMITS["psi"].offset[0]  # pushed to the limit
+    assert normalised.mean() > 0.05
+    assert normalised.std(axis=(1, 2)).mean() > 0.05
+
+
+def test_gates_are_told_apart():
+    assert [gates_of(attention_unet((8, 8, 3), 2, 1, gates=gates)) for gates in ("plain", "normalised")] == [
+        "plain",
+        "normalised",
+    ]
+    assert gates_of(unet((8, 8, 3), 2, 1)) is None

@@ -7,7 +7,7 @@ import pytest
 
 from polypseg.errors import ModelError
 from polypseg.models.attention_unet import attention_unet
-from polypseg.models.checkpoint import load_model, save_model
+from polypseg.models.checkpoint import copy_weights, load_model, save_model
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
 from polypseg.train.losses import BinaryCrossentropyDice
 
@@ -60,3 +60,12 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         save_model(model, path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("saved", "network"), [("plain", "normalised"), ("normalised", "plain")])
+def test_weights_of_other_gates_are_refused_with_what_to_set(saved, network, tmp_path):
+    save_model(attention_unet((8, 8, 3), filters=2, depth=1, gates=saved), tmp_path / "model.keras")
+    message = rf"its gates are {saved}, those of the config's network {network}: set model\.gates={saved}$"
+    with pytest.raises(ModelError, match=message):
+        copy_weights(attention_unet((8, 8, 3), filters=2, depth=1, gates=network), tmp_path / "model.keras")
+    copy_weights(attention_unet((8, 8, 3), filters=2, depth=1, gates=saved), tmp_path / "model.keras")

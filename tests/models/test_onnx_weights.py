@@ -12,6 +12,8 @@ from polypseg.export.half import store_in_half
 from polypseg.export.quantize import quantise
 from polypseg.models.attention_unet import attention_unet
 from polypseg.models.onnx_weights import copy_onnx_weights, read_convolutions
+from polypseg.models.registry import build_model, preset
+from polypseg.predict.engines.packaged import resolve
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +147,27 @@ def test_what_is_no_onnx_file_is_told_in_a_line(tmp_path):
         copy_onnx_weights(fresh_unet(), tmp_path / "text.onnx")
     with pytest.raises(ModelError, match=r"none\.onnx: no such model file; expected an \.onnx file$"):
         copy_onnx_weights(fresh_unet(), tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("store", [lambda graph: graph, store_in_half])
+def test_plain_gates_are_for_plain_gates_and_normalised_ones_for_both(store, unet_graph, tmp_path):
+    keras.utils.set_random_seed(1)
+    plain = attention_unet((SIDE, SIDE, 3), filters=4, depth=2, gates="plain")
+    path = saved(store(convert(plain)), tmp_path / "plain.onnx")
+    normalised = fresh_unet()
+    before = normalised.get_weights()
+    with pytest.raises(ModelError, match=r"plain\.onnx: its gates are plain, .* normalised: set model\.gates=plain$"):
+        copy_onnx_weights(normalised, path)
+    for old, new in zip(before, normalised.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    again = keras.models.clone_model(plain)
+    copy_onnx_weights(again, path)
+    np.testing.assert_allclose(answer(again), answer(plain), atol=0.01)
+    copy_onnx_weights(again, saved(store(unet_graph), tmp_path / "normalised.onnx"))
+    np.testing.assert_allclose(answer(again), answer(small_attention_unet()), atol=0.01)
+
+
+def test_packaged_model_of_plain_gates_says_what_to_set():
+    network = build_model(preset("attention-unet-16"), 64)
+    with pytest.raises(ModelError, match=r"set model\.gates=plain$"):
+        copy_onnx_weights(network, resolve("attention-unet-16"))

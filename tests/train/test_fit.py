@@ -14,6 +14,7 @@ from polypseg.data.named_splits import SplitFiles
 from polypseg.data.splits import make_split
 from polypseg.errors import DataError, ModelError, PairingError, RunError, SplitError, UsageError
 from polypseg.export.onnx import export_model
+from polypseg.models.blocks import gates_of
 from polypseg.models.checkpoint import load_model
 from polypseg.records.split import SplitName
 from polypseg.train.fit import resume, train
@@ -399,3 +400,23 @@ def test_start_from_what_is_not_there_or_another_network_is_refused(run, sample_
         train(sample_folder, tmp_path / "b", wide)
     assert not (tmp_path / "a").exists()
     assert not (tmp_path / "b/config.toml").exists()
+
+
+def test_run_from_before_the_setting_of_gates_goes_on_with_plain_ones(sample_folder, tmp_path):
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    config = config_from({**SMALL, "model": {**SMALL["model"], "gates": "plain"}})
+    folders = [tmp_path / "never-stopped", tmp_path / "at-once", tmp_path / "later"]
+    expected = figures(train(sample_folder, folders[0], config))
+    with pytest.raises(KeyboardInterrupt):
+        train(sample_folder, folders[1], config, callbacks=[Stop()])
+    train(sample_folder, folders[2], config.model_copy(update={"train": config.train.model_copy(update={"epochs": 2})}))
+    for folder in folders[1:]:
+        run = open_run(folder)
+        run.config_path.write_text(run.config_path.read_text().replace('gates = "plain"\n', ""))
+        again = resume(folder, epochs=5)
+        assert again.config().model.gates == "plain"
+        assert figures(again) == expected
+        assert gates_of(load_model(again.best_path)) == "plain"

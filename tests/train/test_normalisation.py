@@ -7,6 +7,7 @@ import pytest
 from polypseg.data.batches import SampleReader, tf_batches
 from polypseg.data.catalogue import find_samples
 from polypseg.data.epochs import BatchPlan
+from polypseg.models.blocks import Within
 from polypseg.train.normalisation import calibration_batches, measure_normalisation, settle_normalisation
 from train.averaged_model import image_batches, nested_model
 
@@ -83,3 +84,13 @@ def test_fewer_images_than_a_batch_are_measured_on_all_the_same(sample_folder):
     samples, _ = find_samples(sample_folder)
     reader = SampleReader(samples[:3], 32, keep=False)
     assert [len(images) for images in calibration_batches(reader, BatchPlan(4, "none", True, seed=0))] == [3]
+
+
+def test_normalisations_with_limits_keep_them():
+    # As above the first normalisation would get scale sqrt(0.59) = 0.77 and offset 3.9; it may have 1 to 4 and -2 to 2.
+    model = folded_model()
+    first = model.get_layer("first_normalisation")
+    first.gamma_constraint, first.beta_constraint = Within(1.0, 4.0), Within(-2.0, 2.0)
+    settle_normalisation(model, image_batches())
+    assert (float(first.gamma[0]), float(first.beta[0])) == (1.0, 2.0)
+    np.testing.assert_allclose(first.moving_mean, [0.9], rtol=1e-5)

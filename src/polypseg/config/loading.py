@@ -43,7 +43,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
         return config_from(tables, source=f"{path} with --set")
 
 
-EARLIER: Mapping[str, Mapping[str, Any]] = {"data": {"field": "whole"}}
+EARLIER: Mapping[str, Mapping[str, Any]] = {"data": {"field": "whole"}, "model": {"gates": "plain"}}
 """What settings were, before there were settings for them: a run keeps what it was trained with."""
 
 

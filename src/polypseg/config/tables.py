@@ -135,6 +135,11 @@ class ModelConfig(_Table):
     encoder: str | None = Field(None, description="pretrained encoder (efficientnet-lite0, resnet50, …); unset: none")
     encoder_weights: str | None = Field(None, description="imagenet, or the path of a converted file; unset: random")
     decoder_filters: tuple[int, ...] = Field((), description="the decoder's four widths over an encoder, finest first")
+    gates: Literal["plain", "normalised"] = Field(
+        "normalised",
+        description="attention_unet; normalised: batch normalisation in each gate, so that it can neither shut "
+        "nor stay open everywhere; plain: as in the paper, and in models made before this setting existed",
+    )
     deep_supervision: bool = Field(
         False,
         description="in training every level of the decoder is judged, and loss and val_loss are of all levels; the "

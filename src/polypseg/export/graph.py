@@ -17,6 +17,7 @@ from typing import Any
 
 from polypseg import __version__
 from polypseg.errors import ModelError, UsageError
+from polypseg.export.folding import fold_normalisations
 from polypseg.predict.engines.keras_engine import GATE_SUFFIX
 from polypseg.predict.engines.onnx_engine import ATTENTION, IMAGE, PROBABILITY
 
@@ -44,6 +45,8 @@ def convert(model: Any, attention: bool = True) -> Any:
     stamp(graph)
     _order_outputs(graph, list(outputs))
     _drop_idle_reshapes(graph)
+    fold_normalisations(graph)
+    _drop_unused_weights(graph)
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     return graph

@@ -14,7 +14,7 @@ import keras
 from keras import layers
 
 from polypseg.errors import ModelError
-from polypseg.models.blocks import SLOW_BATCH_MOMENTUM, attention_gate, double_convolution
+from polypseg.models.blocks import SLOW_BATCH_MOMENTUM, Gates, attention_gate, double_convolution
 from polypseg.models.encoders import STRIDES, encode
 
 PRIOR = 0.15
@@ -33,6 +33,7 @@ def attention_unet(
     encoder: str | None = None,
     encoder_weights: str | Path | None = None,
     decoder_filters: Sequence[int] = (),
+    gates: Gates = "normalised",
 ) -> keras.Model:
     """The Attention U-Net: (N, H, W, 3) float32 in [0, 1] to (N, H, W, 1) probability.
 
@@ -52,6 +53,8 @@ def attention_unet(
         encoder_weights: None for random ones, "imagenet", or the path of a converted file.
         decoder_filters: With an encoder: the decoder's four widths, finest first, instead of what follows from
             `filters`.
+        gates: normalised, or plain as in the paper (`blocks.attention_gate` tells the difference). Weights that were
+            saved without their network before this argument existed need "plain".
 
     Returns:
         A Keras functional model; the gates' coefficients are the outputs of the layers
@@ -66,10 +69,10 @@ def attention_unet(
     """
     if encoder is not None:
         widths = tuple(decoder_filters) or tuple(filters * width for width in WIDTHS)
-        return _over_encoder(input_shape, (encoder, encoder_weights), widths, depth, dropout)
+        return _over_encoder(input_shape, (encoder, encoder_weights), widths, depth, dropout, gates)
     if encoder_weights is not None or decoder_filters:
         raise ModelError("encoder_weights and decoder_filters belong to an encoder; name one, or leave them out")
-    return _unet(input_shape, filters, depth, dropout, gated=True)
+    return _unet(input_shape, filters, depth, dropout, gates)
 
 
 def unet(
@@ -83,11 +86,11 @@ def unet(
     Reference:
         Ronneberger et al., "U-Net: Convolutional Networks for Biomedical Image Segmentation", MICCAI 2015.
     """
-    return _unet(input_shape, filters, depth, dropout, gated=False)
+    return _unet(input_shape, filters, depth, dropout, gates=None)
 
 
 def _unet(
-    input_shape: tuple[int | None, int | None, int], filters: int, depth: int, dropout: float, gated: bool
+    input_shape: tuple[int | None, int | None, int], filters: int, depth: int, dropout: float, gates: Gates | None
 ) -> keras.Model:
     _check(input_shape, filters, depth, dropout)
     image = keras.Input(input_shape, name="image")
@@ -105,14 +108,14 @@ def _unet(
     for level in range(depth, 0, -1):
         width = filters * 2 ** (level - 1)
         skip = skips[level - 1]
-        if gated:
-            skip = attention_gate(skip, features, width, f"gate_{level}")
+        if gates is not None:
+            skip = attention_gate(skip, features, width, f"gate_{level}", gates)
         features = layers.Conv2DTranspose(width, 2, strides=2, name=f"decoder_{level}_upsample")(features)
         features = layers.Concatenate(name=f"decoder_{level}_concatenate")([skip, features])
         features = double_convolution(features, width, f"decoder_{level}")
 
     logits = _logits(features)
-    return keras.Model(image, _probability(logits), name="attention_unet" if gated else "unet")
+    return keras.Model(image, _probability(logits), name="unet" if gates is None else "attention_unet")
 
 
 def _over_encoder(
@@ -121,6 +124,7 @@ def _over_encoder(
     widths: Sequence[int],
     depth: int,
     dropout: float,
+    gates: Gates,
 ) -> keras.Model:
     num_skips = len(STRIDES) - 1
     if depth != num_skips or len(widths) != num_skips:
@@ -135,7 +139,7 @@ def _over_encoder(
         features = layers.Dropout(dropout, name="bottleneck_dropout")(features)
     for level in range(num_skips, 0, -1):
         width, skip = widths[level - 1], skips[level - 1]
-        skip = attention_gate(skip, features, width, f"gate_{level}")
+        skip = attention_gate(skip, features, width, f"gate_{level}", gates, SLOW_BATCH_MOMENTUM)
         features = layers.UpSampling2D(2, interpolation="bilinear", name=f"decoder_{level}_upsample")(features)
         features = layers.Concatenate(name=f"decoder_{level}_concatenate")([skip, features])
         features = double_convolution(features, width, f"decoder_{level}", SLOW_BATCH_MOMENTUM)

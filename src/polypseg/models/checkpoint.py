@@ -72,7 +72,14 @@ def copy_weights(model: keras.Model, path: Path | str) -> None:
     Raises:
         ModelError: The file cannot be loaded, or holds another network.
     """
-    weights = load_model(path).get_weights()
+    source = load_model(path)
+    found_gates, expected_gates = blocks.gates_of(source), blocks.gates_of(model)
+    if found_gates and expected_gates and found_gates != expected_gates:
+        raise ModelError(
+            f"{path}: its gates are {found_gates}, those of the config's network {expected_gates}: set "
+            f"model.gates={found_gates}"
+        )
+    weights = source.get_weights()
     expected = [tuple(weight.shape) for weight in model.weights]
     if [weight.shape for weight in weights] != expected:
         found = sum(weight.size for weight in weights)

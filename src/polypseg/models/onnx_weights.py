@@ -10,8 +10,11 @@ Decisions:
 - int8 and half precision come back as what they stand for, rounded as they are.
 - Every convolution of the file must find its layer and every layer its convolution, by name and shape: else the file
   is of another network, and nothing is changed.
+- Nor can a file of plain gates, which may be shut, give its weights to normalised ones; the other way round it is the
+  same arithmetic.
 """
 
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +25,11 @@ from keras import layers
 from numpy.typing import NDArray
 
 from polypseg.errors import ModelError, missing_extra
+from polypseg.models.blocks import gates_of
 
 Array = NDArray[np.float32]
 CONVOLUTIONS = ("Conv", "ConvTranspose")
+GATE_SIGMOID = re.compile(r"\bgate_\d+_sigmoid")
 
 
 class Folded(NamedTuple):
@@ -52,7 +57,12 @@ def copy_onnx_weights(model: keras.Model, path: Path | str) -> None:
         MissingExtraError: The package onnx is not installed.
     """
     path = Path(path)
-    found = read_convolutions(path)
+    graph = _graph(path)
+    if gates_of(model) == "normalised" and not _has_normalised_gates(graph):
+        raise ModelError(
+            f"{path}: its gates are plain, those of the config's network normalised: set model.gates=plain"
+        )
+    found = _convolutions(graph, path)
     expected = {layer.name: layer for layer in model.layers if _is_convolution(layer)}
     rest = [layer.name for layer in model.layers if layer.weights and not _is_known(layer)]
     if rest:
@@ -81,16 +91,28 @@ def read_convolutions(path: Path) -> dict[str, Folded]:
         ModelError: No ONNX file.
         MissingExtraError: The package onnx is not installed.
     """
+    return _convolutions(_graph(path), path)
+
+
+def _graph(path: Path) -> Any:
     try:
         import onnx
     except ImportError as error:
         raise missing_extra("onnx", "export") from error
     try:
-        graph = onnx.load(path).graph
+        return onnx.load(path).graph
     except FileNotFoundError:
         raise ModelError(f"{path}: no such model file; expected an .onnx file") from None
     except Exception as error:  # protobuf's own
         raise ModelError(f"{path}: not an ONNX file, or a damaged one") from error
+
+
+def _has_normalised_gates(graph: Any) -> bool:
+    """Whether the file comes from a network in which the sigmoid of a gate is a layer of its own."""
+    return any(GATE_SIGMOID.search(name) for node in graph.node for name in (node.name, *node.output))
+
+
+def _convolutions(graph: Any, path: Path) -> dict[str, Folded]:
     values, origins = _constants(graph)
     found = {}
     for node in graph.node:

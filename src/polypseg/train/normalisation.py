@@ -36,7 +36,9 @@ def settle_normalisation(model: keras.Model, batches: Iterable[NDArray[np.float3
     predicts what it did: thus a network whose normalisations were folded away can be trained.
 
     In training a normalisation takes the batch's statistics instead of its own. Where its own are not those of images
-    (folded they are mean 0 and variance 1), the first step would change all that the network has learned.
+    (folded they are mean 0 and variance 1), the first step would change all that the network has learned. The
+    normalisations of gates keep within their limits, which changes the coefficients a little where the statistics of
+    the first training lagged behind.
 
     Args:
         model: Changed in place; none of its normalisations is in a nested model.
@@ -64,10 +66,19 @@ def settle_normalisation(model: keras.Model, batches: Iterable[NDArray[np.float3
             keras.ops.convert_to_numpy, (layer.moving_mean, layer.moving_variance, layer.gamma, layer.beta)
         )
         scale = gamma / np.sqrt(own_variance + layer.epsilon)
-        layer.gamma.assign(scale * np.sqrt(variance + layer.epsilon))
-        layer.beta.assign(beta + scale * (mean - own_mean))
+        new_scale, offset = scale * np.sqrt(variance + layer.epsilon), beta + scale * (mean - own_mean)
+        new_scale, offset = _within_limits(layer, new_scale, offset)
+        layer.gamma.assign(new_scale)
+        layer.beta.assign(offset)
         layer.moving_mean.assign(mean)
         layer.moving_variance.assign(variance)
+
+
+def _within_limits(layer: Any, scale: Any, offset: Any) -> tuple[Any, Any]:
+    """Scale and offset, brought within the limits that the normalisations of a gate have."""
+    pairs = ((layer.gamma_constraint, scale), (layer.beta_constraint, offset))
+    kept = [value if limits is None else keras.ops.convert_to_numpy(limits(value)) for limits, value in pairs]
+    return kept[0], kept[1]
 
 
 def normalisations(model: keras.Model) -> list[Any]:
