@@ -108,9 +108,7 @@ def coloured_levels(colour: NDArray[np.uint8], is_lossy: bool) -> Found:
     total = sum(hues.values())
     if len(hues) != 1:
         told = ", ".join(f"{name} ({100 * count / colour[..., 0].size:.1f} %)" for name, count in hues.items())
-        raise ImageError(
-            f"a mask in colours: {told or 'a gradient'}; expected black and one colour: {_COLOURS}"
-        )
+        raise ImageError(f"a mask in colours: {told or 'a gradient'}; expected black and one colour: {_COLOURS}")
     name = next(iter(hues))
     level = int(np.median(strongest[is_coloured]))
     mask = strongest > level // 2
@@ -170,23 +168,17 @@ def _few(grey: NDArray[np.integer], values: NDArray[np.integer], counts: NDArray
 
 def _few_colours(packed: NDArray[np.int64], codes: NDArray[np.int64], counts: NDArray[np.int64]) -> Found:
     names = [f"#{code:06x}" for code in codes]
-    shares = ", ".join(
-        f"{name} ({100 * count / packed.size:.1f} %)" for name, count in zip(names, counts, strict=True)
-    )
+    shares = ", ".join(f"{name} ({100 * count / packed.size:.1f} %)" for name, count in zip(names, counts, strict=True))
     if codes[0] != 0:
         raise ImageError(f"a mask in the colours {shares}, and no black for background; {_COLOURS}")
     polyp = int(codes[1:][counts[1:].argmax()])
     for code, count in zip(codes, counts, strict=True):
         if code not in (0, polyp) and _is_level(packed == code, int(count)):
-            raise ImageError(
-                f"a mask in {len(codes)} colours, {shares}; expected black and one colour: {_COLOURS}"
-            )
+            raise ImageError(f"a mask in {len(codes)} colours, {shares}; expected black and one colour: {_COLOURS}")
     return Found(packed == polyp, f"#{polyp:06x}", True)
 
 
-def _many(
-    grey: NDArray[np.uint8], values: NDArray[np.integer], counts: NDArray[np.int64], is_lossy: bool
-) -> Found:
+def _many(grey: NDArray[np.uint8], values: NDArray[np.integer], counts: NDArray[np.int64], is_lossy: bool) -> Found:
     """The two levels of a file of many values."""
     number = _counts(grey)
     if not number[64:].any():
@@ -247,14 +239,14 @@ def _histogram(grey: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[
     return found, counts
 
 
-def _counts(grey: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _counts(grey: NDArray[np.integer]) -> NDArray[np.int64]:
     """How often each of the 256 values occurs."""
     return np.asarray(cv2.calcHist([np.ascontiguousarray(grey)], [0], None, [256], (0, 256)).ravel(), np.int64)
 
 
 def _eight_bits(grey: NDArray[np.integer]) -> NDArray[np.uint8]:
     if grey.dtype == np.uint8:
-        return grey
+        return np.asarray(grey, np.uint8)
     if grey.min() < 0 or grey.max() > 65535 or grey.max() < 257:
         raise ImageError(
             f"a deep grey file with values from {grey.min()} to {grey.max()}; expected black and white: {_VALUES}"

@@ -76,6 +76,25 @@ class MaskRule:
         """Whether the user said what is polyp, rather than where to look."""
         return bool(self.values or self.colours)
 
+    def text(self) -> str:
+        """The rule on one line, as `MaskRule.parse` reads it; empty for the automatic one.
+
+        >>> MaskRule(values=(1, 2)).text(), MaskRule.parse("values=1,2") == MaskRule(values=(1, 2))
+        ('values=1,2', True)
+        """
+        parts = {"values": ",".join(map(str, self.values)), "colours": ",".join(self.colours), "channel": self.channel}
+        return " ".join(f"{key}={value}" for key, value in parts.items() if value)
+
+    @classmethod
+    def parse(cls, text: str) -> "MaskRule":
+        """The rule of a text that `text` wrote.
+
+        Raises:
+            UsageError: No such rule.
+        """
+        given = dict(part.partition("=")[::2] for part in text.split())
+        return mask_rule(given.get("values", ""), given.get("colours", ""), given.get("channel", ""))
+
     def rgb(self) -> list[tuple[int, int, int]]:
         """The colours as numbers.
 
@@ -216,7 +235,9 @@ def _without_alpha(picture: PillowImage.Image) -> PillowImage.Image:
     lowest, highest = int(alpha.min()), int(alpha.max())
     if lowest < 255:
         if highest == 0:
-            raise ImageError("alpha is 0 everywhere, the mask is invisible; if the colours are meant, say so with --mask-channel red")
+            raise ImageError(
+                "alpha is 0 everywhere, the mask is invisible; if the colours are meant, say so with --mask-channel red"
+            )
         is_constant = not np.ptp(colours[alpha > 0].reshape(-1, 3), axis=0).any()
         if colours[alpha == 0].any() or (is_constant and not colours[alpha > 0].any()):
             raise ImageError(

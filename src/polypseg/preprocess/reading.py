@@ -8,8 +8,9 @@ Decisions:
 - Nothing is repaired silently: what cannot be read as one image stops with its name. A photo of a phone that carries
   further pictures (a preview, a gain map) is its first one, which is what a viewer shows; that is noted.
 - A picture that shows nothing (black, one colour, invisible) is a fault: a model would find "no polyp" in it. The
-  limits are far from frames: of 4,540 real ones the darkest reaches 151 of 255 at its 99.9th percentile and the flattest
-  spreads over 60 levels, so that even a frame at a tenth of its light is read; 12-bit values in a 16-bit file end at 15.
+  limits are far from frames: of 4,540 real ones the darkest reaches 151 of 255 at its 99.9th percentile, and the
+  flattest has a standard deviation of 16 levels, so that even a frame at an eighth of its light is read; 12-bit values
+  in a 16-bit file end at 15 of 255.
 """
 
 import io
