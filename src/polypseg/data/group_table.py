@@ -139,8 +139,8 @@ def _columns(path: Path, rows: Sequence[Sequence[str]], known: set[str]) -> tupl
     if len(doubtful) > 1:
         kind = "group" if doubtful is groups else "name"
         raise DataError(
-            f"{path}: the columns {' and '.join(rows[0][place] for place in doubtful)} could each tell the {kind}; keep "
-            "one of them (of groups the largest, a patient rather than a sequence)"
+            f"{path}: the columns {' and '.join(rows[0][place] for place in doubtful)} could each tell the {kind}; "
+            "keep one of them (of groups the largest, a patient rather than a sequence)"
         )
     raise DataError(
         f"{path}: expected two columns, names ({', '.join(NAME_COLUMNS)}) and groups ({', '.join(GROUP_COLUMNS)}), "

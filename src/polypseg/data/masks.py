@@ -62,8 +62,8 @@ def inverted(facts: Sequence[MaskFacts], rule: MaskRule) -> list[Fault]:
         Fault(
             fact.name,
             f"the mask looks inverted or white: polyp on {100 * fact.border_share:.0f} % of the image's border, "
-            f"{100 * fact.share:.0f} % of its area; if black is the polyp, say so with --polyp-values 0, if it is right, "
-            f"with {_as_meant(fact)}",
+            f"{100 * fact.share:.0f} % of its area; if black is the polyp, say so with --polyp-values 0, if it is "
+            f"right, with {_as_meant(fact)}",
         )
         for fact in facts
         if fact.border_share > MOST_OF_BORDER

@@ -185,7 +185,7 @@ def load_sample(sample: Sample, size: int | None = None, field: FieldRule = "who
 def check_samples(
     samples: Sequence[Sample], track: Track = silent, workers: int | None = None
 ) -> tuple[list[Sample], list[Fault], list[MaskFacts]]:
-    """The samples that can be used, the faults of the others, and what the masks say of the set; every file is decoded."""
+    """The samples that can be used, the faults of the others, and what the masks say; every file is decoded."""
     usable: list[Sample] = []
     faults: list[Fault] = []
     facts: list[MaskFacts] = []

@@ -20,7 +20,7 @@ from polypseg.preprocess.files import (
     refuse_odd_names,
     unicode_name,
 )
-from polypseg.preprocess.masks import AUTOMATIC, MaskRule, mask_rule, read_grey, read_mask, read_mask_file
+from polypseg.preprocess.masks import AUTOMATIC, MaskRule, mask_rule, read_grey, read_map, read_mask, read_mask_file
 from polypseg.preprocess.reading import (
     MAX_PIXELS,
     decode_image,
@@ -58,6 +58,7 @@ __all__ = [
     "put_back",
     "read_grey",
     "read_image",
+    "read_map",
     "read_mask",
     "read_mask_file",
     "read_noted",

@@ -30,7 +30,7 @@ COMPANION_SUFFIXES = frozenset(
     {
         ".csv", ".tsv", ".txt", ".md", ".rst", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".html",
         ".htm", ".log", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".ods", ".db", ".py", ".ipynb", ".sha256", ".md5",
-        ".zip", ".lst", ".names", ".license",
+        ".zip", ".lst", ".names", ".license", ".onnx", ".keras", ".sh", ".bat", ".cfg", ".url", ".lnk",
     }
 )  # fmt: skip
 """Endings of what may lie beside images and is none; passed over."""
@@ -45,8 +45,9 @@ EMPTY = "the file is empty (0 bytes); expected an image"
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftyphei", "a HEIC picture"), (4, b"ftyphev", "a HEIC picture"), (4, b"ftypmif1", "a HEIF picture"),
     (4, b"ftypmsf1", "a HEIF sequence"), (128, b"DICM", "a DICOM file"), (0, b"%PDF", "a PDF"),
-    (0, b"%!PS", "a PostScript file"), (0, b"\xc5\xd0\xd3\xc6", "a PostScript file"), (0, b"8BPS", "a Photoshop file"),
-    (0, b"\xff\x0a", "a JPEG XL picture"), (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture"), (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"%!PS", "a PostScript file"), (0, b"\xc5\xd0\xd3\xc6", "a PostScript file"),
+    (0, b"8BPS", "a Photoshop file"), (0, b"\xff\x0a", "a JPEG XL picture"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture"), (0, b"\x93NUMPY", "a NumPy array"),
     (0, b"v/1\x01", "an OpenEXR picture"), (4, b"ftyp", "a video"), (0, b"\x1aE\xdf\xa3", "a video"),
     (8, b"AVI ", "a video"), (0, b"\x89HDF", "an HDF5 file"), (0, b"PK\x03\x04", "a ZIP archive"),
 )  # fmt: skip
@@ -80,9 +81,9 @@ def endings(paths: Iterable[Path]) -> str:
 
 
 def unicode_name(text: str) -> str:
-    """The one spelling (NFC) of a name that can be written in several, as macOS and others do.
+    r"""The one spelling (NFC) of a name that can be written in several, as macOS and others do.
 
-    >>> len("e\\u0301"), len(unicode_name("e\\u0301"))
+    >>> len("e\u0301"), len(unicode_name("e\u0301"))
     (2, 1)
     """
     return unicodedata.normalize("NFC", text)
@@ -99,7 +100,8 @@ def refuse_odd_names(paths: Iterable[Path | str]) -> None:
         shown = [path.encode("utf-8", "backslashreplace").decode() for path in odd]
         raise DataError(
             f"{len(odd)} file names are not valid UTF-8, so that no table can hold them; rename them, for example with "
-            f"convmv -r -f cp1258 -t utf-8 --notest FOLDER (cp1258: Vietnamese; cp1252: Western European):{listed(shown)}"
+            "convmv -r -f cp1258 -t utf-8 --notest FOLDER (cp1258: Vietnamese; cp1252: Western European):"
+            f"{listed(shown)}"
         )
 
 
@@ -139,9 +141,9 @@ def check_regular(path: Path) -> None:
 
 
 def kind_of(content: bytes) -> str:
-    """What the first bytes of a file, which is no image that is read here, say that it is; empty where unknown.
+    r"""What the first bytes of a file, which is no image that is read here, say that it is; empty where unknown.
 
-    >>> kind_of(b"\\0\\0\\0\\x18ftypheic")
+    >>> kind_of(b"\0\0\0\x18ftypheic")
     'a HEIC picture'
     """
     for place, signature, kind in _SIGNATURES:

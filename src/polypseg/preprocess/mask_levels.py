@@ -3,9 +3,9 @@
 Decisions:
 - A file of few values (at most `FEW`) is taken at its word: each value that covers an area is a level, and there may be
   two, 0 being one. A third value may only be specks and hairlines, as CVC-ClinicDB's masks have them.
-- A file of many values has two levels where all the others lie within a tolerance of them, or along edges: JPEG's noise,
-  smooth edges. A third level that covers an area is found by its width. CVC-ClinicDB's masks have areas of up to 23 of
-  255 beside pure white; only beside white is so much taken for black.
+- A file of many values has two levels where all the others lie within a tolerance of them, or along edges: JPEG's
+  noise, smooth edges. A third level that covers an area is found by its width. CVC-ClinicDB's masks have areas of up
+  to 23 of 255 beside pure white; only beside white is so much taken for black.
 - Colours are read as values are: black and one colour.
 """
 

@@ -3,7 +3,7 @@
 Decisions:
 - A mask is 0 and one other value, or two levels and what a lossy format, a smooth edge or a resize makes of them. Any
   other file is refused with the values or colours found; a `MaskRule` says which of them are polyp.
-- What one file means is decided here, by its own pixels; whether the files of a set agree is decided in `data/masks.py`.
+- What one file means is decided here, by its own pixels; whether the files of a set agree, in `data/masks.py`.
 - A mask is made two-valued before any resize.
 - An outline without its filling is no mask. Neither is a channel of transparency over one colour.
 """
@@ -23,6 +23,7 @@ from polypseg.arrays import Mask
 from polypseg.errors import ImageError, UsageError, unknown_name
 from polypseg.preprocess.files import file_content
 from polypseg.preprocess.mask_levels import (
+    COLOURED,
     Found,
     coloured_levels,
     grey_levels,
@@ -145,6 +146,40 @@ class MaskFile(NamedTuple):
     is_soft: bool
 
 
+class MapFile(NamedTuple):
+    """A probability map that was read.
+
+    Attributes:
+        grey: Shape (H, W), uint8.
+        num_levels: How many values it has; of a file that loses none.
+        is_lossy: Whether the format may change values.
+        is_coloured: Whether it is no grey map but one in colours.
+        is_transparent: Whether pixels are transparent.
+    """
+
+    grey: NDArray[np.uint8]
+    num_levels: int
+    is_lossy: bool
+    is_coloured: bool
+    is_transparent: bool
+
+
+def read_map(path: Path | str, max_pixels: int = MAX_PIXELS) -> MapFile:
+    """As `read_grey`, with what a map should not have.
+
+    Raises:
+        ImageError: As `read_image`.
+    """
+    stored = decode_stored(file_content(Path(path)), str(path), max_pixels)
+    picture = stored.picture
+    is_transparent = has_alpha(picture) and picture.convert("RGBA").getchannel("A").getextrema() != (255, 255)
+    seen = to_eight_bits(picture, str(path))
+    colour = None if seen.mode in ("L", "1") else np.asarray(seen.convert("RGB"))
+    is_coloured = colour is not None and not is_grey(colour) and bool((np.ptp(colour, axis=2) > COLOURED).any())
+    grey = np.asarray(seen.convert("L"))
+    return MapFile(grey, np.unique(grey).size, stored.is_lossy, is_coloured, is_transparent)
+
+
 def read_grey(path: Path | str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
     """An 8-bit probability map or a saved mask as it is stored, upright, not thresholded.
 
@@ -185,7 +220,8 @@ def read_mask_file(path: Path | str, rule: MaskRule = AUTOMATIC, max_pixels: int
         raise ImageError(f"{path}: {error}") from error
     if not rule.is_explicit and is_outline(found.mask):
         raise ImageError(
-            f"{path}: an outline without its filling; fill it, or say that these thin lines are polyp with --polyp-values"
+            f"{path}: an outline without its filling; fill it, or say that thin lines are meant with --polyp-values "
+            f"{found.polyp}"
         )
     return MaskFile(found.mask, found.polyp if found.mask.any() else "", found.is_soft)
 
@@ -241,8 +277,8 @@ def _without_alpha(picture: PillowImage.Image) -> PillowImage.Image:
         is_constant = not np.ptp(colours[alpha > 0].reshape(-1, 3), axis=0).any()
         if colours[alpha == 0].any() or (is_constant and not colours[alpha > 0].any()):
             raise ImageError(
-                "the mask is in the alpha channel, the colours under it do not show it; read it with --mask-channel alpha "
-                "(or --mask-channel red for the colours)"
+                "the mask is in the alpha channel, the colours under it do not show it; read it with --mask-channel "
+                "alpha (or --mask-channel red for the colours)"
             )
     return PillowImage.fromarray(np.ascontiguousarray(colours))
 

@@ -378,6 +378,8 @@ def _reason(error: Exception, content: bytes = b"") -> str:
         return "no such file"
     if isinstance(error, UnidentifiedImageError):
         kind = kind_of(content)
+        if kind == "a video":
+            return f"not an image but {kind}; predict it by itself"
         if kind:
             return f"not an image that can be read but {kind}; convert it ({READABLE})"
         return f"not an image that can be read ({READABLE}); is it damaged or wrongly named?"
