@@ -18,9 +18,6 @@ from polypseg.preprocess import MaskRule
 MOST_OF_BORDER = 0.5
 """A polyp covers at most this share of the image's border."""
 
-_WHITE = {"65535": "255"}
-
-
 def rule_of(config: DataConfig) -> MaskRule:
     """What means polyp in the masks of a run's data."""
     return MaskRule(config.polyp_values, config.polyp_colours, config.mask_channel)
@@ -38,7 +35,7 @@ def mixed_values(facts: Sequence[MaskFacts], rule: MaskRule) -> str:
     names: dict[str, list[str]] = {}
     for fact in facts:
         if fact.polyp:
-            names.setdefault(_WHITE.get(fact.polyp, fact.polyp), []).append(fact.name)
+            names.setdefault(fact.polyp, []).append(fact.name)
     if len(names) < 2:
         return ""
     ordered = sorted(names.items(), key=lambda item: -len(item[1]))

@@ -3,8 +3,8 @@
 Decisions:
 - A map is read as level / 255. Labels (0/1, 0/2), colours and transparency read so would score 0, or nearly, and nobody
   would know; so all files are looked at before the first is scored.
-- A single file tells little: a confident model's map may have no level but 0 and 1. A folder of files that all have two
-  levels is one of masks, and there the second must be 255.
+- A single file tells little: a confident model's map may have no level but 0 and 1, above all where there is no polyp. A
+  folder of files that all have two levels is one of masks, and there the second must be 255 where there is a polyp.
 - Maps that fit their references far better turned, mirrored or inverted are refused, and named in a note where the
   folder is too small to be sure.
 """
@@ -40,8 +40,9 @@ SIDE = 64
 COMPARED = 40
 """So many pairs are compared."""
 
-GAIN, LEAST_FIT, SURE = 0.3, 0.5, 4
-"""Turned maps fit better by so much Dice and at least so well, in so many pairs at least: then it is no chance."""
+MOST_AS_IT_IS, GAIN, SURE = 0.4, 0.3, 4
+"""Maps that lie wrong fit no better than this as they are, and by so much Dice better undone; in so many pairs at least
+it is no chance."""
 
 _Turn = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -61,17 +62,18 @@ _TURNS: Mapping[str, _Turn] = MappingProxyType(
 
 
 class _Look(NamedTuple):
-    """What a map looks like."""
+    """What a map looks like, and whether its reference holds a polyp (None where it was not read)."""
 
     name: str
+    has_polyp: bool | None
     levels: tuple[int, ...]
     brightest: int
     is_coloured: bool
     is_transparent: bool
 
 
-def judge_references(cases: Sequence[Case], track: Track) -> None:
-    """Nothing, unless the references as a whole do not say what is polyp; files that cannot be read are left alone.
+def judge_references(cases: Sequence[Case], track: Track) -> dict[str, bool]:
+    """Whether each reference holds a polyp, by name; files that cannot be read are left out, scoring tells of them.
 
     Raises:
         ScoreError: They do not agree, or look inverted.
@@ -80,29 +82,33 @@ def judge_references(cases: Sequence[Case], track: Track) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(track(pool.map(_facts, masked), "looking at references", len(masked)))
     facts = [fact for fact in found if fact is not None]
-    if not masked or not facts:
-        return
+    with_polyp = {fact.name: fact.share > 0 for fact in facts}
+    if not facts:
+        return with_polyp
     rule = masked[0].mask_rule
     doubtful = [f"{fault.name}: {fault.reason}" for fault in inverted(facts, rule)]
     problems = set_faults(facts, rule, empty_masks=True) or doubtful[:1]
     if problems:
         more = f" ({len(doubtful) - 1} more)" if problems == doubtful[:1] and len(doubtful) > 1 else ""
         raise ScoreError(f"the references: {problems[0]}{more}")
+    return with_polyp
 
 
-def judge_predictions(folder: Path, cases: Sequence[Case], track: Track) -> list[str]:
+def judge_predictions(folder: Path, cases: Sequence[Case], with_polyp: Mapping[str, bool], track: Track) -> list[str]:
     """What a reader of the scores should know of a folder of maps.
 
     Args:
         folder: For messages.
         cases: With their predictions' files.
+        with_polyp: From `judge_references`.
         track: Shows progress.
 
     Raises:
         ScoreError: The files are no probability maps or masks of these references.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(track(pool.map(_look, cases), "looking at predictions", len(cases)))
+        looked = pool.map(lambda case: _look(case, with_polyp.get(case.name)), cases)
+        found = list(track(looked, "looking at predictions", len(cases)))
     looks = [look for look in found if look is not None]
     _refuse_pictures(folder, looks)
     _refuse_labels(folder, looks)
@@ -118,7 +124,7 @@ def _facts(case: Case) -> MaskFacts | None:
     return None
 
 
-def _look(case: Case) -> _Look | None:
+def _look(case: Case, has_polyp: bool | None) -> _Look | None:
     if case.prediction_path is None:
         return None
     with suppress(ImageError):  # said when it is scored
@@ -126,7 +132,8 @@ def _look(case: Case) -> _Look | None:
         is_few = found.num_levels <= FEW and not found.is_lossy
         levels = tuple(np.unique(found.grey).tolist()) if is_few else ()
         brightest = int(found.grey.max())
-        return _Look(case.prediction_path.name, levels, brightest, found.is_coloured, found.is_transparent)
+        name = case.prediction_path.name
+        return _Look(name, has_polyp, levels, brightest, found.is_coloured, found.is_transparent)
     return None
 
 
@@ -144,7 +151,7 @@ def _refuse_pictures(folder: Path, looks: Sequence[_Look]) -> None:
 
 def _refuse_labels(folder: Path, looks: Sequence[_Look]) -> None:
     """Nothing, unless the folder holds labels rather than levels of 0 to 255."""
-    shown = [look for look in looks if look.brightest]
+    shown = [look for look in looks if look.brightest and look.has_polyp is not False]
     if not shown or not all(look.levels for look in shown):
         return
     highest = max(look.brightest for look in shown)
@@ -154,8 +161,8 @@ def _refuse_labels(folder: Path, looks: Sequence[_Look]) -> None:
     if dim:
         values = ", ".join(str(value) for value in sorted({look.brightest for look in dim})[:5])
         raise ScoreError(
-            f"{folder}: {len(dim)} of {len(shown)} predictions that are not black have a largest value of {values}; "
-            "expected 0 to 255 (0 no polyp, 255 polyp) in every file: multiply labels 0 and 1 by 255"
+            f"{folder}: {len(dim)} of {len(shown)} predictions have a largest value of {values}; "
+            "expected 0 to 255 (0 no polyp, 255 polyp) in every file: multiply 0/1 masks by 255"
             f"{listed([look.name for look in dim], 3)}"
         )
 
@@ -197,7 +204,8 @@ def _turned_note(folder: Path, cases: Sequence[Case]) -> list[str]:
     as_it_is = np.array([_soft_dice(grey, mask) for grey, mask in pairs])
     for done, undo in _TURNS.items():
         turned = np.array([_soft_dice(undo(grey), mask) for grey, mask in pairs])
-        if turned.mean() < max(LEAST_FIT, as_it_is.mean() + GAIN) or np.mean(turned > as_it_is) < 0.8:
+        is_better = as_it_is.mean() < MOST_AS_IT_IS and turned.mean() > as_it_is.mean() + GAIN
+        if not is_better or np.mean(turned > as_it_is) < 0.8:
             continue
         words = (
             f"the predictions look {done}: undone, {len(pairs)} of them have a mean Dice of {turned.mean():.2f} "

@@ -217,8 +217,7 @@ def plan_predictions(
         for pair in pairs
     ]
     cases = keep_named(cases, selection.names)
-    judge_references(cases, track)
-    notes = judge_predictions(predictions, cases, track)
+    notes = judge_predictions(predictions, cases, judge_references(cases, track), track)
     unseen = [case.name for case in cases if images and case.image_path is None]
     if unseen:
         raise PairingError(f"{images}: has no image for {len(unseen)} of the predictions:{listed(unseen)}")

@@ -62,12 +62,18 @@ def is_image_file(path: Path) -> bool:
 def is_left_out(path: Path) -> bool:
     """Whether a file in a folder of images is neither an image nor what usually lies beside images.
 
-    >>> [is_left_out(Path(name)) for name in ("a.HEIC", "IM0001", "film.mp4", "groups.csv", "README", ".hidden", "a.JPG")]
-    [True, True, True, False, False, False, False]
-    """  # noqa: E501
-    name, suffix = path.name.lower(), path.suffix.lower()
-    is_companion = suffix in COMPANION_SUFFIXES or name in COMPANION_NAMES or name.startswith((".", "thumbs.db"))
-    return not is_companion and not is_image_file(path) and path.is_file()
+    Folders and what is no regular file are not asked about: False.
+    """
+    return not _is_companion(path) and not is_image_file(path) and path.is_file()
+
+
+def _is_companion(path: Path) -> bool:
+    """Whether a file is what usually lies beside images.
+
+    >>> [_is_companion(Path(name)) for name in ("groups.CSV", "README", "Thumbs.db", ".hidden", "a.heic", "IM0001")]
+    [True, True, True, True, False, False]
+    """
+    return path.suffix.lower() in COMPANION_SUFFIXES or path.name.lower() in COMPANION_NAMES or path.name[0] == "."
 
 
 def endings(paths: Iterable[Path]) -> str:

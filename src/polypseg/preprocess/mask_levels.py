@@ -81,9 +81,9 @@ def grey_levels(grey: NDArray[np.integer], is_lossy: bool) -> Found:
     if len(values) == 1:
         if others[0] not in (255, 65535):
             raise ImageError(f"holds only the value {others[0]}, and nothing says what it means; {_VALUES}")
-        return Found(np.ones(grey.shape, bool), str(others[0]), False)
+        return Found(np.ones(grey.shape, bool), _level_name(others[0]), False)
     if len(values) == 2 and values[0] == 0 and not (is_lossy and others[0] < 64):
-        return Found(grey > 0, str(others[0]), others[0] not in (255, 65535))
+        return Found(grey > 0, _level_name(others[0]), others[0] not in (255, 65535))
     if len(values) <= FEW and not is_lossy:
         return _few(grey, values, counts)
     return _many(_eight_bits(grey), values, counts, is_lossy)
@@ -163,7 +163,7 @@ def _few(grey: NDArray[np.integer], values: NDArray[np.integer], counts: NDArray
             raise ImageError(
                 f"holds {len(values)} values, {_shares(values, counts)}; expected 0 and one other: {_VALUES}"
             )
-    return Found(grey > polyp // 2, str(polyp), True)
+    return Found(grey > polyp // 2, _level_name(polyp), True)
 
 
 def _few_colours(packed: NDArray[np.int64], codes: NDArray[np.int64], counts: NDArray[np.int64]) -> Found:
@@ -200,7 +200,12 @@ def _many(grey: NDArray[np.uint8], values: NDArray[np.integer], counts: NDArray[
         raise ImageError(
             f"has areas of a third level, about {third} beside 0 and {level}; expected 0 and one other: {_VALUES}"
         )
-    return Found(grey > above, "255" if is_white else str(level), True)
+    return Found(grey > above, _level_name(level), True)
+
+
+def _level_name(level: int) -> str:
+    """A level as text; whatever is white is 255."""
+    return "255" if WHITE <= level <= 255 or level >= WHITE * 257 else str(level)
 
 
 def _hues(colour: NDArray[np.uint8], strongest: NDArray[np.uint8], is_coloured: Mask) -> dict[str, int]:

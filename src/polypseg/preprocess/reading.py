@@ -44,8 +44,8 @@ FLAT = 3
 LIT_SHARE = 0.001
 """So many of its pixels must reach the level: a few hot pixels, or a letter in a corner, are no frame."""
 
-SMALLEST_FRAME = 256
-"""Pixels; a smaller picture may be of one colour: it is no frame, but a test's or a thumbnail."""
+SMALLEST_FRAME = 1024
+"""Pixels (32x32); a smaller picture may be black or of one colour: it is no frame, but an icon or a test's."""
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "JPEG2000", "AVIF", "GIF", "PPM")
 

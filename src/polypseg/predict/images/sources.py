@@ -181,9 +181,8 @@ def _in_folder(folder: str, leave_out: Path | None) -> Iterator[tuple[str, str]]
         masks = _masks_within(here)
         passed += [str(masks)] if masks is not None else []
         skipped = {closed, os.path.realpath(masks) if masks is not None else None}
-        folders[:] = sorted(
-            f for f in folders if f[0] != "." and os.path.realpath(os.path.join(here, f)) not in skipped
-        )  # noqa: PTH118
+        real = {name: os.path.realpath(f"{here}/{name}") for name in folders}
+        folders[:] = sorted(name for name in folders if name[0] != "." and real[name] not in skipped)
         stems = {Path(name).stem for name in files}
         for name in sorted(files):
             path = Path(here, name)

@@ -202,10 +202,11 @@ class _Work:
             return _Read(source, nothing, None, 0.0, str(error))
         except MemoryError:
             return _Read(source, nothing, None, 0.0, f"{source.path}: not enough memory for it")
-        if note:
-            self.notes.append(note)
         began = perf_counter()
         prepared = self.predictor.prepare(image)
+        if note:
+            self.notes.append(note)
+            prepared = prepared._replace(note="; ".join(text for text in (note, prepared.note) if text))
         return _Read(source, image, prepared, perf_counter() - began)
 
     def _answer(self, batch: list[_Read]) -> list[_Answered]:
