@@ -22,7 +22,7 @@ def _frame(number: int, size: tuple[int, int] = (96, 128)) -> Image:
     return synthetic_image(np.random.default_rng(900 + number), size)[0]
 
 
-def _add(folder: Path, name: str, image: Image, polyp_rows: int = 0, ending: str = ".png", **options: object) -> None:
+def _add(folder: Path, name: str, image: Image, polyp_rows: int = 10, ending: str = ".png", **options: object) -> None:
     """An image and its mask: white in its first `polyp_rows` rows."""
     mask = np.zeros(image.shape[:2], np.uint8)
     mask[:polyp_rows] = 255
@@ -47,8 +47,8 @@ def _pairs(findings: Findings) -> list[tuple[str, str, str]]:
 
 
 def test_inspect_sizes_areas_and_empty_masks(tmp_path: Path) -> None:
-    # Of 100 rows 0, 1, 4, 5, 30 and 100 are polyp: shares of exactly that many per cent.
-    for number, rows in enumerate((0, 1, 4, 5, 30, 100)):
+    # Of 100 rows 0, 1, 4, 5, 30 and 45 are polyp: shares of exactly that many per cent.
+    for number, rows in enumerate((0, 1, 4, 5, 30, 45)):
         _add(tmp_path, f"s{number}", _frame(number, (100, 80 if rows < 30 else 90)), rows)
     findings = inspect([tmp_path], bits=-1)
     assert findings.sizes() == {(100, 80): 4, (100, 90): 2}
@@ -71,7 +71,9 @@ def test_inspect_faults_are_found_and_stop_nothing(tmp_path: Path) -> None:
         _add(tmp_path, name, _frame(number), 20)
     levels = np.tile(np.arange(128, dtype=np.uint8) * 2, (96, 1))
     PillowImage.fromarray(levels).save(tmp_path / "masks/grey.png")
-    PillowImage.fromarray(np.eye(96, 128, dtype=np.uint8)).save(tmp_path / "masks/label.png")
+    labels = np.zeros((96, 128), np.uint8)
+    labels[:10], labels[20:40] = 1, 2
+    PillowImage.fromarray(labels).save(tmp_path / "masks/label.png")
     PillowImage.fromarray(np.zeros((96, 127), np.uint8)).save(tmp_path / "masks/unlike.png")
     (tmp_path / "images/broken.png").write_bytes(b"no image")
     soft = np.zeros((96, 128), np.uint8)
@@ -82,7 +84,7 @@ def test_inspect_faults_are_found_and_stop_nothing(tmp_path: Path) -> None:
     reasons = {fault.name.rpartition("/")[2]: fault.reason for fault in findings.faults}
     assert reasons.keys() == {"grey", "label", "unlike", "broken", "alone.png"}
     assert "grey levels" in reasons["grey"]
-    assert "multiply it by 255" in reasons["label"]
+    assert "holds 3 values, 0 (68.8 %), 2 (20.8 %), 1 (10.4 %)" in reasons["label"]
     assert reasons["unlike"] == "the image is 96x128 (height x width), its mask 96x127"
     assert "not an image" in reasons["broken"]
     assert "no image of that name" in reasons["alone.png"]
@@ -206,7 +208,7 @@ def test_inspect_images_without_masks(tmp_path: Path) -> None:
 
 def test_findings_record_is_json_and_complete(tmp_path: Path) -> None:
     _add(tmp_path, "a", _frame(0), 10)
-    _add(tmp_path, "b", _frame(0))
+    _add(tmp_path, "b", _frame(0), 0)
     split = _split(tmp_path, {"a": "train", "b": "test"})
     record = json.loads(json.dumps(inspect([tmp_path], split).record()))
     assert record == {
@@ -224,6 +226,8 @@ def test_findings_record_is_json_and_complete(tmp_path: Path) -> None:
         },
         "without_polyp": ["b"],
         "soft_masks": 0,
+        "polyp_values": {"255": 1},
+        "notes": [],
         "faults": [],
         "near_duplicates": [
             {

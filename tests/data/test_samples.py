@@ -130,8 +130,10 @@ def test_find_images_missing_and_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(PairingError, match="absent: no such folder; expected a folder of images"):
         find_images(tmp_path / "absent")
     (tmp_path / "notes.txt").touch()
-    (tmp_path / "clip.gif").touch()
     with pytest.raises(PairingError, match=r"no image in this folder; expected files ending in \.jpg"):
+        find_images(tmp_path)
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(PairingError, match=r"no image in this folder \(it holds \.mp4 1, which cannot be read\)"):
         find_images(tmp_path)
 
 
@@ -183,7 +185,7 @@ def test_load_sample_exif_orientation_moves_image_and_mask_alike(tmp_path: Path,
     image, mask = load_sample(sample)
     assert mask.shape == ((ROWS, COLUMNS) if orientation < 5 else (COLUMNS, ROWS))
     np.testing.assert_array_equal(image[..., 0] > 170, mask)  # bright exactly where the polyp is
-    assert check_samples([sample]) == ([sample], [])
+    assert check_samples([sample])[:2] == ([sample], [])
 
 
 # --- a folder of everything ------------------------------------------------------------------------------------------
@@ -229,7 +231,7 @@ def _bad_pairs(folder: Path) -> dict[str, str]:
         "floats": "floating-point values",
         "frames": "holds 2 frames",
         "grey_levels": "grey levels",
-        "label_map": "multiply it by 255",
+        "label_map": "holds 3 values, 0 (75.0 %), 1 (12.5 %), 2 (12.5 %)",
         "no_image": "not an image that can be read",
         "turned": "look at their EXIF orientation",
         "unlike": "24x31",
@@ -247,7 +249,7 @@ def _bad_pairs(folder: Path) -> dict[str, str]:
     frame = PillowImage.fromarray(noise)
     _save(images / "frames.tif", frame, save_all=True, append_images=[frame])
     _save(masks / "grey_levels.png", np.tile(np.arange(COLUMNS, dtype=np.uint8) * 8, (ROWS, 1)))
-    _save(masks / "label_map.png", _mask().astype(np.uint8))
+    _save(masks / "label_map.png", _mask().astype(np.uint8) + np.roll(_mask(), 12, 0) * np.uint8(2))
     (images / "no_image.png").write_text("not found")
     _save(masks / "turned.png", _grey().T.copy())
     _save(masks / "unlike.png", _grey()[:, :31])
@@ -276,8 +278,8 @@ def test_load_polyp_dataset_masks_are_cut_before_they_are_resized(tmp_path: Path
     # Grey of 100 over a part below the cut: blurred first, it would count towards the polyp beside it.
     grey = np.zeros((32, 32), np.uint8)
     grey[:, :16] = 255
-    grey[0, 16:] = 100  # 16 of 1024 pixels, under the allowed 2 %
-    _save(tmp_path / "images" / "a.png", np.zeros((32, 32, 3), np.uint8))
+    grey[0, 16:24] = 100  # 8 of 1024 pixels, under the allowed 1 %
+    _save(tmp_path / "images" / "a.png", np.tile(np.arange(32, dtype=np.uint8)[:, None, None] * 8, (1, 32, 3)))
     _save(tmp_path / "masks" / "a.png", grey)
     masks = load_polyp_dataset(*_folders(tmp_path), size=8).masks
     assert masks[0, :, :4].all()
@@ -326,7 +328,7 @@ def test_load_polyp_dataset_clean_folder_warns_of_nothing(tmp_path: Path) -> Non
 
 def test_load_polyp_dataset_nothing_left(tmp_path: Path) -> None:
     _save(tmp_path / "images" / "a.png", _image())
-    _save(tmp_path / "masks" / "a.png", _mask().astype(np.uint8))
+    _save(tmp_path / "masks" / "a.png", np.full((ROWS, COLUMNS), 7, np.uint8))
     with (
         pytest.warns(SkippedSamplesWarning),
         pytest.raises(DataError, match="images: no usable sample is left"),
@@ -373,7 +375,8 @@ def test_check_samples_parts_the_usable_from_the_faulty(tmp_path: Path) -> None:
         told.append((description, total))
         yield from items
 
-    usable, faults = check_samples(pair_samples(*_folders(tmp_path))[0], track)
+    usable, faults, facts = check_samples(pair_samples(*_folders(tmp_path))[0], track)
+    assert [fact.name for fact in facts] == names
     assert [sample.name for sample in usable] == names
     assert {fault.name for fault in faults} == set(bad)
     for fault in faults:
@@ -386,7 +389,7 @@ def test_check_samples_order_does_not_depend_on_the_workers(tmp_path: Path, work
     for stem in "dbca":
         _pair(tmp_path, stem)
     samples = pair_samples(*_folders(tmp_path))[0]
-    assert check_samples(samples, workers=workers) == (samples, [])
+    assert check_samples(samples, workers=workers)[:2] == (samples, [])
 
 
 def test_refuse_nothing_is_nothing() -> None:

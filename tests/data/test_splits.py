@@ -74,7 +74,9 @@ def test_split_by_look_of_files_holds_the_yellow_frames_together(tmp_path):
     for number in range(12):
         path = tmp_path / f"{number:02d}.png"
         colour = (60, 150, 200) if number % 3 == 0 else (110, 100 - number, 140 + 5 * number)  # BGR
-        cv2.imwrite(str(path), np.full((32, 32, 3), colour, np.uint8))
+        frame = np.full((32, 32, 3), colour, np.uint8)
+        frame[0] = 255  # a file of one colour is no frame
+        cv2.imwrite(str(path), frame)
         samples.append(Sample(path.stem, path, path))
     for seed in range(5):
         split = make_split(

@@ -22,7 +22,7 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 
 def test_make_synthetic_writes_samples_that_can_be_used(tmp_path: Path) -> None:
     samples = make_synthetic(tmp_path / "set", num_images=5, side_range=(48, 80))
-    usable, faults = check_samples(samples)
+    usable, faults, _ = check_samples(samples)
     assert (len(usable), faults) == (5, [])
     assert [sample.name for sample in samples] == [f"synthetic_{number:05d}" for number in range(1, 6)]
     found, unpaired = find_samples(tmp_path / "set")

@@ -59,6 +59,15 @@ def test_an_image_that_is_named_twice_is_one(here):
     (here / "link.png").symlink_to(here / "x" / "1.png")
     assert names("x/1.png", "x", here / "x" / "1.png") == ["1"]
     assert names("x/1.png", "link.png") == ["x/1", "link"]  # a row for each name that the user gave
+    assert names("x/1.png", "x", here / "x" / "1.png", "x/../x/1.png") == ["1"]
+
+
+def test_links_to_one_file_keep_their_names(here):
+    write_picture(here / "blobs" / "abc.png", 0)
+    (here / "set").mkdir()
+    for name in ("case01.png", "case02.png"):
+        (here / "set" / name).symlink_to(here / "blobs" / "abc.png")
+    assert names("set") == ["case01", "case02"]
 
 
 def test_patterns(here):

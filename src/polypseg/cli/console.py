@@ -125,9 +125,7 @@ def _fail(error: BaseException, message: str, code: int) -> None:
 
 
 def _show_warning(message: Any, category: type[Warning], *_: Any) -> None:
-    from polypseg.errors import PolypsegWarning
-
-    if issubclass(category, PolypsegWarning) or "-W" in sys.argv:
+    if category.__module__.startswith("polypseg.") or "-W" in sys.argv:
         messages.print(f"[yellow]note:[/yellow] {_escaped(str(message))}")
 
 

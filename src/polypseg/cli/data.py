@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polypseg.cli.console import console, messages, one_line_errors, track
+from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
 
 if TYPE_CHECKING:
     from polypseg.data.catalogue import Entry
@@ -73,8 +74,12 @@ def check(
     pictures: Annotated[Path | None, typer.Option(help="Folder for a picture of each pair of near-duplicates.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings to this file.")] = None,
     empty_masks: Annotated[
-        bool, typer.Option("--empty-masks", help="Images without a folder of masks show no polyp.")
+        bool,
+        typer.Option("--empty-masks", help="Images without masks show no polyp; a set may hold none at all."),
     ] = False,
+    polyp_values: PolypValues = "",
+    polyp_colours: PolypColours = "",
+    mask_channel: MaskChannel = "",
     bits: Annotated[
         int,
         typer.Option(
@@ -97,7 +102,10 @@ def check(
     two data sets, or a group (video sequence) on two sides. Without --splits
     Kvasir-SEG is audited against its official 880/120.
 
-    Exit code 1 if something cannot be used.
+    A mask is black and one other value or colour. Where the files hold more, say which of them are polyp
+    (--polyp-values, --polyp-colours) or where the mask is (--mask-channel); polypseg train and evaluate take the same.
+
+    Exit code 1 if something cannot be used, files that are no images among the rest.
 
     [bold]Examples[/bold]
 
@@ -106,13 +114,17 @@ def check(
     polypseg data check DATA --splits runs/kvasir/splits.json --pictures leaks
 
     polypseg data check data/kvasir-seg data/cvc-clinicdb --json findings.json
+
+    polypseg data check data/bkai --polyp-colours "#ff0000,#00ff00"
     """
     from polypseg.data.checks import inspect, write_pictures
+    from polypseg.preprocess import mask_rule
     from polypseg.records.atomic import write_text
     from polypseg.records.split import load_split
 
     split = load_split(splits) if splits is not None else None
-    findings = inspect(folders, split, empty_masks, bits, track)
+    rule = mask_rule(polyp_values, polyp_colours, mask_channel)
+    findings = inspect(folders, split, empty_masks, bits, track, rule)
     _show_samples(findings)
     _show_faults(findings)
     if bits >= 0:
@@ -202,7 +214,14 @@ def _show_samples(findings: "Findings") -> None:
     console.print(f"without a polyp: {len(findings.empty)}")
     soft = sum(found.is_soft for found in findings.samples)
     if soft:
-        console.print(f"masks with other values than 0 and 255 (cut at > 127): {soft}")
+        console.print(f"masks with other values than 0 and 255: {soft}")
+    values = findings.polyp_values()
+    if values and list(values) != ["255"]:
+        console.print(
+            "polyp is: " + ", ".join(f"{_escaped(value)} in {number} masks" for value, number in values.items())
+        )
+    for note in findings.notes[:SHOWN_FAULTS]:
+        console.print(f"[yellow]note:[/yellow] {_escaped(note)}")
 
 
 def _show_faults(findings: "Findings") -> None:

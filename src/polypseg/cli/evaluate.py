@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
+
 if TYPE_CHECKING:
     from polypseg.evaluate.folder import Evaluation
     from polypseg.evaluate.plan import Plan
@@ -52,6 +54,9 @@ def evaluate(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out what cannot be read; list it.", rich_help_panel=WHICH)
     ] = False,
+    polyp_values: PolypValues = "",
+    polyp_colours: PolypColours = "",
+    mask_channel: MaskChannel = "",
     threshold: Annotated[
         float | None,
         typer.Option(help="Instead of the run's own (0.5 unless it was tuned).", rich_help_panel=HOW),
@@ -182,7 +187,7 @@ def evaluate(
     from polypseg.evaluate.summary import SummaryOptions
     from polypseg.metrics.table import ScoreSettings
     from polypseg.predict.engines.packaged import resolve
-    from polypseg.preprocess import field_rule
+    from polypseg.preprocess import field_rule, mask_rule
 
     if model is not None and not Path(model).exists():
         model = str(resolve(model))
@@ -201,7 +206,8 @@ def evaluate(
         raise UsageError("--unperturbed belongs to --tune-threshold; a split is always scored as it is")
     if tune_threshold:
         split = _tune(model, (predictions, data), split, threshold, (batch_size, tta, unperturbed))
-    selection = Selection(split, splits, names, negatives, skip_bad)
+    rule = mask_rule(polyp_values, polyp_colours, mask_channel)
+    selection = Selection(split, splits, names, negatives, skip_bad, rule or None)
     options = ScoreOptions(settings, batch_size, save_maps, skip_bad, restart, processes=True)
     command = shlex.join(["polypseg", *sys.argv[1:]])
     if split == "validation" and _is_cross_validation(model):

@@ -272,6 +272,10 @@ def _show_images(summary: "Summary") -> None:
     console.print(
         escape(f"wrote {', '.join(map(str, summary.written))}, masks in {summary.written[0].parent / 'masks'}")
     )
+    for note in summary.notes[:5]:
+        console.print(f"[yellow]note:[/yellow] {escape(note)}")
+    if len(summary.notes) > 5:
+        console.print(f"[yellow]note:[/yellow] {len(summary.notes) - 5} more files with such a note")
     if summary.faults:
         total = summary.num_predicted + summary.num_done_before + len(summary.faults)
         raise DataError(

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
+
 if TYPE_CHECKING:
     from polypseg.config import Config
     from polypseg.data.named_splits import SplitFiles
+    from polypseg.preprocess import MaskRule
 
 
 def train(
@@ -49,6 +52,12 @@ def train(
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out samples that cannot be used; list them.")
     ] = False,
+    empty_masks: Annotated[
+        bool, typer.Option("--empty-masks", help="The data may be without a polyp: no mask need hold one.")
+    ] = False,
+    polyp_values: PolypValues = "",
+    polyp_colours: PolypColours = "",
+    mask_channel: MaskChannel = "",
     evaluate: Annotated[
         bool, typer.Option("--evaluate/--no-evaluate", help="Score the test split at the end (once, and counted).")
     ] = True,
@@ -78,11 +87,14 @@ def train(
     """
     from polypseg.data.named_splits import SplitFiles
     from polypseg.errors import UsageError
+    from polypseg.preprocess import mask_rule
 
+    rule = mask_rule(polyp_values, polyp_colours, mask_channel)
     run_folder = runs / name
     split_files = SplitFiles(splits, train_names, validation_names, test_names)
     if resume:
-        if settings or config or split_files != SplitFiles() or skip_bad or folds or seeds or negatives:
+        changes = settings or config or split_files != SplitFiles() or skip_bad or folds or seeds or negatives
+        if changes or empty_masks or rule:
             raise UsageError(
                 "--resume goes on with the settings of the run; of them only --epochs can change. "
                 "For other settings start a new run (--name)"
@@ -91,6 +103,8 @@ def train(
             _resume(run_folder, data[0] if data else None, epochs)
     else:
         overrides = [*(settings or []), *(["data.skip_bad=true"] if skip_bad else [])]
+        overrides += ["data.empty_masks=true"] if empty_masks else []
+        overrides += rule_settings(rule)
         overrides += [f"train.epochs={epochs}"] if epochs is not None else []
         overrides += [f"split.folds={folds}"] if folds is not None else []
         with _told_how_to_go_on(run_folder, runs, name):
@@ -116,6 +130,14 @@ def _told_how_to_go_on(run_folder: Path, runs: Path, name: str) -> Iterator[None
             again = "start it again with the same command"
         messages.print(f"stopped; {num_epochs} epochs are saved. To {again}", markup=False)
         raise typer.Exit(130) from None
+
+
+def rule_settings(rule: "MaskRule") -> list[str]:
+    """The settings that record what means polyp in the masks."""
+    colours = ", ".join(f'"{colour}"' for colour in rule.colours)
+    settings = [f"data.polyp_values=[{', '.join(map(str, rule.values))}]"] if rule.values else []
+    settings += [f"data.polyp_colours=[{colours}]"] if rule.colours else []
+    return settings + ([f'data.mask_channel="{rule.channel}"'] if rule.channel else [])
 
 
 def _numbers(text: str | None) -> list[int]:

@@ -109,6 +109,17 @@ class DataConfig(_Table):
     )
     cache_limit_mib: int = Field(2048, ge=0, description="decoded size up to which an unset cache means memory")
     skip_bad: bool = Field(False, description="leave out samples that cannot be used, and list them")
+    polyp_values: tuple[int, ...] = Field(
+        (),
+        description="grey values (or places in a palette) that mean polyp in the masks; empty: found by their pixels",
+    )
+    polyp_colours: tuple[str, ...] = Field(
+        (), description="colours that mean polyp in the masks, as #rrggbb or a name; empty: found by their pixels"
+    )
+    mask_channel: Literal["", "red", "green", "blue", "alpha"] = Field(
+        "", description="channel of the mask files that holds the mask; empty: the file as it is seen"
+    )
+    empty_masks: bool = Field(False, description="the data may be without a polyp: no mask need hold one")
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "DataConfig":

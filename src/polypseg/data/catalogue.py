@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from polypseg.data.layouts import Part, recognise
-from polypseg.data.samples import Fault, Sample, find_images, pair_samples
+from polypseg.data.samples import Fault, Sample, find_images, left_out, pair_samples
 from polypseg.errors import DataError, PairingError, UsageError, listed, unknown_name
+from polypseg.preprocess import AUTOMATIC, MaskRule, unicode_name
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,16 @@ def entry(name: str) -> Entry:
     return by_name[name]
 
 
-def find_samples(folder: Path | str, empty_masks: bool = False) -> tuple[list[Sample], list[Fault]]:
+def find_samples(
+    folder: Path | str, empty_masks: bool = False, rule: MaskRule = AUTOMATIC
+) -> tuple[list[Sample], list[Fault]]:
     """The samples of a data set's folder, in order of their names, and the files that do not pair.
 
     Args:
         folder: Kvasir-SEG, CVC-ClinicDB, PolypGen, PraNet's TrainDataset or TestDataset, any images/ + masks/, any
             folder of such folders, or a folder of images alone.
         empty_masks: Images without a folder of masks show no polyp: the caller says so, nobody guesses.
+        rule: What means polyp in the mask files.
 
     Returns:
         Samples with unique names; faults of unpaired files.
@@ -104,10 +108,10 @@ def find_samples(folder: Path | str, empty_masks: bool = False) -> tuple[list[Sa
     samples: list[Sample] = []
     faults: list[Fault] = []
     for part in recognise(Path(folder)).parts:
-        found, unpaired = _part_samples(part, empty_masks)
+        found, unpaired = _part_samples(part, empty_masks, rule)
         faults += unpaired
         samples += [
-            replace(sample, name=part.prefix + sample.name, centre=part.centres.get(sample.name, part.centre))
+            replace(sample, name=part.prefix + sample.name, centre=part.table.centres.get(sample.name, part.centre))
             for sample in with_groups(found, part)
         ]
     return sorted(samples, key=lambda sample: sample.name), faults
@@ -119,25 +123,27 @@ def with_groups(samples: Sequence[Sample], part: Part) -> list[Sample]:
     Raises:
         DataError: The file of groups does not know every image.
     """
-    ungrouped = [sample.image_path.name for sample in samples if part.groups and sample.name not in part.groups]
+    ungrouped = [
+        sample.image_path.name for sample in samples if part.table.groups and sample.name not in part.table.groups
+    ]
     if ungrouped:
         raise DataError(
-            f"{part.images.parent}: sequences.csv or groups.csv does not tell the group of {len(ungrouped)} of "
+            f"{part.images.parent}: {part.table.source} does not tell the group of {len(ungrouped)} of "
             f"{len(samples)} images; add them, or remove the file:{listed(ungrouped)}"
         )
     return [replace(sample, group=_group(part, sample.name)) for sample in samples]
 
 
 def _group(part: Part, name: str) -> str | None:
-    return part.prefix + part.groups[name] if name in part.groups else part.group
+    return part.prefix + part.table.groups[name] if name in part.table.groups else part.group
 
 
-def _part_samples(part: Part, empty_masks: bool) -> tuple[list[Sample], list[Fault]]:
+def _part_samples(part: Part, empty_masks: bool, rule: MaskRule) -> tuple[list[Sample], list[Fault]]:
     if part.masks is not None:
-        return pair_samples(part.images, part.masks)
+        return pair_samples(part.images, part.masks, rule)
     if not (part.is_negative or empty_masks):
         raise PairingError(
             f"{part.images}: images, but no folder of masks beside them; expected masks/ there, or, if none of these "
             "images shows a polyp, say so: polypseg data check --empty-masks, polypseg train --negatives DIR"
         )
-    return [Sample(path.stem, path, None) for path in find_images(part.images)], []
+    return [Sample(unicode_name(path.stem), path, None) for path in find_images(part.images)], left_out(part.images)

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,14 +21,17 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw
 
-from polypseg.arrays import MASK_THRESHOLD, Image
+from polypseg.arrays import Image
 from polypseg.data.catalogue import find_samples
 from polypseg.data.duplicates import HASH_BITS, SimilarPair, similar_pairs
 from polypseg.data.fingerprints import Fingerprint, fingerprint
+from polypseg.data.group_table import sizes_in_words
+from polypseg.data.layouts import recognise
+from polypseg.data.masks import inverted, set_faults
 from polypseg.data.official import is_kvasir_seg, official_test_names
-from polypseg.data.samples import Fault, Sample
+from polypseg.data.samples import Fault, MaskFacts, Sample, mask_facts
 from polypseg.errors import DataError, UsageError
-from polypseg.preprocess import mask_problem, read_grey, read_image
+from polypseg.preprocess import AUTOMATIC, MaskRule, read_image, read_noted
 from polypseg.progress import Track, silent
 from polypseg.records.digests import file_digests
 from polypseg.records.split import Split
@@ -53,6 +56,8 @@ class Inspected:
         polyp_share: Area of the polyp over that of the image, 0 to 1; None where the mask cannot be used.
         is_soft: Whether the mask has other values than 0 and 255 (as JPEG masks do).
         fault: Why it cannot be trained on; None where it can.
+        note: What a user should know of its image; mostly empty.
+        facts: What its mask says of the set; None where there is none, or it cannot be used.
     """
 
     sample: Sample
@@ -62,6 +67,8 @@ class Inspected:
     polyp_share: float | None
     is_soft: bool
     fault: str | None
+    note: str = ""
+    facts: MaskFacts | None = None
 
 
 class Leak(NamedTuple):
@@ -96,6 +103,8 @@ class Findings:
         leaks: Near-duplicates, those that cross a border first, the most alike first.
         split_groups: Groups that have samples in several splits, with the splits.
         strangers: Samples of the split manifest that are not in the data, or that have changed since.
+        sets: What keeps the masks of a whole data set from being references.
+        notes: What a user should know besides, a line each.
     """
 
     samples: tuple[Inspected, ...]
@@ -103,12 +112,14 @@ class Findings:
     leaks: tuple[Leak, ...]
     split_groups: Mapping[str, tuple[str, ...]]
     strangers: tuple[Fault, ...]
+    sets: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def faults(self) -> list[Fault]:
         """Everything that would stop a training."""
         unusable = [Fault(f"{s.source}/{s.sample.name}", s.fault) for s in self.samples if s.fault is not None]
-        return [*self.unpaired, *unusable, *self.strangers]
+        return [*self.sets, *self.unpaired, *unusable, *self.strangers]
 
     @property
     def empty(self) -> list[str]:
@@ -127,6 +138,10 @@ class Findings:
         labels = [f"{low} to {high} %" for low, high in pairwise(edges)]
         return list(zip(labels, counts.tolist(), strict=True))
 
+    def polyp_values(self) -> dict[str, int]:
+        """How many masks mean polyp by each value or colour, the most frequent first."""
+        return dict(Counter(s.facts.polyp for s in self.samples if s.facts and s.facts.polyp).most_common())
+
     def record(self) -> dict[str, Any]:
         """All of it as JSON takes it."""
         return {
@@ -136,6 +151,8 @@ class Findings:
             "polyp_areas": dict(self.areas()),
             "without_polyp": self.empty,
             "soft_masks": sum(found.is_soft for found in self.samples),
+            "polyp_values": self.polyp_values(),
+            "notes": list(self.notes),
             "faults": [fault._asdict() for fault in self.faults],
             "near_duplicates": [_leak_record(leak) for leak in self.leaks],
             "groups_in_several_splits": {group: list(splits) for group, splits in self.split_groups.items()},
@@ -148,15 +165,17 @@ def inspect(
     empty_masks: bool = False,
     bits: int = HASH_BITS,
     track: Track = silent,
+    rule: MaskRule = AUTOMATIC,
 ) -> Findings:
     """What there is to know about one or several data sets.
 
     Args:
         folders: As `find_samples` takes them; several are audited against one another.
         split: A manifest that tells which sample is in which split.
-        empty_masks: As in `find_samples`.
+        empty_masks: As in `find_samples`; and no mask need hold a polyp.
         bits: As in `similar_pairs`; -1 looks for no near-duplicates.
         track: Shows progress.
+        rule: What means polyp in the mask files.
 
     Raises:
         PairingError: A folder is no data set.
@@ -166,8 +185,10 @@ def inspect(
         raise UsageError("a folder is named twice; name each data set once")
     samples: list[tuple[Sample, str]] = []
     unpaired: list[Fault] = []
+    notes: list[str] = []
     for folder, source in zip(folders, _source_names(folders), strict=True):
-        found, faults = find_samples(folder, empty_masks)
+        found, faults = find_samples(folder, empty_masks, rule)
+        notes += _group_notes(folder, found)
         samples += [(sample, source) for sample in found]
         unpaired += faults
     splits, strangers = _assign(samples, split)
@@ -178,8 +199,13 @@ def inspect(
         for result, fingerprint_ in track(results, "inspecting samples", len(samples)):
             inspected.append(result)
             prints.append(fingerprint_)
+    inspected, sets = _judge_sets(inspected, rule, empty_masks)
+    notes += [found.note for found in inspected if found.note]
     leaks = _leaks(inspected, prints, bits, track) if bits >= 0 else []
-    return Findings(tuple(inspected), tuple(unpaired), tuple(leaks), _split_groups(inspected), tuple(strangers))
+    found_groups = _split_groups(inspected)
+    return Findings(
+        tuple(inspected), tuple(unpaired), tuple(leaks), found_groups, tuple(strangers), tuple(sets), tuple(notes)
+    )
 
 
 def write_pictures(leaks: Sequence[Leak], folder: Path, track: Track = silent) -> list[Path]:
@@ -220,23 +246,45 @@ def draw_pair(leak: Leak) -> PillowImage.Image:
 
 def _inspect_sample(given: tuple[Sample, str], split: str | None) -> tuple[Inspected, Fingerprint | None]:
     sample, source = given
-    size, share, soft, print_ = None, None, False, None
+    found = Inspected(sample, source, split, None, None, False, None)
+    print_ = None
     try:
-        image = read_image(sample.image_path)
+        image, note = read_noted(sample.image_path)
         size = image.shape[0], image.shape[1]
+        found = replace(found, size=size, note=note)
         print_ = fingerprint(image)
         if sample.mask_path is None:
-            return Inspected(sample, source, split, size, 0.0, soft, None), print_
-        grey = read_grey(sample.mask_path)
-        soft = bool(np.any((grey != 0) & (grey != 255)))
-        fault = mask_problem(grey)
-        if grey.shape != size:
-            fault = f"the image is {size[0]}x{size[1]} (height x width), its mask {grey.shape[0]}x{grey.shape[1]}"
-        if fault is None:
-            share = float(np.mean(grey > MASK_THRESHOLD))
+            return replace(found, polyp_share=0.0), print_
+        mask, facts = mask_facts(sample)
+        if mask.shape != size:
+            unlike = f"the image is {size[0]}x{size[1]} (height x width), its mask {mask.shape[0]}x{mask.shape[1]}"
+            return replace(found, fault=unlike), print_
+        return replace(found, polyp_share=facts.share, is_soft=facts.is_soft, facts=facts), print_
     except DataError as error:
-        fault = str(error)
-    return Inspected(sample, source, split, size, share, soft, fault), print_
+        return replace(found, fault=str(error)), print_
+
+
+def _judge_sets(
+    inspected: Sequence[Inspected], rule: MaskRule, empty_masks: bool
+) -> tuple[list[Inspected], list[Fault]]:
+    """The samples, those with faults that only the whole set shows among them, and the faults of whole sets."""
+    sets: list[Fault] = []
+    doubtful: dict[tuple[str, str], str] = {}
+    for source in dict.fromkeys(found.source for found in inspected):
+        facts = [found.facts for found in inspected if found.source == source and found.facts is not None]
+        problems = set_faults(facts, rule, empty_masks)
+        sets += [Fault(source, problem) for problem in problems]
+        if not any("look inverted" in problem for problem in problems):
+            doubtful |= {(source, fault.name): fault.reason for fault in inverted(facts, rule)}
+    judged = [replace(s, fault=s.fault or doubtful.get((s.source, s.sample.name))) for s in inspected]
+    return judged, sets
+
+
+def _group_notes(folder: Path, samples: Sequence[Sample]) -> list[str]:
+    """Where the groups of a data set are from, and how many of which size they are."""
+    sources = dict.fromkeys(part.table.source for part in recognise(folder).parts if part.table.source)
+    groups = [sample.group for sample in samples if sample.group is not None]
+    return [f"{sizes_in_words(groups)}; from {'; '.join(sources)}"] if sources and groups else []
 
 
 def _assign(samples: Sequence[tuple[Sample, str]], split: Split | None) -> tuple[list[str | None], list[Fault]]:

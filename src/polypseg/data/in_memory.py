@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from polypseg.arrays import Image, Mask
 from polypseg.data.catalogue import with_groups
 from polypseg.data.layouts import recognise_pair
-from polypseg.data.samples import Fault, Sample, load_sample, pair_samples, refuse
+from polypseg.data.masks import mixed_values
+from polypseg.data.samples import Fault, MaskFacts, Sample, load_sample, mask_facts, pair_samples, refuse
 from polypseg.errors import DataError, PairingError, UsageError
-from polypseg.preprocess import normalise
+from polypseg.preprocess import AUTOMATIC, MaskRule, normalise
 
 
 class _Arrays(NamedTuple):
@@ -79,17 +80,22 @@ def checked_dataset(data: tuple[Any, ...]) -> PolypDataset:
 
 
 def load_polyp_dataset(
-    images_dir: Path | str, masks_dir: Path | str, size: int = 256, skip_bad: bool = False
+    images_dir: Path | str,
+    masks_dir: Path | str,
+    size: int = 256,
+    skip_bad: bool = False,
+    mask_rule: MaskRule = AUTOMATIC,
 ) -> PolypDataset:
     """Every image and mask of two folders, paired by file stem and squeezed to (size, size), in memory.
 
-    Masks are cut at > 127 before they are resized, and stay two-valued.
+    Masks are made two-valued before they are resized, and stay so.
 
     Args:
-        images_dir: JPEG, PNG, TIFF or BMP files.
+        images_dir: JPEG, PNG, TIFF, BMP, WebP and other files that `read_image` reads.
         masks_dir: Masks of the same stems, which may end in `_mask`, `_segmentation` or alike.
         size: Side of the square in pixels.
         skip_bad: Leave out what cannot be used, with a SkippedSamplesWarning that lists it.
+        mask_rule: What means polyp in the mask files; by itself it is found by their pixels.
 
     Returns:
         images (N, size, size, 3) float32 in [0, 1], masks (N, size, size, 1) float32 in {0, 1}, names; and, as an
@@ -107,7 +113,7 @@ def load_polyp_dataset(
     if size < 1:
         raise UsageError(f"size {size}: expected at least 1 pixel")
     folder = Path(images_dir)
-    samples, faults = pair_samples(folder, Path(masks_dir))
+    samples, faults = pair_samples(folder, Path(masks_dir), mask_rule)
     refuse(faults, skip_bad, PairingError)
     samples = with_groups(samples, recognise_pair(folder.resolve().parent, folder, Path(masks_dir)).parts[0])
     images = np.empty((len(samples), size, size, 3), np.float32)
@@ -115,6 +121,7 @@ def load_polyp_dataset(
     names: list[str] = []
     groups: list[str | None] = []
     bad: list[Fault] = []
+    facts: list[MaskFacts] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for sample, loaded in zip(samples, pool.map(lambda s: _try_load(s, size), samples), strict=True):
             if isinstance(loaded, Fault):
@@ -122,16 +129,20 @@ def load_polyp_dataset(
                 continue
             images[len(names)] = normalise(loaded[0])
             masks[len(names), ..., 0] = loaded[1]
+            facts.append(loaded[2])
             names.append(sample.name)
             groups.append(sample.group)
     refuse(bad, skip_bad)
     if not names:
         raise DataError(f"{images_dir}: no usable sample is left")
+    problem = mixed_values(facts, mask_rule)
+    if problem:
+        raise DataError(f"{masks_dir}: {problem}")
     return PolypDataset(images[: len(names)], masks[: len(names)], names, groups)
 
 
-def _try_load(sample: Sample, size: int) -> tuple[Image, Mask] | Fault:
+def _try_load(sample: Sample, size: int) -> tuple[Image, Mask, MaskFacts] | Fault:
     try:
-        return load_sample(sample, size)
+        return *load_sample(sample, size), mask_facts(sample)[1]
     except DataError as error:
         return Fault(sample.name, str(error))

@@ -6,18 +6,17 @@ Decisions:
   for CVC-ClinicDB, from the table in its own read-me file.
 """
 
-import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
+from polypseg.data.group_table import NO_GROUPS, GroupTable, read_groups
 from polypseg.data.official import is_kvasir_seg
 from polypseg.data.samples import MASK_NAME_SUFFIXES
-from polypseg.errors import DataError, PairingError
-from polypseg.preprocess import IMAGE_SUFFIXES
+from polypseg.errors import PairingError
+from polypseg.preprocess import is_image_file, refuse_odd_names, unicode_name
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "originals", "frames")
 MASK_FOLDERS = (
@@ -28,11 +27,6 @@ MASK_FOLDERS = (
 
 MAX_DEPTH = 2
 """A data set may lie in an only folder of an only folder of the one that was named."""
-
-GROUP_FILES = ("sequences.csv", "groups.csv")
-NAME_COLUMNS = ("frame", "name", "image", "file")
-GROUP_COLUMNS = ("sequence", "group", "patient", "video")
-CENTRE_COLUMNS = ("centre", "center", "hospital")
 
 CLINICDB_LAST_FRAMES = (
     25, 50, 67, 78, 103, 126, 151, 177, 199, 205, 227, 252, 277, 297, 317, 342, 363, 383, 408, 428, 447, 466, 478, 503,
@@ -51,8 +45,7 @@ class Part(NamedTuple):
         group: Of all its samples; None if unknown.
         centre: Of all its samples; None if unknown.
         is_negative: Whether the data set itself says that no image of it shows a polyp.
-        groups: Image stem to group, where a file or the data set's documentation tells; else empty.
-        centres: Image stem to centre, where the file of groups tells; else empty.
+        table: The group of each image, where a file or the data set's documentation tells.
     """
 
     images: Path
@@ -61,8 +54,7 @@ class Part(NamedTuple):
     group: str | None = None
     centre: str | None = None
     is_negative: bool = False
-    groups: Mapping[str, str] = MappingProxyType({})
-    centres: Mapping[str, str] = MappingProxyType({})
+    table: GroupTable = NO_GROUPS
 
 
 class Layout(NamedTuple):
@@ -110,7 +102,7 @@ def _layout(folder: Path, depth: int) -> Layout | None:
         parts = tuple(_polypgen_parts(folder))
         if parts:
             return Layout("polypgen", f"PolypGen, {len(parts)} centres and sequences", parts)
-    pair = _pair(folders) or _pair_with_suffix(folders)
+    pair = image_and_mask_folders(folder)
     if pair:
         return recognise_pair(folder, *pair)
     subsets = tuple(_subsets(folders.values()))
@@ -131,14 +123,22 @@ def recognise_pair(folder: Path, images: Path, masks: Path) -> Layout:
     Raises:
         DataError: The file of groups is damaged.
     """
-    stems = [path.stem for path in _image_files(images)]
-    part = Part(images, masks, groups=_read_groups(folder), centres=_read_centres(folder))
+    stems = [unicode_name(path.stem) for path in _image_files(images)]
+    part = Part(images, masks, table=read_groups(folder, stems))
     if is_kvasir_seg(stems):
         return Layout("kvasir-seg", "Kvasir-SEG", (part,))
     frames = CLINICDB_LAST_FRAMES[-1]
     if len(stems) == frames and set(stems) == {str(number + 1) for number in range(frames)}:
-        return Layout("cvc-clinicdb", "CVC-ClinicDB", (part._replace(groups=part.groups or _clinicdb_groups()),))
+        return Layout(
+            "cvc-clinicdb", "CVC-ClinicDB", (part if part.table.groups else part._replace(table=_clinicdb_groups()),)
+        )
     return Layout("pairs", f"{images.name}/ and {masks.name}/", (part,))
+
+
+def image_and_mask_folders(folder: Path) -> tuple[Path, Path] | None:
+    """The folder of images and the folder of masks within a folder, where it has both."""
+    folders = _folders(folder)
+    return _pair(folders) or _pair_with_suffix(folders)
 
 
 def _subsets(folders: Iterable[Path]) -> Iterator[Part]:
@@ -149,7 +149,7 @@ def _subsets(folders: Iterable[Path]) -> Iterator[Part]:
         if pair:
             yield recognise_pair(folder, *pair).parts[0]._replace(prefix=f"{folder.name}_")
         elif (alone := _images_folder(inner)) is not None:
-            yield Part(alone, None, prefix=f"{folder.name}_", groups=_read_groups(folder))
+            yield Part(alone, None, prefix=f"{folder.name}_", table=read_groups(folder, _stems(alone)))
 
 
 def _recognise_images(folder: Path, folders: Mapping[str, Path]) -> Layout | None:
@@ -162,9 +162,8 @@ def _recognise_images(folder: Path, folders: Mapping[str, Path]) -> Layout | Non
             f"{images}: masks lie among the images ({beside[0]}); expected them in a folder of their own: "
             "move them to masks/, beside images/"
         )
-    return Layout(
-        "images", f"images without masks in {images.name}/", (Part(images, None, groups=_read_groups(folder)),)
-    )
+    part = Part(images, None, table=read_groups(folder, _stems(images)))
+    return Layout("images", f"images without masks in {images.name}/", (part,))
 
 
 def _polypgen_parts(folder: Path) -> Iterator[Part]:
@@ -202,12 +201,17 @@ def _pair(folders: Mapping[str, Path]) -> tuple[Path, Path] | None:
 
 def _folders(folder: Path) -> dict[str, Path]:
     """The folders within, by their names in lower case."""
-    inner = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
-    return {path.name.lower(): path for path in sorted(inner)}
+    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    refuse_odd_names(inner)
+    return {path.name.lower(): path for path in inner}
 
 
 def _image_files(folder: Path) -> list[Path]:
-    return [p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
+    return [path for path in folder.iterdir() if is_image_file(path)]
+
+
+def _stems(folder: Path) -> list[str]:
+    return [unicode_name(path.stem) for path in _image_files(folder)]
 
 
 def _found(folder: Path) -> str:
@@ -215,57 +219,11 @@ def _found(folder: Path) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "") if names else "nothing"
 
 
-def _clinicdb_groups() -> dict[str, str]:
+def _clinicdb_groups() -> GroupTable:
     bounds = pairwise((0, *CLINICDB_LAST_FRAMES))
-    return {
+    groups = {
         str(frame): str(sequence)
         for sequence, (before, last) in enumerate(bounds, start=1)
         for frame in range(before + 1, last + 1)
     }
-
-
-def _read_groups(folder: Path) -> dict[str, str]:
-    """Image stem to group, from the folder's sequences.csv or groups.csv; empty where there is neither."""
-    path = next((folder / name for name in GROUP_FILES if (folder / name).is_file()), None)
-    if path is None:
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as opened:
-            rows = [[cell.strip() for cell in row] for row in csv.reader(opened) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot read the groups: {error}") from error
-    header = [cell.lower() for cell in rows[0]] if rows else []
-    columns = _column(header, NAME_COLUMNS), _column(header, GROUP_COLUMNS)
-    if columns == (None, None) and header:  # no header: name, group
-        columns, rows = (0, 1), [[], *rows]
-    name, group = columns
-    if name is None or group is None or any(len(row) <= max(name, group) for row in rows[1:]):
-        raise DataError(
-            f"{path}: expected two columns, names ({', '.join(NAME_COLUMNS)}) and groups ({', '.join(GROUP_COLUMNS)}), "
-            f"found {','.join(rows[0]) if header else 'nothing'}"
-        )
-    return {_stem(row[name]): row[group] for row in rows[1:]}
-
-
-def _read_centres(folder: Path) -> dict[str, str]:
-    """Image stem to centre, from a column of the file of groups; empty without one."""
-    path = next((folder / name for name in GROUP_FILES if (folder / name).is_file()), None)
-    if path is None:
-        return {}
-    with path.open(newline="", encoding="utf-8-sig") as opened:  # `_read_groups` has found it readable
-        rows = [[cell.strip() for cell in row] for row in csv.reader(opened) if row]
-    header = [cell.lower() for cell in rows[0]] if rows else []
-    name, centre = _column(header, NAME_COLUMNS), _column(header, CENTRE_COLUMNS)
-    if name is None or centre is None:
-        return {}
-    return {_stem(row[name]): row[centre] for row in rows[1:] if len(row) > max(name, centre) and row[centre]}
-
-
-def _stem(name: str) -> str:
-    """The stem of an image's file name; a name without an ending, as `frame.001`, stays whole."""
-    path = Path(name)
-    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
-
-
-def _column(header: Sequence[str], names: Sequence[str]) -> int | None:
-    return next((header.index(name) for name in names if name in header), None)
+    return GroupTable(groups, "the read-me file of CVC-ClinicDB")

@@ -1,14 +1,17 @@
 """Samples: an image file and its mask file, paired by name.
 
 Decisions:
-- Files are paired by stem, never by their place in a sorted list; a mask may carry a suffix (`_mask`, …).
-- A sample is checked by decoding both files once: what passes `check_samples` can be trained on.
+- Files are paired by stem, never by their place in a sorted list; a mask may carry a suffix (`_mask`, …). Two spellings
+  of one Unicode name are one name; capitals count only where a name occurs in both.
+- A sample is checked by decoding both files once: what passes `check_samples` can be trained on, as far as one sample
+  tells (`data/masks.py` looks at all of them).
+- A file among the images that cannot be read as one (a HEIC, a DICOM, a video) is a fault, not passed over.
 - `skip_bad` leaves faulty samples out and says which; without it all of them are named in one error.
 """
 
 import os
 import warnings
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +22,22 @@ import numpy as np
 from polypseg.arrays import Image, Mask
 from polypseg.errors import DataError, ImageError, PairingError, PolypsegWarning, listed
 from polypseg.preprocess import (
-    IMAGE_SUFFIXES,
+    AUTOMATIC,
+    READABLE,
     FieldRule,
+    MaskRule,
+    endings,
     field_of,
     image_size,
+    is_image_file,
+    is_left_out,
     read_image,
     read_mask,
+    read_mask_file,
+    refuse_odd_names,
     resize_image,
     resize_mask,
+    unicode_name,
 )
 from polypseg.progress import Track, silent
 
@@ -45,6 +56,7 @@ class Sample:
         group: What must stay on one side of a split (a video sequence, a patient); None if unknown.
         centre: The hospital; None if unknown.
         source: Which of several folders of data it is of; None where there is one.
+        mask_rule: What means polyp in the reference file.
     """
 
     name: str
@@ -53,6 +65,7 @@ class Sample:
     group: str | None = None
     centre: str | None = None
     source: str | None = None
+    mask_rule: MaskRule = AUTOMATIC
 
 
 class Fault(NamedTuple):
@@ -66,16 +79,36 @@ class SkippedSamplesWarning(PolypsegWarning):
     """Samples were left out because `skip_bad` asked for it; the message lists them."""
 
 
-def pair_samples(images_dir: Path, masks_dir: Path) -> tuple[list[Sample], list[Fault]]:
+class MaskFacts(NamedTuple):
+    """What a mask says of the set that it belongs to.
+
+    Attributes:
+        name: The sample's.
+        polyp: The value or colour that was taken for polyp; empty where there is none.
+        share: Area of the polyp over that of the image, 0 to 1.
+        border_share: Share of the image's outermost pixels that are polyp, 0 to 1.
+        is_soft: Whether the file has other values than two.
+    """
+
+    name: str
+    polyp: str
+    share: float
+    border_share: float
+    is_soft: bool
+
+
+def pair_samples(images_dir: Path, masks_dir: Path, rule: MaskRule = AUTOMATIC) -> tuple[list[Sample], list[Fault]]:
     """The samples of a folder of images and a folder of masks, in order of their names, and what does not pair.
 
     Raises:
         PairingError: A folder is missing or holds no images.
+        DataError: A file's name is not valid UTF-8.
     """
     images, image_faults = _by_name(find_images(images_dir), lambda stem: stem)
-    masks, mask_faults = _by_name(find_images(masks_dir), lambda stem: _image_stem(stem, images))
-    samples = [Sample(stem, images[stem], masks[stem]) for stem in sorted(images.keys() & masks.keys())]
-    faults = image_faults + mask_faults
+    known = _spellings(images)
+    masks, mask_faults = _by_name(find_images(masks_dir), lambda stem: _image_stem(stem, known))
+    samples = [Sample(stem, images[stem], masks[stem], mask_rule=rule) for stem in sorted(images.keys() & masks.keys())]
+    faults = image_faults + mask_faults + left_out(images_dir) + left_out(masks_dir)
     faults += [
         Fault(str(images[stem]), f"no mask of that name in {masks_dir} (expected {stem}.png, {stem}_mask.png or alike)")
         for stem in sorted(images.keys() - masks.keys())
@@ -92,13 +125,35 @@ def find_images(folder: Path) -> list[Path]:
 
     Raises:
         PairingError: No such folder, or no image in it.
+        DataError: A file's name is not valid UTF-8.
     """
     if not folder.is_dir():
-        raise PairingError(f"{folder}: no such folder; expected a folder of images (JPEG, PNG, TIFF or BMP)")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+        raise PairingError(f"{folder}: no such folder; expected a folder of images ({READABLE})")
+    files = sorted(path for path in folder.iterdir() if is_image_file(path))
+    refuse_odd_names(files)
     if not files:
-        raise PairingError(f"{folder}: no image in this folder; expected files ending in .jpg, .png, .tif or .bmp")
+        others = [path for path in folder.iterdir() if is_left_out(path)]
+        found = f" (it holds {endings(others)}, which cannot be read)" if others else ""
+        raise PairingError(
+            f"{folder}: no image in this folder{found}; expected files ending in .jpg, .png, .tif or .bmp ({READABLE})"
+        )
     return files
+
+
+def left_out(folder: Path) -> list[Fault]:
+    """A fault that counts and names the files of a folder that are neither images nor what usually lies beside them."""
+    others = sorted(path for path in folder.iterdir() if is_left_out(path))
+    if not others:
+        return []
+    refuse_odd_names(others)
+    names = ", ".join(path.name for path in others[:5]) + (", …" if len(others) > 5 else "")
+    return [
+        Fault(
+            str(folder),
+            f"{len(others)} files are no images that can be read ({endings(others)}): {names}; convert them, or move "
+            "them elsewhere",
+        )
+    ]
 
 
 def load_sample(sample: Sample, size: int | None = None, field: FieldRule = "whole") -> tuple[Image, Mask]:
@@ -116,7 +171,9 @@ def load_sample(sample: Sample, size: int | None = None, field: FieldRule = "who
         ImageError: A file cannot be used, or the two differ in size.
     """
     image = read_image(sample.image_path)
-    mask = np.zeros(image.shape[:2], bool) if sample.mask_path is None else read_mask(sample.mask_path)
+    mask = (
+        np.zeros(image.shape[:2], bool) if sample.mask_path is None else read_mask(sample.mask_path, sample.mask_rule)
+    )
     if image.shape[:2] != mask.shape:
         raise ImageError(_unlike(sample, image.shape[:2], mask.shape))
     if size is None:
@@ -127,15 +184,35 @@ def load_sample(sample: Sample, size: int | None = None, field: FieldRule = "who
 
 def check_samples(
     samples: Sequence[Sample], track: Track = silent, workers: int | None = None
-) -> tuple[list[Sample], list[Fault]]:
-    """The samples that can be used and the faults of the others, found by decoding every file."""
+) -> tuple[list[Sample], list[Fault], list[MaskFacts]]:
+    """The samples that can be used, the faults of the others, and what the masks say; every file is decoded."""
     usable: list[Sample] = []
     faults: list[Fault] = []
+    facts: list[MaskFacts] = []
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        found = pool.map(_fault, samples)
-        for sample, fault in zip(samples, track(found, "checking images", len(samples)), strict=True):
-            usable.append(sample) if fault is None else faults.append(fault)
-    return usable, faults
+        found = pool.map(_look_at, samples)
+        for sample, seen in zip(samples, track(found, "checking images", len(samples)), strict=True):
+            if isinstance(seen, Fault):
+                faults.append(seen)
+                continue
+            usable.append(sample)
+            facts += [seen] if seen is not None else []
+    return usable, faults, facts
+
+
+def mask_facts(sample: Sample) -> tuple[Mask, MaskFacts]:
+    """A sample's mask and what it says of the set.
+
+    Raises:
+        ImageError: The mask file cannot be used.
+    """
+    if sample.mask_path is None:
+        raise ImageError(f"{sample.name}: has no mask file")
+    found = read_mask_file(sample.mask_path, sample.mask_rule)
+    mask = found.mask
+    border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
+    facts = MaskFacts(sample.name, found.polyp, float(mask.mean()), float(border.mean()), found.is_soft)
+    return mask, facts
 
 
 def refuse(faults: Sequence[Fault], skip_bad: bool, error: type[DataError] = DataError) -> None:
@@ -156,17 +233,22 @@ def refuse(faults: Sequence[Fault], skip_bad: bool, error: type[DataError] = Dat
     )
 
 
-def _fault(sample: Sample) -> Fault | None:
-    """Why a sample cannot be used, or None; sizes are compared from the headers before anything is decoded."""
+def _look_at(sample: Sample) -> Fault | MaskFacts | None:
+    """Why a sample cannot be used, or what its mask says; sizes are compared from the headers before all is decoded."""
     try:
-        if sample.mask_path is not None:
-            sizes = image_size(sample.image_path), image_size(sample.mask_path)
-            if sizes[0] != sizes[1]:
-                return Fault(sample.name, _unlike(sample, *sizes))
-        load_sample(sample)
+        if sample.mask_path is None:
+            read_image(sample.image_path)
+            return None
+        sizes = image_size(sample.image_path), image_size(sample.mask_path)
+        if sizes[0] != sizes[1]:
+            return Fault(sample.name, _unlike(sample, *sizes))
+        image = read_image(sample.image_path)
+        mask, facts = mask_facts(sample)
+        return (
+            facts if image.shape[:2] == mask.shape else Fault(sample.name, _unlike(sample, image.shape[:2], mask.shape))
+        )
     except DataError as error:
         return Fault(sample.name, str(error))
-    return None
 
 
 def _unlike(sample: Sample, image: Iterable[int], mask: Iterable[int]) -> str:
@@ -182,11 +264,12 @@ def _by_name(files: Sequence[Path], name_of: Callable[[str], str]) -> tuple[dict
     """The files by the names that their stems stand for, and those whose name another file has already."""
     found: dict[str, Path] = {}
     faults: list[Fault] = []
-    exact = {path.stem for path in files}
+    exact = {unicode_name(path.stem) for path in files}
     for path in files:
-        name = name_of(path.stem)
-        if name != path.stem and name in exact:
-            name = path.stem  # both a.png and a_mask.png are here: the plain one is the mask of a
+        stem = unicode_name(path.stem)
+        name = name_of(stem)
+        if name != stem and name in exact:
+            name = stem  # both a.png and a_mask.png are here: the plain one is the mask of a
         if name in found:
             faults.append(Fault(str(path), f"has the same name as {found[name].name}; expected one file a name"))
             continue
@@ -194,16 +277,23 @@ def _by_name(files: Sequence[Path], name_of: Callable[[str], str]) -> tuple[dict
     return found, faults
 
 
-def _image_stem(mask_stem: str, images: Container[str]) -> str:
+def _spellings(names: Iterable[str]) -> dict[str, str]:
+    """Each name by itself and, where it is the only one so written, by its small letters."""
+    names = list(names)
+    folded = [name.casefold() for name in names]
+    alone = {fold: name for fold, name in zip(folded, names, strict=True) if folded.count(fold) == 1}
+    return alone | {name: name for name in names}
+
+
+def _image_stem(mask_stem: str, images: Mapping[str, str]) -> str:
     """The stem of the image that a mask's stem belongs to: the same, or without its suffix.
 
-    >>> _image_stem("a_mask", {"a"}), _image_stem("b_seg", {"b_seg"})
-    ('a', 'b_seg')
+    >>> _image_stem("a_mask", {"a": "a"}), _image_stem("b_seg", {"b_seg": "b_seg"}), _image_stem("C", {"c": "c"})
+    ('a', 'b_seg', 'c')
     """
-    if mask_stem in images:
-        return mask_stem
     suffix = next((suffix for suffix in MASK_NAME_SUFFIXES if mask_stem.lower().endswith(suffix)), "")
     stem = mask_stem[: len(mask_stem) - len(suffix)]
-    if stem not in images and f"{stem}_" in images:
-        return f"{stem}_"  # PolypGen's C3_EndoCV2021_00489_.jpg has the mask C3_EndoCV2021_00489_mask.jpg
-    return stem
+    # PolypGen's C3_EndoCV2021_00489_.jpg has the mask C3_EndoCV2021_00489_mask.jpg
+    candidates = dict.fromkeys((mask_stem, stem, f"{stem}_" if suffix else stem))
+    tried = [*candidates, *(candidate.casefold() for candidate in candidates)]
+    return next((images[candidate] for candidate in tried if candidate in images), stem)

@@ -18,6 +18,7 @@ from polypseg.data.catalogue import find_samples
 from polypseg.data.layouts import recognise
 from polypseg.data.samples import Fault, Sample
 from polypseg.errors import DataError, PairingError, UsageError, listed
+from polypseg.preprocess import AUTOMATIC, MaskRule
 
 
 def with_folders(config: Config, folders: Sequence[Path], negatives: Sequence[Path] = ()) -> Config:
@@ -69,11 +70,14 @@ def source_names(folders: Sequence[Path]) -> list[str]:
     return [name.replace(".", "_") for name in names]
 
 
-def find_source_samples(sources: Mapping[str, SourceConfig]) -> tuple[list[Sample], list[Fault]]:
+def find_source_samples(
+    sources: Mapping[str, SourceConfig], rule: MaskRule = AUTOMATIC
+) -> tuple[list[Sample], list[Fault]]:
     """The samples of all sources, in order of their names, and the files that do not pair.
 
     Args:
         sources: By name, each with a path.
+        rule: What means polyp in the mask files of all of them.
 
     Raises:
         PairingError: A folder is no data set, has images without masks and was not declared to show no polyp, or was
@@ -83,7 +87,7 @@ def find_source_samples(sources: Mapping[str, SourceConfig]) -> tuple[list[Sampl
     samples: list[Sample] = []
     faults: list[Fault] = []
     for name, source in sources.items():
-        found, unpaired = _of_source(Path(source.path or ""), source.negatives)
+        found, unpaired = _of_source(Path(source.path or ""), source.negatives, rule)
         faults += unpaired
         samples += [replace(sample, name=f"{name}_{sample.name}", source=name) for sample in found]
     _refuse_shared_groups(samples)
@@ -119,9 +123,9 @@ def _declared(config: Config, name: str) -> bool:
     return name in config.sources and config.sources[name].negatives
 
 
-def _of_source(folder: Path, negatives: bool) -> tuple[list[Sample], list[Fault]]:
+def _of_source(folder: Path, negatives: bool, rule: MaskRule) -> tuple[list[Sample], list[Fault]]:
     if not negatives:
-        return find_samples(folder)
+        return find_samples(folder, rule=rule)
     masks = next((part.masks for part in recognise(folder).parts if part.masks is not None), None)
     if masks is not None:
         raise PairingError(

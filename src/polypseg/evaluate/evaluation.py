@@ -83,7 +83,7 @@ def default_folder(plan: Plan) -> Path:
 
 def notes(plan: Plan, scores: Scores, leaks: LeakReport) -> list[str]:
     """What a reader of the figures must know besides them, a sentence each."""
-    found = []
+    found = list(plan.notes)
     resized = [size for size in scores.text["resized_from"] if size]
     if resized:
         found.append(f"{len(resized)} of {len(scores)} predictions were resized to their reference's size (bilinear)")

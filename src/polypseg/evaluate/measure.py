@@ -167,4 +167,4 @@ def _read_pair(case: Case, prediction: Prediction) -> tuple[Probability, Mask, s
 
 def _read_reference(case: Case, shape: tuple[int, int]) -> Mask:
     """The reference mask, which is empty and of the shape given where the image shows no polyp."""
-    return np.zeros(shape, bool) if case.reference_path is None else read_mask(case.reference_path)
+    return np.zeros(shape, bool) if case.reference_path is None else read_mask(case.reference_path, case.mask_rule)

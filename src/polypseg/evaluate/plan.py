@@ -8,15 +8,16 @@ Decisions:
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from polypseg.config import LossConfig
 from polypseg.data.catalogue import find_samples
+from polypseg.data.masks import rule_of
 from polypseg.data.samples import Fault, Sample, find_images, pair_samples, refuse
-from polypseg.errors import ImageError, PairingError, ScoreError, UsageError, listed, unknown_name
+from polypseg.errors import PairingError, UsageError, listed, unknown_name
+from polypseg.evaluate.foreign import judge_predictions, judge_references
 from polypseg.evaluate.selection import (
     EXTERNAL,
     Case,
@@ -31,16 +32,13 @@ from polypseg.evaluate.selection import (
 from polypseg.predict.engines.engine import Engine
 from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.predictor import FLIPS
-from polypseg.preprocess import FieldRule, read_grey
+from polypseg.preprocess import AUTOMATIC, FieldRule, MaskRule, unicode_name
 from polypseg.progress import Track, silent
 from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import DEFAULT_THRESHOLD
 from polypseg.records.split import Split, load_split
 from polypseg.records.threshold import load_threshold
 from polypseg.train.run import Run, open_run
-
-_LOOKED_AT = 20
-"""So many predictions are looked at before all are scored."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,7 @@ class Plan:
         seed_threshold: A component counts only where one of its pixels reaches this; 0 counts all.
         tta: Test-time augmentation of the engine (`predict.predictor.FLIPS`); `with_tta` sets it.
         field: Instead of the model's own way: what of each image it sees; `with_field` sets it.
+        notes: What a reader of the scores should know of the files, a sentence each.
     """
 
     cases: Sequence[Case]
@@ -76,6 +75,7 @@ class Plan:
     seed_threshold: float = 0.0
     tta: str = "none"
     field: FieldRule | None = None
+    notes: Sequence[str] = ()
 
     def data_digest(self) -> str:
         """SHA-256 over the names and file digests of images and references: one value, the same data."""
@@ -105,8 +105,12 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
     manifest = load_split(selection.manifest) if selection.manifest else run.split()
     is_own_data = data is None
     data = data or Path(environment["data"])
-    found = run.samples() if is_own_data else find_samples(data, empty_masks=selection.negatives)
-    label, cases, faults = _cases_in(data, found, manifest, selection, track)
+    if is_own_data and selection.mask_rule is None:
+        found = run.samples()
+    else:
+        found = find_samples(data, selection.negatives, selection.mask_rule or AUTOMATIC)
+    own_rule = rule_of(run.config().data)
+    label, cases, faults = _cases_in(data, found, manifest, selection, track, own_rule)
     source = {
         "kind": "run",
         "run": str(folder),
@@ -134,7 +138,7 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
             "or the manifest (--splits splits.json), or the names (--names FILE)"
         )
     engine = open_engine(path)
-    found = find_samples(data, empty_masks=selection.negatives)
+    found = find_samples(data, selection.negatives, selection.mask_rule or AUTOMATIC)
     label, cases, faults = _cases_in(data, found, manifest, selection, track)
     source = {
         "kind": "model",
@@ -199,6 +203,7 @@ def plan_predictions(
     Raises:
         PairingError: A folder is missing or empty, or files do not pair.
         UsageError: Neither references nor `selection.negatives`, or both; or a split.
+        ScoreError: The folder as a whole cannot be maps of these references (`evaluate/foreign.py`).
     """
     selection = selection or Selection()
     if (references is None) != selection.negatives:
@@ -206,10 +211,13 @@ def plan_predictions(
     if selection.split is not None or selection.manifest is not None:
         raise UsageError("--split and --splits belong to a run; choose among predictions with --names FILE")
     pairs, faults = _pair_predictions(predictions, references, selection)
-    shown = {path.stem: path for path in find_images(images)} if images else {}
-    cases = [Case(pair.name, shown.get(pair.name), pair.mask_path, pair.image_path) for pair in pairs]
+    shown = {unicode_name(path.stem): path for path in find_images(images)} if images else {}
+    cases = [
+        Case(pair.name, shown.get(pair.name), pair.mask_path, pair.image_path, mask_rule=pair.mask_rule)
+        for pair in pairs
+    ]
     cases = keep_named(cases, selection.names)
-    _refuse_labels([case.prediction_path for case in cases if case.prediction_path])
+    notes = judge_predictions(predictions, cases, judge_references(cases, track), track)
     unseen = [case.name for case in cases if images and case.image_path is None]
     if unseen:
         raise PairingError(f"{images}: has no image for {len(unseen)} of the predictions:{listed(unseen)}")
@@ -221,22 +229,32 @@ def plan_predictions(
         "checkpoint_chosen_by": "unknown",
     }
     cases = add_digests(cases, track)
-    return Plan(cases, EXTERNAL, DEFAULT_THRESHOLD, "default", source, skipped=tuple(faults))
+    return Plan(cases, EXTERNAL, DEFAULT_THRESHOLD, "default", source, skipped=tuple(faults), notes=notes)
 
 
 def _cases_in(
-    data: Path, found: tuple[list[Sample], list[Fault]], manifest: Split | None, selection: Selection, track: Track
+    data: Path,
+    found: tuple[list[Sample], list[Fault]],
+    manifest: Split | None,
+    selection: Selection,
+    track: Track,
+    own_rule: MaskRule = AUTOMATIC,
 ) -> tuple[str, list[Case], tuple[Fault, ...]]:
     """The label and the cases of the samples of a folder of data, and what was left out."""
     samples, faults = found
     label, is_own = EXTERNAL, False
     if manifest is not None:
         label, samples, is_own = choose_split(samples, manifest, selection.split, data)
+    if is_own and selection.mask_rule is None:  # the run's own masks mean what they meant to it, wherever they are now
+        samples = [replace(sample, mask_rule=own_rule) for sample in samples]
     if selection.negatives and samples and all(sample.mask_path for sample in samples):
         raise UsageError("--negatives is for images without masks; these have masks, which tell it themselves")
     if not is_own:
         refuse(faults, selection.skip_bad, PairingError)
-    cases = add_digests(keep_named(cases_of(samples), selection.names), track)
+    cases = keep_named(cases_of(samples), selection.names)
+    if not is_own:
+        judge_references(cases, track)
+    cases = add_digests(cases, track)
     cases = label_splits(cases, manifest, is_own) if manifest is not None else cases
     return label, cases, () if is_own else tuple(faults)
 
@@ -246,8 +264,8 @@ def _pair_predictions(
 ) -> tuple[list[Sample], list[Fault]]:
     """Prediction and reference of each name; the prediction stands in the place of a sample's image."""
     if references is None:
-        return [Sample(path.stem, path, None) for path in find_images(predictions)], []
-    pairs, unpaired = pair_samples(predictions, references)
+        return [Sample(unicode_name(path.stem), path, None) for path in find_images(predictions)], []
+    pairs, unpaired = pair_samples(predictions, references, selection.mask_rule or AUTOMATIC)
     faults = [fault._replace(reason=_as_prediction(fault.reason)) for fault in unpaired]
     if selection.names is not None:
         wanted = read_names(selection.names)
@@ -260,24 +278,6 @@ def _as_prediction(reason: str) -> str:
     """A pairing's fault in the words of predictions and references."""
     reason = reason.replace("no image of that name in", "no prediction of that name in")
     return reason.replace("no mask of that name in", "no reference of that name in")
-
-
-def _refuse_labels(paths: Sequence[Path]) -> None:
-    """Nothing, unless the maps look like labels 0 and 1: read as 8-bit probabilities they would all be empty.
-
-    Raises:
-        ScoreError: None of the maps looked at is brighter than 1, and some are not black.
-    """
-    step = max(1, len(paths) // _LOOKED_AT)
-    brightest = []
-    for path in paths[::step]:
-        with suppress(ImageError):  # said when it is scored
-            brightest.append(int(read_grey(path).max()))
-    if max(brightest, default=0) == 1:
-        raise ScoreError(
-            f"{paths[0].parent}: no pixel of the {len(brightest)} predictions looked at is brighter than 1; expected 0 "
-            "to 255 (0 no polyp, 255 polyp): multiply 0/1 masks by 255"
-        )
 
 
 def _threshold_source(folder: Path, model_digest: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from polypseg.data.samples import Sample
 from polypseg.errors import PairingError, ScoreError, SplitError, UsageError, listed, unknown_name
+from polypseg.preprocess import AUTOMATIC, MaskRule
 from polypseg.progress import Track
 from polypseg.records.digests import file_digests
 from polypseg.records.split import SPLIT_NAMES, Split
@@ -35,6 +36,7 @@ class Case:
         source: Which of a run's several folders of data it is of; None where there is one.
         split: train, validation or test of the run's manifest, or external.
         digests: SHA-256 of the bytes of image, reference and prediction, in hex; empty where there is none.
+        mask_rule: What means polyp in the reference.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Case:
     source: str | None = None
     split: str = EXTERNAL
     digests: tuple[str, ...] = ("", "", "")
+    mask_rule: MaskRule = AUTOMATIC
 
     @property
     def paths(self) -> tuple[Path | None, Path | None, Path | None]:
@@ -67,7 +70,8 @@ class Case:
         """Who the case is and where its files are, as evaluation.json holds it."""
         kinds = zip(("image", "reference", "prediction"), self.paths, self.digests, strict=True)
         files = {kind: {"path": str(path.resolve()), "sha256": digest} for kind, path, digest in kinds if path}
-        return {**self.texts(), **files}
+        rule = {"mask_rule": self.mask_rule.text()} if self.mask_rule else {}
+        return {**self.texts(), **rule, **files}
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Selection:
         names: A text file with a name a line; only these are scored.
         negatives: The images have no masks and show no polyp.
         skip_bad: Leave out what does not pair or cannot be read, and list it.
+        mask_rule: What means polyp in the references; None for what the run was trained with, on its own data.
     """
 
     split: str | None = None
@@ -87,6 +92,7 @@ class Selection:
     names: Path | None = None
     negatives: bool = False
     skip_bad: bool = False
+    mask_rule: MaskRule | None = None
 
     def __post_init__(self) -> None:
         if self.split is not None and self.split not in (*SPLIT_NAMES, "all"):
@@ -95,7 +101,10 @@ class Selection:
 
 def cases_of(samples: Iterable[Sample]) -> list[Case]:
     """The cases of samples whose predictions a model will make."""
-    return [Case(s.name, s.image_path, s.mask_path, None, s.group, s.centre, s.source) for s in samples]
+    return [
+        Case(s.name, s.image_path, s.mask_path, None, s.group, s.centre, s.source, mask_rule=s.mask_rule)
+        for s in samples
+    ]
 
 
 def choose_split(

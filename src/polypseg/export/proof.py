@@ -154,7 +154,9 @@ class Prover:
     @cached_property
     def shown(self) -> list[Sample]:
         """The validation images that show a polyp."""
-        return [s for s in self.source.validation if s.mask_path is not None and read_mask(s.mask_path).any()]
+        return [
+            s for s in self.source.validation if s.mask_path is not None and read_mask(s.mask_path, s.mask_rule).any()
+        ]
 
     @cached_property
     def reference_dices(self) -> dict[str, float]:
@@ -261,7 +263,7 @@ def mean_dices(
     sums, count = dict.fromkeys(engines, 0.0), 0
     squares = zip(samples, sample_squares(samples, facts), strict=True)
     for sample, (square, field) in track(squares, "comparing masks", len(samples)):
-        reference = read_mask(sample.mask_path) if sample.mask_path else np.zeros((1, 1), bool)
+        reference = read_mask(sample.mask_path, sample.mask_rule) if sample.mask_path else np.zeros((1, 1), bool)
         changed = perturbation.mask(field.crop(reference)) if reference.any() else reference
         if not changed.any():
             continue

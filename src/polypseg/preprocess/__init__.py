@@ -1,49 +1,73 @@
 """From a file to what the model sees, and back to the image's own size.
 
-field.py      the lit field: where in a frame the picture lies
-reading.py    an image file to upright 8-bit RGB
-masks.py      a mask file to True and False
-resizing.py   to the model's size and back, normalisation, thresholds
+field.py         the lit field: where in a frame the picture lies
+files.py         which files are images, and their bytes
+damage.py        what the usual decoders pass over
+reading.py       an image file to upright 8-bit RGB
+masks.py         a mask file to True and False
+mask_levels.py   the two levels of a mask file
+resizing.py      to the model's size and back, normalisation, thresholds
 """
 
 from polypseg.preprocess.field import FIELD_RULES, Field, FieldRule, field_of, field_rule, find_field, whole_frame
-from polypseg.preprocess.masks import MAX_GREY_SHARE, mask_problem, read_grey, read_mask
-from polypseg.preprocess.reading import (
+from polypseg.preprocess.files import (
     IMAGE_SUFFIXES,
+    MAX_FILE_BYTES,
+    READABLE,
+    endings,
+    is_image_file,
+    is_left_out,
+    refuse_odd_names,
+    unicode_name,
+)
+from polypseg.preprocess.masks import AUTOMATIC, MaskRule, mask_rule, read_grey, read_map, read_mask, read_mask_file
+from polypseg.preprocess.reading import (
     MAX_PIXELS,
     decode_image,
     image_size,
     num_pages,
     open_pages,
     read_image,
+    read_noted,
     read_page,
 )
 from polypseg.preprocess.resizing import normalise, put_back, resize_image, resize_mask, restore, to_mask
 
 __all__ = [
+    "AUTOMATIC",
     "FIELD_RULES",
     "Field",
     "FieldRule",
+    "IMAGE_SUFFIXES",
+    "MAX_FILE_BYTES",
+    "MAX_PIXELS",
+    "MaskRule",
+    "READABLE",
+    "decode_image",
+    "endings",
     "field_of",
     "field_rule",
     "find_field",
-    "whole_frame",
-    "IMAGE_SUFFIXES",
-    "MAX_GREY_SHARE",
-    "MAX_PIXELS",
-    "decode_image",
     "image_size",
-    "mask_problem",
+    "is_image_file",
+    "is_left_out",
+    "mask_rule",
     "normalise",
     "num_pages",
     "open_pages",
     "put_back",
     "read_grey",
     "read_image",
+    "read_map",
     "read_mask",
+    "read_mask_file",
+    "read_noted",
     "read_page",
+    "refuse_odd_names",
     "resize_image",
     "resize_mask",
     "restore",
     "to_mask",
+    "unicode_name",
+    "whole_frame",
 ]

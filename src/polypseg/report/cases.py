@@ -21,7 +21,7 @@ import numpy as np
 from polypseg.arrays import Image, Mask
 from polypseg.errors import PolypsegError, ScoreError
 from polypseg.overlay import compare_overlay, contour, line_width_px
-from polypseg.preprocess import read_image, read_mask, resize_image
+from polypseg.preprocess import MaskRule, read_image, read_mask, resize_image
 from polypseg.report.figures import pick_cases
 from polypseg.report.record import Record
 from polypseg.report.tables import figure, polyp_percent
@@ -114,7 +114,8 @@ def _reference(sample: Mapping[str, Any], predicted: Mask) -> Mask:
     """The recorded reference; without one the image shows no polyp."""
     if "reference" not in sample:
         return np.zeros(predicted.shape, bool)
-    reference = read_mask(_unchanged(sample["reference"]))
+    rule = MaskRule.parse(str(sample.get("mask_rule", "")))
+    reference = read_mask(_unchanged(sample["reference"]), rule)
     if reference.shape != predicted.shape:
         raise ScoreError(f"{sample['reference']['path']}: its size is not that of the saved prediction")
     return reference

@@ -29,6 +29,7 @@ import tomli_w
 
 from polypseg.config import Config, load_run_config
 from polypseg.data.catalogue import find_samples
+from polypseg.data.masks import rule_of
 from polypseg.data.samples import Fault, Sample
 from polypseg.data.sources import find_source_samples
 from polypseg.errors import RunError
@@ -129,15 +130,16 @@ class Run:
         Raises:
             PairingError: A folder is gone, or no data set.
         """
-        sources = self.config().sources
+        config = self.config()
+        sources, rule = config.sources, rule_of(config.data)
         if not sources:
-            return find_samples(data or Path(self.environment()["data"]))
+            return find_samples(data or Path(self.environment()["data"]), rule=rule)
         if data is not None:
             sources = {
                 name: source.model_copy(update={"path": str(data / Path(source.path or name).name)})
                 for name, source in sources.items()
             }
-        return find_source_samples(sources)
+        return find_source_samples(sources, rule)
 
     def split(self) -> Split:
         """The split manifest, read from the folder."""

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from polypseg.config import Config
+from polypseg.config import Config, DataConfig
 from polypseg.data.catalogue import find_samples
+from polypseg.data.masks import inverted, rule_of, set_faults
 from polypseg.data.named_splits import SplitFiles, split_by_names
-from polypseg.data.samples import Fault, Sample, check_samples, refuse
+from polypseg.data.samples import Fault, MaskFacts, Sample, check_samples, refuse
 from polypseg.data.sources import draws, find_source_samples
 from polypseg.data.splits import make_split, verify_split
 from polypseg.errors import DataError, PolypsegWarning, UsageError, listed
@@ -24,17 +25,40 @@ def usable_samples(data: Path | None, config: Config, track: Track = silent) -> 
     """The samples of a folder, or of the config's sources, each checked by decoding it, and what was left out.
 
     Raises:
-        DataError: Something cannot be used and `data.skip_bad` is False, or nothing is left.
+        DataError: Something cannot be used and `data.skip_bad` is False, or nothing is left; or the masks of a source
+            as a whole are no references (`data/masks.py`).
         UsageError: Neither a folder nor sources are named.
     """
     samples, faults = _find(data, config)
     skip_bad = config.data.skip_bad
     refuse(faults, skip_bad)
-    usable, bad = check_samples(samples, track)
+    usable, bad, facts = check_samples(samples, track)
     refuse(bad, skip_bad)
+    doubtful = _judge_masks(usable, facts, config.data)
+    refuse(doubtful, skip_bad)
+    left_out = {fault.name for fault in doubtful}
+    usable = [sample for sample in usable if sample.name not in left_out]
     if not usable:
         raise DataError(f"{data or ', '.join(config.sources)}: no usable sample is left")
-    return usable, faults + bad
+    return usable, faults + bad + doubtful
+
+
+def _judge_masks(samples: Sequence[Sample], facts: Sequence[MaskFacts], config: DataConfig) -> list[Fault]:
+    """The masks that look inverted.
+
+    Raises:
+        DataError: The masks of a source as a whole are no references.
+    """
+    source_of = {sample.name: sample.source for sample in samples}
+    rule = rule_of(config)
+    doubtful: list[Fault] = []
+    for source in dict.fromkeys(source_of.values()):
+        found = [fact for fact in facts if source_of.get(fact.name) == source]
+        problems = set_faults(found, rule, config.empty_masks)
+        if problems:
+            raise DataError(f"{source}: {problems[0]}" if source else problems[0])
+        doubtful += inverted(found, rule)
+    return doubtful
 
 
 def split_samples(samples: Sequence[Sample], config: Config, files: SplitFiles, track: Track = silent) -> Split:
@@ -79,7 +103,7 @@ def first_folder(data: Path | None, config: Config) -> Path:
 
 def _find(data: Path | None, config: Config) -> tuple[list[Sample], list[Fault]]:
     if config.sources:
-        return find_source_samples(config.sources)
+        return find_source_samples(config.sources, rule_of(config.data))
     if data is None:
         raise UsageError("no data are named: a folder of images and masks, or sources in the config")
-    return find_samples(data)
+    return find_samples(data, rule=rule_of(config.data))

@@ -1,10 +1,12 @@
 """What is to be predicted: the images that paths name, each with the name that its results get.
 
 Decisions:
-- A folder is searched with all folders within, for image endings; hidden files and folders are passed over. A file that
-  is named is tried whatever its ending. A path with `*`, `?` or `[` that is no file is expanded.
-- A result is named after its image's place below the folder that holds all of them, without the ending, so that equal
-  file names in different folders do not meet. Two images that would still share a name are refused.
+- A folder is searched with all folders within; hidden files and folders are passed over, and so are the masks of a data
+  set, with a note. What is no image there and not what usually lies beside images (a HEIC, a DICOM, a video) is tried
+  too, so that it gets a row that says why it has no mask. A path with `*`, `?` or `[` that is no file is expanded.
+- A result is named after its image's place below the folder that holds all of them, without an image's ending, so that
+  equal file names in different folders do not meet. Two images that would still share a name are refused.
+- Links keep their names: two links to one file are two images.
 - A TIFF of several pages is an image a page, `NAME_page0001` and so on.
 - `-` is the bytes of standard input, named `stdin`.
 """
@@ -13,7 +15,8 @@ import glob
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import warnings
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -21,13 +24,30 @@ from threading import Lock
 from PIL import Image as PillowImage
 
 from polypseg.arrays import Image
+from polypseg.data.layouts import image_and_mask_folders
+from polypseg.data.samples import MASK_NAME_SUFFIXES
 from polypseg.errors import DataError, ImageError, UsageError, listed
 from polypseg.predict.kinds import VIDEO_SUFFIXES
-from polypseg.preprocess import IMAGE_SUFFIXES, MAX_PIXELS, num_pages, open_pages, read_image, read_page
+from polypseg.preprocess import (
+    IMAGE_SUFFIXES,
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    is_image_file,
+    is_left_out,
+    num_pages,
+    open_pages,
+    read_noted,
+    read_page,
+    refuse_odd_names,
+)
 
 STDIN = "-"
 STDIN_NAME = "stdin"
 TIFF_SUFFIXES = (".tif", ".tiff")
+
+
+class PassedOverWarning(UserWarning):
+    """Masks of a data set lie within a folder of images, and are not predicted; the message names them."""
 
 
 class Pages:
@@ -91,9 +111,13 @@ class Source:
         Raises:
             ImageError: It cannot be read, or has more pixels than `max_pixels`.
         """
+        return self.read_noted(max_pixels)[0]
+
+    def read_noted(self, max_pixels: int = MAX_PIXELS) -> tuple[Image, str]:
+        """As `read`, with what a user should know of the file; mostly empty."""
         if self.pages is not None:
-            return self.pages.read(self.page, max_pixels)
-        return read_image(self.path, max_pixels)
+            return self.pages.read(self.page, max_pixels), ""
+        return read_noted(self.path, max_pixels)
 
 
 def find_sources(paths: Sequence[str], leave_out: Path | None = None) -> list[Source]:
@@ -104,7 +128,8 @@ def find_sources(paths: Sequence[str], leave_out: Path | None = None) -> list[So
         leave_out: A folder that is not searched: where the results go.
 
     Raises:
-        DataError: A path that is not there, a folder without images, or two images whose results would share a name.
+        DataError: A path that is not there, a folder without images, two images whose results would share a name, or a
+            name that is not valid UTF-8.
         UsageError: Nothing named, or standard input named twice.
     """
     if not paths:
@@ -115,6 +140,7 @@ def find_sources(paths: Sequence[str], leave_out: Path | None = None) -> list[So
     for path in paths:
         for file, root in _files(path, leave_out):
             found.setdefault(_place(file), (file, root))
+    refuse_odd_names(file for file, _ in found.values())
     top = _common_folder({root for _, root in found.values() if root})
     sources = [source for file, _ in found.values() for source in _sources(file, top)]
     _refuse_equal_names(sources)
@@ -152,20 +178,50 @@ def _in_folder(folder: str, leave_out: Path | None) -> Iterator[tuple[str, str]]
     if closed == os.path.realpath(folder):
         raise UsageError(f"{folder}: the results cannot go into the folder that is searched for images; name another")
     count = num_videos = 0
+    passed: list[str] = []
     above = {folder: frozenset({closed, os.path.realpath(folder)})}  # of a folder: those that a link must not lead to
     for here, folders, files in os.walk(folder, onerror=_cannot_search, followlinks=True):
+        masks = _masks_within(here)
+        passed += [str(masks)] if masks is not None else []
+        skipped = above[here] | ({os.path.realpath(masks)} if masks is not None else set())
         places = {name: os.path.join(here, name) for name in sorted(folders) if name[0] != "."}  # noqa: PTH118
-        folders[:] = [name for name, place in places.items() if os.path.realpath(place) not in above[here]]
+        folders[:] = [name for name, place in places.items() if os.path.realpath(place) not in skipped]
         above |= {places[name]: above[here] | {os.path.realpath(places[name])} for name in folders}
+        stems = {Path(name).stem for name in files}
         for name in sorted(files):
-            num_videos += Path(name).suffix.lower() in VIDEO_SUFFIXES
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES and name[0] != ".":
-                count += 1
-                yield str(Path(here, name)), folder
+            path = Path(here, name)
+            num_videos += path.suffix.lower() in VIDEO_SUFFIXES
+            if is_image_file(path) and _is_mask_beside(path.stem, stems):
+                passed.append(str(path))
+            elif is_image_file(path) or is_left_out(path):
+                count += is_image_file(path)
+                yield str(path), folder
     if not count:
         hint = f" (it holds {num_videos} videos: name one at a time)" if num_videos else ""
         endings = "expected files ending in .jpg, .png, .tif or .bmp"
         raise DataError(f"{folder}: no image in this folder or those within{hint}; {endings}")
+    if passed:
+        warnings.warn(
+            f"{len(passed)} files or folders of masks beside their images were not predicted:{listed(passed, 5)}",
+            PassedOverWarning,
+            stacklevel=2,
+        )
+
+
+def _masks_within(folder: str) -> Path | None:
+    """The folder of masks of a data set whose root is a folder."""
+    try:
+        pair = image_and_mask_folders(Path(folder))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot search the folder: {error.strerror}") from error
+    return pair[1] if pair is not None else None
+
+
+def _is_mask_beside(stem: str, stems: Container[str]) -> bool:
+    """Whether a file is the mask of another one in its folder, by its name."""
+    return any(
+        stem.lower().endswith(suffix) and stem[: len(stem) - len(suffix)] in stems for suffix in MASK_NAME_SUFFIXES
+    )
 
 
 def _cannot_search(error: OSError) -> None:
@@ -183,9 +239,12 @@ def _common_folder(roots: Iterable[str]) -> str:
 def _sources(file: str, top: str) -> list[Source]:
     """The images of one file."""
     if file == STDIN:
-        content = sys.stdin.buffer.read()
+        content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise DataError(f"standard input: more than the allowed {MAX_FILE_BYTES:,} bytes; expected one image")
         return _pages(Pages(content, STDIN_NAME), STDIN_NAME, STDIN)
-    name = Path(os.path.relpath(file, top)).with_suffix("").as_posix()
+    path = Path(os.path.relpath(file, top))
+    name = (path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path).as_posix()
     if Path(file).suffix.lower() in TIFF_SUFFIXES:
         return _pages(Pages(Path(file), file), name, file)
     return [Source(name, file)]

@@ -11,7 +11,7 @@ Decisions:
 
 import json
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import accumulate, chain, islice
@@ -54,6 +54,7 @@ class Summary(NamedTuple):
         faults: Why the others have none, a line each.
         seconds: That the work took.
         written: The files that gather the results.
+        notes: What a user should know of the images, a line each.
     """
 
     num_predicted: int
@@ -61,6 +62,7 @@ class Summary(NamedTuple):
     faults: list[str]
     seconds: float
     written: list[Path]
+    notes: Sequence[str] = ()
 
 
 class _Read(NamedTuple):
@@ -142,7 +144,8 @@ def predict_images(
             f"{error.filename or output.folder}: cannot write: {error.strerror or error}; {num_predicted} of "
             f"{len(sources)} images were predicted and their results are whole; mend it, then go on with --resume"
         ) from error
-    return Summary(num_predicted, len(sources) - len(waiting), faults, perf_counter() - began, written)
+    seconds = perf_counter() - began
+    return Summary(num_predicted, len(sources) - len(waiting), faults, seconds, written, work.notes)
 
 
 def streams_for(num_images: int, threads: int | None = None) -> int:
@@ -163,6 +166,7 @@ class _Work:
         self.output, self.predictor = output, predictor
         self.batch_size, self.streams = at_once
         self.max_pixels = max_pixels
+        self.notes: list[str] = []
 
     def rows(self, sources: Iterable[Source]) -> Generator[Row, None, None]:
         """The rows of the table, each after it was added."""
@@ -193,13 +197,16 @@ class _Work:
     def _read(self, source: Source) -> _Read:
         nothing = np.zeros((0, 0, 3), np.uint8)
         try:
-            image = source.read(self.max_pixels)
+            image, note = source.read_noted(self.max_pixels)
         except ImageError as error:
             return _Read(source, nothing, None, 0.0, str(error))
         except MemoryError:
             return _Read(source, nothing, None, 0.0, f"{source.path}: not enough memory for it")
         began = perf_counter()
         prepared = self.predictor.prepare(image)
+        if note:
+            self.notes.append(note)
+            prepared = prepared._replace(note="; ".join(text for text in (note, prepared.note) if text))
         return _Read(source, image, prepared, perf_counter() - began)
 
     def _answer(self, batch: list[_Read]) -> list[_Answered]:

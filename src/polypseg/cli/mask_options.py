@@ -1,0 +1,20 @@
+"""The options that say what means polyp in mask files: the same in every command that reads masks."""
+
+from typing import Annotated
+
+import typer
+
+MASKS = "What means polyp in the masks"
+
+PolypValues = Annotated[
+    str,
+    typer.Option(metavar="1,2", help="Grey values, or places in a palette; all else is none.", rich_help_panel=MASKS),
+]
+PolypColours = Annotated[
+    str,
+    typer.Option(metavar="#ff0000,green", help="Colours, by number or name; all else is none.", rich_help_panel=MASKS),
+]
+MaskChannel = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="The channel that is the mask: red, green, blue, alpha.", rich_help_panel=MASKS),
+]
