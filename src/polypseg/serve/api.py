@@ -217,7 +217,7 @@ async def _read_images(
 
     def open_sink() -> MemorySink:
         if len(images) == max_images == 1:
-            raise RequestError(422, "Too many files", "expected one image; several go to /v1/segment/batch")
+            raise RequestError(422, "Too many files", "expected one image; send several as a batch")
         if len(images) == max_images:
             raise RequestError(413, "Too many images", f"at most {max_images} in one request")
         images.append(MemorySink(settings.max_image_bytes, upload))

@@ -131,13 +131,17 @@ class BoundedProtocol(H11Protocol):
         return not self.is_at_rest and self.cycle.more_body and not self.flow.read_paused
 
     @property
-    def waiting_since(self) -> tuple[bool, float] | None:
-        """How it ranks among those that wait for their client, heads before bodies; None where it is at work."""
+    def waiting_since(self) -> tuple[int, float] | None:
+        """How it ranks among those that wait for their client, the first to give way first; None where it is at work.
+
+        Those that never asked for anything come first, then those between two requests, then those in a body or an
+        answer; among these the one that waits longest.
+        """
         if self.is_at_rest:
-            return False, self._began
+            return 0 if self.cycle is None else 1, self._began
         if self.waits_for_body and self.loop.time() - self._progress > PATIENCE_SECONDS:
-            return True, self._progress
-        return None if self._stalled is None else (True, self._stalled)
+            return 2, self._progress
+        return None if self._stalled is None else (2, self._stalled)
 
     def is_overdue(self) -> bool:
         """Whether it has kept the server waiting too long."""

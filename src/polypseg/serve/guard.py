@@ -11,6 +11,7 @@ It also counts and times requests, and writes the one line that is logged of eac
 an address nor a name of a client or a file is in it.
 """
 
+import asyncio
 import hmac
 import logging
 from collections import Counter
@@ -20,6 +21,7 @@ from urllib.parse import parse_qsl, urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polypseg.errors import RequestError
+from polypseg.serve.log import REQUEST_LINE
 from polypseg.serve.metrics import Metrics
 from polypseg.serve.problems import CLIENT_GONE, problem_response
 from polypseg.serve.settings import Settings
@@ -78,7 +80,7 @@ class Guard:
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.request_seconds.labels(route).observe(seconds)
             method = scope["method"] if scope["method"] in METHODS else "other"
-            logger.info("%s %s %d %.1f ms", method, route, status, 1000 * seconds)
+            logger.info(REQUEST_LINE, method, route, status, 1000 * seconds)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -96,6 +98,10 @@ class Guard:
 
         try:
             await self._app(scope, receive, send_noting)
+        except asyncio.CancelledError:
+            if has_begun or not self._state.is_draining:
+                raise
+            await problem_response(_shutting_down())(scope, receive, send)  # the one who waits still hears of the end
         except Exception as error:
             if has_begun:
                 raise
@@ -116,7 +122,7 @@ class Guard:
         if token is not None and not _carries(headers.get(b"authorization", ""), token):
             raise RequestError(401, "A token is needed", "send the header Authorization: Bearer TOKEN")
         if self._state.is_draining and scope["method"] == "POST":
-            raise RequestError(503, "Shutting down", "the server is shutting down", retry_seconds=10)
+            raise _shutting_down()
         _refuse_repeated(scope["query_string"].decode("latin-1"))
 
 
@@ -135,6 +141,10 @@ class DrainState:
         """Take no more work, and wait so long for what was accepted."""
         if not self.is_draining:
             self.is_draining, self.until = True, monotonic() + seconds
+
+
+def _shutting_down() -> RequestError:
+    return RequestError(503, "Shutting down", "the server is shutting down", retry_seconds=10)
 
 
 def is_foreign(method: str, headers: dict[bytes, str], allowed: tuple[str, ...]) -> bool:

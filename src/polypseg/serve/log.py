@@ -11,6 +11,9 @@ from typing import NamedTuple, TextIO
 OWN = "polypseg.serve"
 """The logger of this room."""
 
+REQUEST_LINE = "%s %s %d %.1f ms"
+"""Method, route, status, time."""
+
 WINDOW_SECONDS = 10.0
 LINES_A_WINDOW = 20
 """So many lines of one kind are written in a window; of those beyond only the number is told."""
@@ -72,7 +75,7 @@ class BoundedHandler(logging.StreamHandler[TextIO]):
 
 
 def _kind(record: logging.LogRecord) -> str:
-    if record.name == OWN and isinstance(record.args, tuple):
+    if record.msg == REQUEST_LINE and isinstance(record.args, tuple):
         return " ".join(str(value) for value in record.args if isinstance(value, str | int))
     return f"{record.name}: {record.msg}"[:200]
 
