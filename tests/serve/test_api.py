@@ -95,6 +95,76 @@ def test_png_is_the_mask(client, red_model):
     np.testing.assert_array_equal(found, load(red_model, "onnxruntime").predict(image).mask * np.uint8(255))
 
 
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("image/png", "image/png"),
+        ("IMAGE/PNG", "image/png"),
+        ("image/*", "image/png"),
+        ("application/json;q=0.5, image/png;q=0.9", "image/png"),
+        ("image/png;q=0.2, application/json", "application/json"),
+        ("image/png;q=0, */*", "application/json"),
+        ("image/png;q=x", "application/json"),
+        ("*/*", "application/json"),
+        ("text/html", "application/json"),
+        ("", "application/json"),
+    ],
+)
+def test_accept_chooses_the_format(client, accept, media_type):
+    answer = client.post("/v1/segment", content=png(SMALL), headers=PNG | {"Accept": accept})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, media_type)
+    assert answer.headers["vary"] == "Accept"
+    if media_type == "image/png":
+        assert answer.content == segment(client, SMALL, format="png").content
+
+
+def test_the_parameter_outweighs_accept_and_pictures_need_json(client):
+    asked = PNG | {"Accept": "image/png"}
+    answer = client.post("/v1/segment?format=json", content=png(SMALL), headers=asked)
+    assert answer.headers["content-type"] == "application/json"
+    problem(client.post("/v1/segment?overlay=1", content=png(SMALL), headers=asked), 422)
+
+
+@pytest.fixture(scope="module")
+def pages():
+    """A TIFF of three pages, with 40, 12 and no red pixels."""
+    images = [SMALL, picture(SIZE, SIZE, (0, 0, 4, 3), (255, 0, 0)), np.zeros((9, 7, 3), np.uint8)]
+    buffer = io.BytesIO()
+    first, *rest = map(Image.fromarray, images)
+    first.save(buffer, "TIFF", save_all=True, append_images=rest)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("page", "area"), [(1, 40), (2, 12), (3, 0)])
+def test_each_page_of_a_tiff_can_be_asked_for(client, pages, page, area):
+    answer = client.post(f"/v1/segment?page={page}", content=pages, headers={"Content-Type": "image/tiff"}).json()
+    Segmentation.model_validate(answer)
+    assert (answer["page"], answer["num_pages"], answer["area_px"]) == (page, 3, area)
+
+
+def test_a_tiff_of_several_pages_says_how_it_is_asked_for(client, pages):
+    tiff = {"Content-Type": "image/tiff"}
+    told = problem(client.post("/v1/segment", content=pages, headers=tiff), 400)
+    assert told["detail"] == "it holds 3 pages; ask for one at a time: page=1 to page=3"
+    assert problem(client.post("/v1/segment?page=4", content=pages, headers=tiff), 404)["title"] == "No such page"
+    problem(client.post("/v1/segment?page=0", content=pages, headers=tiff), 422)
+
+
+def test_another_file_has_one_page(client):
+    answer = segment(client, SMALL, page=1).json()
+    assert (answer["page"], answer["num_pages"]) == (1, 1)
+    problem(segment(client, SMALL, page=2), 404)
+
+
+def test_a_text_field_is_no_file(client):
+    head = b'--b\r\nContent-Disposition: form-data; name="image"%s\r\n\r\n'
+    form, headers = png(SMALL) + b"\r\n--b--\r\n", {"Content-Type": "multipart/form-data; boundary=b"}
+    told = problem(client.post("/v1/segment", content=head % b"" + form, headers=headers), 422)
+    assert told["detail"] == "the field 'image' holds text; expected a file with a filename"
+    for name in (b'; filename="x"', b"; filename*=UTF-8''x", b"; FileName=x"):
+        assert client.post("/v1/segment", content=head % name + form, headers=headers).status_code == 200
+
+
 def test_overlay_is_the_mask_on_the_image(client):
     answer = segment(client, SMALL, overlay=True).json()
     mask = SMALL[..., 0] > 0
@@ -238,7 +308,7 @@ def test_batch_is_bounded(red_model):
 def test_other_fields_are_422(client):
     assert "'image'" in problem(client.post("/v1/segment", files={"images": png(SMALL)}), 422)["detail"]
     two = [("image", png(SMALL))] * 2
-    assert client.post("/v1/segment", files=two).status_code == 413
+    assert "send several as a batch" in problem(client.post("/v1/segment", files=two), 422)["detail"]
     problem(client.post("/v1/segment/batch", files={"image": png(SMALL)}), 422)
 
 
@@ -279,6 +349,21 @@ def test_unknown_paths_and_methods_are_problems(client):
     problem(client.get("/v1/segment"), 405)
     problem(client.get("/v1/jobs/../../etc/passwd"), 404)
     problem(client.get("/v1/jobs/%2e%2e%2f%2e%2e%2fetc"), 404)
+
+
+def test_a_wrong_method_is_told_the_right_ones(client):
+    assert client.post("/v1/jobs/x").headers["allow"] == "DELETE, GET"
+    assert client.get("/v1/segment").headers["allow"] == "POST"
+    assert client.post("/healthz").headers["allow"] == "GET, HEAD"
+
+
+def test_documentation_has_the_policy_of_the_page(client):
+    answer, page = client.get("/docs"), client.get("/")
+    for name in ("content-security-policy", "cross-origin-opener-policy", "permissions-policy"):
+        assert answer.headers[name] == page.headers[name]
+    assert not re.search(r"<style|<script|style=|\son\w+=", answer.text)
+    for path in re.findall(r'(?:href|src)="([^"#]+)"', answer.text):
+        assert client.get(path if path.startswith("/") else f"/{path}").status_code == 200
 
 
 def test_documentation_names_every_route_and_fetches_nothing(client):

@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from polypseg.serve.guard import host_name
+from polypseg.serve.guard import host_name, is_foreign
 from serve.models import GatedEngine
 from serve.running import picture, png, serving, wait_until
 
@@ -77,6 +77,71 @@ def test_cross_origin_is_off_unless_named(client, red_model):
         assert answer.headers["access-control-allow-origin"] == "https://a.example"
         other = open_client.options("/v1/segment", headers=asked | {"Origin": "https://b.example"})
         assert "access-control-allow-origin" not in other.headers
+
+
+SITE, OWN = "sec-fetch-site", {"host": "localhost:8000"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "is_refused"),
+    [
+        ({}, False),  # a program
+        ({SITE: "same-origin"}, False),
+        ({SITE: "none"}, False),  # typed by a person
+        ({SITE: "cross-site"}, True),
+        ({SITE: "same-site"}, True),  # another port of this machine
+        ({SITE: "same-origin", "origin": "https://proxy.example"}, False),  # a proxy that changes Host
+        ({"origin": "http://localhost:8000"}, False),  # a browser without Sec-Fetch-Site
+        ({"origin": "http://LOCALHOST:8000"}, False),
+        ({"origin": "http://localhost:3000"}, True),
+        ({"origin": "https://evil.example"}, True),
+        ({"origin": "null"}, True),  # a sandbox, or a file
+        ({"origin": "http://[::1"}, True),
+        ({SITE: "cross-site", "origin": "https://good.example"}, False),  # named by --cors-origin
+    ],
+)
+def test_what_is_of_another_site(headers, is_refused):
+    told = {name.encode(): value for name, value in (OWN | headers).items()}
+    allowed = ("https://good.example",)
+    assert is_foreign("POST", told, allowed) == is_foreign("DELETE", told, allowed) == is_refused
+    assert not is_foreign("GET", told, allowed)
+    assert not is_foreign("POST", told, ("*",)) or "origin" not in headers
+
+
+def test_a_page_of_another_site_changes_nothing(client):
+    pytest.importorskip("av")
+    from serve.films import finished, start, video
+
+    job = start(client)
+    finished(client, job)
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+        answers = [
+            client.post("/v1/video", files={"video": video()}, headers=headers),
+            client.post("/v1/segment", content=png(picture()), headers=headers | PNG),
+            client.delete(f"/v1/jobs/{job}", headers=headers),
+        ]
+        for answer in answers:
+            assert (answer.status_code, answer.json()["title"]) == (403, "Another site")
+            assert answer.headers["content-type"] == "application/problem+json"
+        assert client.get("/healthz", headers=headers).status_code == 200
+    assert len(client.service.jobs._records) == 1
+    assert client.delete(f"/v1/jobs/{job}", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/segment?threshold=0.1&threshold=0.9", "threshold"),
+        ("/v1/segment?format=png&format=json", "format"),
+        ("/v1/segment/batch?overlay=1&%6fverlay=1", "overlay"),
+        ("/v1/video?withhold=&withhold=", "withhold"),
+        ("/v1/models?x=1&x=1", "x"),
+    ],
+)
+def test_a_repeated_parameter_is_422(client, path, name):
+    call = client.get if "models" in path else client.post
+    answer = call(path)
+    assert (answer.status_code, answer.json()["detail"]) == (422, f"{name}: given several times; expected once")
 
 
 def test_answers_are_not_kept_and_not_guessed_at(client):

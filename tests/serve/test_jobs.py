@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from time import monotonic
 
 import pytest
 
@@ -9,6 +10,7 @@ from polypseg.errors import DataError, RequestError
 from polypseg.serve.jobs import JobRecord, Jobs, JobTrack
 from polypseg.serve.schemas import VideoQuery, VideoResult
 from polypseg.serve.settings import Settings
+from polypseg.serve.video_file import FileSink
 from serve.running import wait_until
 
 RESULT = VideoResult(frames=[], detections=[], fps=25.0, video="/v1/jobs/x/video")
@@ -170,6 +172,88 @@ def test_places_are_bounded_and_those_told_of_make_room():
         assert second.folder.exists()
 
     run(scenario, max_jobs=2)
+
+
+def test_videos_that_nobody_asks_for_make_room():
+    async def scenario(jobs, work):
+        work.gate.set()
+        first, second = begin(jobs), begin(jobs)
+        await until(lambda: second.ended)
+        with pytest.raises(RequestError, match="too many videos"), jobs.receiving(QUERY):
+            pass  # they ended just now: somebody may ask yet
+        await asyncio.sleep(0.35)
+        second.is_fetched = True
+        begin(jobs)
+        assert first.folder.exists()  # whose end was told goes first
+        assert not second.folder.exists()
+        third = begin(jobs)
+        assert not first.folder.exists()
+        await until(lambda: third.ended)
+
+    run(scenario, max_jobs=2, unfetched_seconds=0.3)
+
+
+def test_what_waits_or_runs_never_makes_room():
+    async def scenario(jobs, work):
+        begin(jobs)
+        await until(work.began.is_set)
+        begin(jobs)
+        await asyncio.sleep(0.05)
+        with pytest.raises(RequestError, match="too many videos"), jobs.receiving(QUERY):
+            pass
+
+    run(scenario, max_jobs=2, unfetched_seconds=0.001)
+
+
+def test_bytes_on_disk_are_bounded_and_ended_videos_make_room():
+    async def scenario(jobs, work):
+        work.gate.set()
+        first = begin(jobs)
+        await until(lambda: first.ended)
+        first.output.write_bytes(bytes(80))
+        with jobs.receiving(QUERY) as record:
+            sink = FileSink(record.source, 1000, jobs.check_room)
+            sink.write(bytes(50))
+            sink.close()
+            with pytest.raises(RequestError) as refused:
+                jobs.check_room()  # 80 + 50, and the first has just ended
+            assert refused.value.status == 507
+            first.is_fetched = True
+            jobs.check_room()
+            assert not first.folder.exists()
+        jobs.start(record)
+        await until(lambda: record.ended)
+
+    run(scenario, max_jobs_bytes=100)
+
+
+def test_a_result_that_grows_too_large_ends_its_job():
+    class Growing(Work):
+        def __call__(self, record, track):
+            for _ in track(range(1000), "predicting", 1000):
+                with record.output.open("ab") as file:
+                    file.write(bytes(10))
+            return RESULT
+
+    async def scenario(jobs, work):
+        record = begin(jobs)
+        await until(lambda: record.ended)
+        assert (record.state, record.problem.status) == ("failed", 507)
+        assert record.frames_done == 50  # looked at after 0, 25 and 50 frames: 500 bytes are more than 300
+
+    run(scenario, Growing(), max_jobs_bytes=300)
+
+
+def test_close_does_not_wait_for_a_job_that_hangs():
+    async def scenario(jobs, work):
+        scenario.record = begin(jobs)
+        await until(work.began.is_set)
+        began = monotonic()
+        await jobs.close()
+        assert monotonic() - began < 3
+        assert not scenario.record.folder.parent.exists()
+
+    run(scenario)
 
 
 def test_a_failed_upload_leaves_nothing():

@@ -3,6 +3,7 @@
 import io
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 
 from polypseg.serve.schemas import VideoFrame
@@ -74,6 +75,32 @@ def test_a_damaged_video_is_a_failed_job(client, cut):
     told = finished(client, start(client, cut))
     assert (told["state"], told["error"]["status"], told["result"]) == ("failed", 400, None)
     assert "/" not in told["error"]["detail"]
+
+
+def test_a_cut_video_tells_its_damage(client):
+    content = video(num_frames=30, shows=())
+    whole = finished(client, start(client, content))["result"]
+    assert (whole["faults"], whole["notes"], whole["frames"][3]["faults"]) == ({}, [], [])
+    # An AVI has its index behind the pictures, so that its first part can still be played.
+    damaged = finished(client, start(client, cut_avi()))["result"]
+    assert damaged["faults"] or damaged["notes"]
+    assert all("/" not in note for note in damaged["notes"])
+    told = [fault for frame in damaged["frames"] for fault in frame["faults"]]
+    assert damaged["faults"] == {fault: told.count(fault) for fault in set(told)}
+    assert any("cut short" in note for note in damaged["notes"])
+
+
+def cut_avi():
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="avi") as container:
+        stream = container.add_stream("mjpeg", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuvj420p"
+        for number in range(30):
+            image = np.random.default_rng(number).integers(0, 255, (64, 96, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    content = buffer.getvalue()
+    return content[: len(content) // 2]
 
 
 def test_bounds_and_types(red_model):

@@ -35,6 +35,7 @@ def serve(
     cors_origin: Annotated[
         list[str] | None, typer.Option(metavar="ORIGIN", help="Another site whose pages may call; repeatable.")
     ] = None,
+    max_connections: Annotated[int | None, typer.Option(min=16, help="Open at once.", rich_help_panel=BOUNDS)] = None,
     queue_size: Annotated[
         int | None, typer.Option(min=1, help="Images accepted and not yet answered.", rich_help_panel=BOUNDS)
     ] = None,
@@ -58,7 +59,8 @@ def serve(
 
     Listens on this machine only, unless --host says otherwise; then set a token. Images stay in memory and are gone
     after the answer; a video and its result lie in a private folder until they are fetched, deleted or too old.
-    Logged are method, route, status and time. Ctrl-C finishes what was accepted; a second one ends at once.
+    Logged are method, route, status and time. Ctrl-C finishes what was accepted, in --shutdown-seconds (6) at most; a
+    second one ends at once.
 
     [bold]Examples[/bold]
 
@@ -72,7 +74,8 @@ def serve(
     from polypseg.errors import UsageError, missing_extra
 
     try:
-        from polypseg.serve.server import log_requests, make_server, open_socket
+        from polypseg.serve.log import open_log
+        from polypseg.serve.server import make_server, open_socket
     except ModuleNotFoundError as error:
         if error.name not in ("fastapi", "uvicorn", "starlette", "python_multipart", "prometheus_client"):
             raise
@@ -86,6 +89,7 @@ def serve(
         raise UsageError("the token is empty; set one, or leave out --token and POLYPSEG_TOKEN")
     given = {
         "batch_size": batch_size,
+        "max_connections": max_connections,
         "queue_size": queue_size,
         "request_seconds": request_seconds,
         "max_image_bytes": max_image_bytes,
@@ -107,10 +111,9 @@ def serve(
     )
     with open_socket(host, port) as listening:
         app = create_app(settings)
-        if not quiet:
-            log_requests()
+        open_log(with_requests=not quiet)
         if not is_local and token is None:
             messages.print("[yellow]note:[/yellow] other machines may call this server, and no token is set")
         shown = f"[{host}]" if ":" in host else host
         console.print(f"polypseg serves http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends)")
-        asyncio.run(make_server(app, host, port).serve([listening]))
+        asyncio.run(make_server(app, host, port, is_whole_process=True).serve([listening]))

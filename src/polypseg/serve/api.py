@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
-from importlib.util import find_spec
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Query, Request
@@ -17,6 +16,8 @@ from polypseg.predict.predictor import Predictor
 from polypseg.serve import openapi
 from polypseg.serve.guard import Guard
 from polypseg.serve.jobs import JobRecord
+from polypseg.serve.negotiation import preferred
+from polypseg.serve.page import HEADERS, mount_page
 from polypseg.serve.problems import problem_of, tell_problems
 from polypseg.serve.schemas import (
     BatchQuery,
@@ -31,8 +32,10 @@ from polypseg.serve.schemas import (
 )
 from polypseg.serve.service import Service
 from polypseg.serve.settings import Settings
-from polypseg.serve.uploads import MemorySink, Upload, read_files, too_large
+from polypseg.serve.uploads import BodyBounds, MemorySink, Upload, read_files, too_large
 from polypseg.serve.video_file import FileSink
+
+JSON, PNG = "application/json", "image/png"
 
 T = TypeVar("T")
 router = APIRouter()
@@ -62,10 +65,11 @@ def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAP
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = service
     app.include_router(router)
-    tell_problems(app)
+    tell_problems(app, router.routes)
     app.add_middleware(Guard, settings=settings, metrics=service.metrics, state=service.drain)
     if settings.cors_origins:
         app.add_middleware(
@@ -75,11 +79,8 @@ def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAP
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Location", "Retry-After"],
         )
-    openapi.install(app, needs_token=settings.token is not None)
-    if find_spec("polypseg.serve.page") is not None:
-        from polypseg.serve.page import mount_page
-
-        mount_page(app)
+    openapi.install(app, settings)
+    mount_page(app)
     return app
 
 
@@ -88,19 +89,21 @@ def _service(request: Request) -> Service:
     return service
 
 
-@router.post("/v1/segment", **openapi.route(Segmentation, file="image", png=True))
+@router.post("/v1/segment", **openapi.route(Segmentation, file="image", png=True, missing="page"))
 async def segment(request: Request, query: Annotated[SegmentQuery, Query()]) -> Response:
     """Segment one image."""
+    if query.format is None and preferred(request.headers.get("accept", ""), (JSON, PNG)) == PNG:
+        query = query.model_copy(update={"format": "png"})
     if query.format == "png" and (query.overlay or query.attention or query.probability):
         raise RequestError(
-            422, "Parameters do not fit", "overlay, attention and probability are parts of JSON; leave out format=png"
+            422, "Parameters do not fit", "overlay, attention and probability are parts of JSON; do not ask for a PNG"
         )
     service = _service(request)
     with Upload(service.budget) as upload:
         [image] = await _read_images(request, upload, "image", 1, service.settings.max_image_bytes)
         with service.segmenter.admit(1):
             answer = await _unless_left(request, service.segmenter.segment(image.content(), query))
-    return Response(answer.content, media_type=answer.media_type)
+    return Response(answer.content, media_type=answer.media_type, headers={"Vary": "Accept"})
 
 
 @router.post("/v1/segment/batch", **openapi.route(SegmentationBatch, file="images", several=True))
@@ -126,17 +129,18 @@ async def segment_batch(request: Request, query: Annotated[BatchQuery, Query()])
 async def start_video(request: Request, query: Annotated[VideoQuery, Query()]) -> Response:
     """Start a job that predicts a video."""
     service, sinks = _service(request), list[FileSink]()
-    limit, seconds = service.settings.max_video_bytes, service.settings.video_upload_seconds
+    settings = service.settings
+    bounds = BodyBounds(settings.max_video_bytes, settings.video_upload_seconds, settings.idle_seconds)
     with service.jobs.receiving(query) as record:
 
         def open_sink() -> FileSink:
             if sinks:
                 raise RequestError(422, "Too many files", "expected one video")
-            sinks.append(FileSink(record.source, limit))
+            sinks.append(FileSink(record.source, bounds.max_bytes, service.jobs.check_room))
             return sinks[0]
 
         try:
-            await read_files(request, "video", "video", open_sink, limit, seconds)
+            await read_files(request, "video", "video", open_sink, bounds)
         finally:
             for sink in sinks:
                 sink.close()
@@ -202,7 +206,7 @@ async def metrics(request: Request) -> Response:
 @router.get("/docs", include_in_schema=False)
 async def docs(request: Request) -> Response:
     """The OpenAPI document for a reader."""
-    return HTMLResponse(openapi.page(request.app.openapi()))
+    return HTMLResponse(openapi.page(request.app.openapi()), headers=HEADERS)
 
 
 async def _read_images(
@@ -212,12 +216,15 @@ async def _read_images(
     settings, images = _service(request).settings, list[MemorySink]()
 
     def open_sink() -> MemorySink:
+        if len(images) == max_images == 1:
+            raise RequestError(422, "Too many files", "expected one image; send several as a batch")
         if len(images) == max_images:
             raise RequestError(413, "Too many images", f"at most {max_images} in one request")
         images.append(MemorySink(settings.max_image_bytes, upload))
         return images[-1]
 
-    await read_files(request, field, "image", open_sink, max_bytes, settings.upload_seconds)
+    bounds = BodyBounds(max_bytes, settings.upload_seconds, settings.idle_seconds)
+    await read_files(request, field, "image", open_sink, bounds)
     if len(images) == 1 and images[0].is_too_large:
         raise too_large(settings.max_image_bytes)
     return images

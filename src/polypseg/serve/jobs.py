@@ -3,6 +3,8 @@
 Decisions:
 - A video is the one thing that is written to disk, in a folder of the server's own (mode 0700) that goes with the
   server; a job's files go when it is deleted, or `job_seconds` after it ended.
+- Where all places or all bytes are taken, ended jobs give way: those whose end was told first, then those that nobody
+  has asked for in `unfetched_seconds`; so nobody can fill a server with videos and leave. What waits or runs stays.
 - A job's name is 128 bits of chance and the only key to it; no path is ever made of what a client sends.
 - Frames run in the same batches as images do.
 """
@@ -24,11 +26,17 @@ from polypseg.errors import RequestError
 from polypseg.serve.problems import problem_of
 from polypseg.serve.schemas import Job, JobState, Problem, VideoQuery, VideoResult
 from polypseg.serve.settings import Settings
-from polypseg.serve.video_file import no_room
+from polypseg.serve.video_file import bytes_in, no_room
 
 T = TypeVar("T")
 
 SOURCE, OUTPUT = "source", "result.mp4"
+
+FRAMES_A_LOOK = 25
+"""After so many frames it is looked how much all videos take on disk."""
+
+CLOSING_SECONDS = 1.0
+"""For a cancelled job to end, which it does at its next frame."""
 
 STATES: tuple[JobState, ...] = ("queued", "running", "done", "failed", "cancelled")
 
@@ -75,6 +83,10 @@ class JobRecord:
     def output(self) -> Path:
         """The video with the mask drawn."""
         return self.folder / OUTPUT
+
+    def without_paths(self, words: str) -> str:
+        """The same words, this machine's paths taken out."""
+        return words.replace(str(self.source), "the video").replace(str(self.folder), "the folder")
 
     def progress(self) -> float:
         """From 0 to 1; 1 only when it is done."""
@@ -174,12 +186,27 @@ class Jobs:
         """Jobs that a client still has to hear of: received, waiting, running, or ended and not asked for since."""
         return self._num_receiving + sum(not record.is_fetched for record in self._records.values())
 
+    def check_room(self) -> None:
+        """Nothing, if all videos together take no more of the disk than they may; ended ones give way.
+
+        Raises:
+            RequestError: 507.
+        """
+        while self._home is not None and bytes_in(self._home) > self._settings.max_jobs_bytes:
+            if not self._give_way():
+                raise no_room()
+
     async def close(self) -> None:
-        """Cancel what runs and remove all files."""
+        """Cancel what runs and remove all files; a job that does not end soon is left to itself."""
         for record in list(self._records.values()):
             self.remove(record)
-        await asyncio.gather(*self._tasks)
-        self._thread.shutdown(wait=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSING_SECONDS)
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self.remove_files()
+
+    def remove_files(self) -> None:
+        """Remove all files, whoever still writes them."""
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
 
@@ -201,16 +228,27 @@ class Jobs:
         if record.is_cancelled.is_set():
             raise CancelledJobError
         record.state = "running"
-        return self._work(record, JobTrack(record, self._settings.video_seconds))
+        return self._work(record, JobTrack(record, self._settings.video_seconds, self._is_too_much))
+
+    def _is_too_much(self) -> bool:
+        """Whether all videos take more than they may; from any thread."""
+        return self._home is not None and bytes_in(self._home) > self._settings.max_jobs_bytes
 
     def _make_place(self) -> None:
         self.remove_old()
         if len(self._records) + self._num_receiving < self._settings.max_jobs:
             return
-        done = [record for record in self._records.values() if record.ended is not None and record.is_fetched]
-        if not done:
+        if not self._give_way():
             raise RequestError(429, "Busy", "too many videos at once; come again later", retry_seconds=30)
-        self.remove(min(done, key=lambda record: record.ended or 0.0))
+
+    def _give_way(self) -> bool:
+        """Remove the ended job that is missed least; whether there was one."""
+        limit = monotonic() - self._settings.unfetched_seconds
+        ended = [(record.is_fetched, record.ended, record) for record in self._records.values() if record.ended]
+        spare = [(not fetched, since, record) for fetched, since, record in ended if fetched or since < limit]
+        if spare:
+            self.remove(min(spare, key=lambda one: one[:2])[2])
+        return bool(spare)
 
     def _new_folder(self) -> Path:
         try:
@@ -236,17 +274,19 @@ class JobTrack:
     Args:
         record: Of the job.
         seconds: That the job may take.
+        is_too_much: Whether the videos take more of the disk than they may.
     """
 
-    def __init__(self, record: JobRecord, seconds: float) -> None:
+    def __init__(self, record: JobRecord, seconds: float, is_too_much: Callable[[], bool] = lambda: False) -> None:
         self._record, self._limit, self._seconds = record, monotonic() + seconds, seconds
+        self._is_too_much = is_too_much
 
     def __call__(self, items: Iterable[T], description: str, total: int) -> Iterator[T]:
         """As `Track`.
 
         Raises:
             CancelledJobError: The job was cancelled.
-            RequestError: 504.
+            RequestError: 504; 507.
         """
         self._record.num_frames = total
         for item in items:
@@ -254,12 +294,14 @@ class JobTrack:
                 raise CancelledJobError
             if monotonic() > self._limit:
                 raise RequestError(504, "Out of time", f"the video took longer than {self._seconds:g} seconds")
+            if self._record.frames_done % FRAMES_A_LOOK == 0 and self._is_too_much():
+                raise no_room()
             yield item
             self._record.frames_done += 1
         self._record.num_frames = self._record.frames_done
 
 
 def _without_paths(problem: Problem, record: JobRecord) -> Problem:
-    detail = problem.detail.replace(str(record.source), "the video").replace(str(record.folder), "the folder")
+    detail = record.without_paths(problem.detail)
     title = "Not a video that can be read" if problem.status == 400 else problem.title
     return problem.model_copy(update={"title": title, "detail": detail})

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from polypseg.serve.problems import MEDIA_TYPE
 from polypseg.serve.schemas import Problem
+from polypseg.serve.settings import Settings
 
 ABOUT = (
     "Finds the pixels of polyps in colonoscopy images and videos. "
@@ -18,18 +19,22 @@ ABOUT = (
 PROBLEMS = {
     400: "Not an image or video that can be read, or a damaged form",
     401: "A token is needed",
-    404: "No such job, or no more",
+    403: "A page of another site sent it",
+    404: "No such job, or no more; no such page of a TIFF",
     408: "The body came too slowly",
     413: "Too many bytes, pixels or images",
     415: "The body or a field is of another type",
     421: "Another host's name",
-    422: "A parameter is out of range, or unknown",
+    422: "A parameter is out of range, unknown or given several times",
     429: "Busy; Retry-After says when to come again",
     503: "Starting or shutting down",
     504: "Out of time",
     507: "The server cannot store the video",
 }
-ALWAYS, WITH_BODY = (401, 421, 422, 503), (400, 408, 413, 415, 429, 504)
+JOB_OPERATIONS, JOB_ID = ("get_job", "get_job_video", "delete_job"), {"job_id": "$response.body#/id"}
+"""What can be done with a job that was started, and where its name stands in the answer."""
+
+ALWAYS, WITH_BODY = (401, 421, 422, 503), (400, 403, 408, 413, 415, 429, 504)
 
 
 def route(
@@ -53,6 +58,7 @@ def route(
         status: Of the answer.
     """
     statuses = ALWAYS + (WITH_BODY if file else ()) + ((404,) if missing else ()) + ((507,) if file == "video" else ())
+    statuses += (403,) if status == 204 else ()
     problem = {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
     responses: dict[int | str, Any] = {
         code: {"description": PROBLEMS[code], "content": {MEDIA_TYPE: problem}} for code in sorted(statuses)
@@ -62,6 +68,8 @@ def route(
         good["model"] = answer
     elif status != 204:
         good["content"] = {media_type: {"schema": {"type": "string"}}}
+    if status == 202:
+        good["links"] = {name: {"operationId": name, "parameters": JOB_ID} for name in JOB_OPERATIONS}
     if png:
         good["content"] = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
     arguments: dict[str, Any] = {"responses": responses | {status: good}}
@@ -85,8 +93,8 @@ def _body(file: str, several: bool) -> dict[str, Any]:
     return {"required": True, "content": content}
 
 
-def install(app: FastAPI, needs_token: bool) -> None:
-    """Let the application give the document with its last touches: the problem's schema, and the token."""
+def install(app: FastAPI, settings: Settings) -> None:
+    """Let the application give the document with its last touches: the problem's schema, the token, and a bound."""
     plain = app.openapi
 
     def document() -> dict[str, Any]:
@@ -94,7 +102,9 @@ def install(app: FastAPI, needs_token: bool) -> None:
             found = plain()
             components = found.setdefault("components", {})
             components.setdefault("schemas", {})[Problem.__name__] = Problem.model_json_schema()
-            if needs_token:
+            bodies = found["paths"]["/v1/segment/batch"]["post"]["requestBody"]["content"]
+            bodies["multipart/form-data"]["schema"]["properties"]["images"]["maxItems"] = settings.max_images
+            if settings.token is not None:
                 components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
                 found["security"] = [{"token": []}]
             app.openapi_schema = found

@@ -20,11 +20,14 @@ from polypseg.errors import DataError, RequestError
 from polypseg.predict.engines.engine import Engine
 from polypseg.predict.predictor import Prediction, Predictor, Prepared
 from polypseg.predict.regions import Region, compress_run_lengths, find_regions, run_lengths
-from polypseg.preprocess import decode_image
+from polypseg.preprocess import decode_image, num_pages, open_pages, read_page
 from polypseg.serve.schemas import BatchQuery
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 """What is opened at all: Pillow knows others, some of which start programs or unpack without bounds."""
+
+NAME = "image"
+"""What an image is called, whose own name is never known here."""
 
 MASK_PNG = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 """How a mask is packed: half the bytes of OpenCV's own way, in less time."""
@@ -37,37 +40,65 @@ class Decoded(NamedTuple):
         image: Shape (H, W, 3), uint8.
         seen: What the model sees of it.
         seconds: That decoding and squeezing took.
+        num_pages: That the file holds.
     """
 
     image: Image
     seen: Prepared
     seconds: float
+    num_pages: int = 1
 
 
-def prepare(content: bytes, predictor: Predictor, max_pixels: int) -> Decoded:
+def prepare(content: bytes, predictor: Predictor, max_pixels: int, page: int | None = None) -> Decoded:
     """The image of a file's bytes, and what the model sees of it.
 
+    Args:
+        content: Of the file.
+        predictor: Whose model sees it.
+        max_pixels: Of the image.
+        page: Of a TIFF of several pages, counted from 1; None where it holds one.
+
     Raises:
-        RequestError: 400 not an image; 413 too many pixels, found before they are decoded.
+        RequestError: 400 not an image; 404 no such page; 413 too many pixels, found before they are decoded.
     """
     began = perf_counter()
-    check_header(content, max_pixels)
+    kind = check_header(content, max_pixels)
     try:
-        image = decode_image(content, "image", max_pixels)
+        if kind == "TIFF":
+            image, num_pages = _tiff_page(content, max_pixels, page)
+        else:
+            _check_page(page, 1)
+            image, num_pages = decode_image(content, NAME, max_pixels), 1
     except DataError as error:
-        raise _no_image(str(error).removeprefix("image: ")) from error
-    return Decoded(image, predictor.prepare(image), perf_counter() - began)
+        raise _no_image(str(error).removeprefix(f"{NAME}: ")) from error
+    return Decoded(image, predictor.prepare(image), perf_counter() - began, num_pages)
 
 
-def check_header(content: bytes, max_pixels: int) -> None:
-    """Nothing, if the header is that of an image within bounds.
+def _tiff_page(content: bytes, max_pixels: int, page: int | None) -> tuple[Image, int]:
+    with open_pages(io.BytesIO(content), NAME) as opened:
+        number = num_pages(opened, NAME)
+        if number > 1 and page is None:
+            raise _no_image(f"it holds {number:,} pages; ask for one at a time: page=1 to page={number}")
+        _check_page(page, number)
+        if number > 1:
+            return read_page(opened, (page or 1) - 1, NAME, max_pixels), number
+    return decode_image(content, NAME, max_pixels), 1
+
+
+def _check_page(page: int | None, number: int) -> None:
+    if page is not None and page > number:
+        raise RequestError(404, "No such page", f"page {page:,}: the file holds {number:,}")
+
+
+def check_header(content: bytes, max_pixels: int) -> str:
+    """The name of the format, if the header is that of an image within bounds.
 
     Raises:
         RequestError: 400 or 413.
     """
     try:
         with PillowImage.open(io.BytesIO(content), formats=FORMATS) as opened:
-            width, height = opened.size
+            (width, height), kind = opened.size, str(opened.format)
     except (PillowImage.DecompressionBombError, PillowImage.DecompressionBombWarning) as error:
         raise _too_large(f"more than {PillowImage.MAX_IMAGE_PIXELS:,}", max_pixels) from error
     except UnidentifiedImageError as error:
@@ -78,6 +109,7 @@ def check_header(content: bytes, max_pixels: int) -> None:
         raise _too_large(f"{height}x{width}", max_pixels)
     if not width * height:
         raise _no_image("it has no pixels")
+    return kind
 
 
 def _no_image(detail: str) -> RequestError:

@@ -7,6 +7,7 @@ Decisions:
 """
 
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match
 
 from polypseg.errors import DataError, PolypsegError, RequestError
 from polypseg.serve.schemas import Problem
@@ -53,11 +55,19 @@ def problem_response(error: Exception) -> Response:
     return Response(problem.model_dump_json(), problem.status, headers, MEDIA_TYPE)
 
 
-def tell_problems(app: FastAPI) -> None:
-    """Let the application answer every error with a problem document."""
+def tell_problems(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Let the application answer every error with a problem document.
+
+    Args:
+        app: The application.
+        routes: Its routes; they say which methods a path has.
+    """
 
     async def told(request: Request, error: Exception) -> Response:
-        return problem_response(error)
+        response = problem_response(error)
+        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _methods(request, routes)):
+            response.headers["Allow"] = ", ".join(allowed)  # Starlette names those of the first route that fits
+        return response
 
     async def left(request: Request, error: Exception) -> Response:
         return Response(status_code=CLIENT_GONE)
@@ -65,6 +75,12 @@ def tell_problems(app: FastAPI) -> None:
     for kind in (PolypsegError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, told)
     app.add_exception_handler(ClientDisconnect, left)
+
+
+def _methods(request: Request, routes: Sequence[BaseRoute]) -> list[str]:
+    """The methods of a request's path."""
+    fitting = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in fitting for method in getattr(route, "methods", None) or ()})
 
 
 def _validation_detail(error: RequestValidationError) -> str:

@@ -44,7 +44,10 @@ class BatchQuery(MaskQuery):
 class SegmentQuery(BatchQuery):
     """The parameters of `POST /v1/segment`."""
 
-    format: Literal["json", "png"] = Field("json", description="`png`: the mask alone, grey 0 and 255.")
+    format: Literal["json", "png"] | None = Field(
+        None, description="`png`: the mask alone, grey 0 and 255; unset: as the header `Accept` prefers, else `json`."
+    )
+    page: int | None = Field(None, ge=1, le=10**6, description="Of a TIFF of several pages, counted from 1.")
 
 
 class VideoQuery(MaskQuery):
@@ -113,6 +116,8 @@ class Segmentation(BaseModel):
 
     model: ServedBy
     image: ImageSize
+    page: int = Field(description="of the file, counted from 1; 1 but for a TIFF of several")
+    num_pages: int = Field(description="that the file holds")
     threshold: float
     seed_threshold: float = Field(description="one pixel of each component reaches it, else it is left out")
     area_px: int
@@ -150,6 +155,9 @@ class VideoFrame(BaseModel):
     components: int | None = Field(description="8-connected components that are shown")
     max_probability: float | None
     withheld: bool = Field(description="whether a detection is withheld (`withhold`)")
+    faults: list[str] = Field(
+        [], description="what is wrong with the frame: `dropped`, `damaged`, `mistimed`, `resized`, …"
+    )
 
 
 class Detection(BaseModel):
@@ -165,6 +173,8 @@ class VideoResult(BaseModel):
     frames: list[VideoFrame]
     detections: list[Detection]
     fps: float
+    faults: dict[str, int] = Field({}, description="frames by what is wrong with them; empty where nothing is")
+    notes: list[str] = Field([], description="what a user must know of it, in words: damage, a cut end, lost sound")
     video: str = Field(description="where the video with the mask drawn is")
 
 

@@ -105,7 +105,7 @@ class Segmenter:
         began, limit = perf_counter(), self._settings.max_image_pixels
         predictor = Predictor(self._predictor.engine, query.options())
         async with self._at_work:
-            prepared = await self._in_thread(lambda: pipeline.prepare(content, predictor, limit))
+            prepared = await self._in_thread(lambda: pipeline.prepare(content, predictor, limit, query.page))
             batch = prepared.seen.pixels[np.newaxis]
             run = await asyncio.wrap_future(self.batcher.submit(batch, query.tta, query.attention))
             seconds = {"decode": prepared.seconds, "infer": run.seconds}
@@ -115,6 +115,7 @@ class Segmenter:
                 if query.format == "png":
                     return Answer(pipeline.mask_png(prediction), "image/png")
                 described = pipeline.describe(prediction, query, predictor)
+                described |= {"page": query.page or 1, "num_pages": prepared.num_pages}
                 return _as_json(described, seconds | {"total": perf_counter() - began})
 
             answer = await self._in_thread(finish)
@@ -125,8 +126,8 @@ class Segmenter:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     def close(self) -> None:
-        """Finish what runs and end the threads."""
-        self._pool.shutdown(wait=True)
+        """Finish what runs, drop what waits, and end the threads."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
         self.batcher.close()
 
 

@@ -1,62 +1,106 @@
-"""The process: a socket, an application, and an end that loses nothing.
+"""The process: a socket, an application, and an end that loses nothing and comes soon.
 
 Decisions:
 - At the first signal the server takes no more work (503) but still answers for jobs, until what was accepted is
   finished and its clients have heard of it, or `shutdown_seconds` are over; a second signal ends it at once.
+- A run of an engine cannot be stopped from outside. Where one still lasts when all else has ended, the process ends
+  without it, its files removed: `LAST_SECONDS` after the rest.
 - uvicorn's own log of requests is off: it holds addresses and paths. What is logged is `guard.py`'s line.
 """
 
+import functools
 import logging
+import os
 import socket
+import threading
 from time import monotonic
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
 from polypseg.errors import UsageError
+from polypseg.serve.connections import BACKLOG, KEEP_ALIVE_SECONDS, BoundedProtocol, make_limits, sweep
 from polypseg.serve.service import Service
-
-KEEP_ALIVE_SECONDS = 15
 
 SENDING_SECONDS = 2
 """For answers that are still being sent when the server has drained."""
 
+LAST_SECONDS = 1.5
+"""For the end itself: threads and files."""
+
+logger = logging.getLogger("polypseg.serve")
+
 
 class DrainingServer(uvicorn.Server):
-    """A uvicorn server that first drains, then ends."""
+    """A uvicorn server that first drains, then ends.
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    Args:
+        config: Of uvicorn.
+        service: Whose work is finished.
+        is_whole_process: Whether the process ends with it, by force where an engine still runs.
+    """
+
+    def __init__(self, config: uvicorn.Config, service: Service, is_whole_process: bool) -> None:
         super().__init__(config)
-        self._service, self._until = service, float("inf")
+        self._service, self._is_whole_process = service, is_whole_process
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain; the second time, end at once."""
-        if self._service.drain.is_draining:
-            self._until = 0.0
+        drain = self._service.drain
+        if drain.is_draining:
+            drain.until = 0.0
             super().handle_exit(sig, frame)
             self.force_exit = True
+            self._end_within(LAST_SECONDS)
             return
-        self._service.drain.is_draining = True
-        self._until = monotonic() + self._service.settings.shutdown_seconds
+        drain.begin(self._service.settings.shutdown_seconds)
+        self._end_within(self._service.settings.shutdown_seconds + SENDING_SECONDS + LAST_SECONDS)
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to end now."""
-        draining = self._service.drain.is_draining
-        if draining and (not self._service.num_unfinished or monotonic() > self._until):
+        """Whether to end now; once a second connections that are overdue are ended."""
+        drain = self._service.drain
+        if drain.is_draining and (not self._service.num_unfinished or monotonic() > drain.until):
             self.should_exit = True
+        if counter % 10 == 0:
+            sweep(self.server_state.connections)
         return await super().on_tick(counter)
 
+    def _end_within(self, seconds: float) -> None:
+        if not self._is_whole_process:
+            return
+        timer = threading.Timer(seconds, self._end_by_force)
+        timer.daemon = True
+        timer.start()
 
-def make_server(app: FastAPI, host: str, port: int) -> DrainingServer:
-    """A server for an application that `create_app` made."""
+    def _end_by_force(self) -> None:
+        logger.warning("ended while the engine was still running")
+        self._service.abandon()
+        logging.shutdown()
+        os._exit(1)
+
+
+def make_server(app: FastAPI, host: str, port: int, is_whole_process: bool = False) -> DrainingServer:
+    """A server for an application that `create_app` made.
+
+    Args:
+        app: The application.
+        host: Of the socket that it will be given.
+        port: Of the socket.
+        is_whole_process: Whether the process has nothing else to do and ends with the server.
+    """
     service: Service = app.state.service
+    protocol: Any = functools.partial(BoundedProtocol, make_limits(service.settings))
     for name in ("PIL", "python_multipart"):  # they tell of what they find in damaged files and forms
         logging.getLogger(name).setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=protocol,
+        backlog=BACKLOG,
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -65,7 +109,7 @@ def make_server(app: FastAPI, host: str, port: int) -> DrainingServer:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SENDING_SECONDS,
     )
-    return DrainingServer(config, service)
+    return DrainingServer(config, service, is_whole_process)
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -80,20 +124,10 @@ def open_socket(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
-        listening.listen(2048)
+        listening.listen(BACKLOG)
     except OSError as error:
         listening.close()
         raise UsageError(
             f"cannot listen on {host} port {port} ({error.strerror}); choose others: --host, --port"
         ) from error
     return listening
-
-
-def log_requests() -> None:
-    """Let the line of each request appear on standard error."""
-    logger = logging.getLogger("polypseg.serve")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False

@@ -92,14 +92,18 @@ class Service:
         try:
             yield
         finally:
-            self.drain.is_draining = True
-            until = monotonic() + self.settings.shutdown_seconds
-            while segmenter.num_accepted and monotonic() < until:
+            self.drain.begin(self.settings.shutdown_seconds)
+            while segmenter.num_accepted and monotonic() < self.drain.until:
                 await asyncio.sleep(0.02)
             cleaner.cancel()
             await jobs.close()
             await asyncio.to_thread(segmenter.close)
             self._segmenter = self._jobs = None
+
+    def abandon(self) -> None:
+        """Remove all files, whoever still writes them; for the end of the process, from any thread."""
+        if self._jobs is not None:
+            self._jobs.remove_files()
 
     def describe_model(self) -> ServedModel:
         """The model, as its file tells of itself."""

@@ -19,6 +19,11 @@ class Settings(BaseModel):
     threads: int | None = Field(None, ge=1, description="processor cores for each engine; None: what fits")
     batch_size: int = Field(4, ge=1, le=256, description="images of different requests that the model sees at once")
 
+    max_connections: int = Field(512, ge=16, description="open at once; fewer where the system allows fewer files")
+    head_seconds: float = Field(10, gt=0, description="for the head of a request, at most")
+    stall_seconds: float = Field(30, gt=0, description="for which a client may leave an answer unread")
+    idle_seconds: float = Field(10, gt=0, description="between two pieces of a body, at most")
+
     queue_size: int = Field(64, ge=1, description="images that are accepted and not yet answered")
     request_seconds: float = Field(30, gt=0, description="from the last byte received to the answer, at most")
     upload_seconds: float = Field(30, gt=0, description="for the body of images, at most")
@@ -32,8 +37,10 @@ class Settings(BaseModel):
     max_video_bytes: int = Field(500_000_000, ge=1)
     max_jobs: int = Field(8, ge=1, description="videos that are kept: waiting, running and finished")
     video_seconds: float = Field(7200, gt=0, description="that a video may take")
+    max_jobs_bytes: int = Field(4_000_000_000, ge=1, description="of all videos and results on disk")
     job_seconds: float = Field(3600, gt=0, description="for which a finished job and its files are kept")
-    shutdown_seconds: float = Field(30, ge=0, description="in which accepted work is finished before the server ends")
+    unfetched_seconds: float = Field(120, gt=0, description="then a finished job that nobody asked for gives way")
+    shutdown_seconds: float = Field(6, ge=0, description="in which accepted work is finished before the server ends")
 
     token: str | None = Field(None, min_length=1, repr=False, description="bearer token that requests must carry")
     allowed_hosts: tuple[str, ...] = Field((), description="names a request may call the server; empty: any")

@@ -9,8 +9,10 @@ Decisions:
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from time import monotonic
+from typing import NamedTuple, Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -19,11 +21,19 @@ from starlette.types import Receive
 
 from polypseg.errors import RequestError
 
+TOO_SLOW = 408
+
+SLOWEST_BYTES, SLOWEST_AFTER_SECONDS = 1000, 10.0
+"""A body comes with so many bytes a second on average, once so many seconds are over."""
+
 DRAINED_BYTES, DRAINED_SECONDS = 64_000_000, 2.0
 """So much of a refused body is read on, at most."""
 
 ANY_TYPE = ("", "application/octet-stream")
 """Content types that say nothing; what the bytes are is found out by decoding."""
+
+FILENAME = re.compile(rb";\s*filename\*?\s*=", re.IGNORECASE)
+"""What makes a field of a form a file; the name itself is not looked at."""
 
 FORM_OVERHEAD_BYTES = 100_000
 """So much may a form hold beside its files; it is let pass, but not told of."""
@@ -137,29 +147,41 @@ def too_large(max_bytes: int) -> RequestError:
     return RequestError(413, "Too large", f"at most {max_bytes:,} bytes are taken")
 
 
+def too_slow(detail: str) -> RequestError:
+    """The error of a body that does not come."""
+    return RequestError(TOO_SLOW, "Too slow", detail)
+
+
 class Body:
     """The body of a request, as it comes.
 
     Args:
         receive: Of the request; nothing was received yet.
+        idle_seconds: Between two pieces, at most; None: no bound.
     """
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive, self._is_complete = receive, False
+    def __init__(self, receive: Receive, idle_seconds: float | None = None) -> None:
+        self._receive, self._idle_seconds, self._is_complete = receive, idle_seconds, False
 
     async def chunks(self, max_bytes: int) -> AsyncIterator[bytes]:
         """Its bytes.
 
         Raises:
-            RequestError: 413, there are more.
+            RequestError: 408, they come too slowly; 413, there are more.
             ClientDisconnect: The client left.
         """
-        total = 0
+        total, began = 0, monotonic()
         while not self._is_complete:
-            chunk = await self._next()
-            total += len(chunk)
+            try:
+                async with asyncio.timeout(self._idle_seconds):
+                    chunk = await self._next()
+            except TimeoutError as error:
+                raise too_slow(f"nothing came for {self._idle_seconds:g} seconds") from error
+            total, seconds = total + len(chunk), monotonic() - began
             if total > max_bytes + FORM_OVERHEAD_BYTES:
                 raise too_large(max_bytes)
+            if seconds > SLOWEST_AFTER_SECONDS and total < SLOWEST_BYTES * seconds:
+                raise too_slow(f"fewer than {SLOWEST_BYTES:,} bytes a second came")
             if chunk:
                 yield chunk
 
@@ -180,8 +202,22 @@ class Body:
         return chunk
 
 
+class BodyBounds(NamedTuple):
+    """The bounds of a body.
+
+    Attributes:
+        max_bytes: Of all files together.
+        seconds: That it may take.
+        idle_seconds: Between two pieces, at most.
+    """
+
+    max_bytes: int
+    seconds: float
+    idle_seconds: float
+
+
 async def read_files(
-    request: Request, field: str, kind: str, open_sink: Callable[[], Sink], max_bytes: int, seconds: float
+    request: Request, field: str, kind: str, open_sink: Callable[[], Sink], bounds: BodyBounds
 ) -> None:
     """Read a body, each file of it into a sink of its own.
 
@@ -190,25 +226,24 @@ async def read_files(
         field: The name of the form's field.
         kind: What a file is, as a content type begins: `image` or `video`.
         open_sink: Called at the beginning of each file.
-        max_bytes: Of all files together.
-        seconds: That the body may take.
+        bounds: Of the body.
 
     Raises:
         RequestError: 400 a damaged or empty form; 408; 413; 415; 422 another field.
         ClientDisconnect: The client left.
     """
-    body = Body(request.receive)
+    body = Body(request.receive, bounds.idle_seconds)
     try:
-        _refuse_length(request, max_bytes)
+        _refuse_length(request, bounds.max_bytes)
         reader = _reader(request.headers.get("content-type", ""), field, kind, open_sink)
-        async with asyncio.timeout(seconds):
-            async for chunk in body.chunks(max_bytes):
+        async with asyncio.timeout(bounds.seconds):
+            async for chunk in body.chunks(bounds.max_bytes):
                 reader.feed(chunk)
         reader.finish()
     except TimeoutError as error:
-        raise RequestError(408, "Too slow", f"the body did not come within {seconds:g} seconds") from error
-    except RequestError:
-        if "expect" not in request.headers:
+        raise too_slow(f"the body did not come within {bounds.seconds:g} seconds") from error
+    except RequestError as error:
+        if "expect" not in request.headers and error.status != TOO_SLOW:
             await body.drain()
         raise
 
@@ -293,6 +328,10 @@ class _FormReader:
         _, disposition = parse_options_header(self._headers.get(b"content-disposition", b""))
         if disposition.get(b"name", b"").decode("utf-8", "replace") != self._field:
             raise RequestError(422, "An unknown field", f"the form holds another field than {self._field!r}")
+        if not FILENAME.search(self._headers[b"content-disposition"]):
+            raise RequestError(
+                422, "Not a file", f"the field {self._field!r} holds text; expected a file with a filename"
+            )
         essence, _ = parse_options_header(self._headers.get(b"content-type", b""))
         _check_type(essence.decode("latin-1"), self._kind)
         self._sink = self._open_sink()

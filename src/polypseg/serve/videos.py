@@ -1,6 +1,7 @@
 """What a video job does: the video with the mask drawn, and what was seen when."""
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +30,14 @@ def predict_job(record: JobRecord, track: JobTrack, predictor: Predictor, max_pi
     summary = predict_video(record.source, record.output, predictor, options, track)
     frames = read_frames(summary.table)
     fps = frame_rate([frame.seconds for frame in frames])
-    return VideoResult(frames=frames, detections=detections(frames, fps), fps=fps, video=f"/v1/jobs/{record.id}/video")
+    return VideoResult(
+        frames=frames,
+        detections=detections(frames, fps),
+        fps=fps,
+        faults=dict(Counter(fault for frame in frames for fault in frame.faults)),
+        notes=[record.without_paths(note) for note in summary.notes()],
+        video=f"/v1/jobs/{record.id}/video",
+    )
 
 
 def check_size(source: Path, max_pixels: int) -> None:
@@ -57,9 +65,12 @@ def read_frames(table: Path) -> list[VideoFrame]:
 def _frame(row: dict[str, str]) -> VideoFrame:
     """A frame of a table's row; `nan` there is null here."""
     known = {name: None if value == "nan" else value for name, value in row.items()}
-    return VideoFrame.model_validate(
-        known | {"components": known["num_components"], "withheld": float(known["num_withheld"] or 0) > 0}
-    )
+    named = {
+        "components": known["num_components"],
+        "withheld": float(known["num_withheld"] or 0) > 0,
+        "faults": row["fault"].split("+") if row["fault"] else [],
+    }
+    return VideoFrame.model_validate(known | named)
 
 
 def frame_rate(seconds: Sequence[float]) -> float:
