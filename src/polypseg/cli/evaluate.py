@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from polypseg.evaluate.folder import Evaluation
     from polypseg.evaluate.plan import Plan
     from polypseg.evaluate.score import ScoreOptions
     from polypseg.evaluate.selection import Selection
     from polypseg.evaluate.summary import SummaryOptions
+    from polypseg.records.evaluation import Evaluation
 
 WHAT, WHICH, HOW, SUMMED = "What is judged", "Which images", "How they are scored", "How scores are summed up"
 
@@ -248,7 +248,7 @@ def _plan(
 
 
 def _is_cross_validation(model: str | None) -> bool:
-    from polypseg.train.run import Run
+    from polypseg.records.run import Run
 
     run = Run(Path(str(model)))
     return bool(run.members()) and bool(run.config().split.folds)

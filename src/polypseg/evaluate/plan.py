@@ -35,9 +35,9 @@ from polypseg.preprocess import FieldRule, read_grey
 from polypseg.progress import Track, silent
 from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import DEFAULT_THRESHOLD
+from polypseg.records.run import Run, open_run
 from polypseg.records.split import Split, load_split
 from polypseg.records.threshold import load_threshold
-from polypseg.train.run import Run, open_run
 
 _LOOKED_AT = 20
 """So many predictions are looked at before all are scored."""

@@ -63,4 +63,6 @@ def unpack(text: str) -> SeenImages:
         content = base64.b64decode(text.encode("ascii"), validate=True)
     except (UnicodeEncodeError, binascii.Error):
         return SeenImages(frozenset())
-    return SeenImages(frozenset(content[i : i + NUM_BYTES] for i in range(0, len(content) // NUM_BYTES * NUM_BYTES, NUM_BYTES)))
+    return SeenImages(
+        frozenset(content[i : i + NUM_BYTES] for i in range(0, len(content) // NUM_BYTES * NUM_BYTES, NUM_BYTES))
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 from polypseg.config import Config
 from polypseg.errors import ModelError, RunError
 from polypseg.records.digests import file_digests
-from polypseg.train.run import Run
+from polypseg.records.run import Run
 
 START, TEACHER = "train.start_from", "train.teacher"
 
