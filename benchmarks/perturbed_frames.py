@@ -27,8 +27,8 @@ from polypseg.models.checkpoint import load_model
 from polypseg.models.onnx_weights import copy_onnx_weights
 from polypseg.models.registry import build_model
 from polypseg.preprocess import normalise
+from polypseg.records.run import Run, open_run
 from polypseg.train.normalisation import calibration_batches, measure_normalisation
-from polypseg.train.run import Run, open_run
 
 BATCH = 16
 LEAST_AREA = 0.001

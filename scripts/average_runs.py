@@ -26,9 +26,9 @@ from polypseg.data.catalogue import find_samples
 from polypseg.data.epochs import training_plan
 from polypseg.models.checkpoint import load_model, save_model
 from polypseg.models.deep_supervision import without_supervised_levels
+from polypseg.records.run import Run, open_run
+from polypseg.records.training_state import load_state
 from polypseg.train.normalisation import calibration_batches, measure_normalisation
-from polypseg.train.run import Run, open_run
-from polypseg.train.state import load_state
 
 NUM_IMAGES = 512
 """Training images, changed as the training changes them, that batch normalisation is measured on."""

@@ -17,7 +17,7 @@ import jinja2
 from polypseg.export.onnx import ExportOptions, export_model
 from polypseg.predict.engines.packaged import FOLDER
 from polypseg.records.model_facts import ModelFacts
-from polypseg.train.run import Run, open_run
+from polypseg.records.run import Run, open_run
 
 LICENCE = "Apache-2.0 for the file; the terms of the training data bind its use"
 

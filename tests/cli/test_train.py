@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from polypseg.cli import app
 from polypseg.data.synthetic import make_synthetic
 from polypseg.predict.engines.packaged import resolve
-from polypseg.train.state import load_state
+from polypseg.records.training_state import load_state
 
 SMALL = [
     *("--set", "data.size=32", "--set", "data.batch_size=4", "--set", "data.augment=flip"),
@@ -157,7 +157,7 @@ def test_every_help_shows_an_example(command):
 def test_full_disk_is_one_line_and_the_last_state_stays_whole(trained, monkeypatch):
     import keras
 
-    from polypseg.train.state import load_state
+    from polypseg.records.training_state import load_state
 
     run, _ = trained
     before = load_state(run / "checkpoints" / "last").epoch

@@ -12,9 +12,9 @@ from polypseg.config import Config, SplitConfig
 from polypseg.data.catalogue import find_samples
 from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import ModelFacts
+from polypseg.records.run import Run, write_config
 from polypseg.records.split import Split, SplitEntry
 from polypseg.records.threshold import load_threshold
-from polypseg.train.run import Run, write_config
 
 SIZE = 8
 

@@ -9,11 +9,11 @@ from evaluate.conftest import make_run, rectangle, write_image, write_mask
 from evaluate.test_score import Killed, kill_after
 from polypseg.data.synthetic import synthetic_image
 from polypseg.evaluate.evaluation import default_folder, evaluate
-from polypseg.evaluate.history import read_evaluations, times_test_was_scored
 from polypseg.evaluate.leaks import find_leaks
 from polypseg.evaluate.plan import plan_model, plan_predictions, plan_run
 from polypseg.evaluate.score import ScoreOptions
 from polypseg.evaluate.selection import Selection
+from polypseg.records.evaluations import read_evaluations, times_test_was_scored
 
 
 def run_once(run, **keywords):

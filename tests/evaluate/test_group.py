@@ -11,14 +11,14 @@ from polypseg.config import Config, SplitConfig
 from polypseg.data.perturbations import UNPERTURBED
 from polypseg.errors import RunError, UsageError
 from polypseg.evaluate.evaluation import default_folder, evaluate
-from polypseg.evaluate.folder import Evaluation, open_evaluation, run_evaluation
 from polypseg.evaluate.group import out_of_fold, over_seeds, seed_figures
-from polypseg.evaluate.history import read_evaluations
 from polypseg.evaluate.plan import model_digest, plan_run, with_tta
 from polypseg.evaluate.score import score
 from polypseg.evaluate.selection import Selection
 from polypseg.evaluate.threshold import tune_threshold
-from polypseg.train.run import Run, write_config, write_members
+from polypseg.records.evaluation import Evaluation, open_evaluation, run_evaluation
+from polypseg.records.evaluations import read_evaluations
+from polypseg.records.run import Run, write_config, write_members
 
 FOLDS = {
     "fold-1": {**SPLITS, "s0": "train", "s1": "validation", "s2": "train", "s3": "validation"},

@@ -5,11 +5,11 @@ from PIL import Image as PillowImage
 from evaluate.conftest import rectangle, write_mask
 from polypseg.config import LossConfig
 from polypseg.errors import ScoreError
-from polypseg.evaluate.folder import Evaluation
 from polypseg.evaluate.measure import Measure, Prediction, mask_digest
 from polypseg.evaluate.selection import Case
 from polypseg.metrics.table import ScoreSettings
 from polypseg.preprocess import read_grey
+from polypseg.records.evaluation import Evaluation
 
 
 def case(tmp_path, predicted, reference, name="x"):

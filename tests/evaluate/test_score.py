@@ -11,7 +11,6 @@ import pytest
 
 from evaluate.conftest import RedEngine, rectangle, write_image, write_mask
 from polypseg.errors import ScoreError
-from polypseg.evaluate.folder import Evaluation, open_evaluation
 from polypseg.evaluate.measure import Measured
 from polypseg.evaluate.plan import plan_predictions, plan_run
 from polypseg.evaluate.score import ScoreOptions, _append, predict_cases, score
@@ -19,6 +18,7 @@ from polypseg.evaluate.selection import Selection
 from polypseg.metrics.table import ScoreSettings
 from polypseg.predict.predictor import predict_probabilities
 from polypseg.preprocess import read_image, restore
+from polypseg.records.evaluation import Evaluation, open_evaluation
 
 
 class Killed(BaseException):

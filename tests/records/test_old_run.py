@@ -16,11 +16,11 @@ import pytest
 from typer.testing import CliRunner
 
 from polypseg.cli import app
-from polypseg.evaluate.folder import open_evaluation
+from polypseg.records.evaluation import open_evaluation
+from polypseg.records.run import open_run
 from polypseg.records.split import load_split
 from polypseg.records.threshold import load_threshold
-from polypseg.train.run import open_run
-from polypseg.train.state import load_state
+from polypseg.records.training_state import load_state
 
 TEST = ["synthetic_00009", "synthetic_00010", "synthetic_00011", "synthetic_00012"]
 

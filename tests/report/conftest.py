@@ -24,9 +24,9 @@ from polypseg.evaluate.selection import Case, add_digests, label_splits
 from polypseg.evaluate.summary import SummaryOptions
 from polypseg.progress import silent
 from polypseg.records.digests import file_digests
+from polypseg.records.run import Run, record_start, write_config, write_history
 from polypseg.records.split import Split, SplitEntry
 from polypseg.report.record import read_record
-from polypseg.train.run import Run, record_start, write_config, write_history
 
 OPTIONS = SummaryOptions(num_resamples=200)
 HALF = "half <b>&"

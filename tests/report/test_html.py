@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 import pytest
 
 from polypseg.errors import ScoreError
-from polypseg.evaluate.history import add_evaluation
+from polypseg.records.evaluations import add_evaluation
+from polypseg.records.run import Run, write_history, write_members
 from polypseg.report.cases import choose_cases, data_uri
 from polypseg.report.facts import epoch_words
 from polypseg.report.html import render_page
 from polypseg.report.record import read_record
-from polypseg.train.run import Run, write_history, write_members
 from report.conftest import HALF, score_maps
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}

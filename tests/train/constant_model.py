@@ -3,7 +3,7 @@
 import keras
 
 from polypseg.models.checkpoint import save_model
-from polypseg.train.run import Run, write_members
+from polypseg.records.run import Run, write_members
 
 
 def constant_model(path, logit, size=8):

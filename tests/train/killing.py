@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from polypseg.train.state import load_state
+from polypseg.records.training_state import load_state
 
 TRAIN = (
     "import sys\n"

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from polypseg.errors import RunError
+from polypseg.records.training_state import SavedState, load_state, save_state, write_text
 from polypseg.train.callbacks import EarlyStopping, LastCheckpoint, ModelCheckpoint, ReduceLROnPlateau
-from polypseg.train.state import SavedState, load_state, save_state, write_text
 
 
 def tiny_model():

@@ -16,12 +16,12 @@ from polypseg.errors import DataError, ModelError, PairingError, RunError, Split
 from polypseg.export.onnx import export_model
 from polypseg.models.blocks import gates_of
 from polypseg.models.checkpoint import load_model
+from polypseg.records.run import Run, open_run, write_members
 from polypseg.records.split import SplitName
+from polypseg.records.training_state import HISTORY_COLUMNS, load_state
 from polypseg.train.fit import resume, train
 from polypseg.train.named_models import files_digest
-from polypseg.train.run import Run, open_run, write_members
 from polypseg.train.samples import usable_samples
-from polypseg.train.state import HISTORY_COLUMNS, load_state
 from train.killing import train_and_kill
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))

@@ -9,12 +9,12 @@ from polypseg.data.named_splits import SplitFiles
 from polypseg.data.splits import make_split
 from polypseg.data.synthetic import make_synthetic
 from polypseg.errors import RunError, SplitError, UsageError
+from polypseg.records.run import Run, write_config
 from polypseg.records.split import load_split
+from polypseg.records.training_state import SavedState, save_state
 from polypseg.train import group as group_module
 from polypseg.train.group import member_config, resume_group, train_group
-from polypseg.train.run import Run, write_config
 from polypseg.train.samples import usable_samples
-from polypseg.train.state import SavedState, save_state
 
 SMALL = {"split": {"kind": "ratio", "validation": 0.25, "test": 0.25, "near_duplicate_bits": -1}, "train": {"seed": 5}}
 

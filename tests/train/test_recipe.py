@@ -12,9 +12,9 @@ from polypseg.config import config_from
 from polypseg.errors import UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.models.deep_supervision import SUPERVISED
+from polypseg.records.run import Run
+from polypseg.records.training_state import load_state
 from polypseg.train.fit import resume, train
-from polypseg.train.run import Run
-from polypseg.train.state import load_state
 from train.killing import train_and_kill
 
 RECIPE = {

@@ -7,7 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from polypseg.evaluate.compare import PairedResult
-    from polypseg.evaluate.folder import Evaluation
+    from polypseg.records.evaluation import Evaluation
     from polypseg.report.figures import SampleRow
 
 
@@ -51,7 +51,7 @@ def compare(
     from polypseg.cli.scores_table import comparison_table
     from polypseg.evaluate.compare import METRICS, comparable_scores, save_comparison
     from polypseg.evaluate.compare import compare as compare_evaluations
-    from polypseg.evaluate.folder import open_evaluation
+    from polypseg.records.evaluation import open_evaluation
 
     opened = list(zip(_labels(evaluations), map(open_evaluation, evaluations), strict=True))
     metrics = tuple(metric or METRICS)

@@ -8,11 +8,11 @@ import typer
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
 
 if TYPE_CHECKING:
-    from polypseg.evaluate.folder import Evaluation
     from polypseg.evaluate.plan import Plan
     from polypseg.evaluate.score import ScoreOptions
     from polypseg.evaluate.selection import Selection
     from polypseg.evaluate.summary import SummaryOptions
+    from polypseg.records.evaluation import Evaluation
 
 WHAT, WHICH, HOW, SUMMED = "What is judged", "Which images", "How they are scored", "How scores are summed up"
 
@@ -254,7 +254,7 @@ def _plan(
 
 
 def _is_cross_validation(model: str | None) -> bool:
-    from polypseg.train.run import Run
+    from polypseg.records.run import Run
 
     run = Run(Path(str(model)))
     return bool(run.members()) and bool(run.config().split.folds)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from polypseg.train.run import Run
+    from polypseg.records.run import Run
 
 
 def show(
@@ -56,9 +56,9 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
     from polypseg.models.graph import draw_model
     from polypseg.predict.engines.keras_engine import KerasEngine
     from polypseg.predict.predictor import predict_mask
+    from polypseg.records.run import open_run
     from polypseg.records.threshold import load_threshold
     from polypseg.report.figures import SampleRow, attention_figure, sample_figure, training_curves
-    from polypseg.train.run import open_run
 
     run = open_run(folder)
     if run.members():
@@ -103,7 +103,7 @@ def _draw_group(group: "Run", num_samples: int, seed: int, data: Path | None) ->
 
 
 def _draw_test_scores(run: "Run") -> list[Path]:
-    from polypseg.evaluate.folder import run_evaluation
+    from polypseg.records.evaluation import run_evaluation
     from polypseg.report.figures import score_figure
 
     evaluation = run_evaluation(run, "test")

@@ -119,8 +119,8 @@ def _told_how_to_go_on(run_folder: Path, runs: Path, name: str) -> Iterator[None
         yield
     except KeyboardInterrupt:
         from polypseg.cli.console import messages
-        from polypseg.train.run import Run
-        from polypseg.train.state import load_state
+        from polypseg.records.run import Run
+        from polypseg.records.training_state import load_state
 
         states = [load_state(run.last_folder) for run in Run(run_folder).members() or [Run(run_folder)]]
         num_epochs = sum(state.epoch for state in states if state)
@@ -198,7 +198,7 @@ def _resume(run_folder: Path, data: Path | None, epochs: int | None) -> None:
     from polypseg.cli.console import import_keras_quietly, track
     from polypseg.cli.training_progress import TrainingProgress, tell_epoch
     from polypseg.errors import UsageError
-    from polypseg.train.run import open_run
+    from polypseg.records.run import open_run
 
     run = open_run(run_folder)
     is_group = bool(run.members())
@@ -221,7 +221,7 @@ def _finish(run_folder: Path, evaluate: bool) -> None:
     """Pictures and test figures of what came to its end; of a cross-validation the out-of-fold scores too."""
     from polypseg.cli.console import console
     from polypseg.cli.show import draw_run
-    from polypseg.train.run import open_run
+    from polypseg.records.run import open_run
 
     run = open_run(run_folder)
     is_cross_validation = bool(run.config().split.folds)
@@ -247,7 +247,7 @@ def _score_seeds(run_folder: Path) -> None:
     """Each member's test figures, and what they say together."""
     from polypseg.cli.console import console
     from polypseg.evaluate.group import FIGURES, seed_figures
-    from polypseg.train.run import open_run
+    from polypseg.records.run import open_run
 
     for member in open_run(run_folder).members():
         _evaluate(member.folder)

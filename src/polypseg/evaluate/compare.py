@@ -22,12 +22,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from polypseg.errors import ScoreError, UsageError, listed, unknown_name
-from polypseg.evaluate.folder import Evaluation
 from polypseg.evaluate.leaks import TRAINING
-from polypseg.evaluate.scores import Scores
 from polypseg.metrics.statistics import Comparison, compare_paired, holm
 from polypseg.metrics.table import COLUMNS
 from polypseg.records.atomic import write_text
+from polypseg.records.evaluation import Evaluation
+from polypseg.records.scores import Scores
 
 METRICS = (
     "dice",

@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from polypseg.evaluate.scores import Scores
 from polypseg.metrics.calibration import reliability
 from polypseg.metrics.saliency import protocol_curves
 from polypseg.metrics.thresholds import NUM_LEVELS, Histogram, ThresholdCurves, precision_recall
+from polypseg.records.scores import Scores
 
 
 def sum_curves(

@@ -5,16 +5,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polypseg.evaluate.folder import Evaluation, run_evaluation
-from polypseg.evaluate.history import add_evaluation, read_evaluations, times_test_was_scored
 from polypseg.evaluate.leaks import TRAINING, LeakReport, find_leaks
 from polypseg.evaluate.plan import Plan
 from polypseg.evaluate.score import ScoreOptions, score
-from polypseg.evaluate.scores import Scores
 from polypseg.evaluate.selection import EXTERNAL
 from polypseg.evaluate.summary import SummaryOptions, summarise
 from polypseg.predict.engines.packaged import FOLDER
 from polypseg.progress import Track, silent
+from polypseg.records.evaluation import Evaluation, run_evaluation
+from polypseg.records.evaluations import add_evaluation, read_evaluations, times_test_was_scored
+from polypseg.records.scores import Scores
 
 
 def evaluate(

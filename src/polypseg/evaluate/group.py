@@ -21,15 +21,15 @@ from scipy import stats
 
 from polypseg.errors import RunError, UsageError
 from polypseg.evaluate.evaluation import default_folder
-from polypseg.evaluate.folder import Evaluation, run_evaluation
 from polypseg.evaluate.plan import Plan, model_digest, plan_run, with_tta
 from polypseg.evaluate.score import ScoreOptions, score
 from polypseg.evaluate.selection import Selection
 from polypseg.evaluate.summary import SummaryOptions, summarise
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import replacing, write_text
+from polypseg.records.evaluation import Evaluation, run_evaluation
+from polypseg.records.run import Run, open_run
 from polypseg.records.threshold import load_threshold
-from polypseg.train.run import Run, open_run
 
 OUT_OF_FOLD = "out-of-fold"
 FIGURES = ("dice", "iou")

@@ -17,11 +17,11 @@ from polypseg.data.catalogue import find_samples
 from polypseg.data.duplicates import similar_across
 from polypseg.data.samples import Fault, Sample
 from polypseg.errors import DataError
-from polypseg.evaluate.folder import RUN_FOLDER
 from polypseg.evaluate.plan import Plan
 from polypseg.evaluate.selection import Case
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import write_text
+from polypseg.records.evaluation import RUN_FOLDER
 
 TRAINING = ("train", "validation")
 

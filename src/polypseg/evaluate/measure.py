@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from polypseg.arrays import Mask, Probability
 from polypseg.config import LossConfig
 from polypseg.errors import DataError, ScoreError
-from polypseg.evaluate.folder import Evaluation
 from polypseg.evaluate.model_size import model_size_columns
-from polypseg.evaluate.scores import Row
 from polypseg.evaluate.selection import Case
 from polypseg.metrics.table import ScoreSettings, score_image
 from polypseg.metrics.thresholds import NUM_LEVELS, Histogram, to_levels
 from polypseg.preprocess import Field, put_back, read_grey, read_mask, resize_mask, to_mask, whole_frame
 from polypseg.records.atomic import write_bytes
+from polypseg.records.evaluation import Evaluation
+from polypseg.records.scores import Row
 
 
 class Prediction(NamedTuple):

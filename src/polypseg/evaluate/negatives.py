@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from polypseg.evaluate.scores import Scores
 from polypseg.metrics.statistics import Interval, bootstrap_means
+from polypseg.records.scores import Scores
 
 LARGE_PERCENT = 0.1
 """From which a frame's false-positive area, in % of the image, is large: about 18x18 px of a 622x529 frame."""

@@ -36,9 +36,9 @@ from polypseg.preprocess import AUTOMATIC, FieldRule, MaskRule, unicode_name
 from polypseg.progress import Track, silent
 from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import DEFAULT_THRESHOLD
+from polypseg.records.run import Run, open_run
 from polypseg.records.split import Split, load_split
 from polypseg.records.threshold import load_threshold
-from polypseg.train.run import Run, open_run
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import UsageError, unknown_name
-from polypseg.evaluate.scores import Scores
 from polypseg.metrics.overlap import Counts
+from polypseg.records.scores import Scores
 
 PROTOCOLS = ("pranet", "kvasir", "duck")
 

@@ -32,10 +32,8 @@ from polypseg import __version__
 from polypseg.arrays import Image
 from polypseg.data.perturbations import AS_IT_IS, Perturbation
 from polypseg.errors import DataError, ScoreError
-from polypseg.evaluate.folder import Evaluation
 from polypseg.evaluate.measure import Measure, Measured, Prediction
 from polypseg.evaluate.plan import Plan
-from polypseg.evaluate.scores import COLUMNS, format_row, header
 from polypseg.evaluate.selection import Case
 from polypseg.metrics.table import ScoreSettings
 from polypseg.metrics.thresholds import NUM_LEVELS
@@ -44,6 +42,8 @@ from polypseg.predict.predictor import run_augmented
 from polypseg.preprocess import Field, FieldRule, field_of, normalise, read_image, resize_image
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import put_in_place, write_text
+from polypseg.records.evaluation import Evaluation
+from polypseg.records.scores import COLUMNS, format_row, header
 
 FORMAT = 1
 _WORTH_PROCESSES = 300

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import ScoreError, UsageError, listed, unknown_name
-from polypseg.evaluate.scores import Scores
+from polypseg.records.scores import Scores
 
 UNKNOWN = "unknown"
 AREA_LIMITS = (5.0, 20.0)

@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 
 from polypseg.errors import ScoreError
 from polypseg.evaluate.curves import sum_curves
-from polypseg.evaluate.folder import Evaluation
 from polypseg.evaluate.negatives import negative_figures
 from polypseg.evaluate.protocols import PROTOCOLS, pooled_counts, protocol_figures
-from polypseg.evaluate.scores import Scores
 from polypseg.evaluate.strata import AREA_LIMITS, all_strata, places_by_stratum
 from polypseg.metrics.calibration import brier_score, expected_calibration_error
 from polypseg.metrics.overlap import Counts
 from polypseg.metrics.statistics import Interval, bootstrap_means, bootstrap_ratio
 from polypseg.metrics.table import COLUMNS
 from polypseg.records.atomic import replacing, write_text
+from polypseg.records.evaluation import Evaluation
+from polypseg.records.scores import Scores
 
 STRATUM_METRICS = ("dice", "iou", "precision", "recall", "f2", "nsd_percent", "hd95_percent", "lesion_sensitivity")
 """What is worked out for each stratum."""

@@ -34,8 +34,8 @@ from polypseg.metrics.overlap import dice
 from polypseg.metrics.thresholds import NUM_LEVELS, ThresholdCurves, level_histogram, threshold_of, to_levels
 from polypseg.preprocess import to_mask, whole_frame
 from polypseg.progress import Track, silent
+from polypseg.records.run import open_run
 from polypseg.records.threshold import Threshold, save_threshold
-from polypseg.train.run import open_run
 
 CHOSEN_ON = "validation"
 SEEDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)

@@ -18,8 +18,8 @@ from polypseg.data.splits import verify_split
 from polypseg.errors import DataError, ModelError, UsageError
 from polypseg.predict.engines.keras_engine import KerasEngine
 from polypseg.predict.engines.opening import open_engine
+from polypseg.records.run import Run, open_run
 from polypseg.records.split import Split
-from polypseg.train.run import Run, open_run
 
 
 @dataclass(frozen=True)

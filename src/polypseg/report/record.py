@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from polypseg.config import Config
 from polypseg.data.terms import Terms, terms_of
 from polypseg.errors import PolypsegError
-from polypseg.evaluate.folder import RUN_FOLDER, Evaluation, open_evaluation
-from polypseg.evaluate.history import read_evaluations
-from polypseg.evaluate.scores import Scores
 from polypseg.records.digests import file_digests
+from polypseg.records.evaluation import RUN_FOLDER, Evaluation, open_evaluation
+from polypseg.records.evaluations import read_evaluations
+from polypseg.records.run import Run
+from polypseg.records.scores import Scores
 from polypseg.records.split import SPLIT_NAMES, Split
 from polypseg.records.threshold import DEFAULT, Threshold, load_threshold
+from polypseg.records.training_state import HistoryRow
 from polypseg.report.curve_panels import holds_probabilities
-from polypseg.train.run import Run
-from polypseg.train.state import HistoryRow
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from polypseg.evaluate.scores import Scores
 from polypseg.metrics.statistics import bootstrap_mean
 from polypseg.metrics.table import COLUMNS
+from polypseg.records.scores import Scores
 
 METRICS = {
     "dice": "Dice",

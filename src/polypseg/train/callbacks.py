@@ -22,8 +22,8 @@ from polypseg.errors import RunError
 from polypseg.models.checkpoint import save_model
 from polypseg.models.deep_supervision import without_supervised_levels
 from polypseg.records.atomic import replacing, temporary_of
+from polypseg.records.training_state import HISTORY_COLUMNS, HistoryRow, SavedState, save_state
 from polypseg.train.normalisation import measure_normalisation, normalisations
-from polypseg.train.state import HISTORY_COLUMNS, HistoryRow, SavedState, save_state
 
 
 class _Remembers:

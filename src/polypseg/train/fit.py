@@ -22,7 +22,9 @@ from polypseg.models.deep_supervision import with_supervised_levels, without_sup
 from polypseg.models.onnx_weights import copy_onnx_weights
 from polypseg.models.registry import build_model
 from polypseg.progress import Track, silent
+from polypseg.records.run import Run, open_run, record_start, write_config, write_history
 from polypseg.records.split import Split
+from polypseg.records.training_state import HistoryRow, SavedState, load_state, save_state
 from polypseg.train.callbacks import (
     Averages,
     EarlyStopping,
@@ -39,9 +41,7 @@ from polypseg.train.named_models import check_named_models, named_digests, start
 from polypseg.train.normalisation import calibration_batches, settle_normalisation
 from polypseg.train.numerics import numerics
 from polypseg.train.optimizers import build_optimizer
-from polypseg.train.run import Run, open_run, record_start, write_config, write_history
 from polypseg.train.samples import first_folder, source_counts, split_samples, training_draws, usable_samples
-from polypseg.train.state import HistoryRow, SavedState, load_state, save_state
 from polypseg.train.teacher import teacher_of
 
 OnEpoch = Callable[[HistoryRow], None]

@@ -17,11 +17,11 @@ from polypseg.data.folds import make_folds
 from polypseg.data.named_splits import NO_FILES, SplitFiles
 from polypseg.errors import RunError, UsageError
 from polypseg.progress import Track, silent
+from polypseg.records.run import Run, open_run, record_start, write_config, write_members
 from polypseg.records.split import Split
+from polypseg.records.training_state import load_state
 from polypseg.train.fit import OnEpoch, resume, train
-from polypseg.train.run import Run, open_run, record_start, write_config, write_members
 from polypseg.train.samples import first_folder, split_samples, usable_samples
-from polypseg.train.state import load_state
 
 
 def train_group(

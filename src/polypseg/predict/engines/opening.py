@@ -83,7 +83,7 @@ def _field_of(file: Path) -> FieldRule:
 
 def _open_group(path: Path, engine: str, threads: int | None) -> Engine:
     from polypseg.predict.engines.ensemble import EnsembleEngine
-    from polypseg.train.run import Run
+    from polypseg.records.run import Run
 
     stored = load_threshold(path)
     members = [_open_keras(member.folder, engine, threads) for member in Run(path).members()]

@@ -19,11 +19,16 @@ from polypseg.predict.images.sources import Source
 from polypseg.predict.images.table import COLUMNS, format_line, read_rows, text_cell
 from polypseg.predict.predictor import Predictor
 from polypseg.records.atomic import write_text
+from polypseg.records.reading import FileKind, read_json
 
 Record = dict[str, str | float | int]
 """What results follow from, by name; a difference in any of them is another result."""
 
+EARLIER: Record = {"field": "whole"}
+"""What followed from nothing else, before there was a setting for it."""
+
 SETTINGS_NAME = "settings.json"
+KIND = FileKind("record of what the results follow from", DataError, "start with --overwrite")
 
 
 def record_of(model: Path, predictor: Predictor) -> Record:
@@ -90,12 +95,7 @@ def _is_done(output: OutputFolder, source: Source) -> bool:
 
 
 def _check_settings(path: Path, record: Record) -> None:
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot read what the results follow from ({error}); start with --overwrite"
-        ) from error
+    before = EARLIER | read_json(path, Record, KIND)
     other = [f"{key} {before.get(key)} (now {value})" for key, value in record.items() if before.get(key) != value]
     if other:
         raise DataError(

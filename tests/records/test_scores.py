@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from polypseg.errors import ScoreError
-from polypseg.evaluate.scores import COLUMNS, NUMBER_COLUMNS, format_row, header, read_scores
+from polypseg.records.scores import COLUMNS, NUMBER_COLUMNS, format_row, header, read_scores
 
 
 def write(path, *rows):

@@ -11,7 +11,7 @@ from typing import Any
 
 from polypseg.errors import RunError
 from polypseg.records.atomic import write_text
-from polypseg.train.run import Run
+from polypseg.records.run import Run
 
 
 def read_evaluations(run: Run) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ from polypseg.errors import RunError
 from polypseg.machine import installed_versions, processor
 from polypseg.records.atomic import write_text
 from polypseg.records.split import Split, load_split
-from polypseg.train.state import HISTORY_COLUMNS, HistoryRow
+from polypseg.records.training_state import HISTORY_COLUMNS, HistoryRow
 
 PACKAGES = (
     "polypseg",

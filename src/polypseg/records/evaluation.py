@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from polypseg.arrays import MASK_THRESHOLD, Mask
 from polypseg.errors import ScoreError
-from polypseg.evaluate.scores import Scores, read_scores
 from polypseg.preprocess import read_grey
-from polypseg.train.run import Run
+from polypseg.records.run import Run
+from polypseg.records.scores import Scores, read_scores
 
 RUN_FOLDER = "evaluation"
 """Within a run folder; each evaluated split has a folder of its own in it."""
