@@ -194,5 +194,3 @@ def test_an_empty_tiff(here):
     (here / "s.tif").write_bytes(b"")
     with pytest.raises(ImageError, match=r"s\.tif: the file is empty"):
         find_sources(["s.tif"])[0].read()
-
-

@@ -18,6 +18,7 @@ from polypseg.preprocess import MaskRule
 MOST_OF_BORDER = 0.5
 """A polyp covers at most this share of the image's border."""
 
+
 def rule_of(config: DataConfig) -> MaskRule:
     """What means polyp in the masks of a run's data."""
     return MaskRule(config.polyp_values, config.polyp_colours, config.mask_channel)

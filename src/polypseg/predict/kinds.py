@@ -11,9 +11,7 @@ import zipfile
 from pathlib import Path
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .qt .3gp .3g2 .avi .divx .mkv .webm .mk3d .mpg .mpeg .mpe .mpv .m1v .m2v .m2p .vob .ts .mts "
-    ".m2ts .m2t .tp .trp .wmv .asf .flv .f4v .ogv .ogm .mxf .nut .dv .ivf .obu .y4m .h264 .264 .avc .h265 .265 "
-    ".hevc .mjpg .mjpeg".split()
+    [".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".avi", ".divx", ".mkv", ".webm", ".mk3d", ".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".m2p", ".vob", ".ts", ".mts", ".m2ts", ".m2t", ".tp", ".trp", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".ogm", ".mxf", ".nut", ".dv", ".ivf", ".obu", ".y4m", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".mjpg", ".mjpeg"]
 )
 """File endings that count as a video, in lower case."""
 
@@ -21,10 +19,7 @@ RUNNABLE_SUFFIXES = (".onnx", ".keras")
 """File endings of models that can be run, in lower case."""
 
 MODEL_SUFFIXES = frozenset(
-    ".h5 .hdf5 .hdf .xml .bin .tflite .lite .pth .pt .pt2 .pth.tar .pb .pbtxt .safetensors .ckpt .weights .ort .engine "
-    ".plan .trt .mlmodel .mlpackage .pkl .pickle .joblib .caffemodel .prototxt .gguf .ggml .torchscript .ptl .pte .jit "
-    ".t7 .mnn .param .params .pdmodel .pdiparams .pdparams .msgpack .eqx .npz .data .dlc .hef .rknn .om .uff "
-    ".index .meta .state_dict".split()
+    [".h5", ".hdf5", ".hdf", ".xml", ".bin", ".tflite", ".lite", ".pth", ".pt", ".pt2", ".pth.tar", ".pb", ".pbtxt", ".safetensors", ".ckpt", ".weights", ".ort", ".engine", ".plan", ".trt", ".mlmodel", ".mlpackage", ".pkl", ".pickle", ".joblib", ".caffemodel", ".prototxt", ".gguf", ".ggml", ".torchscript", ".ptl", ".pte", ".jit", ".t7", ".mnn", ".param", ".params", ".pdmodel", ".pdiparams", ".pdparams", ".msgpack", ".eqx", ".npz", ".data", ".dlc", ".hef", ".rknn", ".om", ".uff", ".index", ".meta", ".state_dict"]
 )
 """File endings of models that cannot be run, in lower case."""
 
@@ -45,9 +40,26 @@ _VIDEO_BEGINS = (
     b"nut/multimedia container",
     b"\x1f\x07\x00",  # DV
 )
-_PICTURE_BEGINS = (b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM", b"GIF8", b"\x00\x00\x01\x00")
+_PICTURE_BEGINS = (
+    b"\xff\xd8\xff",
+    b"\x89PNG",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"MM\0+",
+    b"BM",
+    b"GIF8",
+    b"\x00\x00\x01\x00",
+)
 _MXF_KEY = b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02"
-_MODEL_BEGINS = (b"\x89HDF\r\n\x1a\n", b"GGUF", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # HDF5, GGUF, pickle
+_MODEL_BEGINS = (
+    b"\x89HDF\r\n\x1a\n",
+    b"GGUF",
+    b"\x80\x02",
+    b"\x80\x03",
+    b"\x80\x04",
+    b"\x80\x05",
+)  # HDF5, GGUF, pickle
 _MODEL_MEMBERS = ("data.pkl", "model.weights.h5", "config.json", "model.json", "constants.pkl")
 
 
@@ -78,7 +90,9 @@ def is_unusable_model(path: str) -> bool:
 def is_run_folder(path: str) -> bool:
     """Whether a path is the folder of a training run, or of a group of runs."""
     folder = Path(path)
-    return (folder / "config.toml").is_file() or (folder / "checkpoints").is_dir() or (folder / "members.json").is_file()
+    return (
+        (folder / "config.toml").is_file() or (folder / "checkpoints").is_dir() or (folder / "members.json").is_file()
+    )
 
 
 def is_runnable(path: str) -> bool:

@@ -14,9 +14,9 @@ from polypseg.errors import ModelError, PolypsegWarning, RunError, listed
 from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import PREFIX
 from polypseg.records.onnx_metadata import read_metadata
+from polypseg.records.run import Run
 from polypseg.records.seen import SeenImages, seen_of_split, unpack
 from polypseg.records.split import Split, load_split
-from polypseg.records.run import Run
 
 START, TEACHER = "train.start_from", "train.teacher"
 

@@ -151,7 +151,7 @@ def _place(file: str) -> str:
     """Where a name lies: one file named twice is one image, two links to one file are two."""
     if file == STDIN:
         return STDIN
-    folder, name = os.path.split(os.path.abspath(file))  # noqa: PTH100, PTH206
+    folder, name = os.path.split(os.path.abspath(file))  # noqa: PTH100
     return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
 
 
