@@ -22,6 +22,7 @@ from polypseg.predict.images.table import (
     text_cell,
 )
 from polypseg.predict.predictor import Prediction
+from polypseg.preprocess import whole_frame
 from polypseg.predict.regions import find_regions
 
 
@@ -34,7 +35,9 @@ def path(tmp_path):
 
 def prediction(probability, threshold=0.5):
     values = np.array(probability, np.float32)
-    return Prediction(np.zeros((*values.shape, 3), np.uint8), values, values >= threshold, threshold, 0.25)
+    return Prediction(
+        np.zeros((*values.shape, 3), np.uint8), values, values >= threshold, threshold, 0.25, whole_frame(values.shape)
+    )
 
 
 def row(source, found):

@@ -17,6 +17,7 @@ import pytest
 
 from polypseg.errors import DataError, MissingExtraError, UsageError
 from polypseg.predict.predictor import Prediction
+from polypseg.preprocess import whole_frame
 from polypseg.predict.video import source as video_source
 from polypseg.predict.video import writer as video_writer
 from polypseg.predict.video.options import VideoOptions
@@ -139,7 +140,7 @@ def test_drawing_within_the_box_equals_drawing_the_whole(view):
     image = rng.integers(0, 256, (90, 240, 3), np.uint8)
     mask = np.zeros((90, 240), bool)
     mask[0:30, 200:240] = mask[40:60, 30:80] = mask[50, 100] = True
-    whole = Prediction(image, mask.astype(np.float32), mask, 0.5, 0.0).overlay()
+    whole = Prediction(image, mask.astype(np.float32), mask, 0.5, 0.0, whole_frame(mask.shape)).overlay()
     if view == "contour":
         whole = contour(image, mask, width_px=line_width_px(mask.shape))
     before = image.copy()

@@ -18,7 +18,7 @@ from polypseg.export.onnx import export_model
 from polypseg.predict.engines.opening import open_engine
 from polypseg.train.fit import resume, train
 from polypseg.train.named_models import SeenImagesWarning, warn_of_seen_images
-from polypseg.train.samples import PartedGroupsWarning, source_counts, split_samples
+from polypseg.train.samples import PartedGroupsWarning, run_samples, source_counts, split_samples
 
 SMALL = {
     "split": {"near_duplicate_bits": -1, "validation": 0.25, "test": 0.25},
@@ -76,7 +76,7 @@ def test_moved_sources_are_found_in_one_folder(run, folders, tmp_path):
     moved = tmp_path / "moved"
     folders.rename(moved)
     try:
-        samples, _ = run.samples(moved)
+        samples, _ = run_samples(run, moved)
         assert len(samples) == 30
     finally:
         moved.rename(folders)

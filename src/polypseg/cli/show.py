@@ -59,6 +59,7 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
     from polypseg.records.run import open_run
     from polypseg.records.threshold import load_threshold
     from polypseg.report.figures import SampleRow, attention_figure, sample_figure, training_curves
+    from polypseg.train.samples import run_samples
 
     run = open_run(folder)
     if run.members():
@@ -71,7 +72,7 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
     monitor = run.config().train.monitor
     written = [training_curves(history, run.figures_folder / "training_curves.png", monitor)]
     written += draw_model(engine.model, run.figures_folder / "model")
-    found, _ = run.samples(data)
+    found, _ = run_samples(run, data)
     validation = run.split().select(found, "validation")
     count = min(num_samples, len(validation))
     chosen = np.random.default_rng(seed).choice(len(validation), count, replace=False)

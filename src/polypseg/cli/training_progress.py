@@ -20,8 +20,8 @@ def tell_epoch(row: dict[str, float]) -> None:
 
 def split_lines(run_folder: Path) -> list[str]:
     """How many images train, validate and test, a line for each source of the data and one for all."""
-    from polypseg.records.split import SPLIT_NAMES
     from polypseg.records.run import open_run
+    from polypseg.records.split import SPLIT_NAMES
     from polypseg.train.samples import source_counts
 
     split = open_run(run_folder).split()

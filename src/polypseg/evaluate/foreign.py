@@ -3,7 +3,7 @@
 Decisions:
 - A map is read as level / 255. Labels (0/1, 0/2), colours and transparency read so would score 0, or nearly, and nobody
   would know; so all files are looked at before the first is scored.
-- A single file tells little: a confident model's map may have no level but 0 and 1, above all where there is no polyp. A
+- A single file tells little: a confident model's map may have no level but 0 and 1, above all without a polyp. A
   folder of files that all have two levels is one of masks, and there the second must be 255 where there is a polyp.
 - Maps that fit their references far better turned, mirrored or inverted are refused, and named in a note where the
   folder is too small to be sure.

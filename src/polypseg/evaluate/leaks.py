@@ -22,6 +22,7 @@ from polypseg.evaluate.selection import Case
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import write_text
 from polypseg.records.evaluation import RUN_FOLDER
+from polypseg.train.samples import run_samples
 
 TRAINING = ("train", "validation")
 
@@ -105,7 +106,7 @@ def _training_samples(plan: Plan) -> list[Sample]:
     wanted = {name for name, entry in plan.manifest.entries.items() if entry.split in TRAINING}
     finders: list[Callable[[], tuple[list[Sample], list[Fault]]]]
     finders = [partial(find_samples, Path(plan.source["data"]), empty_masks=True)]
-    finders += [plan.run.samples] if plan.run else []
+    finders += [partial(run_samples, plan.run)] if plan.run else []
     for find in finders:
         try:
             samples, _ = find()

@@ -39,6 +39,7 @@ from polypseg.records.model_facts import DEFAULT_THRESHOLD
 from polypseg.records.run import Run, open_run
 from polypseg.records.split import Split, load_split
 from polypseg.records.threshold import load_threshold
+from polypseg.train.samples import run_samples
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
     is_own_data = data is None
     data = data or Path(environment["data"])
     if is_own_data and selection.mask_rule is None:
-        found = run.samples()
+        found = run_samples(run)
     else:
         found = find_samples(data, selection.negatives, selection.mask_rule or AUTOMATIC)
     own_rule = rule_of(run.config().data)

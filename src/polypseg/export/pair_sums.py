@@ -14,7 +14,7 @@ Decisions:
   order channel, column, row of the kernel (MLAS, ONNX Runtime's). They differ for an odd number of channels alone.
 - Depthwise convolutions have one channel an output and no such pair in either engine; the proof holds them to the same
   bound, for other programs.
-- The activations come of ONNX Runtime without optimisation: in float, so that no integer kernel of this machine is asked.
+- The activations come of ONNX Runtime without optimisation: in float, so that no integer kernel is asked.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -75,7 +75,9 @@ def quantised_convolutions(graph: Any) -> list[QuantisedConvolution]:
         if node.op_type not in CONVOLUTIONS:
             continue
         given, weights, *rest = (makers.get(name) for name in node.input)
-        if not (_is_dequantised(given) and _is_dequantised(weights)) or weights.input[0] not in values:
+        if not (_is_dequantised(given) and _is_dequantised(weights)) or weights is None:
+            continue
+        if weights.input[0] not in values:
             continue
         found.append(_read(node, (given, weights, rest[0] if rest else None), values))
     return found

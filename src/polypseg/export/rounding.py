@@ -176,7 +176,8 @@ def _inverse_root(covariance: Array) -> Array:
     diagonal = np.einsum("gkk->gk", covariance)
     damping = DAMPING * diagonal.mean(axis=1) + 1e-6
     inverse = np.linalg.inv(covariance + damping[:, None, None] * np.eye(size))
-    return np.linalg.cholesky((inverse + inverse.transpose(0, 2, 1)) / 2).transpose(0, 2, 1)
+    root = np.linalg.cholesky((inverse + inverse.transpose(0, 2, 1)) / 2).transpose(0, 2, 1)
+    return np.asarray(root, np.float64)
 
 
 def _round_in_turn(rows: Array, steps: Array, root: Array, limits: tuple[Array, Array]) -> Array:

@@ -20,6 +20,7 @@ from polypseg.predict.engines.keras_engine import KerasEngine
 from polypseg.predict.engines.opening import open_engine
 from polypseg.records.run import Run, open_run
 from polypseg.records.split import Split
+from polypseg.train.samples import run_samples
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def open_source(path: Path | str, data: Path | None = None) -> Source:
     source = Source(engine, run.best_path, run, manifest)
     folder = data or Path(source.environment["data"])
     try:
-        samples, _ = run.samples(data)
+        samples, _ = run_samples(run, data)
     except DataError:
         if data is not None:
             raise

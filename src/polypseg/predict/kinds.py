@@ -1,4 +1,4 @@
-"""What a named path holds: an image, a video, or a model. Told by its first bytes; its name counts where they say nothing.
+"""What a named path holds: an image, a video or a model, by its first bytes; its name counts where they say nothing.
 
 Decisions:
 - A video is one whatever its name: recorders write .mpg, .ts, .vob, .mxf, and names are lost. A file whose name is a
@@ -11,7 +11,53 @@ import zipfile
 from pathlib import Path
 
 VIDEO_SUFFIXES = frozenset(
-    [".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".avi", ".divx", ".mkv", ".webm", ".mk3d", ".mpg", ".mpeg", ".mpe", ".mpv", ".m1v", ".m2v", ".m2p", ".vob", ".ts", ".mts", ".m2ts", ".m2t", ".tp", ".trp", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".ogm", ".mxf", ".nut", ".dv", ".ivf", ".obu", ".y4m", ".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".mjpg", ".mjpeg"]
+    [
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".qt",
+        ".3gp",
+        ".3g2",
+        ".avi",
+        ".divx",
+        ".mkv",
+        ".webm",
+        ".mk3d",
+        ".mpg",
+        ".mpeg",
+        ".mpe",
+        ".mpv",
+        ".m1v",
+        ".m2v",
+        ".m2p",
+        ".vob",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".m2t",
+        ".tp",
+        ".trp",
+        ".wmv",
+        ".asf",
+        ".flv",
+        ".f4v",
+        ".ogv",
+        ".ogm",
+        ".mxf",
+        ".nut",
+        ".dv",
+        ".ivf",
+        ".obu",
+        ".y4m",
+        ".h264",
+        ".264",
+        ".avc",
+        ".h265",
+        ".265",
+        ".hevc",
+        ".mjpg",
+        ".mjpeg",
+    ]
 )
 """File endings that count as a video, in lower case."""
 
@@ -19,7 +65,60 @@ RUNNABLE_SUFFIXES = (".onnx", ".keras")
 """File endings of models that can be run, in lower case."""
 
 MODEL_SUFFIXES = frozenset(
-    [".h5", ".hdf5", ".hdf", ".xml", ".bin", ".tflite", ".lite", ".pth", ".pt", ".pt2", ".pth.tar", ".pb", ".pbtxt", ".safetensors", ".ckpt", ".weights", ".ort", ".engine", ".plan", ".trt", ".mlmodel", ".mlpackage", ".pkl", ".pickle", ".joblib", ".caffemodel", ".prototxt", ".gguf", ".ggml", ".torchscript", ".ptl", ".pte", ".jit", ".t7", ".mnn", ".param", ".params", ".pdmodel", ".pdiparams", ".pdparams", ".msgpack", ".eqx", ".npz", ".data", ".dlc", ".hef", ".rknn", ".om", ".uff", ".index", ".meta", ".state_dict"]
+    [
+        ".h5",
+        ".hdf5",
+        ".hdf",
+        ".xml",
+        ".bin",
+        ".tflite",
+        ".lite",
+        ".pth",
+        ".pt",
+        ".pt2",
+        ".pth.tar",
+        ".pb",
+        ".pbtxt",
+        ".safetensors",
+        ".ckpt",
+        ".weights",
+        ".ort",
+        ".engine",
+        ".plan",
+        ".trt",
+        ".mlmodel",
+        ".mlpackage",
+        ".pkl",
+        ".pickle",
+        ".joblib",
+        ".caffemodel",
+        ".prototxt",
+        ".gguf",
+        ".ggml",
+        ".torchscript",
+        ".ptl",
+        ".pte",
+        ".jit",
+        ".t7",
+        ".mnn",
+        ".param",
+        ".params",
+        ".pdmodel",
+        ".pdiparams",
+        ".pdparams",
+        ".msgpack",
+        ".eqx",
+        ".npz",
+        ".data",
+        ".dlc",
+        ".hef",
+        ".rknn",
+        ".om",
+        ".uff",
+        ".index",
+        ".meta",
+        ".state_dict",
+    ]
 )
 """File endings of models that cannot be run, in lower case."""
 

@@ -1,8 +1,8 @@
 """Who is at work in a folder: one process at a time, and the second is told which is the first.
 
 Decisions:
-- The lock is the operating system's, on a small hidden file: it ends with its process, however that ends, so that what a
-  killed run left behind locks nobody out. Linux passes it on over NFS. The file names its holder for whoever is
+- The lock is the operating system's, on a small hidden file: it ends with its process, however that ends, so that what
+  a killed run left behind locks nobody out. Linux passes it on over NFS. The file names its holder for whoever is
   refused, and is removed in the end.
 - filelock was looked at: it does not name the holder, and leaves its file behind.
 - Where a file system knows no locks, the process that the file names is looked for instead.

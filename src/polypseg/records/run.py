@@ -28,10 +28,6 @@ from typing import Any
 import tomli_w
 
 from polypseg.config import Config, load_run_config
-from polypseg.data.catalogue import find_samples
-from polypseg.data.masks import rule_of
-from polypseg.data.samples import Fault, Sample
-from polypseg.data.sources import find_source_samples
 from polypseg.errors import RunError
 from polypseg.machine import installed_versions, processor
 from polypseg.records.atomic import write_text
@@ -119,27 +115,6 @@ class Run:
     def config(self) -> Config:
         """The settings, read from the folder."""
         return load_run_config(self.config_path)
-
-    def samples(self, data: Path | None = None) -> tuple[list[Sample], list[Fault]]:
-        """The samples that the run was trained on, and the files that do not pair.
-
-        Args:
-            data: Where they are now: the folder, or, of a run with several sources, the folder that holds theirs; None
-                for where they were.
-
-        Raises:
-            PairingError: A folder is gone, or no data set.
-        """
-        config = self.config()
-        sources, rule = config.sources, rule_of(config.data)
-        if not sources:
-            return find_samples(data or Path(self.environment()["data"]), rule=rule)
-        if data is not None:
-            sources = {
-                name: source.model_copy(update={"path": str(data / Path(source.path or name).name)})
-                for name, source in sources.items()
-            }
-        return find_source_samples(sources, rule)
 
     def split(self) -> Split:
         """The split manifest, read from the folder."""

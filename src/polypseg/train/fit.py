@@ -41,7 +41,14 @@ from polypseg.train.named_models import check_named_models, named_digests, start
 from polypseg.train.normalisation import calibration_batches, settle_normalisation
 from polypseg.train.numerics import numerics
 from polypseg.train.optimizers import build_optimizer
-from polypseg.train.samples import first_folder, source_counts, split_samples, training_draws, usable_samples
+from polypseg.train.samples import (
+    first_folder,
+    run_samples,
+    source_counts,
+    split_samples,
+    training_draws,
+    usable_samples,
+)
 from polypseg.train.teacher import teacher_of
 
 OnEpoch = Callable[[HistoryRow], None]
@@ -131,7 +138,7 @@ def resume(
             )
         config = config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
     split = run.split()
-    samples, faults = run.samples(data)
+    samples, faults = run_samples(run, data)
     data = data or Path(run.environment()["data"])
     verify_split(split, samples, track)
     check_named_models(run, config, has_begun=state is not None)

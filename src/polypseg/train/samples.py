@@ -14,6 +14,7 @@ from polypseg.data.sources import draws, find_source_samples
 from polypseg.data.splits import make_split, verify_split
 from polypseg.errors import DataError, PolypsegWarning, UsageError, listed
 from polypseg.progress import Track, silent
+from polypseg.records.run import Run
 from polypseg.records.split import SPLIT_NAMES, Split, load_split
 
 
@@ -107,3 +108,26 @@ def _find(data: Path | None, config: Config) -> tuple[list[Sample], list[Fault]]
     if data is None:
         raise UsageError("no data are named: a folder of images and masks, or sources in the config")
     return find_samples(data, rule=rule_of(config.data))
+
+
+def run_samples(run: Run, data: Path | None = None) -> tuple[list[Sample], list[Fault]]:
+    """The samples that a run was trained on, and the files that do not pair.
+
+    Args:
+        run: The run.
+        data: Where they are now: the folder, or, of a run with several sources, the folder that holds theirs; None for
+            where they were.
+
+    Raises:
+        PairingError: A folder is gone, or no data set.
+    """
+    config = run.config()
+    sources, rule = config.sources, rule_of(config.data)
+    if not sources:
+        return find_samples(data or Path(run.environment()["data"]), rule=rule)
+    if data is not None:
+        sources = {
+            name: source.model_copy(update={"path": str(data / Path(source.path or name).name)})
+            for name, source in sources.items()
+        }
+    return find_source_samples(sources, rule)

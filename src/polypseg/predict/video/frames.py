@@ -9,8 +9,8 @@ Decisions:
 - Time is counted from the first frame, in the source's own units (clock.py). A frame whose time stamp is not after the
   one before is `mistimed` and set one unit after it; one before which the source's clock jumps is `rejoined`. A frame
   without a time stamp follows at the source's rate.
-- A picture is turned and mirrored as its file asks (orientation.py), its colours are RGB (colours.py), and its lines are
-  taken apart where the caller asks for it (interlace.py).
+- A picture is turned and mirrored as its file asks (orientation.py), its colours are RGB (colours.py), and its lines
+  are taken apart where the caller asks for it (interlace.py).
 """
 
 import time
