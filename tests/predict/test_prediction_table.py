@@ -22,8 +22,8 @@ from polypseg.predict.images.table import (
     text_cell,
 )
 from polypseg.predict.predictor import Prediction
-from polypseg.preprocess import whole_frame
 from polypseg.predict.regions import find_regions
+from polypseg.preprocess import whole_frame
 
 
 @pytest.fixture

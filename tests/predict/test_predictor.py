@@ -44,10 +44,11 @@ def test_probability_is_red_by_hand(path, engine):
 def test_the_three_steps_are_predict(path, engine):
     predictor = polypseg.load(path, engine)
     images = [random_image(20, 30), random_image(16, 16, 1), random_image(7, 50, 2)]
-    outputs = predictor.run([predictor.prepare(image) for image in images])
+    prepared = [predictor.prepare(image) for image in images]
+    outputs = predictor.run([each.pixels for each in prepared])
     for index, (image, whole) in enumerate(zip(images, predictor.predict_batch(images), strict=True)):
-        np.testing.assert_array_equal(predictor.prepare(image), normalise(resize_image(image, (16, 16))))
-        one, alone = predictor.finish(image, outputs, index, seconds=5), predictor.predict(image)
+        np.testing.assert_array_equal(predictor.prepare(image).pixels, normalise(resize_image(image, (16, 16))))
+        one, alone = predictor.finish(image, prepared[index], outputs.of(index), seconds=5), predictor.predict(image)
         for other in (whole, alone):
             np.testing.assert_allclose(one.probability, other.probability, atol=1e-6)
             np.testing.assert_array_equal(one.mask, other.mask)
