@@ -2,7 +2,7 @@
 
 Decisions:
 - Recorders split MPEG-TS and VOB files, and joined ones start their clock again, or let it leap. Packets are in
-  the order of decoding, so that their clock tells a jump: it goes back by a frame or more, or leaps forward by more than
+  the order of decoding, so that their clock tells a jump: it goes back by a frame or more, or leaps by more than
   `LEAP_SECONDS` where the format allows leaps (FFmpeg's own rule). After a jump, time goes on one frame interval later.
 - A single time stamp that is not after the one before is no jump: its frame is set one unit after it.
 - AVI and MXF store packets in order of decoding, without time stamps of their own: frames follow at the source's rate,
