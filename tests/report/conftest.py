@@ -51,7 +51,10 @@ def write_data(folder: Path, grey: bool = True) -> None:
         image = np.random.default_rng(number).integers(0, 255, (20, 20, 3), np.uint8)
         save(folder / "images" / f"{name}.png", image)
         save(folder / "masks" / f"{name}.png", np.uint8(255) * (square & (name != "clean")))
-        save(folder / "maps" / f"{name}.png", np.where(found, high, low).astype(np.uint8))
+        levels = np.where(found, high, low).astype(np.uint8)
+        if grey:
+            levels[-1, :12] = range(40, 52)  # a probability map has many levels; two alone would be taken for labels
+        save(folder / "maps" / f"{name}.png", levels)
 
 
 def score_maps(folder: Path, names: Path | None = None, grey: bool = True):

@@ -119,7 +119,7 @@ def test_training_is_told_as_it_was_set(run_record):
     )
     assert "Adam," not in given[25].text
     assert given[22].text.startswith(
-        "attention_unet: filters 32, depth 4, encoder efficientnet-lite0, encoder weights imagenet; "
+        "attention_unet: filters 32, depth 4, encoder efficientnet-lite0, encoder weights imagenet, gates normalised; "
     )
 
 
@@ -139,7 +139,7 @@ def test_reference_training_is_told_without_what_it_does_without(run_record):
         "validation loss; stops after 12 epochs without a lower validation loss; batches of 8; seed 0; "
         "augmentation: standard; "
     )
-    assert given[22].text.startswith("attention_unet: filters 24, depth 4; ")
+    assert given[22].text.startswith("attention_unet: filters 24, depth 4, gates normalised; ")
 
 
 def test_checkpoint_chosen_by_dice_names_the_epoch_of_the_highest(run_record):

@@ -16,7 +16,7 @@ def write_table(path, rows):
 
 
 def seen(number, seconds, area=10.0, components=1, withheld=0, fault=""):
-    return FrameRow(number, seconds, 100, area, 1, 2, 3, 4, components, 0.9, withheld, fault)
+    return FrameRow(number, seconds, 100, area, 1, 2, 3, 4, components, 0.9, withheld, fault=fault)
 
 
 @pytest.fixture

@@ -76,6 +76,9 @@ class Row:
 
 COLUMNS = tuple(field.name for field in fields(Row))
 
+ADDED = ("field_x", "field_y", "field_width", "field_height", "note")
+"""Columns that tables of version 0.1 lack; such a table is read, and what it lacks is its default."""
+
 
 def row_of(source: Source, prediction: Prediction, regions: list[Region]) -> Row:
     """The row of a prediction; `regions` are those of its mask."""
@@ -181,9 +184,11 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         rows = list(csv.reader(io.StringIO(whole, newline=""), strict=True))
     except csv.Error as error:
         raise DataError(f"{path}: a row is damaged ({error}); predict anew with --overwrite") from error
-    if not rows or tuple(rows[0]) != COLUMNS:
+    header = tuple(rows[0]) if rows else ()
+    if header not in (COLUMNS, tuple(column for column in COLUMNS if column not in ADDED)):
         raise DataError(f"{path}: not a table of polypseg predict of this version; predict anew with --overwrite")
-    return [dict(zip(COLUMNS, row, strict=True)) for row in rows[1:] if len(row) == len(COLUMNS)]
+    defaults = {column: _cell(getattr(Row("", ""), column)) for column in ADDED}
+    return [defaults | dict(zip(header, row, strict=True)) for row in rows[1:] if len(row) == len(header)]
 
 
 def format_line(cells: list[str] | tuple[str, ...]) -> str:
