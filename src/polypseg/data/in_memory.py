@@ -15,6 +15,7 @@ from polypseg.data.layouts import recognise_pair
 from polypseg.data.samples import Fault, Sample, load_sample, pair_samples, refuse
 from polypseg.errors import DataError, PairingError, UsageError
 from polypseg.preprocess import normalise
+from polypseg.progress import Track, slow_steps_told
 
 
 class _Arrays(NamedTuple):
@@ -79,7 +80,11 @@ def checked_dataset(data: tuple[Any, ...]) -> PolypDataset:
 
 
 def load_polyp_dataset(
-    images_dir: Path | str, masks_dir: Path | str, size: int = 256, skip_bad: bool = False
+    images_dir: Path | str,
+    masks_dir: Path | str,
+    size: int = 256,
+    skip_bad: bool = False,
+    track: Track = slow_steps_told,
 ) -> PolypDataset:
     """Every image and mask of two folders, paired by file stem and squeezed to (size, size), in memory.
 
@@ -90,6 +95,7 @@ def load_polyp_dataset(
         masks_dir: Masks of the same stems, which may end in `_mask`, `_segmentation` or alike.
         size: Side of the square in pixels.
         skip_bad: Leave out what cannot be used, with a SkippedSamplesWarning that lists it.
+        track: Shows progress.
 
     Returns:
         images (N, size, size, 3) float32 in [0, 1], masks (N, size, size, 1) float32 in {0, 1}, names; and, as an
@@ -116,7 +122,8 @@ def load_polyp_dataset(
     groups: list[str | None] = []
     bad: list[Fault] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for sample, loaded in zip(samples, pool.map(lambda s: _try_load(s, size), samples), strict=True):
+        read = track(pool.map(lambda s: _try_load(s, size), samples), "reading images and masks", len(samples))
+        for sample, loaded in zip(samples, read, strict=True):
             if isinstance(loaded, Fault):
                 bad.append(loaded)
                 continue

@@ -1,9 +1,9 @@
 """3x3 convolutions by Winograd's method: a quarter of the multiplications, for the training step on a CPU.
 
 Convolutions are nine tenths of a training step, and oneDNN already runs them close to the processor's peak
-(docs/explanation/performance.md), so only fewer multiplications make them faster. F(4x4, 3x3) cuts the input in overlapping
-tiles of 6x6 (B^T d B), multiplies each of their 36 places by the transformed kernel (G g G^T), which is a matrix
-product over the channels, and brings the sums back to tiles of 4x4 (A^T m A): 36 multiplications instead of 144.
+(docs/explanation/performance.md), so only fewer multiplications make them faster. F(4x4, 3x3) cuts the input in
+overlapping tiles of 6x6 (B^T d B), multiplies each of their 36 places by the transformed kernel (G g G^T), which is a
+matrix product over the channels, and brings the sums back to tiles of 4x4 (A^T m A): 36 multiplications instead of 144.
 
 Decisions:
 - Both gradients go the same way: that of the input is a convolution of the output's gradient by the turned
