@@ -43,10 +43,13 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
         yield from progress.track(items, total=total, description=description)
 
 
-def import_keras_quietly() -> None:
+def import_keras_quietly(extra: str = "train") -> None:
     """Import Keras and its backend without TensorFlow's start-up notices; whatever else they say comes through.
 
     The notices are written to file descriptor 2 before any setting of TensorFlow can silence them.
+
+    Args:
+        extra: What the error names where Keras is not installed.
     """
     import os
     import tempfile
@@ -57,7 +60,7 @@ def import_keras_quietly() -> None:
     if find_spec("keras") is None:
         from polypseg.errors import missing_extra
 
-        raise missing_extra("keras", "train")
+        raise missing_extra("keras", extra)
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as caught:
@@ -83,10 +86,6 @@ def import_keras_quietly() -> None:
 _START_UP_NOTICES = ("oneDNN custom operations are on", "before absl::InitializeLog()")
 
 
-_EXTRA_OF = {"imagehash": "evaluate", "matplotlib": "evaluate", "scipy": "evaluate"}
-"""Packages that a smaller installation lacks, and the extra that each belongs to; what needs one imports it plainly."""
-
-
 def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command, with its errors told in one line and its exit code set: 1 for data and files, 2 for the call."""
 
@@ -94,7 +93,7 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(*arguments: Any, **options: Any) -> Any:
         import warnings
 
-        from polypseg.errors import PolypsegError, missing_extra
+        from polypseg.errors import EXTRA_OF, PolypsegError, missing_extra
 
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]
@@ -106,9 +105,9 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
                 _fail(error, "stopped; what was finished is saved", 130)
             except ModuleNotFoundError as error:
                 package = (error.name or "").partition(".")[0]
-                if package not in _EXTRA_OF:
+                if package not in EXTRA_OF:
                     raise
-                _fail(error, str(missing_extra(package, _EXTRA_OF[package])), 1)
+                _fail(error, str(missing_extra(package, EXTRA_OF[package])), 1)
             except OSError as error:
                 where = f"{error.filename}: " if error.filename else ""
                 mend = "; make room and run the same command again" if error.errno == errno.ENOSPC else ""

@@ -55,12 +55,13 @@ def export(
     polypseg export best.keras -o best.xml --precision fp16
     """
     from polypseg.cli.console import console, import_keras_quietly, messages, track
-    from polypseg.export.onnx import ExportOptions, export_model
     from polypseg.export.targets import check_installed, target_of
 
-    options = ExportOptions(precision, attention, any_size, method, name, model_version, licence)
     check_installed(target_of(out))
-    import_keras_quietly()
+    import_keras_quietly("export")
+    from polypseg.export.onnx import ExportOptions, export_model
+
+    options = ExportOptions(precision, attention, any_size, method, name, model_version, licence)
     exported = export_model(source, out, options, data, track)
     facts = exported.facts
     for note in exported.notes:

@@ -68,18 +68,12 @@ def serve(
 
     POLYPSEG_TOKEN=secret polypseg serve --host 0.0.0.0
     """
-    from polypseg.cli.console import console, messages
-    from polypseg.errors import UsageError, missing_extra
-
-    try:
-        from polypseg.serve.server import log_requests, make_server, open_socket
-    except ModuleNotFoundError as error:
-        if error.name not in ("fastapi", "uvicorn", "starlette", "python_multipart", "prometheus_client"):
-            raise
-        raise missing_extra(str(error.name), "serve") from error
     import asyncio
 
+    from polypseg.cli.console import console, messages
+    from polypseg.errors import UsageError
     from polypseg.serve.api import create_app
+    from polypseg.serve.server import log_requests, make_server, open_socket
     from polypseg.serve.settings import LOOPBACK_HOSTS, Settings
 
     if token == "":
