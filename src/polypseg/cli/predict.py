@@ -27,7 +27,10 @@ def predict(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the results; of a video, an .mp4 or .mkv file.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the results; for one image also a .png; for a video an .mp4 or .mkv file."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="The model, beyond doubt.", rich_help_panel=WHAT)
@@ -148,6 +151,11 @@ def predict(
         _predict_video(camera if camera is not None else Path(paths[0]), out, call, video, overwrite)
         return
     written = OutputOptions(probabilities, overlays, contours, heatmaps, attention, coco)
+    if _is_picture(out):
+        if resume or written != OutputOptions():
+            raise UsageError(f"-o {out} takes one mask and nothing else; for more results name a folder: -o FOLDER")
+        _predict_to_file(paths, out, call, max_pixels, overwrite)
+        return
     _predict_images(paths, out, call, written, (batch_size, max_pixels), (resume, overwrite))
 
 
@@ -197,6 +205,38 @@ def _is_model(word: str, more_follow: bool) -> bool:
     return word in known or (bool(known) and more_follow and looks_like_one)
 
 
+def _is_picture(out: Path) -> bool:
+    """Whether the results' name is that of a picture instead of a folder."""
+    from polypseg.preprocess import IMAGE_SUFFIXES
+
+    return out.suffix.lower() in IMAGE_SUFFIXES and not out.is_dir()
+
+
+def _predict_to_file(paths: list[str], out: Path, call: _Call, max_pixels: int, overwrite: bool) -> None:
+    """The mask of one image as one file."""
+    from rich.markup import escape
+
+    from polypseg.cli.console import console
+    from polypseg.errors import UsageError
+    from polypseg.predict.images.outputs import write_mask
+    from polypseg.predict.images.sources import find_sources
+
+    sources = find_sources(paths)
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"-o {out}: a mask is written as PNG; name a file that ends in .png, or a folder")
+    if len(sources) != 1:
+        raise UsageError(f"-o {out} is one file, and {len(sources)} images are to be predicted; name a folder")
+    if out.resolve() == Path(sources[0].path).resolve():
+        raise UsageError(f"-o {out} is the image itself; name another file")
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists; replace it with --overwrite, or name another file")
+    _, predictor = call.load()
+    prediction = predictor.predict(sources[0].read(max_pixels))
+    write_mask(prediction, out)
+    share = 100 * float(prediction.mask.mean())
+    console.print(escape(f"wrote {out}: polyp in {share:.1f} % of the image"))
+
+
 def _predict_images(
     paths: list[str],
     out: Path,
@@ -243,8 +283,9 @@ def _show_images(summary: "Summary") -> None:
     )
     if summary.faults:
         total = summary.num_predicted + summary.num_done_before + len(summary.faults)
+        others = "" if len(summary.faults) == total else "; the others are done"
         raise DataError(
-            f"{len(summary.faults):,} of {total:,} images could not be predicted, the others were:"
+            f"{len(summary.faults):,} of {total:,} image{'s' * (total != 1)} could not be predicted{others}:"
             f"{listed(summary.faults, 1000)}"
         )
 

@@ -171,6 +171,11 @@ def encode_npz(probability: Probability) -> bytes:
     return content.getvalue()
 
 
+def write_mask(prediction: Prediction, path: Path) -> None:
+    """Write the mask alone, black and white (0 and 255) PNG at the image's own size; its folder is made if missing."""
+    write_bytes_in_one_step(path, encode_png(prediction.mask.view(np.uint8) * np.uint8(255)))
+
+
 def write_bytes_in_one_step(path: Path, content: bytes) -> None:
     """Write a file so that a kill or a full disk leaves the old file or the new one; its folder is made if missing."""
     try:
