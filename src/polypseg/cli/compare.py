@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polypseg.cli.console import FigureFormat, console
+
 if TYPE_CHECKING:
     from polypseg.evaluate.compare import PairedResult
     from polypseg.evaluate.folder import Evaluation
@@ -31,6 +33,9 @@ def compare(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for comparison.json, comparison.csv and the pictures.")
     ] = Path("comparison"),
+    file_format: Annotated[
+        FigureFormat, typer.Option("--format", help="File format of the pictures.")
+    ] = FigureFormat.png,
 ) -> None:
     """Compare evaluations over the same images: differences, intervals, p-values, and where they differ most.
 
@@ -47,7 +52,6 @@ def compare(
 
     polypseg compare runs/kvasir/evaluation/cvc-clinicdb results/PraNet/CVC-ClinicDB-evaluation --metric dice
     """
-    from polypseg.cli.console import console
     from polypseg.cli.scores_table import comparison_table
     from polypseg.evaluate.compare import METRICS, comparable_scores, save_comparison
     from polypseg.evaluate.compare import compare as compare_evaluations
@@ -61,7 +65,7 @@ def compare(
     scores = comparable_scores(opened)
     labelled = [(label, each) for (label, _), each in zip(opened, scores, strict=True)]
     written = save_comparison(results, labelled, out)
-    drawn = _draw_cases(dict(opened), results, metrics[0], cases, out)
+    drawn = _draw_cases(dict(opened), results, metrics[0], cases, out, file_format.value)
     if cases and not drawn:
         console.print("no picture: the evaluations are equal there, or their images or masks are not at hand")
     written += drawn
@@ -89,7 +93,7 @@ def _by_pair(results: list["PairedResult"]) -> list[list["PairedResult"]]:
 
 
 def _draw_cases(
-    opened: dict[str, "Evaluation"], results: list["PairedResult"], metric: str, count: int, out: Path
+    opened: dict[str, "Evaluation"], results: list["PairedResult"], metric: str, count: int, out: Path, ending: str
 ) -> list[Path]:
     """A picture for each pair: the images in which they differ most, the one above the other."""
     from polypseg.report.figures import case_figure
@@ -102,7 +106,7 @@ def _draw_cases(
         rows = {label: _sample_rows(opened[label], names) for label in (result.first, result.second)}
         if all(rows.values()):
             safe = "-".join(label.replace("/", "_") for label in rows)
-            written.append(case_figure(rows, out / f"largest_differences_{safe}.png"))
+            written.append(case_figure(rows, out / f"largest_differences_{safe}.{ending}"))
     return written
 
 

@@ -3,6 +3,7 @@
 import errno
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -10,6 +11,15 @@ import typer
 from rich.console import Console
 
 T = TypeVar("T")
+
+
+class FigureFormat(StrEnum):
+    """The file formats of figures (report/canvas.py)."""
+
+    png = "png"
+    svg = "svg"
+    pdf = "pdf"
+
 
 console = Console(highlight=False, soft_wrap=True)
 """Results go here (standard output)."""
