@@ -9,7 +9,7 @@ from typing import Any
 
 from polypseg.keras_import import register, watch
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "attention_maps": "explain.attention",
