@@ -34,7 +34,7 @@ $(BIN)/python:
 # PySODMetrics, a peer in the tests, comes without its dependencies: its upper bounds would keep the tests from the OpenCV
 # and NumPy that users get.
 $(INSTALLED): pyproject.toml | $(BIN)/python
-	@echo "Installing the development tools into $(VENV): about 4 GB, 3 to 5 minutes"
+	@echo "Installing the development tools into $(VENV): about 3 GB, 3 to 5 minutes"
 	@$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@$(BIN)/python -m pip install --quiet --no-deps "pysodmetrics>=1.5"
 	@touch $(INSTALLED) $(DEMO_INSTALLED)
