@@ -11,7 +11,6 @@ from pathlib import Path
 
 HERE = Path(__file__).parents[1]
 TESTS = (
-    "tests/metrics/test_overlap.py",
     "tests/preprocess",
     "tests/predict/test_predictor.py",
     "tests/cli/test_predict.py",
