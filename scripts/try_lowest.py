@@ -31,7 +31,7 @@ def main() -> None:
         install = [python, "-m", "pip", "install", "--quiet"]
         subprocess.run([*install, *lowest(project["dependencies"]), *TOOLS], check=True)
         subprocess.run([*install, "--no-deps", "--editable", HERE], check=True)
-        subprocess.run([python, "-m", "pytest", "-q", "-m", "not slow", *TESTS], cwd=HERE, check=True)
+        subprocess.run([python, "-m", "pytest", "-q", "-W", "default", "-m", "not slow", *TESTS], cwd=HERE, check=True)
 
 
 if __name__ == "__main__":

@@ -126,12 +126,12 @@ class TestCall:
         ("words", "message"),
         [
             (("tiny.onnx",), "no image named"),
-            (("tiny.onnx", "good.png", "--resume", "--overwrite"), "--resume and --overwrite exclude one another"),
+            (("tiny.onnx", "good.png", "--resume", "--overwrite"), "--resume and --overwrite exclude each other"),
             (("tiny.onnx", "good.png", "--threshold", "2"), "threshold 2: expected a value in"),
             (("tiny.onnx", "good.png", "--probabilities", "png"), "unknown format of probabilities 'png'"),
             (("tiny.onnx", "good.png", "--engine", "tpu"), "unknown engine 'tpu'"),
-            (("tiny.onnx", "a.mp4", "good.png"), "a video or a camera is predicted alone"),
-            (("tiny.onnx", "a.mp4", "--camera", "0"), "a video or a camera is predicted alone"),
+            (("tiny.onnx", "a.mp4", "good.png"), "predict one video or camera at a time"),
+            (("tiny.onnx", "a.mp4", "--camera", "0"), "predict one video or camera at a time"),
             (("tiny.onnx", "good.png", "--max-pixels", MAX_PIXELS_LIMIT + 1), "max-pixels"),
         ],
     )
@@ -142,7 +142,7 @@ class TestCall:
     def test_a_place_for_the_results_is_needed(self):
         result = CliRunner().invoke(app, ["predict", "tiny.onnx", "good.png"])
         assert result.exit_code == 2
-        assert "name where the results go: -o FOLDER" in result.output
+        assert "missing -o: name a folder for the results" in result.output
 
     def test_results_are_not_overwritten_unless_told(self):
         typed("tiny.onnx", "good.png")
@@ -436,7 +436,7 @@ class TestVideo:
     def test_what_is_there_is_not_overwritten(self, here, calls):
         (here / "a.mp4").write_bytes(b"")
         (here / "o.mp4").write_bytes(b"")
-        assert "o.mp4: is there already" in typed("tiny.onnx", "a.mp4", "-o", "o.mp4", code=2)
+        assert "o.mp4: exists; replace it with --overwrite" in typed("tiny.onnx", "a.mp4", "-o", "o.mp4", code=2)
         typed("tiny.onnx", "a.mp4", "-o", "o.mp4", "--overwrite", code=1)
         assert "none.mp4: no such file" in typed("tiny.onnx", "none.mp4", "-o", "p.mp4", code=2)
         assert len(calls) == 1

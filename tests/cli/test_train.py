@@ -206,7 +206,7 @@ def test_interrupted_training_says_how_to_go_on(tmp_path):
         finally:
             process.kill()
     assert process.returncode == 130
-    told = re.search(r"stopped; (\d+) epochs are saved. To go on with: (.*)$", said.strip().splitlines()[-1])
+    told = re.search(r"stopped; (\d+) epochs are saved; continue with: (.*)$", said.strip().splitlines()[-1])
     assert int(told[1]) == load_state(tmp_path / "runs/cut/checkpoints/last").epoch >= 1
     assert told[2] == "polypseg train --name cut --resume"
 

@@ -18,33 +18,34 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="A B [C …]",
-            help="Run folders (their test splits), folders that polypseg evaluate wrote, or files of scores.",
+            help="Run folders (their test split), folders written by polypseg evaluate, or scores.csv files.",
         ),
     ],
     metric: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN", help="Column of scores.csv; repeatable.", show_default="Dice, IoU and others"),
+        typer.Option(
+            metavar="COLUMN", help="Column of scores.csv; can be repeated.", show_default="Dice, IoU and others"
+        ),
     ] = None,
     cases: Annotated[
-        int, typer.Option(min=0, help="Number of images in the picture: those that differ most in the first metric.")
+        int, typer.Option(min=0, help="Number of images in the figure: those with the largest differences.")
     ] = 6,
-    seed: Annotated[int, typer.Option(min=0, help="Of bootstrap and permutation test.")] = 0,
-    resamples: Annotated[int, typer.Option(min=100, help="Of bootstrap and permutation test.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of bootstrap and permutation test.")] = 0,
+    resamples: Annotated[int, typer.Option(min=100, help="Resamples of bootstrap and permutation test.")] = 10_000,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for comparison.json, comparison.csv and the pictures.")
+        Path, typer.Option("--out", "-o", help="Folder for comparison.json, comparison.csv and the figures.")
     ] = Path("comparison"),
     file_format: Annotated[
-        FigureFormat, typer.Option("--format", help="File format of the pictures.")
+        FigureFormat, typer.Option("--format", help="File format of the figures.")
     ] = FigureFormat.png,
 ) -> None:
     """Compare evaluations over the same images: differences, intervals, p-values, and where they differ most.
 
-    Everything is paired: the difference of an image is A's score minus B's. The interval is a bootstrap over
-    images (over sequences or patients where the data have them); p-values are Wilcoxon's signed-rank and a
-    permutation test, adjusted for the number of pairs (Holm) where more than two are compared. Images without
-    a polyp are compared apart.
+    The difference of an image is A's score minus B's. The interval is a bootstrap over images (over sequences or
+    patients if the data have them). The p-values are Wilcoxon's signed-rank test and a permutation test, adjusted for
+    the number of pairs (Holm) if there are more than two evaluations. Images without a polyp are compared separately.
 
-    Evaluations of different images, references, splits or settings are refused, and the images are named.
+    Evaluations of different images, references, splits or settings are refused.
 
     [bold]Examples[/bold]
 
@@ -67,7 +68,7 @@ def compare(
     written = save_comparison(results, labelled, out)
     drawn = _draw_cases(dict(opened), results, metrics[0], cases, out, file_format.value)
     if cases and not drawn:
-        console.print("no picture: the evaluations are equal there, or their images or masks are not at hand")
+        console.print("no figure: the evaluations are equal, or their images or masks are missing")
     written += drawn
     if len(opened) > 2:
         console.print("p-values are adjusted for the number of pairs (Holm)")

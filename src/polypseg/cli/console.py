@@ -112,7 +112,7 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             except PolypsegError as error:
                 _fail(error, str(error), error.exit_code)
             except KeyboardInterrupt as error:
-                _fail(error, "stopped; what was finished is saved", 130)
+                _fail(error, "stopped; finished work is saved", 130)
             except ModuleNotFoundError as error:
                 package = (error.name or "").partition(".")[0]
                 if package not in EXTRA_OF:

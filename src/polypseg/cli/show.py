@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 def show(
     run: Annotated[Path, typer.Argument(help="A run folder, as runs/NAME.")],
-    data: Annotated[Path | None, typer.Option(help="Where the run's data are now; unset: where they were.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Number of validation samples in the figure.")] = 5,
+    data: Annotated[Path | None, typer.Option(help="Folder of the run's data, if it was moved.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Number of validation samples to draw.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed that chooses the samples.")] = 0,
     file_format: Annotated[
         FigureFormat, typer.Option("--format", help="File format of the figures.")
     ] = FigureFormat.png,
 ) -> None:
-    """Draw a run's pictures into its figures/ folder and print where they are.
+    """Draw the figures of a run into its folder figures/.
 
-    Training curves; random validation samples (image, reference, prediction, attention, with the Dice of each);
-    the attention of every level; the model's graph; and, where the run was evaluated, its scores.
+    Draws training curves, random validation samples (image, reference, prediction, attention, Dice), the attention of
+    every level, the graph of the model, and the scores if the run was evaluated.
 
     [bold]Example[/bold]
 

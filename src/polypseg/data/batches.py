@@ -1,7 +1,7 @@
 """Batches: from samples and a split to `tf.data.Dataset`s, or to a `keras.utils.PyDataset` without TensorFlow.
 
 Decisions:
-- Samples are decoded and resized once and then kept as bytes (cache "memory"), or anew in each epoch
+- Samples are decoded and resized once and then kept as bytes (cache "memory"), or again in each epoch
   (cache "none"), so that memory stays flat however many there are. Floats exist a batch at a time.
 - One reader serves both kinds of data set, and augmentation is the same code.
 """
@@ -123,7 +123,7 @@ def get_tf_dataset(
 ) -> TfDatasets:
     """The data, split into train, validation and test, as batches for `model.fit`.
 
-    Training batches are shuffled anew each epoch and augmented; all are cached as the config says and
+    Training batches are shuffled again each epoch and augmented; all are cached as the config says and
     prefetched.
 
     Args:

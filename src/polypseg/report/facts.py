@@ -232,7 +232,7 @@ def augmentation_words(run: RunRecord) -> str:
     shares = (
         (data.negatives, "shown without their polyp"),
         (data.copy_paste, "given another image's polyp"),
-        (data.jpeg, "compressed anew"),
+        (data.jpeg, "compressed again"),
         (data.colour_transfer, "in another image's colours"),
         (data.elastic, "bent"),
         (data.close_ups, "shown as a close-up"),

@@ -180,9 +180,9 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     try:
         rows = list(csv.reader(io.StringIO(whole, newline=""), strict=True))
     except csv.Error as error:
-        raise DataError(f"{path}: a row is damaged ({error}); predict anew with --overwrite") from error
+        raise DataError(f"{path}: a row is damaged ({error}); predict again with --overwrite") from error
     if not rows or tuple(rows[0]) != COLUMNS:
-        raise DataError(f"{path}: not a table of polypseg predict of this version; predict anew with --overwrite")
+        raise DataError(f"{path}: not a table of polypseg predict of this version; predict again with --overwrite")
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows[1:] if len(row) == len(COLUMNS)]
 
 
