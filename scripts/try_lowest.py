@@ -15,7 +15,7 @@ TESTS = (
     "tests/predict/test_predictor.py",
     "tests/cli/test_predict.py",
 )
-TOOLS = ("pytest>=8.2", "pytest-timeout>=2.3", "hypothesis>=6.100", "sybil>=9", "scipy>=1.13", "onnx>=1.17")
+TOOLS = ("pytest>=8.2", "pytest-timeout>=2.3", "hypothesis>=6.100", "sybil>=9", "scipy>=1.13", "matplotlib>=3.8.4", "onnx>=1.17")
 
 
 def lowest(requirements: list[str]) -> list[str]:
