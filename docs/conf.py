@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from sphinxcontrib.httpdomain import HTTP_STATUS_CODES
+
 import polypseg
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -39,6 +41,7 @@ html_theme_options = {"navigation_with_keys": False, "show_toc_level": 2}
 html_show_sourcelink = False
 html_copy_source = False
 
+HTTP_STATUS_CODES.setdefault(421, "Misdirected Request")
 generate.everything()
 
 LIST_ITEM = re.compile(r"( *)- ")
@@ -50,6 +53,9 @@ def to_restructured_text(app: Any, kind: str, name: str, thing: Any, options: An
     for line in lines:
         item, before = LIST_ITEM.match(line), changed[-1] if changed else ""
         if item and before.strip() and not before.startswith(item[1] + "  ") and not LIST_ITEM.match(before):
+            changed.append("")
+        line = line.replace("xample:", "xample::") if line.strip() in ("Example:", "For example:") else line
+        if before.strip() in ("Example::", "For example::") and line.strip():
             changed.append("")
         changed.append(line if line.lstrip().startswith(">>>") else line.replace("|", "\\|"))
     lines[:] = changed

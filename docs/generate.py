@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 TARGET = Path(__file__).parent / "reference" / "generated"
-BOLD = re.compile(r'<span style="font-weight: bold">(.*?)</span>')
+BOLD = re.compile(r'(?:<span style="font-weight: bold">|\[bold\])(.*?)(?:</span>|\[/bold\])')
 
 
 def everything() -> None:

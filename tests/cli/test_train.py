@@ -89,7 +89,7 @@ def test_folds_are_one_model_for_evaluate_and_show(sample_folder, tmp_path):
     assert flipped.exit_code == 0, flipped.output
     assert (run / "evaluation" / "test-flips" / "summary.json").is_file()
     again = call("train", "--runs", tmp_path, "--name", "two", "--resume", "--epochs", 3)
-    assert (again.exit_code, "leave out --epochs" in again.output) == (2, True)
+    assert (again.exit_code, "remove --epochs" in again.output) == (2, True)
     refused = call("evaluate", run, "--split", "validation", "--threshold", 0.3)
     assert (refused.exit_code, "--threshold: the validation of a cross-validation" in refused.output) == (2, True)
 
