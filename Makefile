@@ -7,8 +7,8 @@ DEMO_INSTALLED := $(VENV)/.demo-installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
 
 DEMO ?= demo
-DEMO_IMAGES ?= 120
-DEMO_EPOCHS ?= 20
+DEMO_IMAGES ?= 160
+DEMO_EPOCHS ?= 25
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -46,7 +46,7 @@ $(DEMO_INSTALLED): pyproject.toml | $(BIN)/python
 
 demo: $(DEMO_INSTALLED)
 	@$(BIN)/python -c 'import shutil, sys; shutil.rmtree(sys.argv[1], ignore_errors=True)' $(DEMO)
-	@echo "Step 2 of 3: drawing $(DEMO_IMAGES) synthetic frames, then training $(DEMO_EPOCHS) epochs (about 3 minutes on two cores)"
+	@echo "Step 2 of 3: drawing $(DEMO_IMAGES) synthetic frames, then training $(DEMO_EPOCHS) epochs (1 to 3 minutes on two cores)"
 	@$(BIN)/polypseg data synth $(DEMO)/data --num-images $(DEMO_IMAGES)
 	@$(BIN)/polypseg train --data $(DEMO)/data --runs $(DEMO)/runs --name demo --config configs/demo.toml --epochs $(DEMO_EPOCHS) --no-evaluate
 	@echo "Step 3 of 3: evaluating the test frames"

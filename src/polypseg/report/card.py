@@ -10,7 +10,7 @@ Reference:
 
 from polypseg import __version__
 from polypseg.report import facts, tables
-from polypseg.report.documents import render_markdown
+from polypseg.report.documents import UNKNOWN, render_markdown
 from polypseg.report.record import Record, split_counts
 
 CARD_METRICS = (
@@ -41,7 +41,7 @@ def model_card(record: Record) -> str:
         "confidence": f"{100 * record.summary['intervals']['confidence']:g}",
         "model_facts": facts.model_facts(record),
         "training_facts": facts.training_facts(record),
-        "licence": record.model_says.get("licence", facts.UNKNOWN),
+        "licence": record.model_says.get("licence", UNKNOWN),
         "training_terms": record.training_terms,
         "splits": split_counts(run.split) if run and run.split else {},
         "data_facts": facts.data_facts(record),

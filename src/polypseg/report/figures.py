@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
@@ -35,7 +36,6 @@ PANELS = (("loss", "Loss"), ("dice", "Dice"), ("iou", "IoU"))
 CHARACTER_IN = 0.062
 """Width of a character of the row labels in inches, with some room."""
 
-LEGEND_SPACING: dict[str, float] = {"handlelength": 0.8, "handletextpad": 0.3, "columnspacing": 0.6}
 KINDS = (("found", TRUE_POSITIVE), ("missed", FALSE_NEGATIVE), ("false alarm", FALSE_POSITIVE))
 
 
@@ -134,13 +134,10 @@ def plot_samples(rows: Sequence[SampleRow]) -> Figure:
         canvas.label_row(figure, cells[0], canvas.shortened(row.name), f"Dice {_score(row.dice)}")
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=TEXT_PT, color=INK, pad=4)
-    width, height = figure.get_size_inches()
     if attended:
-        canvas.heat_bar(figure, (width - 0.05 - 1.6 + 0.2, 0.19, 1.2, 0.06), (0.0, 1.0))
-    handles = [Patch(color=_unit(colour), label=kind) for kind, colour in KINDS]
-    middle = grid[-1][2].get_position(original=True)
-    place = {"loc": "center", "bbox_to_anchor": ((middle.x0 + middle.x1) / 2, 0.16 / height)}
-    figure.legend(handles=handles, ncols=3, frameon=False, fontsize=SMALL_PT, **LEGEND_SPACING, **place)
+        left = figure.get_size_inches()[0] - 0.05 - 1.6
+        canvas.heat_bar(figure, (left + 0.2, 0.19, 1.2, 0.06), (0.0, 1.0))
+    _name_kinds(figure, grid[-1][2])
     return figure
 
 
@@ -311,6 +308,22 @@ def _check_rows(rows: Sequence[SampleRow]) -> None:
         check_same_shape(predicted, reference)
         if shape != reference.shape:
             raise DataError(f"{row.name}: image of {shape} pixels (height, width), masks of {reference.shape}")
+
+
+def _name_kinds(figure: Figure, above: Axes) -> None:
+    """Writes what the colours mean at the foot of the figure, below these axes."""
+    middle = above.get_position(original=True)
+    figure.legend(
+        handles=[Patch(color=_unit(colour), label=kind) for kind, colour in KINDS],
+        loc="center",
+        bbox_to_anchor=((middle.x0 + middle.x1) / 2, 0.16 / figure.get_size_inches()[1]),
+        ncols=3,
+        frameon=False,
+        fontsize=SMALL_PT,
+        handlelength=0.8,
+        handletextpad=0.3,
+        columnspacing=0.6,
+    )
 
 
 def _unit(colour: Colour) -> tuple[float, float, float]:
