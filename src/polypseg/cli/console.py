@@ -123,7 +123,19 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
                 mend = "; make room and run the same command again" if error.errno == errno.ENOSPC else ""
                 _fail(error, f"{where}{error.strerror or error}{mend}", 1)
 
+    guarded.__doc__ = reflowed(command.__doc__ or "")
     return guarded
+
+
+def reflowed(text: str) -> str:
+    r"""The text with each paragraph on one line, so that a terminal of any width breaks it where it must.
+
+    >>> reflowed("Write a file.\n\n    One sentence\n    on two lines.")
+    'Write a file.\n\nOne sentence on two lines.'
+    """
+    from inspect import cleandoc
+
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in cleandoc(text).split("\n\n"))
 
 
 def _fail(error: BaseException, message: str, code: int) -> None:

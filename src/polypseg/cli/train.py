@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 def train(
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder of images and masks, in any layout that `polypseg data check` knows; repeatable."),
+        typer.Option(help="Folder of images and masks (see `polypseg data check`); can be repeated."),
     ] = None,
     negatives: Annotated[
-        list[Path] | None, typer.Option(help="Folder of frames without a polyp and without masks; repeatable.")
+        list[Path] | None, typer.Option(help="Folder of frames without a polyp and without masks; can be repeated.")
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the run; it is written to RUNS/NAME.")] = "polypseg",
     runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
@@ -32,10 +32,10 @@ def train(
         Path | None, typer.Option(help="Use this split: a splits.json, or a CSV with the columns name and split.")
     ] = None,
     train_names: Annotated[
-        Path | None, typer.Option(help="Text file of the names to train on, one a line; the others are left out.")
+        Path | None, typer.Option(help="Text file of the names to train on, one per line; the others are skipped.")
     ] = None,
-    validation_names: Annotated[Path | None, typer.Option(help="The same of the validation split.")] = None,
-    test_names: Annotated[Path | None, typer.Option(help="The same of the test split.")] = None,
+    validation_names: Annotated[Path | None, typer.Option(help="The same for the validation split.")] = None,
+    test_names: Annotated[Path | None, typer.Option(help="The same for the test split.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue RUNS/NAME after its last finished epoch.")] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs in all; also with --resume.")] = None,
     folds: Annotated[
