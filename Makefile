@@ -1,4 +1,6 @@
 # Each target does its own set-up: a virtual environment in .venv and the dependencies.
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
