@@ -64,13 +64,9 @@ def import_keras_quietly(extra: str = "train") -> None:
     import os
     import tempfile
     from importlib import import_module
-    from importlib.util import find_spec
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if find_spec("keras") is None:
-        from polypseg.errors import missing_extra
-
-        raise missing_extra("keras", extra)
+    require_keras(extra)
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as caught:
@@ -91,6 +87,20 @@ def import_keras_quietly(extra: str = "train") -> None:
             for line in caught.read().decode(errors="replace").splitlines():
                 if not any(notice in line for notice in _START_UP_NOTICES):
                     sys.stderr.write(line + "\n")
+
+
+def require_keras(extra: str = "train") -> None:
+    """Nothing, if Keras is installed; it is not imported.
+
+    Raises:
+        MissingExtraError: It is not; the message names the extra.
+    """
+    from importlib.util import find_spec
+
+    from polypseg.errors import missing_extra
+
+    if find_spec("keras") is None:
+        raise missing_extra("keras", extra)
 
 
 _START_UP_NOTICES = ("oneDNN custom operations are on", "before absl::InitializeLog()")

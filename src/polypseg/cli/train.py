@@ -72,8 +72,11 @@ def train(
 
     polypseg train --data data/kvasir-seg --name five --folds 5
     """
-    from polypseg.data.named_splits import SplitFiles
+    from polypseg.cli.console import require_keras
     from polypseg.errors import UsageError
+
+    require_keras()
+    from polypseg.data.named_splits import SplitFiles
 
     run_folder = runs / name
     split_files = SplitFiles(splits, train_names, validation_names, test_names)
