@@ -6,7 +6,7 @@
    and their ratio to what a training step of the 16-filter Attention U-Net consumes (256 px, batch 8).
    The pipelines and the step take turns, so that whatever else the machine does hits all alike.
 2. Resident memory while streaming 1,000, 10,000 and 50,000 samples, each in a process of its own. The samples are
-   a synthetic set named again and again: the pipeline reads each of them anew.
+   a synthetic set named again and again: the pipeline reads each of them again.
 """
 
 import argparse

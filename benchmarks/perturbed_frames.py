@@ -6,7 +6,7 @@
 
 Dice and recall at the model's own size and at 0.5, means over the validation frames that show a polyp; then those of
 close-ups of the same polyps, and the share of the frames in which more than 0.1 % is marked although their polyp was
-cut away or covered (`data.recompose`). With `--normalisation` the batch normalisation's statistics are measured anew
+cut away or covered (`data.recompose`). With `--normalisation` the batch normalisation's statistics are measured again
 first: on the training images as they are, or changed as the run's training changed them. Nothing here touches the test
 split.
 """

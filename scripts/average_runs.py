@@ -1,4 +1,4 @@
-"""Makes a run whose weights are the mean of other runs' weights, batch normalisation measured anew.
+"""Makes a run whose weights are the mean of other runs' weights, batch normalisation measured again.
 
     python scripts/average_runs.py runs/second runs/third:last --out runs/polyp-lite
 

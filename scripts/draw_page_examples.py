@@ -1,4 +1,4 @@
-"""Draws the synthetic examples of the web page anew.
+"""Draws the synthetic examples of the web page again.
 
 python scripts/draw_page_examples.py
 """

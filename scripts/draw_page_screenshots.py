@@ -1,4 +1,4 @@
-"""Draws the screenshots of docs/page.md anew, of a server that runs.
+"""Draws the screenshots of docs/how-to/page.md again, of a server that runs.
 
 polypseg serve
 python scripts/draw_page_screenshots.py http://127.0.0.1:8000

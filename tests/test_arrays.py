@@ -1,5 +1,7 @@
 """The checks at every public border: what passes is returned unchanged, what does not says what was found."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -20,13 +22,18 @@ def test_check_image_returns_the_image_itself() -> None:
         np.zeros((1, 4, 5, 3), np.uint8),
         np.zeros((4, 5, 3), np.float32),
         np.zeros((0, 5, 3), np.uint8),
-        "image.png",
     ],
-    ids=["grey", "alpha", "batch", "float", "no rows", "a path"],
+    ids=["grey", "alpha", "batch", "float", "no rows"],
 )
 def test_check_image_refuses(image: object) -> None:
     with pytest.raises(DataError, match=r"frame 7: expected \(H, W, 3\) uint8 RGB, found"):
         check_image(image, "frame 7")
+
+
+@pytest.mark.parametrize("path", ["frame.jpg", Path("frame.jpg")])
+def test_check_image_of_a_path_names_the_way_to_read_it(path: object) -> None:
+    with pytest.raises(DataError, match=r"found the path 'frame\.jpg'; predict a file with predict_file\(path\)"):
+        check_image(path)
 
 
 def test_check_mask_returns_the_mask_itself() -> None:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import polypseg
+from polypseg.errors import EXTRA_OF, MissingExtraError
 
 NAMES = {
     "Config",
@@ -139,3 +140,55 @@ def chosen_backend(hidden, environment, home):
         check=True,
     )
     return done.stdout.strip()
+
+
+BASE_INSTALLATION = """
+import sys
+import polypseg
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {refused!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+import importlib.util as u
+find = u.find_spec
+u.find_spec = lambda name, package=None: None if name in {refused!r} else find(name, package)
+sys.meta_path.insert(0, Refuse())
+{code}
+"""
+COMMAND = "sys.argv = ['polypseg', *{words!r}]\nfrom polypseg.__main__ import main\nmain()"
+
+
+def in_base_installation(code):
+    """The exit code and the last line of standard error where no package of an extra is installed."""
+    code = BASE_INSTALLATION.format(refused=sorted(EXTRA_OF), code=code)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    return done.returncode, done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [("attention_unet", "train"), ("export_model", "export")],
+)
+def test_a_public_name_of_an_extra_says_how_to_install_it(name, extra):
+    _, line = in_base_installation(f"from polypseg import {name}")
+    assert line.startswith("polypseg.errors.MissingExtraError: ")
+    assert line.endswith(f'install it with: pip install "polypseg[{extra}]"')
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (["export", "runs/none", "-o", "a.onnx"], "export"),
+        (["train", "--data", "none"], "train"),
+        (["compare", "a", "b"], "evaluate"),
+        (["serve"], "serve"),
+    ],
+)
+def test_a_command_of_an_extra_says_how_to_install_it_and_ends_with_1(words, extra):
+    code, line = in_base_installation(COMMAND.format(words=words))
+    assert code == 1
+    assert line.endswith(f'install it with: pip install "polypseg[{extra}]"'), line
+
+
+def test_a_missing_extra_is_an_import_error_too():
+    assert issubclass(MissingExtraError, ImportError)

@@ -9,7 +9,7 @@ from typing import Any
 
 from polypseg.keras_import import register, watch
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "attention_maps": "explain.attention",
@@ -32,11 +32,20 @@ __all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'polypseg' has no attribute {name!r}")
+    try:
         value = getattr(import_module(f"polypseg.{_HOMES[name]}"), name)
-        register()  # where that module was what imported Keras
-        return value
-    raise AttributeError(f"module 'polypseg' has no attribute {name!r}")
+    except ModuleNotFoundError as error:
+        from polypseg.errors import EXTRA_OF, missing_extra
+
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA_OF:
+            raise
+        extra = "export" if name == "export_model" else EXTRA_OF[package]
+        raise missing_extra(package, extra) from error
+    register()  # where that module was what imported Keras
+    return value
 
 
 def __dir__() -> list[str]:

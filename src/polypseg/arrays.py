@@ -7,6 +7,7 @@ probability  (H, W) float32 in [0, 1]
 NumPy only: nothing here reads a file or knows a framework. Axes are (row, column).
 """
 
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,13 @@ def check_image(image: Any, name: str = "image") -> Image:
     """The image itself, once it is known to be (H, W, 3) uint8.
 
     Raises:
-        DataError: Another shape or dtype.
+        DataError: Another shape or dtype, or a path instead of an array.
     """
+    if isinstance(image, str | PathLike):
+        raise DataError(
+            f"{name}: expected (H, W, 3) uint8 RGB, found the path {str(image)!r}; predict a file with "
+            "predict_file(path), or read it first with polypseg.preprocess.read_image(path)"
+        )
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
         raise DataError(

@@ -79,8 +79,29 @@ class RequestError(UsageError):
         self.status, self.title, self.retry_seconds = status, title, retry_seconds
 
 
-class MissingExtraError(PolypsegError):
+class MissingExtraError(PolypsegError, ImportError):
     """An optional dependency is not installed."""
+
+
+EXTRA_OF = {
+    "av": "video",
+    "fastapi": "serve",
+    "imagehash": "evaluate",
+    "keras": "train",
+    "keras_hub": "hub",
+    "matplotlib": "evaluate",
+    "nncf": "export",
+    "onnx": "export",
+    "openvino": "openvino",
+    "prometheus_client": "serve",
+    "python_multipart": "serve",
+    "scipy": "evaluate",
+    "starlette": "serve",
+    "tensorflow": "train",
+    "tf2onnx": "export",
+    "uvicorn": "serve",
+}
+"""Packages that a smaller installation lacks, and the extra that brings each."""
 
 
 def missing_extra(package: str, extra: str) -> MissingExtraError:

@@ -73,7 +73,7 @@ def client(red_model):
 
 @pytest.fixture
 def open_page(browser, client):
-    """Opens the page anew; at the end of the test nothing may have been complained of, or asked for elsewhere."""
+    """Opens the page again; at the end of the test nothing may have been complained of, or asked for elsewhere."""
     contexts, complaints, calls = [], [], []
 
     def opened(base_url=None, **options):

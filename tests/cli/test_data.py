@@ -205,7 +205,7 @@ def test_download_shows_the_terms_and_needs_them_accepted(mirror: str, tmp_path:
     result = _run("download", "kvasir-seg", "--to", tmp_path / "set", "--mirror", mirror)
     assert result.exit_code == 2
     assert "research and education only" in result.stdout
-    assert "say --accept-terms" in result.stderr
+    assert "add --accept-terms" in result.stderr
     assert not (tmp_path / "set").exists()
 
 

@@ -46,7 +46,7 @@ def test_evaluate_of_a_run_writes_and_prints(run):
     summary = json.loads((run.folder / "evaluation" / "test" / "summary.json").read_text())
     assert f"{summary['metrics']['dice']['mean']:.3f}" in output
     assert summary["provenance"]["command"].startswith("polypseg")
-    assert "nothing to score" in typed("evaluate", run.folder)
+    assert "nothing to do" in typed("evaluate", run.folder)
     assert "scored: 2" in typed("evaluate", run.folder, "--restart")
 
 
@@ -169,9 +169,9 @@ def test_negatives_are_printed_apart(run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        ([], 2, "name a run, a model file or --predictions FOLDER"),
+        ([], 2, "name one of: a run, a model file, or --predictions FOLDER"),
         (["runs/none"], 1, "no such run folder"),
-        (["runs/red", "--predictions", "x"], 2, "one of them only"),
+        (["runs/red", "--predictions", "x"], 2, "name one of: a run"),
         (["runs/red", "--references", "x"], 2, "belong to --predictions"),
         (["--predictions", "x", "--data", "y"], 2, "--data belongs to a run"),
         (["--predictions", "x", "--references", "y"], 1, "no such folder"),

@@ -128,12 +128,12 @@ class TestCall:
         ("words", "message"),
         [
             (("tiny.onnx",), "no image named"),
-            (("tiny.onnx", "good.png", "--resume", "--overwrite"), "--resume and --overwrite exclude one another"),
+            (("tiny.onnx", "good.png", "--resume", "--overwrite"), "--resume and --overwrite exclude each other"),
             (("tiny.onnx", "good.png", "--threshold", "2"), "threshold 2: expected a value in"),
             (("tiny.onnx", "good.png", "--probabilities", "png"), "unknown format of probabilities 'png'"),
             (("tiny.onnx", "good.png", "--engine", "tpu"), "unknown engine 'tpu'"),
-            (("tiny.onnx", "a.mp4", "good.png"), "a video or a camera is predicted alone"),
-            (("tiny.onnx", "a.mp4", "--camera", "0"), "a video or a camera is predicted alone"),
+            (("tiny.onnx", "a.mp4", "good.png"), "predict one video or camera at a time"),
+            (("tiny.onnx", "a.mp4", "--camera", "0"), "predict one video or camera at a time"),
             (("tiny.onnx", "good.png", "--max-pixels", MAX_PIXELS_LIMIT + 1), "max-pixels"),
         ],
     )
@@ -144,7 +144,7 @@ class TestCall:
     def test_a_place_for_the_results_is_needed(self):
         result = CliRunner().invoke(app, ["predict", "tiny.onnx", "good.png"])
         assert result.exit_code == 2
-        assert "name where the results go: -o FOLDER" in result.output
+        assert "missing -o: name a folder for the results" in result.output
 
     def test_results_are_not_overwritten_unless_told(self):
         typed("tiny.onnx", "good.png")
@@ -227,11 +227,50 @@ def test_a_bad_file_is_a_line_at_the_end_and_exit_code_1(here, kind):
     name, content, message = BAD[kind]
     (here / name).write_bytes(content)
     output = typed("tiny.onnx", name, "good.png", code=1)
-    assert "error: 1 of 2 images could not be predicted, the others were:" in output
+    assert "error: 1 of 2 images could not be predicted; the others are done:" in output
     (line,) = [line for line in output.splitlines() if line.startswith(f"  {name}: ")]
     assert message in line
     assert [(row["name"], bool(row["fault"])) for row in table()] == [("bad", True), ("good", False)]
     assert sorted(path.name for path in Path("out/masks").iterdir()) == ["good.png"]
+
+
+def test_where_no_image_could_be_predicted_no_others_are_mentioned(here):
+    (here / "bad.png").write_bytes(b"no picture")
+    assert "error: 1 of 1 image could not be predicted:\n  bad.png: " in typed("tiny.onnx", "bad.png", code=1)
+
+
+def test_the_mask_of_one_image_goes_to_the_png_that_is_named(here):
+    # The 20 x 30 image is polyp all over.
+    output = typed("tiny.onnx", "good.png", "-o", "found/mask.png")
+    assert output == "wrote found/mask.png: polyp in 100.0 % of the image\n"
+    with PillowImage.open("found/mask.png") as opened:
+        assert np.asarray(opened).tolist() == [[255] * 30] * 20
+    assert [path.name for path in Path("found").iterdir()] == ["mask.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["good.png", "other.png", "-o", "mask.png"], 2, "-o mask.png is one file, and 2 images are to be predicted"),
+        (["good.png", "-o", "mask.jpg"], 2, "-o mask.jpg: a mask is written as PNG"),
+        (["good.png", "-o", "good.png", "--overwrite"], 2, "-o good.png is the image itself"),
+        (["good.png", "-o", "other.png"], 2, "other.png exists; replace it with --overwrite"),
+        (["good.png", "-o", "mask.png", "--overlays"], 2, "-o mask.png takes one mask and nothing else"),
+        (["good.png", "-o", "mask.png", "--resume"], 2, "-o mask.png takes one mask and nothing else"),
+    ],
+)
+def test_a_png_as_output_is_for_one_mask_and_replaces_nothing(here, words, code, message):
+    write_picture(here / "other.png", 0, 4, 4)
+    before = {path.name: path.read_bytes() for path in here.glob("*.png")}
+    assert f"error: {message}" in typed("tiny.onnx", *words, code=code)
+    assert {path.name: path.read_bytes() for path in here.glob("*.png")} == before
+
+
+def test_overwrite_replaces_the_png(here):
+    write_picture(here / "mask.png", 10, 4, 4)
+    typed("tiny.onnx", "good.png", "-o", "mask.png", "--overwrite")
+    with PillowImage.open("mask.png") as opened:
+        assert opened.size == (30, 20)
 
 
 @pytest.mark.parametrize("kind", GOOD)
@@ -399,7 +438,7 @@ class TestVideo:
     def test_what_is_there_is_not_overwritten(self, here, calls):
         (here / "a.mp4").write_bytes(b"")
         (here / "o.mp4").write_bytes(b"")
-        assert "o.mp4: there already" in typed("tiny.onnx", "a.mp4", "-o", "o.mp4", code=2)
+        assert "o.mp4: exists; replace it with --overwrite" in typed("tiny.onnx", "a.mp4", "-o", "o.mp4", code=2)
         typed("tiny.onnx", "a.mp4", "-o", "o.mp4", "--overwrite", code=1)
         (here / "r.csv").write_text("not a table of ours")
         assert "r.csv: there already" in typed("tiny.onnx", "a.mp4", "-o", "r.mp4", code=2)

@@ -44,7 +44,7 @@ def test_report_writes_three_files_beside_the_scores(scored):
         assert (scored / name).stat().st_size > 1000
         assert name in result.stdout
     assert "data:image" in (scored / "report.html").read_text()
-    assert "--no-images leaves them out" in result.stderr
+    assert "--no-images removes them" in result.stderr
 
 
 def test_report_of_a_file_of_scores_without_images(scored):

@@ -146,7 +146,7 @@ def test_preset_learns_with_every_weight_and_is_saved_and_loaded(name, tmp_path)
     np.testing.assert_array_equal(model.predict_on_batch(images), again.predict_on_batch(images))
 
 
-# docs/training.md and the issue promise these: the reference widths, and a small model below five million.
+# docs/how-to/training.md and the issue promise these: the reference widths, and a small model below five million.
 @pytest.mark.parametrize(
     ("name", "least", "most"),
     [

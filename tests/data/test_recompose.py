@@ -1,4 +1,4 @@
-"""Frames made anew: what is taken away is gone, what is added is marked, and nothing else changes."""
+"""Frames made again: what is taken away is gone, what is added is marked, and nothing else changes."""
 
 import cv2
 import numpy as np

@@ -152,7 +152,7 @@ def test_tta_is_the_mean_of_four_mirror_images_and_told_apart(run, monkeypatch, 
     evaluate(flipped, search_leaks=False)
     assert read_evaluations(run)[-1]["tta"] == "flips"
     assert run_evaluation(run, "all-flips").summary()["provenance"]["tta"] == "flips"
-    again, num_scored = score(plain, tmp_path / "flips")  # the same folder, the other way: scored anew, not taken over
+    again, num_scored = score(plain, tmp_path / "flips")  # the same folder, the other way: scored again, not taken over
     assert (num_scored, again.predicted_mask("s0").any()) == (6, True)
 
 

@@ -121,7 +121,7 @@ def test_lost_or_cut_histograms_are_told_and_scores_stay(plan, tmp_path, num_byt
         evaluation.histograms_path.unlink()
     else:
         os.truncate(evaluation.histograms_path, num_bytes)
-    with pytest.raises(ScoreError, match=r"though [36] images are scored already; score anew with --restart"):
+    with pytest.raises(ScoreError, match=r"though [36] images are scored already; score again with --restart"):
         score(plan, evaluation.folder)
     assert evaluation.scores_path.is_file() == is_finished
     score(plan, evaluation.folder, ScoreOptions(restart=True))

@@ -30,7 +30,9 @@ def test_nested_models_count():
 
 
 def test_a_preset_has_what_its_table_says():
-    assert round(multiply_adds(build_model(preset("attention-unet-16"), 256)) / 1e9, 2) == 3.13  # docs/training.md
+    assert (
+        round(multiply_adds(build_model(preset("attention-unet-16"), 256)) / 1e9, 2) == 3.13
+    )  # docs/how-to/training.md
 
 
 def test_open_sizes_are_refused():

@@ -41,6 +41,17 @@ def test_probability_is_red_by_hand(path, engine):
     assert prediction.image is image
 
 
+def test_a_prediction_prints_as_one_line(path):
+    # One red pixel of 256: 0.4 % of the image, and its probability is 1.
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[0, 0, 0] = 255
+    shown = str(polypseg.load(path, "onnxruntime").predict(image))
+    assert shown.startswith(
+        "Prediction(16x16 px, polyp in 0.4 % of the image, largest probability 1.000, threshold 0.5,"
+    )
+    assert "\n" not in shown
+
+
 def test_the_three_steps_are_predict(path, engine):
     predictor = polypseg.load(path, engine)
     images = [random_image(20, 30), random_image(16, 16, 1), random_image(7, 50, 2)]

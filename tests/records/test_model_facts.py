@@ -52,5 +52,5 @@ def test_a_missing_required_one_is_named(key):
     [("size", "4"), ("size", "large"), ("threshold", "1.5"), ("normalisation", "bgr"), ("precision", "int4")],
 )
 def test_a_value_that_does_not_fit_is_named(key, value):
-    with pytest.raises(ModelError, match=rf"the metadata polypseg\.{key} hold .*; export the model anew"):
+    with pytest.raises(ModelError, match=rf"the metadata polypseg\.{key} hold .*; export the model again"):
         from_metadata({**to_metadata(FULL), f"polypseg.{key}": value}, "model.onnx")

@@ -4,10 +4,15 @@ import re
 
 import pytest
 
+from polypseg.evaluate.evaluation import evaluate
+from polypseg.evaluate.plan import plan_model
+from polypseg.predict.engines.packaged import resolve
 from polypseg.report.card import model_card
+from polypseg.report.claim import claim_checklist
 from polypseg.report.documents import escape_markdown, render_markdown, write_draft
+from polypseg.report.html import render_page
 from polypseg.report.record import read_record
-from report.conftest import score_maps
+from report.conftest import OPTIONS, score_maps, write_data
 
 
 def tables(markdown):
@@ -46,6 +51,24 @@ def test_card_of_a_run_tells_model_data_and_figures(run_record):
     assert "Times the test split was scored: 1." in card
     assert cells(card, "made by")[1] == "**unknown**"
     assert cells(card, "Hausdorff 95 %, % of diagonal (lower is better)")
+
+
+def test_report_of_a_packaged_model_tells_what_its_file_says_and_no_absolute_path(tmp_path):
+    write_data(tmp_path / "data")
+    facts = resolve("polyp-lite")
+    evaluation, _ = evaluate(plan_model(facts, tmp_path / "data"), tmp_path / "out", summary_options=OPTIONS)
+    record = read_record(evaluation.folder)
+    card, page = model_card(record), render_page(record, with_images=False)
+    # What `polypseg models` prints of the packaged file: 4.42 M parameters, int8, Kvasir-SEG.
+    for text in (card, page):
+        assert "polyp-lite 1.0 (polyp-lite.onnx)" in text
+        assert "4,418,309" in text
+        assert "Kvasir-SEG: 800 train, 80 validation, 120 test" in text
+        assert str(tmp_path) not in text
+        assert str(facts.parent) not in text
+    assert cells(card, "precision") == ["precision", "int8"]
+    assert "Apache-2.0 for the file" in next(line for line in card.splitlines() if "licence of the weights" in line)
+    assert "Training data: Kvasir-SEG: 800 train" in claim_checklist(record)
 
 
 def test_card_of_maps_marks_the_model_as_unknown(maps_record):

@@ -127,7 +127,7 @@ def test_every_share_of_changed_frames_is_told(run_record):
     shares = {"copy_paste": 0.15, "jpeg": 0.3, "colour_transfer": 0.4, "elastic": 0.25, "close_ups": 0.2, "mix_up": 0.1}
     given = answers(with_settings(run_record, *(f"data.{name}={share}" for name, share in shares.items())))
     assert (
-        "15 % given another image's polyp, 30 % compressed anew, 40 % in another image's colours, 25 % bent, "
+        "15 % given another image's polyp, 30 % compressed again, 40 % in another image's colours, 25 % bent, "
         "20 % shown as a close-up, 10 % mixed with another; "
     ) in given[25].text
 

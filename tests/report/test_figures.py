@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from polypseg.errors import DataError, UsageError
-from polypseg.overlay import FALSE_NEGATIVE, TRUE_POSITIVE, compare_overlay, contour, heat_map
+from polypseg.overlay import FALSE_NEGATIVE, FALSE_POSITIVE, TRUE_POSITIVE, compare_overlay, contour, heat_map
 from polypseg.report import canvas
 from polypseg.report.figures import (
     SampleRow,
@@ -68,8 +68,8 @@ def pictures(figure):
 
 def test_training_curves_mark_the_lowest_validation_loss():
     figure = plot_training_curves(history([0.9, 0.4, 0.7]))
-    loss, dice, iou = figure.axes[0], figure.axes[2], figure.axes[4]
-    assert [axes.get_title(loc="left") for axes in (loss, dice, iou)] == ["Loss", "Dice", "IoU"]
+    loss, dice, iou, _ = figure.axes
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Loss", "Dice", "IoU", "Learning rate"]
     # epoch 2 has the lowest validation loss, although epoch 3 has the highest Dice (0.2)
     assert line(loss, "epoch 2: 0.400").get_xydata().tolist() == [[2.0, 0.4]]
     assert line(dice, "epoch 2: 0.100").get_xydata().tolist() == [[2.0, 0.1]]
@@ -97,9 +97,11 @@ def test_training_curves_show_each_change_of_the_learning_rate():
 
     assert hairlines([1e-3, 1e-3, 5e-4, 5e-4, 2e-4]) == [3, 5]
     assert hairlines([1e-3] * 4) == []
-    assert hairlines([1e-3 * 0.9**i for i in range(12)]) == []  # 11 changes: the strip alone tells it
-    strip = plot_training_curves(history([1.0, 1.0], [1e-3, 5e-4])).axes[1]
-    assert strip.get_lines()[-1].get_ydata().tolist() == [1e-3, 5e-4]
+    assert hairlines([1e-3 * 0.9**i for i in range(12)]) == []  # 11 changes: its own panel alone shows them
+    *panels, rate = plot_training_curves(history([1.0, 1.0], [1e-3, 5e-4])).axes
+    assert rate.get_lines()[-1].get_ydata().tolist() == [1e-3, 5e-4]
+    courses = [each for panel in panels for each in panel.get_lines() if each.get_color() == canvas.GREEN]
+    assert courses == []  # the course of the rate is drawn once
 
 
 @pytest.mark.parametrize(("first", "scale"), [(4.9, "linear"), (5.1, "log")])
@@ -119,16 +121,33 @@ def test_training_curves_refuse_an_incomplete_history():
 def test_training_curves_of_one_epoch_are_saved(tmp_path):
     path = training_curves(history([1.0]), tmp_path / "made" / "curves.png")
     assert path == tmp_path / "made" / "curves.png"
-    assert pixels(path) == (round(9.6 * DOTS), round(3.3 * DOTS))
+    assert pixels(path) == (round(10.8 * DOTS), round(3.0 * DOTS))
 
 
 def test_samples_show_image_masks_and_attention_in_order():
     row = sample()
     shown = pictures(plot_samples([row]))
     assert len(shown) == 4
-    for found, expected in zip(shown, (row.image, row.reference, row.predicted), strict=False):
-        assert (found == expected).all()
+    assert (shown[0] == row.image).all()
+    assert (shown[1] == row.reference).all()
     assert (shown[3] == heat_map(row.image, row.attention)).all()
+
+
+def test_samples_show_what_was_found_missed_and_falsely_marked():
+    # The reference has columns 10 to 29, the prediction 20 to 39, in rows 10 to 29; each pixel is away from a border.
+    reference, predicted = np.zeros((2, 48, 48), bool)
+    reference[10:30, 10:30] = predicted[10:30, 20:40] = True
+    figure = plot_samples([replace(sample(height=48, width=48), reference=reference, predicted=predicted)])
+    judged = pictures(figure)[2]
+    found = [tuple(judged[20, column].tolist()) for column in (15, 25, 35, 45)]
+    assert found == [FALSE_NEGATIVE, TRUE_POSITIVE, FALSE_POSITIVE, (0, 0, 0)]
+    assert (judged[20, 8:12] == 255).all(axis=1).any()  # the reference's border
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["found", "missed", "false alarm"]
+
+
+def test_samples_name_the_level_of_the_attention():
+    figure = plot_samples([replace(sample(), level=1), replace(sample("b"), level=2)])
+    assert figure.axes[3].get_title() == "attention, level 1 and 2"
 
 
 def test_samples_without_attention_have_three_columns():
@@ -294,9 +313,19 @@ def test_cases_legend_shows_the_colours_as_they_are_laid_over_the_images():
 
 def test_cases_are_saved(tmp_path):
     path = case_figure({"worst": [sample()], "best": [sample("b")]}, tmp_path / "cases.png")
-    assert pixels(path)[0] == int((0.75 + 0.06 + 1.75) * DOTS)
+    # The longest label, "worst", has 5 characters of 0.062 in, and 0.2 in of room.
+    assert pixels(path)[0] == int((0.2 + 5 * 0.062 + 0.06 + 1.75) * DOTS)
     with pytest.raises(DataError, match="no sample"):
         plot_cases({"worst": []})
+
+
+def test_cases_show_their_labels_as_a_whole():
+    labels = ["second-hospital/first-model-evaluation", "second-hospital/other-model-evaluation"]
+    figure = plot_cases({label: [sample()] for label in labels})
+    shown = [text for text in figure.texts if text.get_text()]
+    assert [text.get_text().replace("\n", "") for text in shown] == labels
+    figure.draw_without_rendering()
+    assert all(text.get_window_extent().x0 >= 0 for text in shown)
 
 
 def test_figures_take_names_with_dollar_signs_literally(tmp_path):

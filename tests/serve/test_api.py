@@ -1,4 +1,4 @@
-"""The contract of docs/api.md. The model's probability is red, its gates' coefficients green and blue."""
+"""The contract of docs/reference/api.md. The model's probability is red, its gates' coefficients green and blue."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Batch normalisation measured anew: the mean over batches of images as the training changes them."""
+"""Batch normalisation measured again: the mean over batches of images as the training changes them."""
 
 import keras
 import numpy as np

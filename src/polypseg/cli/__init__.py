@@ -26,9 +26,13 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Finds the pixels of polyps in colonoscopy images: trains, judges and explains segmentation models.
+    help="""Find the pixels of polyps in colonoscopy images: train, evaluate, explain, export and serve models.
 
-    [bold]From nothing to figures[/bold]
+    [bold]The first mask, with the included model[/bold]
+
+    polypseg predict frame.jpg -o mask.png
+
+    [bold]Without data: synthetic frames[/bold]
 
     polypseg data synth demo/data
     polypseg train --data demo/data --name demo
@@ -53,7 +57,7 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -66,9 +70,9 @@ app.command(rich_help_panel="Train")(_console.one_line_errors(summary))
 app.command(rich_help_panel="Use")(_console.one_line_errors(predict))
 app.command(rich_help_panel="Use")(_console.one_line_errors(models))
 app.command(rich_help_panel="Use")(_console.one_line_errors(serve))
-app.command(rich_help_panel="Judge")(_console.one_line_errors(evaluate))
-app.command(rich_help_panel="Judge")(_console.one_line_errors(compare))
-app.command(rich_help_panel="Judge")(_console.one_line_errors(report))
-app.command(rich_help_panel="Judge")(_console.one_line_errors(show))
-app.command(rich_help_panel="Ship")(_console.one_line_errors(export))
-app.command(rich_help_panel="Ship")(_console.one_line_errors(benchmark))
+app.command(rich_help_panel="Evaluate")(_console.one_line_errors(evaluate))
+app.command(rich_help_panel="Evaluate")(_console.one_line_errors(compare))
+app.command(rich_help_panel="Evaluate")(_console.one_line_errors(report))
+app.command(rich_help_panel="Evaluate")(_console.one_line_errors(show))
+app.command(rich_help_panel="Export")(_console.one_line_errors(export))
+app.command(rich_help_panel="Export")(_console.one_line_errors(benchmark))

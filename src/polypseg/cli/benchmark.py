@@ -13,30 +13,31 @@ if TYPE_CHECKING:
 def benchmark(
     model: Annotated[
         str | None,
-        typer.Argument(help="A packaged model's name, an .onnx or .keras file or a run folder; the packaged default."),
+        typer.Argument(help="An included model, an .onnx or .keras file or a run folder; default: polyp-lite."),
     ] = None,
     image: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Measure on this image instead; may be repeated.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Image to measure on, instead of synthetic ones; can be repeated."),
     ] = None,
-    size: Annotated[str, typer.Option(metavar="HxW", help="Of the synthetic images, in pixels.")] = "530x600",
-    runs: Annotated[int, typer.Option(min=1, help="Measured runs; from 100 on a p99 is one.")] = 100,
-    warm_up: Annotated[int, typer.Option(min=0, help="Runs before them that are not counted.")] = 10,
+    size: Annotated[str, typer.Option(metavar="HxW", help="Size of the synthetic images in pixels.")] = "530x600",
+    runs: Annotated[int, typer.Option(min=1, help="Number of measured runs; use 100 or more for a p99.")] = 100,
+    warm_up: Annotated[int, typer.Option(min=0, help="Runs before the measured ones.")] = 10,
     engine: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, onnxruntime, openvino, keras, or all that fit the model.")
+        str, typer.Option(metavar="NAME", help="Engine: auto, onnxruntime, openvino, keras, or all.")
     ] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor cores that the engine uses at most.", show_default="its own")
+        int | None, typer.Option(min=1, help="Maximum number of processor cores.", show_default="its own")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images the model sees at once.")] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 1,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write the figures here too.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures to this JSON file.")
     ] = None,
 ) -> None:
-    """Measure a model on this machine: from an image file to the mask at the image's own size.
+    """Measure the speed of a model on this machine, from image file to mask.
 
-    Tells the time of each stage (read, decode, resize, infer, resize back, threshold), images a second, peak memory,
-    the cold start of polypseg predict in a fresh process, and whether 25 frames a second (40 ms) and a delay of
-    120 ms are kept. A GPU is waited for. Other work on the machine makes every figure worse: the load is told.
+    Prints the time of each stage (read, decode, resize, infer, resize back, threshold), images per second, peak memory,
+    the cold start of polypseg predict, and whether 25 frames per second (40 ms) and a delay of 120 ms are reached. Stop
+    other work on the machine first: it makes all figures worse. The load is printed.
 
     [bold]Examples[/bold]
 

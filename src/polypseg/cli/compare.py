@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polypseg.cli.console import FigureFormat, console
+
 if TYPE_CHECKING:
     from polypseg.evaluate.compare import PairedResult
     from polypseg.records.evaluation import Evaluation
@@ -16,30 +18,34 @@ def compare(
         list[Path],
         typer.Argument(
             metavar="A B [C …]",
-            help="Run folders (their test splits), folders that polypseg evaluate wrote, or files of scores.",
+            help="Run folders (their test split), folders written by polypseg evaluate, or scores.csv files.",
         ),
     ],
     metric: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN", help="Column of scores.csv; repeatable.", show_default="Dice, IoU and others"),
+        typer.Option(
+            metavar="COLUMN", help="Column of scores.csv; can be repeated.", show_default="Dice, IoU and others"
+        ),
     ] = None,
     cases: Annotated[
-        int, typer.Option(min=0, help="Number of images in the picture: those that differ most in the first metric.")
+        int, typer.Option(min=0, help="Number of images in the figure: those with the largest differences.")
     ] = 6,
-    seed: Annotated[int, typer.Option(min=0, help="Of bootstrap and permutation test.")] = 0,
-    resamples: Annotated[int, typer.Option(min=100, help="Of bootstrap and permutation test.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of bootstrap and permutation test.")] = 0,
+    resamples: Annotated[int, typer.Option(min=100, help="Resamples of bootstrap and permutation test.")] = 10_000,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for comparison.json, comparison.csv and the pictures.")
+        Path, typer.Option("--out", "-o", help="Folder for comparison.json, comparison.csv and the figures.")
     ] = Path("comparison"),
+    file_format: Annotated[
+        FigureFormat, typer.Option("--format", help="File format of the figures.")
+    ] = FigureFormat.png,
 ) -> None:
     """Compare evaluations over the same images: differences, intervals, p-values, and where they differ most.
 
-    Everything is paired: the difference of an image is A's score minus B's. The interval is a bootstrap over
-    images (over sequences or patients where the data have them); p-values are Wilcoxon's signed-rank and a
-    permutation test, adjusted for the number of pairs (Holm) where more than two are compared. Images without
-    a polyp are compared apart.
+    The difference of an image is A's score minus B's. The interval is a bootstrap over images (over sequences or
+    patients if the data have them). The p-values are Wilcoxon's signed-rank test and a permutation test, adjusted for
+    the number of pairs (Holm) if there are more than two evaluations. Images without a polyp are compared separately.
 
-    Evaluations of different images, references, splits or settings are refused, and the images are named.
+    Evaluations of different images, references, splits or settings are refused.
 
     [bold]Examples[/bold]
 
@@ -47,7 +53,6 @@ def compare(
 
     polypseg compare runs/kvasir/evaluation/cvc-clinicdb results/PraNet/CVC-ClinicDB-evaluation --metric dice
     """
-    from polypseg.cli.console import console
     from polypseg.cli.scores_table import comparison_table
     from polypseg.evaluate.compare import METRICS, comparable_scores, save_comparison
     from polypseg.evaluate.compare import compare as compare_evaluations
@@ -61,9 +66,9 @@ def compare(
     scores = comparable_scores(opened)
     labelled = [(label, each) for (label, _), each in zip(opened, scores, strict=True)]
     written = save_comparison(results, labelled, out)
-    drawn = _draw_cases(dict(opened), results, metrics[0], cases, out)
+    drawn = _draw_cases(dict(opened), results, metrics[0], cases, out, file_format.value)
     if cases and not drawn:
-        console.print("no picture: the evaluations are equal there, or their images or masks are not at hand")
+        console.print("no figure: the evaluations are equal, or their images or masks are missing")
     written += drawn
     if len(opened) > 2:
         console.print("p-values are adjusted for the number of pairs (Holm)")
@@ -89,7 +94,7 @@ def _by_pair(results: list["PairedResult"]) -> list[list["PairedResult"]]:
 
 
 def _draw_cases(
-    opened: dict[str, "Evaluation"], results: list["PairedResult"], metric: str, count: int, out: Path
+    opened: dict[str, "Evaluation"], results: list["PairedResult"], metric: str, count: int, out: Path, ending: str
 ) -> list[Path]:
     """A picture for each pair: the images in which they differ most, the one above the other."""
     from polypseg.report.figures import case_figure
@@ -102,7 +107,7 @@ def _draw_cases(
         rows = {label: _sample_rows(opened[label], names) for label in (result.first, result.second)}
         if all(rows.values()):
             safe = "-".join(label.replace("/", "_") for label in rows)
-            written.append(case_figure(rows, out / f"largest_differences_{safe}.png"))
+            written.append(case_figure(rows, out / f"largest_differences_{safe}.{ending}"))
     return written
 
 

@@ -3,6 +3,7 @@
 import errno
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -10,6 +11,15 @@ import typer
 from rich.console import Console
 
 T = TypeVar("T")
+
+
+class FigureFormat(StrEnum):
+    """The file formats of figures (report/canvas.py)."""
+
+    png = "png"
+    svg = "svg"
+    pdf = "pdf"
+
 
 console = Console(highlight=False, soft_wrap=True)
 """Results go here (standard output)."""
@@ -43,21 +53,20 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
         yield from progress.track(items, total=total, description=description)
 
 
-def import_keras_quietly() -> None:
+def import_keras_quietly(extra: str = "train") -> None:
     """Import Keras and its backend without TensorFlow's start-up notices; whatever else they say comes through.
 
     The notices are written to file descriptor 2 before any setting of TensorFlow can silence them.
+
+    Args:
+        extra: What the error names where Keras is not installed.
     """
     import os
     import tempfile
     from importlib import import_module
-    from importlib.util import find_spec
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if find_spec("keras") is None:
-        from polypseg.errors import missing_extra
-
-        raise missing_extra("keras", "train")
+    require_keras(extra)
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as caught:
@@ -80,11 +89,21 @@ def import_keras_quietly() -> None:
                     sys.stderr.write(line + "\n")
 
 
+def require_keras(extra: str = "train") -> None:
+    """Nothing, if Keras is installed; it is not imported.
+
+    Raises:
+        MissingExtraError: It is not; the message names the extra.
+    """
+    from importlib.util import find_spec
+
+    from polypseg.errors import missing_extra
+
+    if find_spec("keras") is None:
+        raise missing_extra("keras", extra)
+
+
 _START_UP_NOTICES = ("oneDNN custom operations are on", "before absl::InitializeLog()")
-
-
-_EXTRA_OF = {"imagehash": "evaluate", "matplotlib": "evaluate", "scipy": "evaluate"}
-"""Packages that a smaller installation lacks, and the extra that each belongs to; what needs one imports it plainly."""
 
 
 def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,7 +113,7 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(*arguments: Any, **options: Any) -> Any:
         import warnings
 
-        from polypseg.errors import PolypsegError, missing_extra
+        from polypseg.errors import EXTRA_OF, PolypsegError, missing_extra
 
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning  # type: ignore[assignment]
@@ -103,18 +122,30 @@ def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             except PolypsegError as error:
                 _fail(error, str(error), error.exit_code)
             except KeyboardInterrupt as error:
-                _fail(error, "stopped; what was finished is saved", 130)
+                _fail(error, "stopped; finished work is saved", 130)
             except ModuleNotFoundError as error:
                 package = (error.name or "").partition(".")[0]
-                if package not in _EXTRA_OF:
+                if package not in EXTRA_OF:
                     raise
-                _fail(error, str(missing_extra(package, _EXTRA_OF[package])), 1)
+                _fail(error, str(missing_extra(package, EXTRA_OF[package])), 1)
             except OSError as error:
                 where = f"{error.filename}: " if error.filename else ""
                 mend = "; make room and run the same command again" if error.errno == errno.ENOSPC else ""
                 _fail(error, f"{where}{error.strerror or error}{mend}", 1)
 
+    guarded.__doc__ = reflowed(command.__doc__ or "")
     return guarded
+
+
+def reflowed(text: str) -> str:
+    r"""The text with each paragraph on one line, so that a terminal of any width breaks it where it must.
+
+    >>> reflowed("Write a file.\n\n    One sentence\n    on two lines.")
+    'Write a file.\n\nOne sentence on two lines.'
+    """
+    from inspect import cleandoc
+
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in cleandoc(text).split("\n\n"))
 
 
 def _fail(error: BaseException, message: str, code: int) -> None:

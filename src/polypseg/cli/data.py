@@ -20,32 +20,30 @@ SHOWN_SIZES = 6
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Get, make and check data sets.",
+    help="Download, draw and check data sets.",
 )
 
 
 @app.command()
 @one_line_errors
 def download(
-    name: Annotated[str, typer.Argument(help="kvasir-seg; cvc-clinicdb and polypgen say where to get them by hand.")],
+    name: Annotated[str, typer.Argument(help="kvasir-seg; for cvc-clinicdb and polypgen, print where to get them.")],
     to: Annotated[
-        Path | None, typer.Option(help="Folder to put it in; new or empty.", show_default="data/NAME")
+        Path | None, typer.Option(help="Target folder; must be new or empty.", show_default="data/NAME")
     ] = None,
     accept_terms: Annotated[
-        bool, typer.Option("--accept-terms", help="Accept the owners' terms without being asked.")
+        bool, typer.Option("--accept-terms", help="Accept the owners' terms without a question.")
     ] = False,
-    sha256: Annotated[str | None, typer.Option(help="Refuse an archive of another SHA-256.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Expected SHA-256 of the archive.")] = None,
     mirror: Annotated[
-        str | None, typer.Option(envvar="POLYPSEG_MIRROR", help="Fetch the archive from this folder's address.")
+        str | None, typer.Option(envvar="POLYPSEG_MIRROR", help="Download the archive from this address instead.")
     ] = None,
 ) -> None:
     """Download a public data set and unpack it.
 
-    Shows the owners' terms first. After an interruption run the same command
-    again: it goes on where it was. The archive is compared with its known
-    digest, or its digest is printed; it is unpacked with care (no path out of
-    the folder, no links, bounded size), and the folder appears only when it is
-    whole.
+    Shows the owners' terms first. After an interruption, run the same command
+    again to continue. The SHA-256 of the archive is checked, or printed if it
+    is not known. The folder appears only when it is complete.
 
     [bold]Examples[/bold]
 
@@ -69,13 +67,17 @@ def download(
 @app.command()
 @one_line_errors
 def check(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Data sets; several are compared.")],
-    splits: Annotated[Path | None, typer.Option(help="A run's splits.json: which sample is in which split.")] = None,
-    pictures: Annotated[Path | None, typer.Option(help="Folder for a picture of each pair of near-duplicates.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings to this file.")] = None,
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", help="Data sets; several are also compared with each other.")
+    ],
+    splits: Annotated[Path | None, typer.Option(help="Check leaks across this split (splits.json of a run).")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Write a picture of each pair of near-duplicates to this folder.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings to this JSON file.")] = None,
     empty_masks: Annotated[
         bool,
-        typer.Option("--empty-masks", help="Images without masks show no polyp; a set may hold none at all."),
+        typer.Option("--empty-masks", help="Accept images without masks, and a set without any polyp."),
     ] = False,
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",
@@ -85,27 +87,26 @@ def check(
         typer.Option(
             min=-1,
             max=32,
-            help="Look also at pairs whose 64-bit perceptual hashes differ in so many bits; -1: at no pairs at all.",
+            help="Also compare pairs whose 64-bit perceptual hashes differ in at most this many bits; -1: no search.",
         ),
     ] = 4,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Leaks across splits or data sets are an error too.")
-    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End with exit code 1 if there are leaks.")] = False,
 ) -> None:
-    """Inspect data sets: sizes, polyp areas, unusable files, near-duplicates and leaks.
+    """Check data sets: sizes, polyp areas, unusable files, near-duplicates and leaks.
 
-    Knows Kvasir-SEG, CVC-ClinicDB, PolypGen, PraNet's TrainDataset and
-    TestDataset, and any images/ + masks/.
+    Recognises Kvasir-SEG, CVC-ClinicDB, PolypGen, PraNet's TrainDataset and
+    TestDataset, and any folder with images/ and masks/.
 
-    A leak is a pair of images that show the same frame or scene (at any size,
-    JPEG quality or margin, turned or mirrored) on two sides of a split or in
-    two data sets, or a group (video sequence) on two sides. Without --splits
-    Kvasir-SEG is audited against its official 880/120.
+    A leak is a pair of images that show the same frame or scene (also resized,
+    compressed, cropped, rotated or mirrored) in two splits or two data sets, or
+    a group (video sequence) in two splits. Without --splits, Kvasir-SEG is
+    checked against its official split 880/120.
 
-    A mask is black and one other value or colour. Where the files hold more, say which of them are polyp
-    (--polyp-values, --polyp-colours) or where the mask is (--mask-channel); polypseg train and evaluate take the same.
+    A mask is black and one other value or colour. If the files hold more, say which values or colours are polyp
+    (--polyp-values, --polyp-colours) or which channel holds the mask (--mask-channel); train and evaluate have the same
+    options.
 
-    Exit code 1 if something cannot be used, files that are no images among the rest.
+    The exit code is 1 if a file cannot be used, or if files that are no images lie among the images.
 
     [bold]Examples[/bold]
 
@@ -144,17 +145,17 @@ def check(
 @app.command()
 @one_line_errors
 def synth(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write; new or empty.")],
-    num_images: Annotated[int, typer.Option(min=1, help="How many frames, in sequences of 4.")] = 120,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same frames.")] = 0,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Target folder; must be new or empty.")],
+    num_images: Annotated[int, typer.Option(min=1, help="Number of frames, in sequences of 4.")] = 120,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     smallest: Annotated[int, typer.Option(min=16, help="Smallest height and width in pixels.")] = 224,
     largest: Annotated[int, typer.Option(min=16, help="Largest height and width in pixels.")] = 352,
     empty_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the sequences without a polyp.")] = 0.0,
 ) -> None:
     """Draw a synthetic data set: colonoscopy-like frames with exact masks, made by formulas.
 
-    Writes OUT/images, OUT/masks and OUT/sequences.csv. For trying things out: a
-    score on these frames says nothing about patients.
+    Writes OUT/images, OUT/masks and OUT/sequences.csv. Use it to try things: a
+    figure on these frames says nothing about patients.
 
     [bold]Example[/bold]
 
@@ -174,11 +175,11 @@ def _show_terms(known: "Entry", accepted: bool) -> None:
     console.print(f"[bold]{known.title}[/bold]: {known.content}")
     console.print(f"owners' page: {known.home}")
     console.print(f"terms: {known.terms}")
-    console.print(f"to be cited: {known.citation}")
+    console.print(f"cite: {known.citation}")
     if accepted:
         return
     if not messages.is_terminal:
-        raise UsageError("the owners' terms have to be accepted: there is nobody to ask, so say --accept-terms")
+        raise UsageError("the owners' terms have to be accepted: add --accept-terms")
     if not typer.confirm("Do you accept these terms?", default=False, err=True):
         raise UsageError("the terms were not accepted; nothing was downloaded")
 

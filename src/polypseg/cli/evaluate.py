@@ -14,73 +14,73 @@ if TYPE_CHECKING:
     from polypseg.evaluate.summary import SummaryOptions
     from polypseg.records.evaluation import Evaluation
 
-WHAT, WHICH, HOW, SUMMED = "What is judged", "Which images", "How they are scored", "How scores are summed up"
+WHAT, WHICH, HOW, SUMMED = "What to evaluate", "Images", "Scoring", "Summary"
 
 
 def evaluate(
     model: Annotated[
         str | None,
-        typer.Argument(metavar="RUN|MODEL", help="A run folder; with --data a model file or a packaged model."),
+        typer.Argument(metavar="RUN|MODEL", help="A run folder; with --data also a model file or an included model."),
     ] = None,
     predictions: Annotated[
-        Path | None, typer.Option(help="Folder of maps that another program wrote.", rich_help_panel=WHAT)
+        Path | None, typer.Option(help="Folder of masks or probability maps of another program.", rich_help_panel=WHAT)
     ] = None,
     references: Annotated[
-        Path | None, typer.Option(help="Folder of the masks that --predictions are judged by.", rich_help_panel=WHAT)
+        Path | None, typer.Option(help="Folder of the reference masks for --predictions.", rich_help_panel=WHAT)
     ] = None,
     images: Annotated[
-        Path | None, typer.Option(help="Folder of the images of --predictions, for pictures.", rich_help_panel=WHAT)
+        Path | None, typer.Option(help="Folder of the images for --predictions, for figures.", rich_help_panel=WHAT)
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder of images and masks; a run has its own.", rich_help_panel=WHICH)
+        Path | None,
+        typer.Option(help="Folder of images and masks; default: the run's own data.", rich_help_panel=WHICH),
     ] = None,
     split: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="test, validation, train or all; unset: test, or all of other data.",
+            help="test, validation, train or all; default: test, or all of other data.",
             rich_help_panel=WHICH,
         ),
     ] = None,
     splits: Annotated[
-        Path | None, typer.Option(help="Manifest (splits.json) instead of the run's own.", rich_help_panel=WHICH)
+        Path | None, typer.Option(help="Split (splits.json) instead of the run's own.", rich_help_panel=WHICH)
     ] = None,
     names: Annotated[
-        Path | None, typer.Option(help="Text file, a name a line: score only these.", rich_help_panel=WHICH)
+        Path | None,
+        typer.Option(help="Evaluate only the names in this text file, one per line.", rich_help_panel=WHICH),
     ] = None,
     negatives: Annotated[
-        bool, typer.Option("--negatives", help="No image shows a polyp; there are no masks.", rich_help_panel=WHICH)
+        bool, typer.Option("--negatives", help="The images show no polyp and have no masks.", rich_help_panel=WHICH)
     ] = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out what cannot be read; list it.", rich_help_panel=WHICH)
+        bool, typer.Option("--skip-bad", help="Skip files that cannot be read, and list them.", rich_help_panel=WHICH)
     ] = False,
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",
     mask_channel: MaskChannel = "",
     threshold: Annotated[
         float | None,
-        typer.Option(help="Instead of the run's own (0.5 unless it was tuned).", rich_help_panel=HOW),
+        typer.Option(help="Threshold; default: the run's own (0.5 unless tuned).", rich_help_panel=HOW),
     ] = None,
     tune_threshold: Annotated[
         bool,
         typer.Option(
             "--tune-threshold",
-            help="Choose the run's threshold on its validation split, as it is and perturbed (blurred, darkened, "
-            "nearer …); store it, and score that split.",
+            help="Choose the threshold on the validation split (original and perturbed images), store it, and "
+            "evaluate that split.",
             rich_help_panel=HOW,
         ),
     ] = False,
     unperturbed: Annotated[
         bool,
-        typer.Option(
-            "--unperturbed", help="Let --tune-threshold choose on the frames as they are alone.", rich_help_panel=HOW
-        ),
+        typer.Option("--unperturbed", help="With --tune-threshold: use the original images only.", rich_help_panel=HOW),
     ] = False,
     tta: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="Test-time augmentation: none, or flips (the mean of four mirror images, four times the work).",
+            help="Test-time augmentation: none, or flips (mean of four mirror images, four times the work).",
             rich_help_panel=HOW,
         ),
     ] = "none",
@@ -93,71 +93,76 @@ def evaluate(
             rich_help_panel=HOW,
         ),
     ] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="Of the surface Dice, in pixels.", rich_help_panel=HOW)] = 2.0,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Tolerance of the surface Dice in pixels.", rich_help_panel=HOW)
+    ] = 2.0,
     min_area: Annotated[
         int,
-        typer.Option(min=1, help="Smaller components (pixels) are neither lesion nor finding.", rich_help_panel=HOW),
+        typer.Option(min=1, help="Ignore smaller components (pixels) when counting lesions.", rich_help_panel=HOW),
     ] = 10,
     min_max: Annotated[
         bool,
-        typer.Option("--min-max", help="Stretch each map to 0 … 1 for PraNet's protocol.", rich_help_panel=HOW),
+        typer.Option("--min-max", help="Stretch each map to 0 … 1, as PraNet's protocol does.", rich_help_panel=HOW),
     ] = False,
     save_maps: Annotated[
-        bool, typer.Option("--save-maps", help="Write the probability maps as 8-bit PNG.", rich_help_panel=HOW)
+        bool, typer.Option("--save-maps", help="Write probability maps as 8-bit PNG.", rich_help_panel=HOW)
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images the model sees at once.", rich_help_panel=HOW)] = 8,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Score anew, whatever is there already.", rich_help_panel=HOW)
-    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.", rich_help_panel=HOW)] = 8,
+    restart: Annotated[bool, typer.Option("--restart", help="Replace an earlier result.", rich_help_panel=HOW)] = False,
     protocol: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Print the figures that papers report: pranet (stretches maps), kvasir or duck.",
+            help="Print figures as papers report them: pranet (stretches maps), kvasir or duck.",
             rich_help_panel=SUMMED,
         ),
     ] = None,
     area_limits: Annotated[
         str,
         typer.Option(
-            metavar="LOW,HIGH", help="Small, medium and large polyps, in % of the image.", rich_help_panel=SUMMED
+            metavar="LOW,HIGH",
+            help="Limits of small, medium and large polyps in % of the image.",
+            rich_help_panel=SUMMED,
         ),
     ] = "5,20",
     strata_csv: Annotated[
-        Path | None, typer.Option(help="CSV, a row an image, with columns for --by.", rich_help_panel=SUMMED)
+        Path | None, typer.Option(help="CSV with one row per image and the columns for --by.", rich_help_panel=SUMMED)
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(metavar="COLUMN", help="Column of --strata-csv; repeatable.", rich_help_panel=SUMMED),
+        typer.Option(
+            metavar="COLUMN", help="Group by this column of --strata-csv; can be repeated.", rich_help_panel=SUMMED
+        ),
     ] = None,
     alarm_area: Annotated[
         int,
-        typer.Option(min=1, help="Pixels of a false finding that raise an alarm.", rich_help_panel=SUMMED),
+        typer.Option(min=1, help="Smallest false finding (pixels) that counts as an alarm.", rich_help_panel=SUMMED),
     ] = 100,
     frame_rate: Annotated[
-        float | None, typer.Option(min=0, help="Frames a second, for alarms a minute.", rich_help_panel=SUMMED)
+        float | None,
+        typer.Option(min=0, help="Frames per second, to report alarms per minute.", rich_help_panel=SUMMED),
     ] = None,
     leaks: Annotated[
         bool,
-        typer.Option("--leaks/--no-leaks", help="Look for near-duplicates of training images.", rich_help_panel=SUMMED),
+        typer.Option(
+            "--leaks/--no-leaks", help="Search for near-duplicates of training images.", rich_help_panel=SUMMED
+        ),
     ] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.", rich_help_panel=SUMMED)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap.", rich_help_panel=SUMMED)] = 0,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for the results.", show_default="RUN/evaluation/SPLIT"),
     ] = None,
 ) -> None:
-    """Score predictions against references: every definition in use, with intervals.
+    """Evaluate a run, a model or saved predictions: all usual metrics, with intervals.
 
-    A run is scored on the test split of its own data, at the images' own sizes and the run's threshold. Other
-    data are scored whole (--data), by a run, a model file or a packaged model, and so are maps that another program
-    wrote (--predictions with --references: grey or black and white images of the masks' names, 0 no polyp, 255
-    polyp; other sizes are resized).
+    A run is evaluated on its own test split, at the images' own sizes and the run's threshold. With --data, a run, a
+    model file or an included model is evaluated on all images of a folder. With --predictions and --references, saved
+    maps of any program are evaluated (grey images with the names of the masks, 0 no polyp, 255 polyp).
 
-    Writes scores.csv (a row an image), summary.json (means, medians, pooled figures, intervals, strata, images
-    without a polyp, provenance), curves.npz and the predicted masks. Kill it at any moment: the same command goes
-    on. Images without a polyp never enter a mean; they are reported apart. Each run counts how often its test
-    split was scored.
+    Writes scores.csv (one row per image), summary.json (means, medians, pooled figures, intervals, strata, images
+    without a polyp, provenance), curves.npz and the predicted masks. After an interruption, the same command
+    continues. Images without a polyp are reported separately. Each run counts how often its test split was used.
 
     [bold]Examples[/bold]
 
@@ -236,7 +241,7 @@ def _plan(
 
     predictions, references, images = folders
     if (model is None) == (predictions is None):
-        raise UsageError("name a run, a model file or --predictions FOLDER, and one of them only (see --help)")
+        raise UsageError("name one of: a run, a model file, or --predictions FOLDER (see --help)")
     if predictions is not None:
         if data is not None:
             raise UsageError("--data belongs to a run or a model; for --predictions name --references (and --images)")
@@ -342,7 +347,9 @@ def _show(summary: dict[str, Any], protocol: str | None) -> None:
     where = f"{label} {facts['data']}" if "data" in facts else against
     console.print(escape(f"{judged}: {where}; threshold {facts['threshold']:.4g} ({facts['threshold_source']})"))
     if not facts["num_scored_now"]:
-        console.print("nothing to score: the same model, data and settings were scored before (--restart scores anew)")
+        console.print(
+            "nothing to do: this model was already evaluated on these data with these settings (--restart repeats it)"
+        )
     if summary["num_polyp_images"]:
         console.print(metric_table(summary))
         for table in stratum_tables(summary):

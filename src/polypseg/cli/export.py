@@ -7,44 +7,43 @@ import typer
 
 
 def export(
-    source: Annotated[Path, typer.Argument(metavar="RUN|MODEL.keras", help="A run folder, or a Keras file.")],
+    source: Annotated[Path, typer.Argument(metavar="RUN|MODEL.keras", help="A run folder or a .keras file.")],
     out: Annotated[
         Path,
-        typer.Option(
-            "--out", "-o", help="The file; its ending says what: .onnx, .xml (OpenVINO IR), .tflite (LiteRT)."
-        ),
+        typer.Option("--out", "-o", help="Output file: .onnx, .xml (OpenVINO IR) or .tflite (LiteRT)."),
     ],
     precision: Annotated[
         str,
-        typer.Option(metavar="NAME", help="fp32; fp16: weights of half the size; int8: the fastest, calibrated."),
+        typer.Option(metavar="NAME", help="fp32, fp16 (half the file size) or int8 (fastest, calibrated)."),
     ] = "fp32",
     attention: Annotated[
-        bool, typer.Option("--attention/--no-attention", help="Give the gates' coefficients as outputs too.")
+        bool, typer.Option("--attention/--no-attention", help="Add the attention of each level as outputs.")
     ] = True,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Where the run's images are now; of a Keras file: images and masks that nothing is tested on."
+            help="Folder of the run's images, if it was moved; for a .keras file: images and masks, no test data."
         ),
     ] = None,
     method: Annotated[
-        str, typer.Option(metavar="NAME", help="Of int8: onnxruntime, nncf, or auto for the faster of both.")
+        str, typer.Option(metavar="NAME", help="Quantiser for int8: onnxruntime, nncf, or auto (the faster one).")
     ] = "auto",
     any_size: Annotated[
-        bool, typer.Option("--any-size", help="Other heights and widths too, for other programs (ONNX and OpenVINO).")
+        bool,
+        typer.Option("--any-size", help="Accept other heights and widths, for other programs (ONNX and OpenVINO)."),
     ] = False,
-    name: Annotated[str, typer.Option(help="Of the model.", show_default="the run's")] = "",
-    model_version: Annotated[str, typer.Option(help="Of the model.")] = "",
-    licence: Annotated[str, typer.Option(help="Of the weights.", show_default="not stated")] = "",
+    name: Annotated[str, typer.Option(help="Name of the model.", show_default="the run's")] = "",
+    model_version: Annotated[str, typer.Option(help="Version of the model.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the weights.", show_default="not stated")] = "",
 ) -> None:
-    """Write a model as one file that says all of itself, after proving that it still is that model.
+    """Export a model as one self-describing file, and check it against its source.
 
-    The file holds input size, normalisation, threshold and where it comes from, training data, split, figures and
-    terms. polypseg predict, evaluate, benchmark and serve run it without a training framework.
+    The file contains input size, normalisation, threshold, training data, split, figures and terms. polypseg predict,
+    evaluate, benchmark and serve run it without a training framework.
 
-    fp32 must give the probabilities of Keras to 1e-4, on synthetic and on the run's validation images; fp16 and int8
-    must keep the mean Dice over the validation images to 0.002, as they are and perturbed. Else nothing is written. The
-    test split is never opened.
+    The file is checked before it is written: fp32 probabilities may differ from Keras by at most 1e-4, on synthetic and
+    validation images; fp16 and int8 may change the mean Dice of the validation images by at most 0.002. Otherwise
+    nothing is written. The test split is not used.
 
     [bold]Examples[/bold]
 
@@ -55,12 +54,13 @@ def export(
     polypseg export best.keras -o best.xml --precision fp16
     """
     from polypseg.cli.console import console, import_keras_quietly, messages, track
-    from polypseg.export.onnx import ExportOptions, export_model
     from polypseg.export.targets import check_installed, target_of
 
-    options = ExportOptions(precision, attention, any_size, method, name, model_version, licence)
     check_installed(target_of(out))
-    import_keras_quietly()
+    import_keras_quietly("export")
+    from polypseg.export.onnx import ExportOptions, export_model
+
+    options = ExportOptions(precision, attention, any_size, method, name, model_version, licence)
     exported = export_model(source, out, options, data, track)
     facts = exported.facts
     for note in exported.notes:

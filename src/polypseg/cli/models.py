@@ -16,9 +16,9 @@ def models(
         Path | None, typer.Option(metavar="DIR", help="Copy the model file and its card into this folder.")
     ] = None,
 ) -> None:
-    """List the packaged models: size, parameters, threshold, figures and terms, as their files tell them.
+    """List the included models: size, parameters, threshold, figures and terms.
 
-    With a name the model's card is printed; of an .onnx file that polypseg exported, what it says of itself.
+    With a name, prints the card of the model; with an .onnx file exported by polypseg, the facts stored in it.
 
     [bold]Examples[/bold]
 

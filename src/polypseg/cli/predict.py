@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from polypseg.predict.predictor import PredictOptions, Predictor
     from polypseg.predict.video.options import VideoOptions
 
-WHAT, HOW, WRITTEN, VIDEO = "What is predicted", "How it is predicted", "What is written", "Video"
+WHAT, HOW, WRITTEN, VIDEO = "Input", "Prediction", "Output", "Video"
 
 MAX_PIXELS_LIMIT = 178_956_970
 """Pillow refuses larger images itself."""
@@ -22,15 +22,19 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="[MODEL] PATH…",
-            help="A packaged model's name, an .onnx file or a run folder (left out: the packaged default), then "
-            "images, folders, patterns, - for standard input, or one video of any format.",
+            help="An included model, .onnx file or run folder (default: polyp-lite), then images, folders, patterns, "
+            "- for standard input, or one video of any format.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the results; of a video, an .mp4 or .mkv file.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder for the results; for one image also a .png; for a video an .mp4 or .mkv file."
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="The model, beyond doubt.", rich_help_panel=WHAT)
+        str | None,
+        typer.Option(metavar="MODEL", help="Model; use it if a PATH looks like a model.", rich_help_panel=WHAT),
     ] = None,
     camera: Annotated[
         int | None,
@@ -39,18 +43,20 @@ def predict(
     max_pixels: Annotated[
         int,
         typer.Option(
-            min=1, max=MAX_PIXELS_LIMIT, help="Larger images are refused before decoding.", rich_help_panel=WHAT
+            min=1, max=MAX_PIXELS_LIMIT, help="Refuse larger images before decoding them.", rich_help_panel=WHAT
         ),
     ] = 64_000_000,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Leave out what an earlier call did.", rich_help_panel=WHAT)
+        bool, typer.Option("--resume", help="Skip images that are already done.", rich_help_panel=WHAT)
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Write results anew that are there.", rich_help_panel=WHAT)
+        bool, typer.Option("--overwrite", help="Replace existing results.", rich_help_panel=WHAT)
     ] = False,
-    threshold: Annotated[float | None, typer.Option(help="Instead of the model's own.", rich_help_panel=HOW)] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Threshold of the probability; default: the model's own.", rich_help_panel=HOW)
+    ] = None,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Average over mirror images: four runs an image.", rich_help_panel=HOW)
+        bool, typer.Option("--tta", help="Average over four mirror images (four times the work).", rich_help_panel=HOW)
     ] = False,
     field: Annotated[
         str | None,
@@ -62,60 +68,62 @@ def predict(
         ),
     ] = None,
     min_area: Annotated[
-        int, typer.Option(min=0, help="Smaller components (pixels) are left out of the mask.", rich_help_panel=HOW)
+        int, typer.Option(min=0, help="Remove smaller components (pixels) from the mask.", rich_help_panel=HOW)
     ] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images the model sees at once.", rich_help_panel=HOW)] = 1,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.", rich_help_panel=HOW)] = 1,
     engine: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, onnxruntime, openvino or keras.", rich_help_panel=HOW)
+        str, typer.Option(metavar="NAME", help="Engine: auto, onnxruntime, openvino or keras.", rich_help_panel=HOW)
     ] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor cores that the engine uses at most.", rich_help_panel=HOW)
+        int | None, typer.Option(min=1, help="Maximum number of processor cores.", rich_help_panel=HOW)
     ] = None,
     probabilities: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help="Write the probabilities: png16 or npz.", rich_help_panel=WRITTEN),
+        typer.Option(metavar="FORMAT", help="Write probability maps: png16 or npz.", rich_help_panel=WRITTEN),
     ] = None,
     overlays: Annotated[
-        bool, typer.Option("--overlays", help="Write images with the mask tinted.", rich_help_panel=WRITTEN)
+        bool, typer.Option("--overlays", help="Write images with the mask in colour.", rich_help_panel=WRITTEN)
     ] = False,
     contours: Annotated[
-        bool, typer.Option("--contours", help="Write images with the mask's outline.", rich_help_panel=WRITTEN)
+        bool, typer.Option("--contours", help="Write images with the outline of the mask.", rich_help_panel=WRITTEN)
     ] = False,
     heatmaps: Annotated[
-        bool, typer.Option("--heatmaps", help="Write the probability in colours.", rich_help_panel=WRITTEN)
+        bool, typer.Option("--heatmaps", help="Write the probability as a heat map.", rich_help_panel=WRITTEN)
     ] = False,
     attention: Annotated[
-        bool, typer.Option("--attention", help="Write each gate's coefficients in colours.", rich_help_panel=WRITTEN)
+        bool,
+        typer.Option("--attention", help="Write the attention of each level as a heat map.", rich_help_panel=WRITTEN),
     ] = False,
     coco: Annotated[
         bool,
-        typer.Option("--coco", help="Write COCO JSON: run lengths, and polygons.", rich_help_panel=WRITTEN),
+        typer.Option("--coco", help="Write COCO JSON, as run lengths and as polygons.", rich_help_panel=WRITTEN),
     ] = False,
     smooth: Annotated[
-        str, typer.Option(metavar="NAME", help="Over time: none, exponential or window.", rich_help_panel=VIDEO)
+        str, typer.Option(metavar="NAME", help="Smooth over time: none, exponential or window.", rich_help_panel=VIDEO)
     ] = "none",
-    smooth_frames: Annotated[int, typer.Option(help="How far smoothing reaches back.", rich_help_panel=VIDEO)] = 5,
+    smooth_frames: Annotated[int, typer.Option(help="Number of frames to smooth over.", rich_help_panel=VIDEO)] = 5,
     withhold: Annotated[
-        int, typer.Option(metavar="FRAMES", help="Withhold detections of at most so many.", rich_help_panel=VIDEO)
+        int, typer.Option(metavar="FRAMES", help="Hide detections of at most this many frames.", rich_help_panel=VIDEO)
     ] = 0,
     view: Annotated[
-        str, typer.Option(metavar="NAME", help="overlay, contour or none.", rich_help_panel=VIDEO)
+        str, typer.Option(metavar="NAME", help="Drawing on the video: overlay, contour or none.", rich_help_panel=VIDEO)
     ] = "overlay",
-    quality: Annotated[int, typer.Option(help="Of the video: 0 (lossless) to 51 (worst).", rich_help_panel=VIDEO)] = 20,
+    quality: Annotated[
+        int, typer.Option(help="Video quality: 0 (lossless) to 51 (worst).", rich_help_panel=VIDEO)
+    ] = 20,
     max_frames: Annotated[
-        int | None, typer.Option(min=1, help="Stop after so many frames.", rich_help_panel=VIDEO)
+        int | None, typer.Option(min=1, help="Stop after this many frames.", rich_help_panel=VIDEO)
     ] = None,
     deinterlace: Annotated[
         bool,
         typer.Option("--deinterlace", help="Take the lines of interlaced frames apart.", rich_help_panel=VIDEO),
     ] = False,
 ) -> None:
-    """Predict the polyps of images or of a video: a mask for each image, at the image's own size.
+    """Predict masks of images or of a video, at their own size.
 
-    Writes masks/ (black and white PNG, upright as a viewer shows the image: its EXIF orientation is applied) and
-    predictions.csv (a row an image: area, box, components, probabilities, seconds). Results keep the folders of the
-    images. A file that cannot be read is listed at the end, with exit code 1; the others are done. Nothing needs a
-    training framework but a run folder or a .keras file.
+    Writes masks/ (black and white PNG) and predictions.csv (one row per image: area, box, components, probabilities,
+    seconds). The EXIF orientation is applied. Files that cannot be read are listed at the end, and the exit code is 1.
+    With -o NAME.png, writes the mask of one image to that file. Run folders and .keras files need the extra train.
 
     [bold]Examples[/bold]
 
@@ -127,15 +135,15 @@ def predict(
 
     polypseg predict model.onnx video.mp4 -o out.mp4 --withhold 6
 
-    Of a video: the video with its polyps drawn, a CSV of its frames and a picture of when a polyp is seen. A damaged
-    video is predicted as far as it can be, with exit code 1; Ctrl-C ends it in order, with exit code 130.
+    For a video, writes the video with masks, a CSV with one row per frame, and a timeline. A damaged video is predicted
+    as far as possible, and the exit code is 1. Ctrl-C stops and keeps what is done (exit code 130).
     """
     from polypseg.errors import UsageError
 
     if out is None:
-        raise UsageError("name where the results go: -o FOLDER (of a video: -o NAME.mp4)")
+        raise UsageError("missing -o: name a folder for the results (for a video: -o NAME.mp4)")
     if resume and overwrite:
-        raise UsageError("--resume and --overwrite exclude one another")
+        raise UsageError("--resume and --overwrite exclude each other")
     named, paths = _split(model, list(words or ()))
     films = _films(named, paths, camera, out)
     from polypseg.predict.images.outputs import OutputOptions
@@ -152,6 +160,11 @@ def predict(
         _predict_video(films[0], out, call, video, overwrite)
         return
     written = OutputOptions(probabilities, overlays, contours, heatmaps, attention, coco)
+    if _is_picture(out):
+        if resume or written != OutputOptions():
+            raise UsageError(f"-o {out} takes one mask and nothing else; for more results name a folder: -o FOLDER")
+        _predict_to_file(paths, out, call, max_pixels, overwrite)
+        return
     _predict_images(paths, out, call, written, (batch_size, max_pixels), (resume, overwrite))
 
 
@@ -228,6 +241,38 @@ def _films(model: str | None, paths: list[str], camera: int | None, out: Path) -
     return films
 
 
+def _is_picture(out: Path) -> bool:
+    """Whether the results' name is that of a picture instead of a folder."""
+    from polypseg.preprocess import IMAGE_SUFFIXES
+
+    return out.suffix.lower() in IMAGE_SUFFIXES and not out.is_dir()
+
+
+def _predict_to_file(paths: list[str], out: Path, call: _Call, max_pixels: int, overwrite: bool) -> None:
+    """The mask of one image as one file."""
+    from rich.markup import escape
+
+    from polypseg.cli.console import console
+    from polypseg.errors import UsageError
+    from polypseg.predict.images.outputs import write_mask
+    from polypseg.predict.images.sources import find_sources
+
+    sources = find_sources(paths)
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"-o {out}: a mask is written as PNG; name a file that ends in .png, or a folder")
+    if len(sources) != 1:
+        raise UsageError(f"-o {out} is one file, and {len(sources)} images are to be predicted; name a folder")
+    if out.resolve() == Path(sources[0].path).resolve():
+        raise UsageError(f"-o {out} is the image itself; name another file")
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists; replace it with --overwrite, or name another file")
+    _, predictor = call.load()
+    prediction = predictor.predict(sources[0].read(max_pixels))
+    write_mask(prediction, out)
+    share = 100 * float(prediction.mask.mean())
+    console.print(escape(f"wrote {out}: polyp in {share:.1f} % of the image"))
+
+
 def _predict_images(
     paths: list[str],
     out: Path,
@@ -264,7 +309,7 @@ def _show_images(summary: "Summary") -> None:
     from polypseg.errors import DataError, listed
 
     rate = summary.num_predicted / summary.seconds if summary.seconds else 0.0
-    before = f"; {summary.num_done_before:,} were done before" if summary.num_done_before else ""
+    before = f"; {summary.num_done_before:,} were already done" if summary.num_done_before else ""
     plural = "" if summary.num_predicted == 1 else "s"
     console.print(
         f"predicted {summary.num_predicted:,} image{plural} in {summary.seconds:.1f} s ({rate:.1f} a second){before}"
@@ -278,8 +323,9 @@ def _show_images(summary: "Summary") -> None:
         console.print(f"[yellow]note:[/yellow] {len(summary.notes) - 5} more files with such a note")
     if summary.faults:
         total = summary.num_predicted + summary.num_done_before + len(summary.faults)
+        others = "" if len(summary.faults) == total else "; the others are done"
         raise DataError(
-            f"{len(summary.faults):,} of {total:,} images could not be predicted, the others were:"
+            f"{len(summary.faults):,} of {total:,} image{'s' * (total != 1)} could not be predicted{others}:"
             f"{listed(summary.faults, 1000)}"
         )
 
@@ -297,7 +343,7 @@ def _predict_video(source: Path | int, out: Path, call: _Call, options: "VideoOp
         raise DataError(f"{source}: no such file or folder")
     there = [str(path) for path in (out, out.with_suffix(".csv"), out.with_suffix(".png")) if path.exists()]
     if there and not overwrite:
-        raise UsageError(f"{', '.join(there)}: there already; write it anew with --overwrite, or name another file")
+        raise UsageError(f"{', '.join(there)}: exists; replace it with --overwrite, or name another file")
     _, predictor = call.load()
     summary = predict_video(source, out, predictor, options, track)
     written = [summary.video, summary.table]

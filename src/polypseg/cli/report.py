@@ -11,35 +11,31 @@ def report(
         Path,
         typer.Argument(
             metavar="RUN|SCORES",
-            help="A run folder (its test split), a folder that polypseg evaluate wrote, or its scores.csv.",
+            help="A run folder (its test split), a folder written by polypseg evaluate, or its scores.csv.",
         ),
     ],
     images: Annotated[
-        bool, typer.Option("--images/--no-images", help="Put pictures of the data into the page.")
+        bool, typer.Option("--images/--no-images", help="Include pictures of the data in the page.")
     ] = True,
     cases: Annotated[
-        int, typer.Option(min=0, max=24, help="Images in each group: worst, median, best, largest false alarms.")
+        int, typer.Option(min=0, max=24, help="Images per group: worst, median, best, largest false alarms.")
     ] = 4,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a model card or checklist that was edited.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an edited model card or checklist.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="The page (ends in .html), or a folder.", show_default="where the scores are"),
+        typer.Option("--out", "-o", help="Name of the page (.html), or a folder.", show_default="where the scores are"),
     ] = None,
 ) -> None:
-    """Write one page that holds everything, a draft of a model card and a draft of the CLAIM checklist.
+    """Write a report page, a draft of a model card and a draft of the CLAIM checklist.
 
-    Nothing is computed again and no model is run: the page is filled from what polypseg evaluate saved and from
-    the run's own record. It needs no network: tables with intervals, charts (histogram, polyp size, reliability,
-    precision and recall, thresholds, false alarms), pictures of the worst, median and best images, near-duplicates
-    with training images, data, split, versions, commands, and how often the test split was scored.
+    The page shows saved results; no model is run and no network is needed. It has tables with intervals, charts,
+    pictures of the worst, median and best images, near-duplicates of training images, data, split, versions and
+    commands, and says how often the test split was used.
 
-    The pictures are made from the data's images, and most data sets forbid to publish those: leave them out
-    with --no-images before you pass the page on.
+    Most data sets do not allow you to publish their images: use --no-images before you share the page.
 
-    model_card.md and claim.md are for you to go on writing. What the record does not tell is marked unknown. One
-    that you have edited is kept (--overwrite replaces it).
+    Complete model_card.md and claim.md by hand; what is not recorded is marked unknown. Edited files are kept
+    (--overwrite replaces them).
 
     [bold]Examples[/bold]
 
@@ -69,7 +65,7 @@ def report(
     if images and cases:
         terms = record.terms.terms
         messages.print(
-            f"the page holds pictures of the data (--no-images leaves them out); terms: {terms}", markup=False
+            f"the page contains pictures of the data (--no-images removes them); terms: {terms}", markup=False
         )
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-BOUNDS = "Bounds"
+BOUNDS = "Limits"
 
 
 def serve(
@@ -13,54 +13,60 @@ def serve(
         typer.Argument(
             metavar="[MODEL]",
             envvar="POLYPSEG_MODEL",
-            help="A run folder, an .onnx or .keras file, or a packaged model's name.",
+            help="A run folder, an .onnx or .keras file, or an included model.",
         ),
     ] = None,
     host: Annotated[
-        str, typer.Option(envvar="POLYPSEG_HOST", help="Address to listen on; 0.0.0.0 lets other machines in.")
+        str, typer.Option(envvar="POLYPSEG_HOST", help="Address to listen on; 0.0.0.0 allows other machines.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="POLYPSEG_PORT", min=0, max=65535, help="0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(envvar="POLYPSEG_PORT", min=0, max=65535, help="Port; 0: any free port.")] = 8000,
     token: Annotated[
         str | None,
-        typer.Option(envvar="POLYPSEG_TOKEN", show_envvar=True, help="Bearer token that requests must carry."),
+        typer.Option(envvar="POLYPSEG_TOKEN", show_envvar=True, help="Bearer token that requests must send."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino or keras.")] = "auto",
+    engine: Annotated[str, typer.Option(help="Engine: auto, onnxruntime, openvino or keras.")] = "auto",
     engines: Annotated[
-        int, typer.Option(min=1, max=64, help="Engines that run at once; more answer more, each more slowly.")
+        int, typer.Option(min=1, max=64, help="Engines in parallel: more requests per second, each slower.")
     ] = 1,
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor cores for each engine, at most.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Maximum number of processor cores per engine.")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images of different requests that run at once, at most.")
+        int | None, typer.Option(min=1, help="Maximum number of images per batch, from different requests.")
     ] = None,
     cors_origin: Annotated[
-        list[str] | None, typer.Option(metavar="ORIGIN", help="Another site whose pages may call; repeatable.")
+        list[str] | None, typer.Option(metavar="ORIGIN", help="Other site that may call the API; can be repeated.")
     ] = None,
     max_connections: Annotated[int | None, typer.Option(min=16, help="Open at once.", rich_help_panel=BOUNDS)] = None,
     queue_size: Annotated[
-        int | None, typer.Option(min=1, help="Images accepted and not yet answered.", rich_help_panel=BOUNDS)
+        int | None, typer.Option(min=1, help="Maximum number of images waiting.", rich_help_panel=BOUNDS)
     ] = None,
     request_seconds: Annotated[
-        float | None, typer.Option(min=0.01, help="For the answer to an image.", rich_help_panel=BOUNDS)
+        float | None, typer.Option(min=0.01, help="Time limit for an image in seconds.", rich_help_panel=BOUNDS)
     ] = None,
-    max_image_bytes: Annotated[int | None, typer.Option(min=1, help="Of an image.", rich_help_panel=BOUNDS)] = None,
+    max_image_bytes: Annotated[
+        int | None, typer.Option(min=1, help="Maximum size of an image in bytes.", rich_help_panel=BOUNDS)
+    ] = None,
     max_image_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Of an image, or of a frame of a video.", rich_help_panel=BOUNDS)
+        int | None,
+        typer.Option(min=1, help="Maximum number of pixels of an image or video frame.", rich_help_panel=BOUNDS),
     ] = None,
-    max_video_bytes: Annotated[int | None, typer.Option(min=1, help="Of a video.", rich_help_panel=BOUNDS)] = None,
+    max_video_bytes: Annotated[
+        int | None, typer.Option(min=1, help="Maximum size of a video in bytes.", rich_help_panel=BOUNDS)
+    ] = None,
     job_seconds: Annotated[
-        float | None, typer.Option(min=1, help="A video's result is kept so long.", rich_help_panel=BOUNDS)
+        float | None, typer.Option(min=1, help="Time in seconds to keep the result of a video.", rich_help_panel=BOUNDS)
     ] = None,
     shutdown_seconds: Annotated[
-        float | None, typer.Option(min=0, help="To finish accepted work at the end.", rich_help_panel=BOUNDS)
+        float | None,
+        typer.Option(min=0, help="Time in seconds to finish accepted work at the end.", rich_help_panel=BOUNDS),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Log no requests.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not log requests.")] = False,
 ) -> None:
     """Serve the web page and the REST API: images and videos in, masks out.
 
-    Listens on this machine only, unless --host says otherwise; then set a token. Images stay in memory and are gone
-    after the answer; a video and its result lie in a private folder until they are fetched, deleted or too old.
-    Logged are method, route, status and time. Ctrl-C finishes what was accepted, in --shutdown-seconds (6) at most; a
-    second one ends at once.
+    The server accepts connections from this machine only. With --host 0.0.0.0, also set a token. Images stay in memory
+    and are deleted after the answer; videos are stored in a private folder until they are deleted or too old. The log
+    holds method, route, status and time. Ctrl-C finishes accepted work, for --shutdown-seconds (6) at most; a second
+    Ctrl-C stops at once.
 
     [bold]Examples[/bold]
 
@@ -70,19 +76,13 @@ def serve(
 
     POLYPSEG_TOKEN=secret polypseg serve --host 0.0.0.0
     """
-    from polypseg.cli.console import console, messages
-    from polypseg.errors import UsageError, missing_extra
-
-    try:
-        from polypseg.serve.log import open_log
-        from polypseg.serve.server import make_server, open_socket
-    except ModuleNotFoundError as error:
-        if error.name not in ("fastapi", "uvicorn", "starlette", "python_multipart", "prometheus_client"):
-            raise
-        raise missing_extra(str(error.name), "serve") from error
     import asyncio
 
+    from polypseg.cli.console import console, messages
+    from polypseg.errors import UsageError
     from polypseg.serve.api import create_app
+    from polypseg.serve.log import open_log
+    from polypseg.serve.server import make_server, open_socket
     from polypseg.serve.settings import LOOPBACK_HOSTS, Settings
 
     if token == "":

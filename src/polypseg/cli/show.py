@@ -5,32 +5,37 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polypseg.cli.console import FigureFormat, console
+
 if TYPE_CHECKING:
     from polypseg.records.run import Run
 
 
 def show(
     run: Annotated[Path, typer.Argument(help="A run folder, as runs/NAME.")],
-    data: Annotated[Path | None, typer.Option(help="Where the run's data are now; unset: where they were.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Number of validation samples in the figure.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the samples.")] = 0,
+    data: Annotated[Path | None, typer.Option(help="Folder of the run's data, if it was moved.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Number of validation samples to draw.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed that chooses the samples.")] = 0,
+    file_format: Annotated[
+        FigureFormat, typer.Option("--format", help="File format of the figures.")
+    ] = FigureFormat.png,
 ) -> None:
-    """Draw a run's pictures into its figures/ folder and print where they are.
+    """Draw the figures of a run into its folder figures/.
 
-    Training curves; random validation samples (image, reference, prediction, attention, with the Dice of each);
-    the attention of every level; the model's graph; and, where the run was evaluated, its scores.
+    Draws training curves, random validation samples (image, reference, prediction, attention, Dice), the attention of
+    every level, the graph of the model, and the scores if the run was evaluated.
 
     [bold]Example[/bold]
 
     polypseg show runs/kvasir --samples 8 --seed 3
     """
-    from polypseg.cli.console import console
-
-    for path in draw_run(run, samples, seed, data):
+    for path in draw_run(run, samples, seed, data, file_format.value):
         console.print(f"wrote {path}")
 
 
-def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | None = None) -> list[Path]:
+def draw_run(
+    folder: Path, num_samples: int = 5, seed: int = 0, data: Path | None = None, file_format: str = "png"
+) -> list[Path]:
     """Draw the pictures of a run.
 
     Args:
@@ -38,6 +43,7 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
         num_samples: Of the validation split, in the figure.
         seed: Draws them.
         data: Where the run's data are now; None for where they were.
+        file_format: png, svg or pdf; the model's graph comes as png and svg in any case.
 
     Returns:
         The paths of the pictures.
@@ -63,14 +69,14 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
 
     run = open_run(folder)
     if run.members():
-        return _draw_group(run, num_samples, seed, data)
+        return _draw_group(run, num_samples, seed, data, file_format)
     history = run.history()
     stored = load_threshold(run.folder)
     field = run.config().data.field
     engine = KerasEngine(run.best_path, stored.threshold, seed_threshold=stored.seed_threshold, field=field)
     run.figures_folder.mkdir(exist_ok=True)
     monitor = run.config().train.monitor
-    written = [training_curves(history, run.figures_folder / "training_curves.png", monitor)]
+    written = [training_curves(history, run.figures_folder / f"training_curves.{file_format}", monitor)]
     written += draw_model(engine.model, run.figures_folder / "model")
     found, _ = run_samples(run, data)
     validation = run.split().select(found, "validation")
@@ -83,27 +89,29 @@ def draw_run(folder: Path, num_samples: int = 5, seed: int = 0, data: Path | Non
         image, reference = load_sample(sample)
         _, predicted = predict_mask(engine, image)
         levels = attention_maps(engine.model, image, field) if has_gates else []
+        score = dice(predicted, reference)
+        finest = levels[0] if levels else None
         rows.append(
-            SampleRow(
-                sample.name, image, reference, predicted, dice(predicted, reference), levels[0].map if levels else None
-            )
+            SampleRow(sample.name, image, reference, predicted, score, finest.map, finest.level)
+            if finest
+            else SampleRow(sample.name, image, reference, predicted, score)
         )
         if levels:
-            path = run.figures_folder / f"attention_{sample.name}.png"
+            path = run.figures_folder / f"attention_{sample.name}.{file_format}"
             written.append(attention_figure(image, [(f"level {a.level}", a.map) for a in levels], path))
-    written.append(sample_figure(rows, run.figures_folder / "validation_samples.png"))
-    return written + _draw_test_scores(run)
+    written.append(sample_figure(rows, run.figures_folder / f"validation_samples.{file_format}"))
+    return written + _draw_test_scores(run, file_format)
 
 
-def _draw_group(group: "Run", num_samples: int, seed: int, data: Path | None) -> list[Path]:
+def _draw_group(group: "Run", num_samples: int, seed: int, data: Path | None, file_format: str) -> list[Path]:
     """The pictures of each member, in the member's folder, and the test scores of the ensemble."""
     members = group.members()
-    written = [path for member in members for path in draw_run(member.folder, num_samples, seed, data)]
+    written = [path for member in members for path in draw_run(member.folder, num_samples, seed, data, file_format)]
     group.figures_folder.mkdir(exist_ok=True)
-    return written + _draw_test_scores(group)
+    return written + _draw_test_scores(group, file_format)
 
 
-def _draw_test_scores(run: "Run") -> list[Path]:
+def _draw_test_scores(run: "Run", file_format: str) -> list[Path]:
     from polypseg.records.evaluation import run_evaluation
     from polypseg.report.figures import score_figure
 
@@ -111,4 +119,4 @@ def _draw_test_scores(run: "Run") -> list[Path]:
     if not evaluation.scores_path.is_file():
         return []
     values = evaluation.scores().values
-    return [score_figure(values["dice"], values["polyp_share"], run.figures_folder / "test_scores.png")]
+    return [score_figure(values["dice"], values["polyp_share"], run.figures_folder / f"test_scores.{file_format}")]

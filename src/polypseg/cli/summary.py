@@ -14,13 +14,13 @@ def summary(
             "or a .keras file."
         ),
     ] = "attention-unet-16",
-    size: Annotated[int, typer.Option(min=8, help="Side of the input of a preset, in pixels.")] = 256,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures.")] = Path(),
+    size: Annotated[int, typer.Option(min=8, help="Input size of a preset in pixels.")] = 256,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures.")] = Path(),
 ) -> None:
     """Print model.summary() and draw the whole graph (encoder, decoder, gates) as PNG and SVG.
 
-    Below the layers stand the multiply-adds of one image. Graphviz draws where its binary is installed (Keras'
-    plot_model); polypseg's own drawing needs nothing.
+    Also prints the multiply-adds of one image. The graph is drawn with Graphviz (Keras' plot_model) if it is installed,
+    otherwise by polypseg itself.
 
     [bold]Examples[/bold]
 

@@ -18,39 +18,35 @@ if TYPE_CHECKING:
 def train(
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder of images and masks, in any layout that `polypseg data check` knows; repeatable."),
+        typer.Option(help="Folder of images and masks (see `polypseg data check`); can be repeated."),
     ] = None,
     negatives: Annotated[
-        list[Path] | None, typer.Option(help="Folder of frames without a polyp and without masks; repeatable.")
+        list[Path] | None, typer.Option(help="Folder of frames without a polyp and without masks; can be repeated.")
     ] = None,
-    name: Annotated[str, typer.Option(help="The run is written to RUNS/NAME.")] = "polypseg",
+    name: Annotated[str, typer.Option(help="Name of the run; it is written to RUNS/NAME.")] = "polypseg",
     runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
-    config: Annotated[Path | None, typer.Option(help="TOML file; what it leaves out keeps its default.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with the settings that differ from the defaults.")
+    ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; repeatable.")
+        list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; can be repeated.")
     ] = None,
     splits: Annotated[
-        Path | None, typer.Option(help="Split to follow: a splits.json, or a CSV with the columns name and split.")
+        Path | None, typer.Option(help="Use this split: a splits.json, or a CSV with the columns name and split.")
     ] = None,
     train_names: Annotated[
-        Path | None, typer.Option(help="Text file of the names to train on, one a line; the others are left out.")
+        Path | None, typer.Option(help="Text file of the names to train on, one per line; the others are skipped.")
     ] = None,
-    validation_names: Annotated[Path | None, typer.Option(help="The same of the validation split.")] = None,
-    test_names: Annotated[Path | None, typer.Option(help="The same of the test split.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with RUNS/NAME after its last whole epoch, as if nothing happened.")
-    ] = False,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="Last epoch; with --resume, of the run that goes on (now or later).")
-    ] = None,
+    validation_names: Annotated[Path | None, typer.Option(help="The same for the validation split.")] = None,
+    test_names: Annotated[Path | None, typer.Option(help="The same for the test split.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue RUNS/NAME after its last finished epoch.")] = False,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs in all; also with --resume.")] = None,
     folds: Annotated[
-        int | None, typer.Option(min=2, help="Cross-validation: so many runs, RUNS/NAME/fold-1 and so on.")
+        int | None, typer.Option(min=2, help="Cross-validation with this many folds: RUNS/NAME/fold-1, …")
     ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(metavar="0,1,2", help="A run for each seed, RUNS/NAME/seed-0 and so on.")
-    ] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="One run per seed: RUNS/NAME/seed-0, …")] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out samples that cannot be used; list them.")
+        bool, typer.Option("--skip-bad", help="Skip samples that cannot be used, and list them.")
     ] = False,
     empty_masks: Annotated[
         bool, typer.Option("--empty-masks", help="The data may be without a polyp: no mask need hold one.")
@@ -59,21 +55,21 @@ def train(
     polyp_colours: PolypColours = "",
     mask_channel: MaskChannel = "",
     evaluate: Annotated[
-        bool, typer.Option("--evaluate/--no-evaluate", help="Score the test split at the end (once, and counted).")
+        bool, typer.Option("--evaluate/--no-evaluate", help="Evaluate the test split once, at the end.")
     ] = True,
 ) -> None:
-    """Train a model, score it on its test split and draw its pictures.
+    """Train a model, evaluate it on its test split and draw figures.
 
     Checks and splits the data, trains up to train.epochs epochs with Adam, keeps the model of the lowest
-    validation loss (ModelCheckpoint), halves the rate on a plateau (ReduceLROnPlateau), stops early
-    (EarlyStopping), and saves all that a resume needs after each epoch. Kill it at any moment; --resume goes on.
+    validation loss (ModelCheckpoint), halves the learning rate on a plateau (ReduceLROnPlateau) and stops early
+    (EarlyStopping). Every epoch is saved: after an interruption, --resume continues.
 
     The split of Kvasir-SEG is the official 880/120, with 80 of the 880 as validation; any other folder is
-    split by ratio, with sequences and near-duplicates on one side. Nothing is chosen on the test split.
+    split by ratio, with sequences and near-duplicates on one side. The test split chooses nothing.
 
-    --folds makes a cross-validation: RUNS/NAME is then an ensemble of its folds, which evaluate, predict and show take
-    as a model; the ensemble is scored on the test split once, and each fold on its own validation. --seeds makes runs
-    that differ in their seed alone, and tells the mean of their test figures with its interval.
+    With --folds, RUNS/NAME is an ensemble of its folds that evaluate, predict and show use like a model. The ensemble
+    is evaluated on the test split once, each fold on its own validation images. With --seeds, the runs differ only in
+    their seed, and the mean of their test figures is printed with its interval.
 
     [bold]Examples[/bold]
 
@@ -85,9 +81,12 @@ def train(
 
     polypseg train --data data/kvasir-seg --name five --folds 5
     """
-    from polypseg.data.named_splits import SplitFiles
+    from polypseg.cli.console import require_keras
     from polypseg.errors import UsageError
     from polypseg.preprocess import mask_rule
+
+    require_keras()
+    from polypseg.data.named_splits import SplitFiles
 
     rule = mask_rule(polyp_values, polyp_colours, mask_channel)
     run_folder = runs / name
@@ -96,7 +95,7 @@ def train(
         changes = settings or config or split_files != SplitFiles() or skip_bad or folds or seeds or negatives
         if changes or empty_masks or rule:
             raise UsageError(
-                "--resume goes on with the settings of the run; of them only --epochs can change. "
+                "--resume uses the settings of the run; only --epochs can change. "
                 "For other settings start a new run (--name)"
             )
         with _told_how_to_go_on(run_folder, runs, name):
@@ -125,10 +124,10 @@ def _told_how_to_go_on(run_folder: Path, runs: Path, name: str) -> Iterator[None
         states = [load_state(run.last_folder) for run in Run(run_folder).members() or [Run(run_folder)]]
         num_epochs = sum(state.epoch for state in states if state)
         where = "" if runs == Path("runs") else f"--runs {runs} "
-        again = f"go on with: polypseg train {where}--name {name} --resume"
+        again = f"continue with: polypseg train {where}--name {name} --resume"
         if not (run_folder / "config.toml").is_file():
             again = "start it again with the same command"
-        messages.print(f"stopped; {num_epochs} epochs are saved. To {again}", markup=False)
+        messages.print(f"stopped; {num_epochs} epochs are saved; {again}", markup=False)
         raise typer.Exit(130) from None
 
 
@@ -203,7 +202,7 @@ def _resume(run_folder: Path, data: Path | None, epochs: int | None) -> None:
     run = open_run(run_folder)
     is_group = bool(run.members())
     if is_group and epochs is not None:
-        raise UsageError(f"{run_folder} is a group of runs, which goes on as it was planned; leave out --epochs")
+        raise UsageError(f"{run_folder} is a group of runs, which continues as planned; remove --epochs")
     last = epochs or run.config().train.epochs
     import_keras_quietly()
     from polypseg.train.fit import resume
@@ -228,7 +227,7 @@ def _finish(run_folder: Path, evaluate: bool) -> None:
     if is_cross_validation:
         _evaluate(run_folder, split="validation")
     if evaluate and not run.split().names("test"):
-        console.print("the split has no test samples: nothing was scored")
+        console.print("the split has no test samples: nothing was evaluated")
     elif evaluate and run.members() and not is_cross_validation:
         _score_seeds(run_folder)
     elif evaluate:

@@ -86,7 +86,7 @@ class DataConfig(_Table):
         0.0, ge=0, le=1, description="share of training images shown without their polyp, cut away or covered"
     )
     copy_paste: float = Field(0.0, ge=0, le=1, description="share of training images that get another image's polyp")
-    jpeg: float = Field(0.0, ge=0, le=1, description="share of training images compressed anew")
+    jpeg: float = Field(0.0, ge=0, le=1, description="share of training images compressed again")
     colour_transfer: float = Field(
         0.0, ge=0, le=1, description="share of training images that take another image's colours"
     )

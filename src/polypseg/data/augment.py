@@ -35,7 +35,7 @@ def augment(image: Any, mask: Any, seed: Any = None, preset: str = "flip") -> tu
     Args:
         image: Shape (H, W, 3) or (N, H, W, 3), float32 in [0, 1].
         mask: Shape (H, W, 1) or (N, H, W, 1), values 0 and 1.
-        seed: The whole number that decides what is drawn, or an integer tensor of shape (2,); None draws anew at
+        seed: The whole number that decides what is drawn, or an integer tensor of shape (2,); None draws again at
             each call, and for each element inside `tf.data` (`keras.utils.set_random_seed` makes that repeatable).
         preset: One of `PRESETS`.
 

@@ -1,7 +1,7 @@
 """Batches: from samples and a split to `tf.data.Dataset`s, or to a `keras.utils.PyDataset` without TensorFlow.
 
 Decisions:
-- Samples are decoded and resized once and then kept as bytes (cache "memory"), or anew in each epoch
+- Samples are decoded and resized once and then kept as bytes (cache "memory"), or again in each epoch
   (cache "none"), so that memory stays flat however many there are. Floats exist a batch at a time.
 - One reader serves both kinds of data set, and augmentation is the same code.
 """
@@ -28,6 +28,7 @@ from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import assign, make_split
 from polypseg.errors import PolypsegError, UsageError, missing_extra
 from polypseg.preprocess import FieldRule, normalise
+from polypseg.progress import Track, silent, slow_steps_told
 from polypseg.records.split import SPLIT_NAMES, Split
 
 if TYPE_CHECKING:
@@ -118,10 +119,11 @@ def get_tf_dataset(
     config: DataConfig = DataConfig(),  # noqa: B008 (frozen)
     split_config: SplitConfig = SplitConfig(),  # noqa: B008 (frozen)
     seed: int = 0,
+    track: Track = slow_steps_told,
 ) -> TfDatasets:
     """The data, split into train, validation and test, as batches for `model.fit`.
 
-    Training batches are shuffled anew each epoch and augmented; all are cached as the config says and
+    Training batches are shuffled again each epoch and augmented; all are cached as the config says and
     prefetched.
 
     Args:
@@ -131,6 +133,7 @@ def get_tf_dataset(
         config: Size, batch size, augmentation preset, cache. The size of data in memory is their own.
         split_config: Ratios, official split, seed.
         seed: Order and augmentation follow from it.
+        track: Shows the progress of the search for near-duplicates, which takes half a minute for 1,000 images.
 
     Raises:
         MissingExtraError: TensorFlow is not installed.
@@ -141,7 +144,7 @@ def get_tf_dataset(
         data = load_polyp_dataset("Kvasir-SEG/images", "Kvasir-SEG/masks", size=256)
         train, validation, test = get_tf_dataset(data)
     """
-    readers = make_readers(data, split, config, split_config)
+    readers = make_readers(data, split, config, split_config, track)
     plans = (training_plan(config, seed), *[BatchPlan(config.batch_size, "none", False, seed)] * 2)
     return TfDatasets(*(tf_batches(readers[n], plan) for n, plan in zip(SPLIT_NAMES, plans, strict=True)))
 
@@ -151,23 +154,24 @@ def make_readers(
     split: Split | None,
     config: DataConfig,
     split_config: SplitConfig,
+    track: Track = silent,
 ) -> dict[str, SampleReader]:
     """A reader for each of the three splits."""
     if isinstance(data, tuple):
         data = checked_dataset(data)
         where = {name: index for index, name in enumerate(data.names)}
-        assigned = {n: split.names(n) for n in SPLIT_NAMES} if split else _assign_arrays(data, split_config)
+        assigned = {n: split.names(n) for n in SPLIT_NAMES} if split else _assign_arrays(data, split_config, track)
         missing = [name for names in assigned.values() for name in names if name not in where]
         if missing:
             raise UsageError(f"the manifest names {len(missing)} samples that are not in the data, first {missing[0]}")
         return {n: ArrayReader(data, [where[name] for name in assigned[n]]) for n in SPLIT_NAMES}
-    split = split or make_split(data, split_config)
+    split = split or make_split(data, split_config, track)
     needed = len(data) * config.size**2 * 4
     keep = config.cache == "memory" or (config.cache is None and needed <= config.cache_limit_mib * MEBIBYTE)
     return {n: SampleReader(split.select(data, n), config.size, keep, config.field) for n in SPLIT_NAMES}
 
 
-def _assign_arrays(data: PolypDataset, config: SplitConfig) -> dict[str, list[str]]:
+def _assign_arrays(data: PolypDataset, config: SplitConfig, track: Track) -> dict[str, list[str]]:
     """The names of each split of a data set in memory, near-duplicates together."""
     order = sorted(range(len(data.names)), key=lambda index: data.names[index])
     joined, looks = [], None
@@ -176,8 +180,8 @@ def _assign_arrays(data: PolypDataset, config: SplitConfig) -> dict[str, list[st
         return (np.rint(data.images[index] * 255).astype(np.uint8) for index in order)
 
     if config.near_duplicate_bits >= 0:
-        prints = [fingerprint(image) for image in images()]
-        joined = join(len(order), similar_pairs(prints, config.near_duplicate_bits))
+        prints = [fingerprint(image) for image in track(images(), "looking for near-duplicates", len(order))]
+        joined = join(len(order), similar_pairs(prints, config.near_duplicate_bits, track))
     names = [data.names[index] for index in order]
     if config.looks:
         looks = sorted_into_kinds([look(image) for image in images()], config.looks)

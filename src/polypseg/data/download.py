@@ -3,7 +3,7 @@
 Decisions:
 - What has arrived stays in a .part file beside the folder; the next call asks only for the rest (HTTP Range). A
   server that cannot do that, or whose file has changed since, sends all of it again. (pooch, which we looked at
-  for this, starts anew after an interruption.)
+  for this, starts again after an interruption.)
 - An archive is not trusted: no path out of its folder, no link, no more bytes than it announces or than allowed.
 - Unpacking happens in a folder of another name, which is renamed when all is done.
 """

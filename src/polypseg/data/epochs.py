@@ -36,9 +36,9 @@ class BatchPlan(NamedTuple):
     Attributes:
         batch_size: Samples a batch; the last one may be smaller.
         preset: Augmentation preset.
-        shuffled: Whether the order is drawn anew each epoch.
+        shuffled: Whether the order is drawn again each epoch.
         seed: What order and augmentation follow from, with the epoch.
-        recomposition: Shares of the samples that are made of others, bent or compressed anew.
+        recomposition: Shares of the samples that are made of others, bent or compressed again.
         mix_up: Share of the samples that another one shines through.
         draws: How often an epoch shows each sample, on average; empty for once each.
     """

@@ -16,6 +16,7 @@ from polypseg.data.masks import mixed_values
 from polypseg.data.samples import Fault, MaskFacts, Sample, load_sample, mask_facts, pair_samples, refuse
 from polypseg.errors import DataError, PairingError, UsageError
 from polypseg.preprocess import AUTOMATIC, MaskRule, normalise
+from polypseg.progress import Track, slow_steps_told
 
 
 class _Arrays(NamedTuple):
@@ -85,6 +86,7 @@ def load_polyp_dataset(
     size: int = 256,
     skip_bad: bool = False,
     mask_rule: MaskRule = AUTOMATIC,
+    track: Track = slow_steps_told,
 ) -> PolypDataset:
     """Every image and mask of two folders, paired by file stem and squeezed to (size, size), in memory.
 
@@ -96,6 +98,7 @@ def load_polyp_dataset(
         size: Side of the square in pixels.
         skip_bad: Leave out what cannot be used, with a SkippedSamplesWarning that lists it.
         mask_rule: What means polyp in the mask files; by itself it is found by their pixels.
+        track: Shows progress.
 
     Returns:
         images (N, size, size, 3) float32 in [0, 1], masks (N, size, size, 1) float32 in {0, 1}, names; and, as an
@@ -123,7 +126,8 @@ def load_polyp_dataset(
     bad: list[Fault] = []
     facts: list[MaskFacts] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for sample, loaded in zip(samples, pool.map(lambda s: _try_load(s, size), samples), strict=True):
+        read = track(pool.map(lambda s: _try_load(s, size), samples), "reading images and masks", len(samples))
+        for sample, loaded in zip(samples, read, strict=True):
             if isinstance(loaded, Fault):
                 bad.append(loaded)
                 continue

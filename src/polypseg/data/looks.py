@@ -1,7 +1,7 @@
 """Kinds of frames by their look: colour, light and sharpness, so that whole kinds can be held out.
 
 A validation drawn at random holds frames as the training set has them: the same endoscope, the same light. Where frames
-of one look stay on one side it holds others; whether that is harder, docs/experiments.md tells.
+of one look stay on one side it holds others; whether that is harder, docs/explanation/experiments.md tells.
 
 Decisions:
 - A look is what the lit part has of colour, brightness and detail, wherever it lies: of small pictures of the frame

@@ -1,7 +1,7 @@
-"""New training frames out of old ones: the polyp taken away, a polyp more, another's colours, bent, compressed anew.
+"""New training frames out of old ones: the polyp taken away, a polyp more, another's colours, bent, compressed again.
 
 Kvasir-SEG has no frame without a polyp, so that a model trained on it as it is marks something in nearly every
-frame. Here a share of the frames is shown without its polyp, anew in each epoch.
+frame. Here a share of the frames is shown without its polyp, again in each epoch.
 
 Decisions:
 - Works on the bytes of a batch (NumPy and OpenCV), before augmentation, the same on every backend; what is drawn
@@ -52,7 +52,7 @@ class Recomposition(NamedTuple):
     Attributes:
         negatives: Shown without their polyp, where that can be done.
         copy_paste: Get a polyp of another sample of the batch.
-        jpeg: Compressed anew at a quality from 30 to 90.
+        jpeg: Compressed again at a quality from 30 to 90.
         colour_transfer: Take the colours of another sample of the batch.
         elastic: Bent.
         close_ups: Shown as a window that holds some of the polyp, enlarged; these get no other's polyp.

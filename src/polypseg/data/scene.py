@@ -25,7 +25,7 @@ SMALLEST_SIDE = 16
 """In pixels; below it nothing can be told from anything."""
 
 MIN_POLYP_SHARE = 0.004
-"""A polyp is placed anew until so much of the frame shows it, so that no frame is empty by accident."""
+"""A polyp is placed again until so much of the frame shows it, so that no frame is empty by accident."""
 
 
 class Scene(NamedTuple):

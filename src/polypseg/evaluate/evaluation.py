@@ -111,7 +111,7 @@ def _leak_notes(leaks: LeakReport) -> list[str]:
 
 
 def _count(plan: Plan, evaluation: Evaluation, scores: Scores) -> None:
-    """Write the evaluation down in the run, once, however often it was stopped and gone on with."""
+    """Write the evaluation down in the run, once, however often it was stopped and continued."""
     if plan.run is None:
         return
     identity = evaluation.record()["id"]

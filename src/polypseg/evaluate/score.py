@@ -62,7 +62,7 @@ class ScoreOptions:
         batch_size: Images that the model sees at once.
         save_maps: Write the probability maps too.
         skip_bad: An image that cannot be scored becomes a row with a fault instead of an error.
-        restart: Throw away what an evaluation with other settings has left, or score anew.
+        restart: Throw away what an evaluation with other settings has left, or score again.
         workers: How many images are worked on at once; None for one a core.
         processes: Work in processes where there are many images; threads hold one another up in Python's own code. A
             script that asks for it must guard its own start (`if __name__ == "__main__"`), as multiprocessing says.
@@ -162,7 +162,7 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restar
             if num_done and not _histograms_fit(evaluation.histograms_path, num_cases):
                 raise ScoreError(
                     f"{evaluation.histograms_path}: missing or damaged, though {num_done} images are scored already; "
-                    "score anew with --restart"
+                    "score again with --restart"
                 )
             write_text(
                 evaluation.record_path, json.dumps(record | {"id": old["id"], "started": old["started"]}, indent=1)
@@ -215,7 +215,7 @@ def _pool(options: ScoreOptions, num_pending: int) -> Executor:
 
 
 def _record(plan: Plan, options: ScoreOptions) -> dict[str, Any]:
-    """What evaluation.json holds; an evaluation that is gone on with keeps its id and its time."""
+    """What evaluation.json holds; an evaluation that is continued keeps its id and its time."""
     return {
         "format": FORMAT,
         "polypseg": __version__,
@@ -285,7 +285,7 @@ def _append(evaluation: Evaluation, measured: Iterable[Measured], num_pending: i
 
 
 def _make_histograms(path: Path, num_cases: int) -> None:
-    """The file of histograms is there; made anew where it does not fit (a kill may have come before it was whole)."""
+    """The file of histograms is there; made again where it does not fit (a kill may have come before it was whole)."""
     if not _histograms_fit(path, num_cases):
         open_memmap: Callable[..., object] = np.lib.format.open_memmap
         open_memmap(path, mode="w+", dtype=np.int32, shape=(num_cases, 2, NUM_LEVELS))

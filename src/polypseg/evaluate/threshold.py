@@ -9,7 +9,7 @@ of its pixels reaches it (`preprocess.to_mask`). It is the highest of `SEEDS` th
 
 Decisions:
 - Frames as they are alone choose badly: a model is surer of the endoscopes that it was trained on than of others, so
-  that high thresholds cost nothing there and polyps elsewhere (docs/experiments.md has the figures).
+  that high thresholds cost nothing there and polyps elsewhere (docs/explanation/experiments.md has the figures).
 - What the seed threshold may cost is a price, not a finding: no image tells how many false alarms a polyp is worth.
 """
 

@@ -12,8 +12,8 @@ Decisions:
   MATLAB's mapminmax): there is nothing to stretch.
 - `mean` over thresholds is the same whether images or thresholds are averaged first. `max` is not: the papers take
   the maximum of the mean curve over all images, which the curves allow; the maximum of each image is larger.
-- Equal to PySODMetrics 1.6 within 1e-6 (docs/metrics.md says where that differs from the MATLAB code). Apart from
-  it: a quadrant without a pixel (polyp at the edge) is left out, where PySODMetrics divides by zero; a
+- Equal to PySODMetrics 1.6 within 1e-6 (docs/explanation/metrics.md says where that differs from the MATLAB code).
+  Apart from it: a quadrant without a pixel (polyp at the edge) is left out, where PySODMetrics divides by zero; a
   quadrant in which both map and reference are constant scores 1 (even where they differ: so the formula has it),
   where PySODMetrics depends on how the mean is rounded.
 

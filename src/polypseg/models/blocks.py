@@ -53,7 +53,7 @@ class FusedBatchNormalization(layers.BatchNormalization):  # type: ignore[misc]
     The same variables and the same numbers as `keras.layers.BatchNormalization`: the fused kernel's
     variance, which divides by n - 1, is brought back to n before it enters the moving average. Keras
     itself composes the operation of small ones, each of which reads and writes the whole batch
-    (docs/performance.md).
+    (docs/explanation/performance.md).
 
     Reference:
         Ioffe and Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing Internal

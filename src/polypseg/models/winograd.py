@@ -1,14 +1,14 @@
 """3x3 convolutions by Winograd's method: a quarter of the multiplications, for the training step on a CPU.
 
 Convolutions are nine tenths of a training step, and oneDNN already runs them close to the processor's peak
-(docs/performance.md), so only fewer multiplications make them faster. F(4x4, 3x3) cuts the input in overlapping
-tiles of 6x6 (B^T d B), multiplies each of their 36 places by the transformed kernel (G g G^T), which is a matrix
-product over the channels, and brings the sums back to tiles of 4x4 (A^T m A): 36 multiplications instead of 144.
+(docs/explanation/performance.md), so only fewer multiplications make them faster. F(4x4, 3x3) cuts the input in
+overlapping tiles of 6x6 (B^T d B), multiplies each of their 36 places by the transformed kernel (G g G^T), which is a
+matrix product over the channels, and brings the sums back to tiles of 4x4 (A^T m A): 36 multiplications instead of 144.
 
 Decisions:
 - Both gradients go the same way: that of the input is a convolution of the output's gradient by the turned
   kernel; that of the kernel is taken among the transformed tiles, which TensorFlow makes in
-  the forward pass and holds: this costs memory (docs/performance.md).
+  the forward pass and holds: this costs memory (docs/explanation/performance.md).
 - The transforms are matrix products too, over the places in a tile, which `space_to_batch` brings to the front.
   As strided slices and sums they took longer than the multiplications that they save; compiled by XLA they are
   as fast as products, after seconds of compiling for each shape.

@@ -9,7 +9,6 @@ Decisions:
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from dataclasses import field as dataclass_field
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
@@ -104,9 +103,9 @@ class PredictOptions:
             raise UsageError(f"min_area_px {self.min_area_px}: expected at least 0")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
-    """What a model says of one image, at the image's own size.
+    """What a model says of one image, at the image's own size; printed, it is one line.
 
     Attributes:
         image: Shape (H, W, 3), uint8.
@@ -125,7 +124,14 @@ class Prediction:
     seconds: float
     field: Field
     note: str = ""
-    _attention: tuple[AttentionMap, ...] = dataclass_field(default=(), repr=False)
+    _attention: tuple[AttentionMap, ...] = ()
+
+    def __repr__(self) -> str:
+        height, width = self.mask.shape
+        return (
+            f"Prediction({height}x{width} px, polyp in {100 * self.mask.mean():.1f} % of the image, largest "
+            f"probability {self.probability.max():.3f}, threshold {self.threshold:.3g}, {self.seconds:.3f} s)"
+        )
 
     def overlay(self, colour: Colour = TRUE_POSITIVE, opacity: float = 0.4) -> Image:
         """The image with the mask tinted and outlined, (H, W, 3) uint8."""

@@ -96,7 +96,7 @@ def from_metadata(metadata: Mapping[str, str], source: str) -> ModelFacts:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
         raise ModelError(
-            f"{source}: the metadata {PREFIX}{where} hold {fault['input']!r}: {fault['msg']}; export the model anew"
+            f"{source}: the metadata {PREFIX}{where} hold {fault['input']!r}: {fault['msg']}; export the model again"
         ) from error
 
 

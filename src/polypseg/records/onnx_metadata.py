@@ -39,7 +39,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     except OSError as error:
         raise ModelError(f"{path}: cannot read the model: {error.strerror}") from error
     except (EOFError, ValueError) as error:
-        raise ModelError(f"{path}: not an ONNX file, or damaged ({error}); copy it anew, or export it again") from error
+        raise ModelError(f"{path}: not an ONNX file, or damaged ({error}); copy or export it again") from error
     return found
 
 

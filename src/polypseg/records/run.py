@@ -148,7 +148,7 @@ class Run:
             rows = csv.DictReader(io.StringIO(text))
             return [{key: float(value) for key, value in row.items() if value} for row in rows]
         except (ValueError, TypeError) as error:
-            raise RunError(f"{self.history_path}: damaged: {error}; polypseg train --resume writes it anew") from error
+            raise RunError(f"{self.history_path}: damaged: {error}; polypseg train --resume writes it again") from error
 
 
 def open_run(folder: Path | str) -> Run:

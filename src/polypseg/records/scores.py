@@ -2,7 +2,7 @@
 
 Decisions:
 - First who the image is (texts), then its areas, then the columns of `metrics.table`, then what a run adds.
-- Numbers are written with all their digits, so that a file read again, or an evaluation gone on with, is the same
+- Numbers are written with all their digits, so that a file read again, or an evaluation continued, is the same
   to the last bit. An undefined value is `nan`, an unknown text is empty.
 - A row with a `fault` is an image that could not be scored and was left out on purpose; all its numbers are NaN.
 """

@@ -6,6 +6,7 @@ Decisions:
 """
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -167,6 +168,21 @@ def heat_bar(figure: Figure, box_in: tuple[float, float, float, float], limits: 
     bar.outline.set_linewidth(0)  # type: ignore[operator]
     bar.set_ticks([limits[0], sum(limits) / 2, limits[1]])
     axes.tick_params(labelsize=SMALL_PT, colors=INK, length=2, width=0.5, pad=1.5)
+
+
+def wrapped(name: str, length: int = 25) -> str:
+    r"""The name in lines of at most `length` characters, broken after `/`, `_` or `-` where it has them; all of it.
+
+    >>> wrapped("first-run/evaluation/test", length=12), wrapped("abcdef", length=4)
+    ('first-run/\nevaluation/\ntest', 'abcd\nef')
+    """
+    lines = [""]
+    for part in re.findall(r"[^/_-]*[/_-]?", name):
+        if lines[-1] and len(lines[-1]) + len(part) > length:
+            lines.append("")
+        lines[-1] += part
+    pieces = [line[start : start + length] for line in lines for start in range(0, len(line), length)]
+    return "\n".join(pieces)
 
 
 def shortened(name: str, length: int = 25) -> str:

@@ -10,7 +10,7 @@ Reference:
 
 from polypseg import __version__
 from polypseg.report import facts, tables
-from polypseg.report.documents import render_markdown
+from polypseg.report.documents import UNKNOWN, render_markdown
 from polypseg.report.record import Record, split_counts
 
 CARD_METRICS = (
@@ -40,7 +40,8 @@ def model_card(record: Record) -> str:
         "run": run,
         "confidence": f"{100 * record.summary['intervals']['confidence']:g}",
         "model_facts": facts.model_facts(record),
-        "training_facts": facts.training_facts(run) if run else [],
+        "training_facts": facts.training_facts(record),
+        "licence": record.model_says.get("licence", UNKNOWN),
         "training_terms": record.training_terms,
         "splits": split_counts(run.split) if run and run.split else {},
         "data_facts": facts.data_facts(record),

@@ -70,7 +70,7 @@ def _sources(record: Record) -> Answer:
     terms, training = record.terms, record.training_terms
     scored = f"Scored: {terms.title or 'data without a known name'} ({terms.citation or 'no citation known'})"
     if training is None:
-        return Answer(PART, f"{scored}. Training data: {UNKNOWN}.")
+        return Answer(PART, f"{scored}. Training data: {record.model_says.get('training_data', UNKNOWN)}.")
     learned = (
         f"Trained on: {training.title or 'data without a known name'} ({training.citation or 'no citation known'})"
     )

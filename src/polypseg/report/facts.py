@@ -22,18 +22,20 @@ def model_facts(record: Record) -> list[Fact]:
     source, run = record.source, record.run
     if source["kind"] == "predictions":
         return [
-            ("predictions", str(source["predictions"])),
+            ("predictions", short_path(source["predictions"])),
             ("model that made them", UNKNOWN),
             ("what chose its checkpoint", UNKNOWN),
             ("threshold", threshold_words(record)),
         ]
+    says = record.model_says
+    known = (run.environment if run else says).get("num_parameters")
+    named = f"{says['name']} {says.get('version', '')}".strip() if "name" in says else ""
+    path = short_path(source.get("run") or source["model"])
     return [
-        ("run" if "run" in source else "model", str(source.get("run") or source["model"])),
+        ("run" if "run" in source else "model", f"{named} ({Path(path).name})" if named else path),
         ("network", network_words(run)),
-        (
-            "parameters",
-            f"{run.environment['num_parameters']:,}" if run and "num_parameters" in run.environment else UNKNOWN,
-        ),
+        ("parameters", f"{known:,}" if known is not None else UNKNOWN),
+        *([("precision", says.get("precision", "fp32"))] if says else []),
         ("input", f"RGB, squeezed to {source['size']} x {source['size']} px, scaled to 0 … 1"),
         ("maps averaged", passes_words(record)),
         ("what chose the checkpoint", checkpoint_words(record)),
@@ -42,10 +44,35 @@ def model_facts(record: Record) -> list[Fact]:
     ]
 
 
-def training_facts(run: RunRecord) -> list[Fact]:
-    """How the run was trained."""
+def short_path(path: Any) -> str:
+    """A path as a report shows it: a relative one as it is, of an absolute one the last two parts.
+
+    >>> short_path("runs/kvasir"), short_path("/home/me/data/kvasir-seg"), short_path("unknown")
+    ('runs/kvasir', 'data/kvasir-seg', 'unknown')
+    """
+    given = Path(str(path))
+    return str(Path(*given.parts[1:][-2:])) if given.is_absolute() else str(path)
+
+
+def training_facts(record: Record) -> list[Fact]:
+    """How the model was trained: from its run, or what its file says; empty where neither is known."""
+    if record.run is not None:
+        return _run_facts(record.run)
+    says = record.model_says
+    facts = [
+        ("data", says.get("training_data")),
+        ("split, SHA-256", says.get("split_digest")),
+        ("terms of the data", says.get("terms")),
+        ("exported by", says.get("exported_by")),
+        ("exported on", says.get("created")),
+        ("proved equal to its source on", says.get("proved_on")),
+    ]
+    return [(label, str(value)) for label, value in facts if value]
+
+
+def _run_facts(run: RunRecord) -> list[Fact]:
     environment = run.environment
-    facts = [("data", str(environment.get("data", UNKNOWN)))]
+    facts = [("data", short_path(environment.get("data", UNKNOWN)))]
     facts += (
         [("split", run.split.source), ("split, SHA-256", run.split.digest())] if run.split else [("split", UNKNOWN)]
     )
@@ -64,7 +91,7 @@ def data_facts(record: Record) -> list[Fact]:
     summary, source, terms = record.summary, record.source, record.terms
     counted = plural(summary["num_polyp_images"], "image with a polyp", "images with a polyp")
     facts = [
-        ("data", f"{terms.title or UNKNOWN} in {record.data or UNKNOWN}"),
+        ("data", f"{terms.title or UNKNOWN} in {short_path(record.data) if record.data else UNKNOWN}"),
         ("split", str(source["split"])),
         ("images", f"{counted}, {summary['num_polyp_free_images']} without one"),
         ("left out", left_out_words(record)),
@@ -205,7 +232,7 @@ def augmentation_words(run: RunRecord) -> str:
     shares = (
         (data.negatives, "shown without their polyp"),
         (data.copy_paste, "given another image's polyp"),
-        (data.jpeg, "compressed anew"),
+        (data.jpeg, "compressed again"),
         (data.colour_transfer, "in another image's colours"),
         (data.elastic, "bent"),
         (data.close_ups, "shown as a close-up"),

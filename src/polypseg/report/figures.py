@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
@@ -32,6 +33,9 @@ from polypseg.report import canvas, panels
 from polypseg.report.canvas import FAINT, INK, SMALL_PT, TEXT_PT, save_figure
 
 PANELS = (("loss", "Loss"), ("dice", "Dice"), ("iou", "IoU"))
+CHARACTER_IN = 0.062
+"""Width of a character of the row labels in inches, with some room."""
+
 KINDS = (("found", TRUE_POSITIVE), ("missed", FALSE_NEGATIVE), ("false alarm", FALSE_POSITIVE))
 
 
@@ -46,6 +50,7 @@ class SampleRow:
         predicted: Shape (H, W), bool.
         dice: Of predicted against reference; NaN where it is not defined.
         attention: Shape (H, W), float in [0, 1]; None where there is none.
+        level: Of that attention map; 1 is the finest.
     """
 
     name: str
@@ -54,6 +59,7 @@ class SampleRow:
     predicted: Mask
     dice: float
     attention: Probability | None = None
+    level: int = 1
 
 
 def training_curves(history: Sequence[Mapping[str, float]], path: Path | str, monitor: str = "val_loss") -> Path:
@@ -64,7 +70,7 @@ def training_curves(history: Sequence[Mapping[str, float]], path: Path | str, mo
 def plot_training_curves(history: Sequence[Mapping[str, float]], monitor: str = "val_loss") -> Figure:
     """Loss, Dice and IoU of training and validation against the epoch, the best epoch marked.
 
-    Hairlines show where the learning rate changed, and the strips below its course. The loss is on a log scale where
+    A fourth panel shows the learning rate; hairlines in the others mark its changes. The loss is on a log scale where
     it spans more than a factor of ten.
 
     Args:
@@ -78,16 +84,15 @@ def plot_training_curves(history: Sequence[Mapping[str, float]], monitor: str = 
     epochs, rates = columns["epoch"], columns["learning_rate"]
     judged = columns[monitor] if monitor == "val_loss" else -columns[monitor]
     best = int(np.nanargmin(judged)) if np.isfinite(judged).any() else None
-    figure = canvas.blank_figure(9.6, 3.3)
-    grid = figure.add_gridspec(
-        2, 3, height_ratios=[6, 1], left=0.055, right=0.985, top=0.9, bottom=0.13, hspace=0.12, wspace=0.2
-    )
-    for place, (key, title) in enumerate(PANELS):
-        panel = figure.add_subplot(grid[0, place])
-        strip = figure.add_subplot(grid[1, place], sharex=panel)
+    figure = canvas.blank_figure(10.8, 3.0)
+    *metric_panels, rate_panel = figure.subplots(1, 4, sharex=True, width_ratios=[1, 1, 1, 0.6])
+    figure.subplots_adjust(left=0.05, right=0.99, top=0.89, bottom=0.15, wspace=0.22)
+    canvas.style_panel(rate_panel, "Learning rate", "epoch")
+    panels.draw_learning_rate(rate_panel, epochs, rates)
+    for panel, (key, title) in zip(metric_panels, PANELS, strict=True):
         panels.draw_curves(panel, epochs, columns[key], columns[f"val_{key}"], best)
-        canvas.style_panel(panel, title, "")
-        panels.draw_learning_rate(panel, strip, epochs, rates, named=place == 0)
+        panels.mark_rate_changes(panel, epochs, rates)
+        canvas.style_panel(panel, title, "epoch")
         if key == "loss":
             panels.scale_loss(panel, np.concatenate([columns[key], columns[f"val_{key}"]]))
         else:
@@ -103,6 +108,8 @@ def sample_figure(rows: Sequence[SampleRow], path: Path | str) -> Path:
 def plot_samples(rows: Sequence[SampleRow]) -> Figure:
     """A row a sample: image, reference mask, predicted mask and, where a sample has it, attention.
 
+    The predicted mask is in colours (found, missed, false alarm), with the reference's border in white.
+
     Args:
         rows: Samples of any sizes.
 
@@ -112,12 +119,13 @@ def plot_samples(rows: Sequence[SampleRow]) -> Figure:
     _check_rows(rows)
     titles = ["image", "reference mask", "predicted mask"]
     attended = any(row.attention is not None for row in rows)
-    titles += ["attention"] if attended else []
-    bottom = 0.3 if attended else 0.08
+    levels = sorted({row.level for row in rows if row.attention is not None})
+    titles += [f"attention, level {' and '.join(map(str, levels))}"] if attended else []
+    bottom = 0.3
     shapes = [[row.image.shape] for row in rows]
     figure, grid = canvas.image_grid(shapes, len(titles), margins_in=(1.6, 0.05, 0.28, bottom))
     for row, cells in zip(rows, grid, strict=True):
-        for axes, picture in zip(cells, (row.image, row.reference, row.predicted), strict=False):
+        for axes, picture in zip(cells, (row.image, row.reference, judged_mask(row)), strict=False):
             canvas.show_image(axes, picture)
         if row.attention is not None:
             canvas.show_image(cells[3], heat_map(row.image, row.attention))
@@ -129,7 +137,19 @@ def plot_samples(rows: Sequence[SampleRow]) -> Figure:
     if attended:
         left = figure.get_size_inches()[0] - 0.05 - 1.6
         canvas.heat_bar(figure, (left + 0.2, 0.19, 1.2, 0.06), (0.0, 1.0))
+    _name_kinds(figure, grid[-1][2])
     return figure
+
+
+def judged_mask(row: SampleRow) -> Image:
+    """The predicted mask on black, in the colours of `KINDS`, with what was missed and the reference's border in white.
+
+    Returns:
+        Shape (H, W, 3), uint8.
+    """
+    black = np.zeros((*row.reference.shape, 3), np.uint8)
+    laid = compare_overlay(black, row.predicted, row.reference, opacity=1.0)
+    return contour(laid, row.reference, width_px=line_width_px(row.reference.shape))
 
 
 def attention_figure(
@@ -251,8 +271,10 @@ def plot_cases(cases: Mapping[str, Sequence[SampleRow]]) -> Figure:
     _check_rows([row for rows in groups.values() for row in rows])
     shapes = [[row.image.shape for row in rows] for rows in groups.values()]
     num_columns = max(map(len, groups.values()))
+    labels = {label: canvas.wrapped(label) for label in groups}
+    longest = max(len(line) for text in labels.values() for line in text.splitlines())
     figure, grid = canvas.image_grid(
-        shapes, num_columns, cell_in=1.75, margins_in=(0.75, 0.06, 0.36, 0.34), gaps_in=(0.08, 0.38)
+        shapes, num_columns, 1.75, margins_in=(0.2 + CHARACTER_IN * longest, 0.06, 0.36, 0.34), gaps_in=(0.08, 0.38)
     )
     for (label, rows), cells in zip(groups.items(), grid, strict=True):
         for axes, row in zip(cells, rows, strict=False):
@@ -260,7 +282,7 @@ def plot_cases(cases: Mapping[str, Sequence[SampleRow]]) -> Figure:
             canvas.show_image(axes, contour(laid, row.reference, width_px=line_width_px(laid.shape)), "N")
             title = f"{canvas.shortened(row.name)}\nDice {_score(row.dice)}"
             axes.set_title(title, fontsize=SMALL_PT, color=INK, pad=3, linespacing=1.25, parse_math=False)
-        canvas.label_row(figure, cells[0], label)
+        canvas.label_row(figure, cells[0], labels[label])
     bare = np.mean([row.image.mean((0, 1)) for rows in groups.values() for row in rows], axis=0)
     handles = [Patch(color=_laid_over(bare, colour), label=kind) for kind, colour in KINDS]
     handles.append(Patch(facecolor="white", edgecolor=FAINT, linewidth=0.8, label="reference's border"))
@@ -286,6 +308,28 @@ def _check_rows(rows: Sequence[SampleRow]) -> None:
         check_same_shape(predicted, reference)
         if shape != reference.shape:
             raise DataError(f"{row.name}: image of {shape} pixels (height, width), masks of {reference.shape}")
+
+
+def _name_kinds(figure: Figure, above: Axes) -> None:
+    """Writes what the colours mean at the foot of the figure, below these axes."""
+    middle = above.get_position(original=True)
+    figure.legend(
+        handles=[Patch(color=_unit(colour), label=kind) for kind, colour in KINDS],
+        loc="center",
+        bbox_to_anchor=((middle.x0 + middle.x1) / 2, 0.16 / figure.get_size_inches()[1]),
+        ncols=3,
+        frameon=False,
+        fontsize=SMALL_PT,
+        handlelength=0.8,
+        handletextpad=0.3,
+        columnspacing=0.6,
+    )
+
+
+def _unit(colour: Colour) -> tuple[float, float, float]:
+    """The colour as Matplotlib takes it: (red, green, blue) in [0, 1]."""
+    red, green, blue = (level / 255 for level in colour)
+    return red, green, blue
 
 
 def _score(dice: float) -> str:

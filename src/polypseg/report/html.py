@@ -93,7 +93,7 @@ def render_page(record: Record, with_images: bool = True, num_cases: int = 4) ->
         "split_rows": _split_rows(record),
         "others": _other_rows(record),
         "model_facts": facts.model_facts(record),
-        "training_facts": facts.training_facts(record.run) if record.run else [],
+        "training_facts": facts.training_facts(record),
         "data_facts": facts.data_facts(record),
         "evaluation_facts": facts.evaluation_facts(record),
     }

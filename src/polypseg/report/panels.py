@@ -47,35 +47,44 @@ def scale_loss(axes: Axes, values: Values) -> None:
         axes.set_ylabel("log scale", fontsize=SMALL_PT, color=FAINT, labelpad=1)
 
 
-def draw_learning_rate(panel: Axes, strip: Axes, epochs: Values, rates: Values, named: bool) -> None:
-    """Draws the learning rate's course into the strip, and a hairline into the panel above where it changed.
+def mark_rate_changes(axes: Axes, epochs: Values, rates: Values) -> None:
+    """Draws a hairline where the learning rate changed; none where it changed more than eight times.
 
     Args:
-        panel: Gets the hairlines, unless the rate changed more than eight times.
-        strip: A low panel that shares the epochs.
+        axes: Any panel over the epochs.
+        epochs: Shape (N,).
+        rates: Shape (N,).
+    """
+    if is_stepped(rates):
+        for epoch in epochs[1:][rates[1:] != rates[:-1]]:
+            axes.axvline(epoch, color=HAIRLINE, linewidth=1.0, zorder=0.5)
+
+
+def draw_learning_rate(axes: Axes, epochs: Values, rates: Values) -> None:
+    """Draws the learning rate against the epoch, on a log scale; its lowest and highest value are labelled.
+
+    Args:
+        axes: Where to draw.
         epochs: Shape (N,).
         rates: Shape (N,); positive.
-        named: The strip says what it shows and labels the first and the last rate.
     """
-    changed = np.flatnonzero(rates[1:] != rates[:-1]) + 1
-    stepped = changed.size <= MOST_MARKED_STEPS
-    if stepped:
-        for epoch in epochs[changed]:
-            panel.axvline(epoch, color=HAIRLINE, linewidth=1.0, zorder=0.5)
-            strip.axvline(epoch, color=HAIRLINE, linewidth=1.0, zorder=0.5)
-    strip.plot(epochs, rates, color=GREEN, linewidth=1.1, drawstyle="steps-post" if stepped else "default")
-    style_panel(strip, "", "epoch")
-    strip.grid(False)
-    strip.set_yscale("log")
+    axes.plot(epochs, rates, color=GREEN, linewidth=1.1, drawstyle="steps-post" if is_stepped(rates) else "default")
+    axes.set_yscale("log")
     low, high = float(np.nanmin(rates)), float(np.nanmax(rates))
-    strip.set_ylim(low / 1.8, high * 1.8)
-    strip.yaxis.set_minor_locator(NullLocator())
-    strip.yaxis.set_major_locator(FixedLocator(sorted({low, high}) if named else []))
-    strip.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
-    if named:
-        strip.set_title("learning rate", loc="left", fontsize=SMALL_PT, color=GREEN, pad=2)
-    count_ticks(strip)
-    panel.tick_params(labelbottom=False)
+    axes.set_ylim(low / 1.8, high * 1.8)
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(FixedLocator(sorted({low, high})))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+    count_ticks(axes)
+
+
+def is_stepped(rates: Values) -> bool:
+    """Whether the learning rate changed so seldom that each change can be marked.
+
+    >>> is_stepped(np.array([1.0, 1.0, 0.5])), is_stepped(np.linspace(1, 0.1, 20))
+    (True, False)
+    """
+    return int(np.count_nonzero(rates[1:] != rates[:-1])) <= MOST_MARKED_STEPS
 
 
 def draw_histogram(axes: Axes, dice: Values) -> None:

@@ -129,6 +129,12 @@ class Record:
         return f"{path.parent.name}/{path.name}" if generic and path.parent.name else path.resolve().name
 
     @property
+    def model_says(self) -> Mapping[str, Any]:
+        """What the scored model file says of itself (records/model_facts.py); empty for a run and for maps."""
+        facts: Mapping[str, Any] = self.source.get("facts", {})
+        return facts
+
+    @property
     def data(self) -> str:
         """The folder of the data that were scored; empty where only polyp-free predictions were."""
         return str(self.source.get("data") or self.source.get("references") or self.source.get("images") or "")

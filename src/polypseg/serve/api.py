@@ -1,4 +1,4 @@
-"""The application and its routes; docs/api.md is the contract."""
+"""The application and its routes; docs/reference/api.md is the contract."""
 
 import asyncio
 import contextlib

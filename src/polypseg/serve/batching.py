@@ -4,7 +4,7 @@ Decisions:
 - An engine need not be safe to call from two threads, so that a thread of its own runs it. One engine on all cores
   answers a lone request soonest; several on a core each answer more of many.
 - Nothing waits for company: a batch is what waits already when the engine becomes free, so that a lone request is never
-  slower for it. docs/api.md says what that gains.
+  slower for it. docs/reference/api.md says what that gains.
 - Requests whose client has left or whose time is up are passed over.
 """
 

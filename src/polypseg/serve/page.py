@@ -1,7 +1,7 @@
 """The web page: a handful of files without a build step, served from memory.
 
 Decisions:
-- Written by hand, not with Gradio: docs/page.md says what was tried and measured.
+- Written by hand, not with Gradio: docs/how-to/page.md says what was tried and measured.
 - The files are read once, when the page is mounted, and asked for by exact name: no path of a request reaches the disk.
 - The content security policy allows nothing from elsewhere and nothing inline; pictures and videos may be `blob:`, for
   those that the page itself makes.

@@ -1,4 +1,4 @@
-"""What the server answers, as the OpenAPI document describes it (docs/api.md says it in words)."""
+"""What the server answers, as the OpenAPI document describes it (docs/reference/api.md says it in words)."""
 
 from typing import Annotated, Any, Literal
 

@@ -56,10 +56,10 @@ def mode_of(monitor: str) -> str:
 class Averages(keras.callbacks.Callback):  # type: ignore[misc]
     """Validates the optimizer's average of the weights, where it keeps one, and puts the weights back after.
 
-    Batch normalisation is measured anew for the averaged weights, on training images changed as the training changes
+    Batch normalisation is measured again for the averaged weights, on training images changed as the training changes
     them: the moving averages belong to the weights of the last steps. A network of averaged weights with them had a
     validation Dice of .16, with its own .86 (polyp-lite after 9 epochs). Statistics of images as they are fit such
-    images alone: on validation images blurred by 2 px, Dice .76 against .87 (docs/experiments.md).
+    images alone: on validation images blurred by 2 px, Dice .76 against .87 (docs/explanation/experiments.md).
     `keras.callbacks.SwapEMAWeights` keeps the moving averages, and swaps by adding and subtracting, which leaves a
     rounding in the weights; here they come back bit for bit.
 

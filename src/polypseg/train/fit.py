@@ -108,7 +108,7 @@ def resume(
     on_epoch: OnEpoch = lambda row: None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
-    """The run, gone on with after its last whole epoch as if nothing had happened.
+    """The run, continued after its last whole epoch as if nothing had happened.
 
     Args:
         folder: The run folder.

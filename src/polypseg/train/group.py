@@ -85,7 +85,7 @@ def resume_group(
     on_epoch: OnEpoch = lambda row: None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
-    """The group, gone on with where it was stopped; arguments as of `resume`.
+    """The group, continued where it was stopped; arguments as of `resume`.
 
     Raises:
         RunError: The folder is no group, or a member's saved state is damaged.

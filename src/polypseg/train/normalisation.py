@@ -1,4 +1,4 @@
-"""Batch normalisation measured anew, for weights that no step has run with.
+"""Batch normalisation measured again, for weights that no step has run with.
 
 These are averages over steps or over runs, and what an export has folded.
 """

@@ -4,7 +4,8 @@ Decisions:
 - The teacher sees the batch as the student does, augmented and recomposed, so that its answer belongs to that picture.
 - Reference and probability are mixed before the loss, so that every loss that takes probabilities serves, and the mask
   keeps a say where the teacher errs.
-- A teacher that was trained on the student's validation images flatters the student there; docs/training.md says so.
+- A teacher that was trained on the student's validation images flatters the student there
+  (docs/how-to/training.md).
 """
 
 from pathlib import Path

@@ -45,17 +45,17 @@ def read_model_file(path: Path) -> tuple[bytes, ModelFacts]:
     except OSError as error:
         raise ModelError(f"{path}: cannot read the model: {error.strerror}") from error
     if not content:
-        raise ModelError(f"{path}: the file is empty (0 bytes); expected an exported model: copy it anew")
+        raise ModelError(f"{path}: the file is empty (0 bytes); expected an exported model: copy it again")
     if is_sealed(content) and content[-_LENGTH:] != _digest_entry(content[:-_LENGTH]):
         raise ModelError(
             f"{path}: damaged or changed after it was exported: its content does not fit its {DIGEST_KEY}; copy it "
-            "anew, or export it again"
+            "again, or export it again"
         )
     facts = read_facts(path)
     if not is_sealed(content):
         raise ModelError(
-            f"{path}: does not end with its {DIGEST_KEY}: its end is damaged, or another program wrote it anew; copy "
-            "it anew, or export it again"
+            f"{path}: does not end with its {DIGEST_KEY}: its end is damaged, or another program wrote it again; copy "
+            "it again, or export it again"
         )
     return content, facts
 

@@ -35,7 +35,7 @@ class OnnxEngine:
         except Exception as error:  # ONNX Runtime's own exceptions share no class
             raise ModelError(
                 f"{path}: ONNX Runtime cannot open it ({first_line(error)}); is it damaged? Export it again, or copy "
-                "it anew"
+                "it again"
             ) from error
         self.size, self.threshold = self.facts.size, self.facts.threshold
 

@@ -39,7 +39,7 @@ class OpenVinoEngine:
             self._compiled = core.compile_model(model, "CPU", settings)
         except Exception as error:
             raise ModelError(
-                f"{path}: OpenVINO cannot open it ({first_line(error)}); is it damaged? Export or copy it anew"
+                f"{path}: OpenVINO cannot open it ({first_line(error)}); is it damaged? Export or copy it again"
             ) from error
         self._idle: SimpleQueue[Any] = SimpleQueue()  # a request answers one thread at a time
         for _ in range(streams):

@@ -1,8 +1,8 @@
 """An exported graph, rewritten to one that OpenVINO runs faster and that says the same.
 
 Decisions:
-- The file stays as it is: ONNX Runtime is slower with the first rewrite (docs/speed.md). What does not look as expected
-  is left alone.
+- The file stays as it is: ONNX Runtime is slower with the first rewrite (docs/explanation/speed.md). What does not look
+  as expected is left alone.
 - A transposed 2x2 convolution, joined to a skip and convolved by 3x3, is linear up to there. It becomes the convolution
   of the skip plus one transposed 4x4 convolution of the coarse features: 8 multiplies instead of 11 for each pair of
   channels and pixel, and nothing is joined. The bias of the upsampled half ends where the image ends; a channel of

@@ -160,4 +160,4 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
                 try:
                     yield json.loads(line)
                 except ValueError as error:
-                    raise DataError(f"{path}: a line is damaged ({error}); predict anew with --overwrite") from error
+                    raise DataError(f"{path}: a line is damaged ({error}); predict again with --overwrite") from error

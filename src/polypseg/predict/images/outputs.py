@@ -98,7 +98,7 @@ class OutputFolder:
 
         Args:
             sources: All that is to be predicted.
-            may_replace: Whether results of an earlier call may be written anew.
+            may_replace: Whether results of an earlier call may be written again.
 
         Raises:
             DataError: An input would be replaced, a file's path is a folder of another's, or `may_replace` is False
@@ -118,13 +118,13 @@ class OutputFolder:
             return
         if self.table_path.exists():
             raise DataError(
-                f"{self.folder} holds results already ({self.table_path.name}); go on with --resume, write them anew "
+                f"{self.folder} holds results already ({self.table_path.name}); go on with --resume, write them again "
                 "with --overwrite, or name another folder with -o"
             )
         there = sorted(str(path) for path in targets if path.exists())
         if there:
             raise DataError(
-                f"{len(there)} files are there already; write them anew with --overwrite, or name another folder with "
+                f"{len(there)} files are there already; write them again with --overwrite, or name another folder with "
                 f"-o:{listed(there)}"
             )
 
@@ -169,6 +169,11 @@ def encode_npz(probability: Probability) -> bytes:
     content = io.BytesIO()
     np.savez_compressed(content, probability=probability)
     return content.getvalue()
+
+
+def write_mask(prediction: Prediction, path: Path) -> None:
+    """Write the mask alone, black and white (0 and 255) PNG at the image's own size; its folder is made if missing."""
+    write_bytes_in_one_step(path, encode_png(prediction.mask.view(np.uint8) * np.uint8(255)))
 
 
 def write_bytes_in_one_step(path: Path, content: bytes) -> None:

@@ -100,5 +100,5 @@ def _check_settings(path: Path, record: Record) -> None:
     if other:
         raise DataError(
             f"{path.parent} holds results that follow from other settings: {', '.join(other)}; name another folder, "
-            "or start anew with --overwrite"
+            "or start again with --overwrite"
         )

@@ -183,10 +183,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     try:
         rows = list(csv.reader(io.StringIO(whole, newline=""), strict=True))
     except csv.Error as error:
-        raise DataError(f"{path}: a row is damaged ({error}); predict anew with --overwrite") from error
+        raise DataError(f"{path}: a row is damaged ({error}); predict again with --overwrite") from error
     header = tuple(rows[0]) if rows else ()
     if header not in (COLUMNS, tuple(column for column in COLUMNS if column not in ADDED)):
-        raise DataError(f"{path}: not a table of polypseg predict of this version; predict anew with --overwrite")
+        raise DataError(f"{path}: not a table of polypseg predict of this version; predict again with --overwrite")
     defaults = {column: _cell(getattr(Row("", ""), column)) for column in ADDED}
     return [defaults | dict(zip(header, row, strict=True)) for row in rows[1:] if len(row) == len(header)]
 
