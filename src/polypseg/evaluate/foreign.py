@@ -31,8 +31,9 @@ from polypseg.progress import Track
 FEW = 8
 """A file of at most so many levels, none of them lost, may be one of labels."""
 
-TINY = 8
-"""A file of few levels that gets no brighter, beside others that are white, is in another encoding."""
+LABEL, TINY = 32, 8
+"""A file of two levels that gets no brighter than the first, or of few that gets no brighter than the second, is in
+another encoding than the white ones beside it; a polyp that a model of few steps missed is brighter."""
 
 SIDE = 64
 """Maps and references are compared at this size: a map that was turned and then resized is turned at this one."""
@@ -156,7 +157,7 @@ def _refuse_labels(folder: Path, looks: Sequence[_Look]) -> None:
         return
     highest = max(look.brightest for look in shown)
     are_masks = all(len(look.levels) <= 2 for look in shown)
-    limit = 127 if are_masks or highest <= 127 else TINY
+    limit = 127 if highest <= 127 else LABEL if are_masks else TINY
     dim = [look for look in shown if look.brightest <= limit]
     if dim:
         values = ", ".join(str(value) for value in sorted({look.brightest for look in dim})[:5])

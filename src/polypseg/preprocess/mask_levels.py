@@ -28,6 +28,9 @@ SPECK_SHARE, SPECK_PX = 0.01, 5
 EDGE_PX = 9
 """What lies between two levels covers no square of so many pixels a side: JPEG's blocks have 8."""
 
+FAINT = 5
+"""A value of at most this is a label where it covers a square of `EDGE_PX` alone: noise does not."""
+
 NEAR, NEAR_BLACK = 12, 32
 """A level's own tolerance; that of black in a lossless file whose other level is white."""
 
@@ -197,6 +200,10 @@ def _many(grey: NDArray[np.uint8], values: NDArray[np.integer], counts: NDArray[
     is_between = (every > dark) & (every < level - NEAR) | (every > level + NEAR) & (not is_white)
     if _has_area(cv2.LUT(np.ascontiguousarray(grey), is_between.view(np.uint8)) > 0, EDGE_PX):
         third = int(np.where(is_between, number, 0).argmax())
+    else:
+        faint = [value for value in range(1, FAINT + 1) if number[value] and _has_area(grey == value, EDGE_PX)]
+        third = faint[0] if faint else 0
+    if third:
         raise ImageError(
             f"has areas of a third level, about {third} beside 0 and {level}; expected 0 and one other: {_VALUES}"
         )
