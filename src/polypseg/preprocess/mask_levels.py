@@ -192,7 +192,7 @@ def _many(grey: NDArray[np.uint8], values: NDArray[np.integer], counts: NDArray[
     middling = float(number[above // 2 + 1 : above + (level - above) // 2 + 1].sum() / grey.size)
     if middling > MAX_GREY_SHARE:
         raise ImageError(
-            f"has {len(values)} grey levels, {100 * middling:.0f} % of its pixels between black and {level}; expected "
+            f"has {len(values)} grey levels, {100 * middling:.0f} % of its pixels between 0 and {level}; expected "
             "black and white: threshold it first"
         )
     dark = NEAR_BLACK if level >= 250 and not is_lossy else NEAR

@@ -35,7 +35,7 @@ from polypseg.preprocess.files import EMPTY, READABLE, check_regular, file_conte
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: a decompression bomb, not a colonoscopy frame."""
 
-DARK, DEEP_DARK = 16, 64
+DARK, DEEP_DARK = 16, 66
 """A frame has pixels of this level (of 255); one from a 16-bit file of the other, or its values are not scaled."""
 
 FLAT = 3
@@ -73,6 +73,7 @@ _UNREADABLE = (
     LookupError,
     EOFError,
     OverflowError,
+    RuntimeError,
     struct.error,
     zlib.error,
     PillowImage.DecompressionBombError,
@@ -256,13 +257,18 @@ def checked_frame(image: Image, name: str, is_deep: bool) -> Image:
     if height * width < SMALLEST_FRAME:
         return image
     step = max(1, math.isqrt(height * width // 10_000))
-    seen = image[::step, ::step].reshape(-1, 3)
-    brightest = _level_at(seen.max(axis=1), 1 - LIT_SHARE)
-    if brightest < (DEEP_DARK if is_deep else DARK):
+    seen = image[::step, ::step]
+    limit = DEEP_DARK if is_deep else DARK
+    low, high = _range(seen[..., 1])
+    if high >= limit and high - low > FLAT:
+        return image  # nearly every frame
+    brightest = _range(np.maximum(np.maximum(seen[..., 0], seen[..., 1]), seen[..., 2]))[1]
+    if brightest < limit:
         why = "; a 16-bit file with 10- or 12-bit values? Scale them, white being 65535" if is_deep else ""
         raise ImageError(f"{name}: (nearly) black, hardly a pixel is brighter than {brightest} of 255{why}")
-    if all(_level_at(level, 1 - LIT_SHARE) - _level_at(level, LIT_SHARE) <= FLAT for level in seen.T):
-        raise ImageError(f"{name}: of one colour, {tuple(seen[0].tolist())}; expected an image that shows something")
+    if all(high - low <= FLAT for low, high in (_range(seen[..., channel]) for channel in range(3))):
+        colour = tuple(image[0, 0].tolist())
+        raise ImageError(f"{name}: of one colour, {colour}; expected an image that shows something")
     return image
 
 
@@ -345,10 +351,11 @@ def _upright(pixels: NDArray[np.uint8], opened: PillowImage.Image, name: str) ->
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
-def _level_at(levels: NDArray[np.uint8], share: float) -> int:
-    """The level that so large a share of the pixels does not exceed."""
-    counts = np.cumsum(np.bincount(levels, minlength=256))  # 10,000 of them
-    return int(np.searchsorted(counts, share * counts[-1]))
+def _range(levels: NDArray[np.uint8]) -> tuple[int, int]:
+    """The lowest and the highest level but for the shares of pixels that do not count."""
+    counts = np.cumsum(np.bincount(levels.ravel(), minlength=256))
+    low, high = np.searchsorted(counts, (LIT_SHARE * counts[-1], (1 - LIT_SHARE) * counts[-1]))
+    return int(low), int(high)
 
 
 def _check_pixels(opened: PillowImage.Image, name: str, max_pixels: int) -> None:

@@ -1,0 +1,164 @@
+"""Damaged files are refused, not filled up: JPEG by its decoder's warnings, PNG by its check sums."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from polypseg.errors import ImageError
+from polypseg.preprocess import decode_image, read_image, read_mask
+from odd_files import (
+    JPEG_DAMAGE,
+    encoded,
+    flipped_bits,
+    frame,
+    odd_contents,
+    overwritten,
+    polyp,
+    scan_start,
+)
+
+
+def _accepted_difference(whole: bytes, damaged: bytes) -> float | None:
+    """Mean difference of an accepted image to the intact one, 0 to 1; None where it was refused."""
+    try:
+        found = decode_image(damaged)
+    except ImageError:
+        return None
+    intact = decode_image(whole)
+    return 1.0 if found.shape != intact.shape else float(np.abs(found.astype(int) - intact).mean() / 255)
+
+
+@pytest.mark.parametrize("damage", JPEG_DAMAGE)
+@pytest.mark.parametrize("options", [{}, {"optimize": True}, {"progressive": True}, {"quality": 95, "subsampling": 0}])
+def test_damaged_jpegs_are_refused_or_hardly_changed(damage, options):
+    rng = np.random.default_rng(7)
+    for _ in range(12):  # 12 of 5 damages and 4 kinds: 240 files
+        whole = encoded(frame(rng), "JPEG", **options)
+        difference = _accepted_difference(whole, damage(whole, rng))
+        assert difference is None or difference <= 0.01, damage.__name__
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_a_half_scan_with_an_end_mark_is_refused_in_every_mode(mode):
+    whole = encoded(PillowImage.fromarray(frame(np.random.default_rng(0))).convert(mode), "JPEG")
+    half = whole[: (scan_start(whole) + len(whole)) // 2] + b"\xff\xd9"
+    with pytest.raises(ImageError, match=r"frame: the image is cut short .*premature end of data segment"):
+        decode_image(half, "frame")
+
+
+def test_a_damaged_jpeg_prints_nothing(tmp_path):
+    whole = encoded(frame(np.random.default_rng(0)), "JPEG")
+    (tmp_path / "half.jpg").write_bytes(whole[: (scan_start(whole) + len(whole)) // 2] + b"\xff\xd9")
+    code = f"import polypseg.preprocess as p\ntry: p.read_image({str(tmp_path / 'half.jpg')!r})\nexcept Exception: pass"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_what_lies_behind_the_end_of_a_jpeg_does_not_matter():
+    image = frame(np.random.default_rng(1))
+    whole = encoded(image, "JPEG")
+    for more in (b"\0" * 20, b"maker's notes", whole):
+        np.testing.assert_array_equal(decode_image(whole + more), decode_image(whole))
+
+
+def test_a_jpeg_has_opencvs_pixels():
+    whole = encoded(frame(np.random.default_rng(2), 530, 622), "JPEG", quality=85)
+    decoded = cv2.imdecode(np.frombuffer(whole, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    np.testing.assert_array_equal(decode_image(whole), decoded[..., ::-1])
+
+
+@pytest.mark.parametrize("damage", [flipped_bits, overwritten])
+def test_damaged_pngs_are_refused_or_whole(damage):
+    rng = np.random.default_rng(3)
+    refused = 0
+    for _ in range(60):
+        image = frame(rng)
+        whole = encoded(image, "PNG")
+        difference = _accepted_difference(whole, damage(whole, rng))
+        refused += difference is None
+        assert difference in (None, 0.0)
+    assert refused > 50  # what was accepted was hit in a chunk that says nothing of the pixels
+
+
+def test_png_whose_check_sum_alone_is_wrong():
+    whole = encoded(frame(np.random.default_rng(4)), "PNG")
+    place = whole.rindex(b"IDAT")
+    length = int.from_bytes(whole[place - 4 : place])
+    changed = bytearray(whole)
+    changed[place + 4 + length] ^= 1
+    with pytest.raises(ImageError, match="the image is damaged .wrong check sum in IDAT.; copy or download it again"):
+        decode_image(bytes(changed))
+
+
+def test_png_without_its_end_mark():
+    whole = encoded(frame(np.random.default_rng(5)), "PNG")
+    with pytest.raises(ImageError, match="the image is cut short"):
+        decode_image(whole[: whole.rindex(b"IEND") - 4])
+
+
+def _feed(folder: Path, count: int, seed: int) -> tuple[int, int]:
+    """How many odd files were read as images and as masks; anything but an ImageError fails."""
+    num_images = num_masks = 0
+    for name, content in odd_contents(seed, count):
+        path = folder / name
+        path.write_bytes(content)
+        try:
+            image = read_image(path)
+            assert image.dtype == np.uint8
+            assert image.ndim == 3
+            num_images += 1
+        except ImageError as error:
+            assert "\n" not in str(error)
+            assert name in str(error)
+        try:
+            assert read_mask(path).dtype == np.bool_
+            num_masks += 1
+        except ImageError as error:
+            assert name in str(error)
+    return num_images, num_masks
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of some damages and reads on
+def test_odd_files_are_read_or_refused_in_one_line(tmp_path):
+    num_images, _ = _feed(tmp_path, 180, seed=0)
+    assert 20 < num_images < 150
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_many_odd_files_are_read_or_refused_in_one_line(tmp_path):
+    num_images, _ = _feed(tmp_path, 2000, seed=1)
+    assert 200 < num_images < 1700
+
+
+@pytest.mark.slow
+def test_what_no_decoder_can_know_of_a_jpeg():
+    # A changed bit may be another valid brightness. So many of these are read with other pixels: on record, no promise.
+    rng = np.random.default_rng(11)
+    differences = []
+    for _ in range(200):
+        whole = encoded(frame(rng), "JPEG")
+        first = scan_start(whole)
+        damaged = whole[:first] + flipped_bits(whole[first:-2], rng, 1) + whole[-2:]
+        differences.append(_accepted_difference(whole, damaged))
+    changed = sum(difference is not None and difference > 0.01 for difference in differences)
+    assert changed < 100
+
+
+def test_read_mask_of_a_damaged_jpeg(tmp_path):
+    mask = polyp(np.random.default_rng(0)).astype(np.uint8) * 255
+    whole = encoded(mask, "JPEG", quality=95)
+    (tmp_path / "mask.jpg").write_bytes(whole[: (scan_start(whole) + len(whole)) // 2] + b"\xff\xd9")
+    with pytest.raises(ImageError, match=r"mask\.jpg: the image is cut short"):
+        read_mask(tmp_path / "mask.jpg")
+
+
+def test_bytes_of_no_image(tmp_path):
+    for content in (b"\xff\xd8", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"RIFF\0\0\0\0WEBP", b"BM"):
+        with pytest.raises(ImageError):
+            decode_image(content)
