@@ -10,7 +10,8 @@ from PIL import Image as PillowImage
 from polypseg.arrays import Image
 from polypseg.config import SplitConfig
 from polypseg.data.catalogue import find_samples
-from polypseg.data.checks import Findings, inspect, write_pictures
+from polypseg.data.checks import Findings, inspect
+from polypseg.data.leak_pictures import write_pictures
 from polypseg.data.splits import make_split
 from polypseg.data.synthetic import synthetic_image
 from polypseg.errors import DataError, PairingError, UsageError

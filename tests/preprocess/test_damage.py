@@ -7,10 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image as PillowImage
-
-from polypseg.errors import ImageError
-from polypseg.preprocess import decode_image, read_image, read_mask
 from odd_files import (
     JPEG_DAMAGE,
     encoded,
@@ -21,6 +17,10 @@ from odd_files import (
     polyp,
     scan_start,
 )
+from PIL import Image as PillowImage
+
+from polypseg.errors import ImageError
+from polypseg.preprocess import decode_image, read_image, read_mask
 
 
 def _accepted_difference(whole: bytes, damaged: bytes) -> float | None:
@@ -91,7 +91,7 @@ def test_png_whose_check_sum_alone_is_wrong():
     length = int.from_bytes(whole[place - 4 : place])
     changed = bytearray(whole)
     changed[place + 4 + length] ^= 1
-    with pytest.raises(ImageError, match="the image is damaged .wrong check sum in IDAT.; copy or download it again"):
+    with pytest.raises(ImageError, match=r"the image is damaged .wrong check sum in IDAT.; copy or download it again"):
         decode_image(bytes(changed))
 
 
@@ -107,20 +107,20 @@ def _feed(folder: Path, count: int, seed: int) -> tuple[int, int]:
     for name, content in odd_contents(seed, count):
         path = folder / name
         path.write_bytes(content)
-        try:
-            image = read_image(path)
-            assert image.dtype == np.uint8
-            assert image.ndim == 3
-            num_images += 1
-        except ImageError as error:
-            assert "\n" not in str(error)
-            assert name in str(error)
-        try:
-            assert read_mask(path).dtype == np.bool_
-            num_masks += 1
-        except ImageError as error:
-            assert name in str(error)
+        image, mask = _result(read_image, path), _result(read_mask, path)
+        for found in (image, mask):
+            assert isinstance(found, np.ndarray) or (name in found and "\n" not in found)
+        num_images += isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3
+        num_masks += isinstance(mask, np.ndarray) and mask.dtype == np.bool_
     return num_images, num_masks
+
+
+def _result(read, path):
+    """What a file gives, or the message that refuses it."""
+    try:
+        return read(path)
+    except ImageError as error:
+        return str(error)
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow warns of some damages and reads on

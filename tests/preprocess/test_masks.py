@@ -158,7 +158,7 @@ def test_a_mask_in_the_alpha_channel(tmp_path, ground):
     layered = np.full((60, 80, 4), ground, np.uint8)
     layered[..., 3] = (TWO > 0) * 255
     path = _file(tmp_path, layered)
-    with pytest.raises(ImageError, match="the mask is in the alpha channel.*--mask-channel alpha"):
+    with pytest.raises(ImageError, match=r"the mask is in the alpha channel.*--mask-channel alpha"):
         read_mask(path)
     np.testing.assert_array_equal(read_mask(path, MaskRule(channel="alpha")), TWO > 0)
 

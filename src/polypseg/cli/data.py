@@ -118,7 +118,8 @@ def check(
 
     polypseg data check data/bkai --polyp-colours "#ff0000,#00ff00"
     """
-    from polypseg.data.checks import inspect, write_pictures
+    from polypseg.data.checks import inspect
+    from polypseg.data.leak_pictures import write_pictures
     from polypseg.preprocess import mask_rule
     from polypseg.records.atomic import write_text
     from polypseg.records.split import load_split

@@ -3,6 +3,7 @@
 field.py         the lit field: where in a frame the picture lies
 files.py         which files are images, and their bytes
 damage.py        what the usual decoders pass over
+emptiness.py     pictures that show nothing
 reading.py       an image file to upright 8-bit RGB
 masks.py         a mask file to True and False
 mask_levels.py   the two levels of a mask file

@@ -7,14 +7,9 @@ Decisions:
 - A file's orientation is always applied, to masks and maps as to images: all are handled as a viewer shows them.
 - Nothing is repaired silently: what cannot be read as one image stops with its name. A photo of a phone that carries
   further pictures (a preview, a gain map) is its first one, which is what a viewer shows; that is noted.
-- A picture that shows nothing (black, one colour, invisible) is a fault: a model would find "no polyp" in it. The
-  limits are far from frames: of 4,540 real ones the darkest reaches 151 of 255 at its 99.9th percentile, and the
-  flattest has a standard deviation of 16 levels, so that even a frame at an eighth of its light is read; 12-bit values
-  in a 16-bit file end at 15 of 255.
 """
 
 import io
-import math
 import struct
 import zlib
 from collections.abc import Callable, Mapping
@@ -30,22 +25,11 @@ from PIL import Image as PillowImage
 from polypseg.arrays import Image
 from polypseg.errors import ImageError
 from polypseg.preprocess.damage import cut_short, decode_jpeg, png_fault
+from polypseg.preprocess.emptiness import checked_frame
 from polypseg.preprocess.files import EMPTY, READABLE, check_regular, file_content, kind_of
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: a decompression bomb, not a colonoscopy frame."""
-
-DARK, DEEP_DARK = 16, 66
-"""A frame has pixels of this level (of 255); one from a 16-bit file of the other, or its values are not scaled."""
-
-FLAT = 3
-"""A frame's levels spread further than this."""
-
-LIT_SHARE = 0.001
-"""So many of its pixels must reach the level: a few hot pixels, or a letter in a corner, are no frame."""
-
-SMALLEST_FRAME = 1024
-"""Pixels (32x32); a smaller picture may be black or of one colour: it is no frame, but an icon or a test's."""
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "JPEG2000", "AVIF", "GIF", "PPM")
 
@@ -242,36 +226,6 @@ def decode_stored(content: bytes, name: str, max_pixels: int) -> Stored:
         return Stored(opened, is_lossy, is_deep, note)
 
 
-def checked_frame(image: Image, name: str, is_deep: bool) -> Image:
-    """The image, if there is something to be seen in it.
-
-    Args:
-        image: Shape (H, W, 3), uint8.
-        name: For messages.
-        is_deep: Whether it is from a file of more than 8 bits.
-
-    Raises:
-        ImageError: It is (nearly) black, or of one colour.
-    """
-    height, width = image.shape[:2]
-    if height * width < SMALLEST_FRAME:
-        return image
-    step = max(1, math.isqrt(height * width // 10_000))
-    seen = image[::step, ::step]
-    limit = DEEP_DARK if is_deep else DARK
-    low, high = _range(seen[..., 1])
-    if high >= limit and high - low > FLAT:
-        return image  # nearly every frame
-    brightest = _range(np.maximum(np.maximum(seen[..., 0], seen[..., 1]), seen[..., 2]))[1]
-    if brightest < limit:
-        why = "; a 16-bit file with 10- or 12-bit values? Scale them, white being 65535" if is_deep else ""
-        raise ImageError(f"{name}: (nearly) black, hardly a pixel is brighter than {brightest} of 255{why}")
-    if all(high - low <= FLAT for low, high in (_range(seen[..., channel]) for channel in range(3))):
-        colour = tuple(image[0, 0].tolist())
-        raise ImageError(f"{name}: of one colour, {colour}; expected an image that shows something")
-    return image
-
-
 def to_eight_bits(picture: PillowImage.Image, name: str) -> PillowImage.Image:
     """The picture with its values scaled to 8 bit, alpha laid on black.
 
@@ -349,13 +303,6 @@ def _upright(pixels: NDArray[np.uint8], opened: PillowImage.Image, name: str) ->
         raise ImageError(f"{name}: {_reason(error)}") from error
     turn = _UPRIGHT.get(orientation)
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
-
-
-def _range(levels: NDArray[np.uint8]) -> tuple[int, int]:
-    """The lowest and the highest level but for the shares of pixels that do not count."""
-    counts = np.cumsum(np.bincount(levels.ravel(), minlength=256))
-    low, high = np.searchsorted(counts, (LIT_SHARE * counts[-1], (1 - LIT_SHARE) * counts[-1]))
-    return int(low), int(high)
 
 
 def _check_pixels(opened: PillowImage.Image, name: str, max_pixels: int) -> None:
