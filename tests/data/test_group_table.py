@@ -53,7 +53,10 @@ def test_centres_are_read_beside_groups(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,sequence,patient\na,s1,p1\nb,s2,p1\nc,s3,p2\n", "columns sequence and patient could each tell the group"),
+        (
+            "name,sequence,patient\na,s1,p1\nb,s2,p1\nc,s3,p2\n",
+            "columns sequence and patient could each tell the group",
+        ),
         ("name,image,group\na,b,p1\nb,a,p1\nc,c,p2\n", "columns name and image could each tell the name"),
         ("picture,case\na,p1\nb,p1\nc,p2\n", "expected two columns.*found picture,case"),
         ("frame,case\na,p1\n", "expected two columns.*found frame,case"),

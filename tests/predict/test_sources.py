@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from polypseg.errors import DataError, ImageError, UsageError
-from polypseg.predict.images.sources import find_sources
+from polypseg.predict.images.sources import PassedOverWarning, find_sources
 from predict.tiny_model import write_picture
 
 
@@ -194,3 +194,56 @@ def test_an_empty_tiff(here):
     (here / "s.tif").write_bytes(b"")
     with pytest.raises(ImageError, match=r"s\.tif: the file is empty"):
         find_sources(["s.tif"])[0].read()
+
+
+def test_a_data_sets_masks_are_not_predicted_and_that_is_said(here):
+    for name in ("set/images/a.png", "set/masks/a.png", "set/deep/frames/b.png", "set/deep/labels/b.png"):
+        write_picture(here / name, 0)
+    with pytest.warns(PassedOverWarning, match=r"2 files or folders of masks(.|\n)*set/masks(.|\n)*set/deep/labels"):
+        assert names("set") == ["deep/frames/b", "images/a"]
+    assert names("set/masks") == ["a"]  # named by itself it is meant
+
+
+def test_masks_that_lie_beside_their_images_are_not_predicted(here):
+    for name in ("a.png", "a_mask.png", "b_mask.png"):
+        write_picture(here / "set" / name, 0)
+    with pytest.warns(PassedOverWarning, match=r"1 files or folders(.|\n)*a_mask\.png"):
+        assert names("set") == ["a", "b_mask"]  # b_mask is no mask of an image that is here
+
+
+def test_what_is_no_image_gets_a_row_and_what_lies_beside_images_none(here):
+    write_picture(here / "in" / "a.png", 0)
+    for name in ("a.heic", "IM0001", "film.mp4", "boxes.json", "Thumbs.db", "README"):
+        (here / "in" / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    assert names("in") == ["IM0001", "a.heic", "a", "film.mp4"]
+    with pytest.raises(ImageError, match=r"in/a\.heic: not an image that can be read but a HEIC picture; convert it"):
+        find_sources(["in/a.heic"])[0].read()
+
+
+def test_more_kinds_of_images_are_found(here):
+    for ending in ("webp", "jfif", "jp2", "avif", "gif", "jpe"):
+        kind = {"jfif": "JPEG", "jpe": "JPEG", "jp2": "JPEG2000"}.get(ending, ending.upper())
+        (here / "in").mkdir(exist_ok=True)
+        PillowImage.new("RGB", (24, 20), (200, 0, 0)).save(here / "in" / f"{ending}.{ending}", kind)
+    sources = find_sources(["in"])
+    assert [source.name for source in sources] == ["avif", "gif", "jfif", "jp2", "jpe", "webp"]
+    assert {source.read().shape for source in sources} == {(20, 24, 3)}
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="file names are Unicode there")
+def test_names_that_are_no_unicode_are_refused_before_anything_is_done(here):
+    write_picture(here / "in" / "a.png", 0)
+    os.rename(b"in/a.png", b"in/Nguy\xea\xden_0.png")  # noqa: PTH104 — bytes
+    with pytest.raises(DataError, match=r"1 file names are not valid UTF-8.*convmv"):
+        find_sources(["in"])
+
+
+def test_standard_input_without_end_is_refused(here, monkeypatch):
+    class Endless:
+        def read(self, size):
+            return b"\0" * min(size, 2000)
+
+    monkeypatch.setattr("polypseg.predict.images.sources.MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": Endless()})())
+    with pytest.raises(DataError, match="standard input: more than the allowed 1,000 bytes"):
+        find_sources(["-"])

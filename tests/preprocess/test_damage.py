@@ -7,7 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from odd_files import (
+from PIL import Image as PillowImage
+
+from polypseg.errors import ImageError
+from polypseg.preprocess import decode_image, read_image, read_mask
+from preprocess.odd_files import (
     JPEG_DAMAGE,
     encoded,
     flipped_bits,
@@ -17,10 +21,6 @@ from odd_files import (
     polyp,
     scan_start,
 )
-from PIL import Image as PillowImage
-
-from polypseg.errors import ImageError
-from polypseg.preprocess import decode_image, read_image, read_mask
 
 
 def _accepted_difference(whole: bytes, damaged: bytes) -> float | None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from odd_files import encoded, frame
 from PIL import ExifTags
 from PIL import Image as PillowImage
 
@@ -26,6 +25,7 @@ from polypseg.preprocess import (
     refuse_odd_names,
 )
 from polypseg.preprocess import files as files_module
+from preprocess.odd_files import encoded, frame
 
 FRAME = frame(np.random.default_rng(0))
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from odd_files import polyp
 from PIL import Image as PillowImage
 
 from polypseg.errors import ImageError, UsageError
 from polypseg.preprocess import MaskRule, mask_rule, read_mask, read_mask_file
+from preprocess.odd_files import polyp
 
 TWO = np.zeros((60, 80), np.uint8)  # two lesions, 1 of 10x20 and 2 of 20x20 pixels: 200 and 400 of 4800
 TWO[5:15, 5:25], TWO[30:50, 40:60] = 1, 2

@@ -203,19 +203,18 @@ def _turned_note(folder: Path, cases: Sequence[Case]) -> list[str]:
     if not pairs:
         return []
     as_it_is = np.array([_soft_dice(grey, mask) for grey, mask in pairs])
-    for done, undo in _TURNS.items():
-        turned = np.array([_soft_dice(undo(grey), mask) for grey, mask in pairs])
-        is_better = as_it_is.mean() < MOST_AS_IT_IS and turned.mean() > as_it_is.mean() + GAIN
-        if not is_better or np.mean(turned > as_it_is) < 0.8:
-            continue
-        words = (
-            f"the predictions look {done}: undone, {len(pairs)} of them have a mean Dice of {turned.mean():.2f} "
-            f"instead of {as_it_is.mean():.2f}"
-        )
-        if len(pairs) >= SURE:
-            raise ScoreError(f"{folder}: {words}; save them as their references lie")
-        return [words]
-    return []
+    undone = {done: np.array([_soft_dice(undo(grey), mask) for grey, mask in pairs]) for done, undo in _TURNS.items()}
+    done, turned = max(undone.items(), key=lambda item: float(item[1].mean()))
+    is_better = as_it_is.mean() < MOST_AS_IT_IS and turned.mean() > as_it_is.mean() + GAIN
+    if not is_better or np.mean(turned > as_it_is) < 0.8:
+        return []
+    words = (
+        f"the predictions look {done}: undone, {len(pairs)} of them have a mean Dice of {turned.mean():.2f} "
+        f"instead of {as_it_is.mean():.2f}"
+    )
+    if len(pairs) >= SURE:
+        raise ScoreError(f"{folder}: {words}; save them as their references lie")
+    return [words]
 
 
 def _small_pairs(cases: Sequence[Case]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
