@@ -253,3 +253,29 @@ def test_download_unknown_name_lists_the_choices() -> None:
     result = _run("download", "kvasir")
     assert result.exit_code == 2
     assert "did you mean 'kvasir-seg'?" in result.stderr
+
+
+def test_check_reads_colours_on_request_and_tells_what_is_polyp(tmp_path: Path) -> None:
+    make_synthetic(tmp_path, num_images=4, side_range=(64, 64))
+    for number, path in enumerate(sorted((tmp_path / "masks").iterdir())):
+        with PillowImage.open(path) as opened:
+            mask = np.asarray(opened.convert("L")) > 127
+        colour = ((255, 0, 0), (0, 255, 0))[number % 2]
+        PillowImage.fromarray(np.where(mask[..., None], colour, 0).astype(np.uint8)).save(path)
+    result = _run("check", tmp_path, "--bits", -1)
+    assert result.exit_code == 1
+    assert "the masks do not agree on what is polyp" in result.stdout
+    result = _run("check", tmp_path, "--bits", -1, "--polyp-colours", "red,#00ff00")
+    assert result.exit_code == 0, result.stdout
+    assert "polyp is: #ff0000,#00ff00 in 4 masks" in result.stdout
+    assert "from sequences.csv, columns" in result.stdout
+
+
+def test_check_counts_and_names_files_that_are_no_images(tmp_path: Path) -> None:
+    make_synthetic(tmp_path, num_images=4, side_range=(64, 64))
+    for name in ("a.heic", "b.HEIC", "IM0001", "notes.txt"):
+        (tmp_path / "images" / name).write_bytes(b"x")
+    result = _run("check", tmp_path, "--bits", -1)
+    assert result.exit_code == 1
+    found = " ".join(result.stdout.split())
+    assert "3 files are no images that can be read (.heic 2, no ending 1): IM0001, a.heic, b.HEIC" in found

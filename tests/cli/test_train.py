@@ -1,6 +1,8 @@
 """The commands train, show and summary, as a user calls them."""
 
+import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -230,3 +232,64 @@ def test_start_from_a_packaged_model_by_its_name(sample_folder, tmp_path):
     other = call(*command, "--name", "other", "--set", "model.filters=8")
     assert other.exit_code == 1
     assert "name the preset, filters and encoder that it was trained with" in " ".join(other.output.split())
+
+
+@pytest.fixture
+def labelled(sample_folder, tmp_path):
+    """The data set with masks of 0, 1 and 2: the upper half of each polyp is 1, the lower 2."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path / "labelled"
+    shutil.copytree(sample_folder, folder)
+    for path in (folder / "masks").iterdir():
+        with Image.open(path) as opened:
+            mask = np.asarray(opened.convert("L")) > 127
+        rows = np.flatnonzero(mask.any(axis=1))
+        middle = int(rows.mean()) if rows.size else 0
+        labels = mask * np.where(np.arange(len(mask))[:, None] < middle, 1, 2)
+        Image.fromarray(labels.astype(np.uint8)).save(path)
+    return folder
+
+
+def test_what_means_polyp_is_recorded_with_the_run(labelled, tmp_path):
+    words = ("train", "--data", labelled, "--runs", tmp_path, "--epochs", 1, *SMALL)
+    refused = call(*words, "--name", "a")
+    assert refused.exit_code == 1
+    assert "holds 3 values" in refused.output
+    assert "--polyp-values" in refused.output
+    done = call(*words, "--name", "b", "--polyp-values", "1,2")
+    assert done.exit_code == 0, done.output
+    assert "polyp_values = [\n    1,\n    2,\n]" in (tmp_path / "b" / "config.toml").read_text()
+    again = call("train", "--runs", tmp_path, "--name", "b", "--resume", "--epochs", 2)
+    assert again.exit_code == 0, again.output  # resumed and evaluated without saying it once more
+    record = json.loads((tmp_path / "b" / "evaluation" / "test" / "evaluation.json").read_text())
+    assert {sample["mask_rule"] for sample in record["samples"] if "reference" in sample} == {"values=1,2"}
+    wrong = call("train", "--runs", tmp_path, "--name", "b", "--resume", "--polyp-values", "1")
+    assert wrong.exit_code == 2
+    assert "--resume uses the settings of the run" in wrong.output
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (lambda values: values * 0, "none of the 16 masks holds a polyp"),
+        (lambda values: 255 - values, "masks look inverted or white"),
+    ],
+)
+def test_sets_that_are_no_references_stop_a_training(sample_folder, tmp_path, how, message):
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path / "data"
+    shutil.copytree(sample_folder, folder)
+    for path in (folder / "masks").iterdir():
+        with Image.open(path) as opened:
+            values = np.asarray(opened.convert("L"))
+        Image.fromarray(how(values).astype(np.uint8)).save(path)
+    words = ("train", "--data", folder, "--runs", tmp_path, "--epochs", 1, "--no-evaluate", *SMALL)
+    done = call(*words)
+    assert done.exit_code == 1
+    assert message in done.output
+    meant = ("--empty-masks",) if "none" in message else ("--polyp-values", "0")
+    assert call(*words, "--name", "meant", *meant).exit_code == 0
