@@ -61,7 +61,8 @@ def test_an_image_gives_a_mask_of_its_size_and_a_row():
 
 def test_every_output_that_is_asked_for_is_there_and_no_other(here):
     typed("tiny.onnx", "good.png", "-o", "plain")
-    assert sorted(p.name for p in (here / "plain").iterdir()) == ["masks", "predictions.csv", "settings.json"]
+    plain = [".inputs.jsonl", "masks", "predictions.csv", "settings.json"]
+    assert sorted(p.name for p in (here / "plain").iterdir()) == plain
     words = ("--probabilities", "npz", "--overlays", "--contours", "--heatmaps", "--attention", "--coco")
     typed("tiny.onnx", "good.png", *words)
     found = {p.relative_to("out").as_posix() for p in Path("out").rglob("*") if p.is_file()}
@@ -69,6 +70,7 @@ def test_every_output_that_is_asked_for_is_there_and_no_other(here):
         "predictions.csv",
         "settings.json",
         ".coco.jsonl",
+        ".inputs.jsonl",
         "coco.json",
         "coco_polygons.json",
         "masks/good.png",
@@ -441,7 +443,7 @@ class TestVideo:
         assert "o.mp4: exists; replace it with --overwrite" in typed("tiny.onnx", "a.mp4", "-o", "o.mp4", code=2)
         typed("tiny.onnx", "a.mp4", "-o", "o.mp4", "--overwrite", code=1)
         (here / "r.csv").write_text("not a table of ours")
-        assert "r.csv: there already" in typed("tiny.onnx", "a.mp4", "-o", "r.mp4", code=2)
+        assert "r.csv: exists" in typed("tiny.onnx", "a.mp4", "-o", "r.mp4", code=2)
         assert "none.mp4: no such file or folder" in typed("tiny.onnx", "none.mp4", "-o", "p.mp4", code=1)
         assert "none.png: no such file or folder" in typed("tiny.onnx", "none.png", code=1)
         assert len(calls) == 1

@@ -31,13 +31,16 @@ class Stamp(NamedTuple):
     sha256: str
 
 
-def stamp_of(source: Source) -> Stamp:
-    """The stamp of a source.
+def stamp_of(source: Source, place: tuple[int, ...]) -> Stamp:
+    """The stamp of a source that could be read.
+
+    Args:
+        source: An image.
+        place: Where it was before it was read, by `place_of`.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: It cannot be read any more.
     """
-    place = _place_of(source)
     return Stamp(place, _digest_of(source))
 
 
@@ -46,7 +49,7 @@ def is_same(source: Source, before: Stamp | None) -> bool:
     if before is None:
         return False
     with suppress(OSError):  # gone, or not to be read: reading it tells
-        return (bool(before.place) and _place_of(source) == before.place) or _digest_of(source) == before.sha256
+        return (bool(before.place) and place_of(source) == before.place) or _digest_of(source) == before.sha256
     return False
 
 
@@ -83,10 +86,14 @@ def kept_stamps(folder: Path) -> dict[str, Stamp]:
     return found
 
 
-def _place_of(source: Source) -> tuple[int, ...]:
+def place_of(source: Source) -> tuple[int, ...]:
+    """Size, times and place of a source; empty for standard input and for what is not there."""
     if source.path == STDIN:
         return ()
-    found = Path(source.path).stat()
+    try:
+        found = Path(source.path).stat()
+    except OSError:
+        return ()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
