@@ -188,7 +188,9 @@ class TestResume:
         predicted()
         for content in ("", "{"):
             Path("out/settings.json").write_text(content)
-            with pytest.raises(DataError, match=r"settings\.json: not a record of what the results follow from, .*--overwrite"):
+            with pytest.raises(
+                DataError, match=r"settings\.json: not a record of what the results follow from, .*--overwrite"
+            ):
                 predicted(resume=True)
 
     def test_in_a_new_folder_it_begins(self, here):
@@ -280,7 +282,7 @@ predicted(written=outputs.OutputOptions(coco=True), resume=True)
 @pytest.mark.slow
 def test_kill_at_any_moment_then_resume_ends_as_one_call_does(here):
     for number in range(60):
-        write_picture(here / "in" / f"x{number:02d}.png", 10 + 4 * number, 40, 50, (5, 5, 30, 40))
+        write_picture(here / "in" / f"x{number:02d}.png", 60 + 3 * number, 40, 50, (5, 5, 30, 40))
     code, kills = SLOW.format(tests=TESTS), 0
     for pause in (0, 0.03, 0.06, 0.1, 0.15):
         process = subprocess.Popen([sys.executable, "-c", code])
