@@ -228,7 +228,7 @@ def _start_from(model: keras.Model, path: Path, config: Config, samples: Sequenc
     Raises:
         ModelError: The file cannot be loaded, or holds another network.
     """
-    if path.suffix != ".onnx":
+    if path.suffix.lower() != ".onnx":
         copy_weights(model, path)
         return
     copy_onnx_weights(model, path)
