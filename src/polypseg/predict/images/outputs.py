@@ -223,5 +223,6 @@ def write_bytes_within(folder: Path, path: Path, content: bytes) -> None:
     except FileNotFoundError:
         if not folder.is_dir():
             raise FileNotFoundError(errno.ENOENT, "the folder of the results is gone", str(folder)) from None
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for parent in [*reversed(path.relative_to(folder).parents)][1:]:  # never the folder itself
+            (folder / parent).mkdir(exist_ok=True)
         write_bytes(path, content)
