@@ -61,7 +61,8 @@ def test_an_image_gives_a_mask_of_its_size_and_a_row():
 
 def test_every_output_that_is_asked_for_is_there_and_no_other(here):
     typed("tiny.onnx", "good.png", "-o", "plain")
-    assert sorted(p.name for p in (here / "plain").iterdir()) == ["masks", "predictions.csv", "settings.json"]
+    plain = [".inputs.jsonl", "masks", "predictions.csv", "settings.json"]
+    assert sorted(p.name for p in (here / "plain").iterdir()) == plain
     words = ("--probabilities", "npz", "--overlays", "--contours", "--heatmaps", "--attention", "--coco")
     typed("tiny.onnx", "good.png", *words)
     found = {p.relative_to("out").as_posix() for p in Path("out").rglob("*") if p.is_file()}
@@ -69,6 +70,7 @@ def test_every_output_that_is_asked_for_is_there_and_no_other(here):
         "predictions.csv",
         "settings.json",
         ".coco.jsonl",
+        ".inputs.jsonl",
         "coco.json",
         "coco_polygons.json",
         "masks/good.png",
@@ -121,6 +123,56 @@ class TestModel:
         save_model(attention_unet((16, 16, 3), filters=2, depth=1), here / "run" / "checkpoints" / "best.keras")
         assert "predicted 1 image" in typed("run", "good.png", "--engine", "auto", "--attention")
         assert Path("out/attention/good_1.png").is_file()
+
+
+class TestKinds:
+    @pytest.mark.parametrize("name", ["mymodel.h5", "mymodel.xml", "mymodel.TFLITE", "mymodel.pth", "saved"])
+    @pytest.mark.parametrize("words", [("{0}", "good.png"), ("good.png", "{0}"), ("--model", "{0}", "good.png")])
+    def test_a_model_that_cannot_be_used_is_no_image(self, here, name, words):
+        if name == "saved":
+            (here / name).mkdir()
+            (here / name / "saved_model.pb").write_bytes(b"")
+        else:
+            (here / name).write_bytes(b"a model of another tool")
+        output = typed(*(word.format(name) for word in words), code=2)
+        assert f"{name}: a model that cannot be used: expected .onnx, .keras or a run" in output
+        assert not Path("out").exists()
+
+    def test_endings_in_capitals(self, here):
+        (here / "tiny.onnx").rename(here / "TINY.ONNX")
+        typed("TINY.ONNX", "good.png")
+        assert mask("good").tolist() == [[255] * 30] * 20
+
+    @pytest.mark.parametrize("suffix", ["mpg", "ts", "wmv", "jpg", "film"])
+    def test_a_video_under_any_name(self, here, suffix):
+        pytest.importorskip("av", reason='pip install "polypseg[video]"')
+        from predict.video_making import moving_scene, write_video
+
+        path = write_video(here / "film.mp4", moving_scene(3)).rename(here / f"film.{suffix}")
+        output = typed("tiny.onnx", path.name, "-o", "o.mp4")
+        assert "predicted 3 frames" in output
+        assert (here / "o.mp4").is_file()
+
+    @pytest.mark.parametrize("out", ["out.mp4", "out.MKV", "out.avi"])
+    def test_images_make_no_folder_that_is_named_like_a_video(self, here, out):
+        assert f"{out}: named like a video, and images are given" in typed("tiny.onnx", "good.png", "-o", out, code=2)
+        assert not (here / out).exists()
+
+    def test_a_video_needs_a_file_before_anything_else(self, here):
+        (here / "a.mpg").write_bytes(b"")
+        assert "expected a name that ends in .mp4 or .mkv" in typed("no-model.onnx", "a.mpg", "-o", "results", code=2)
+
+    def test_links_to_one_file_are_rows_of_their_own(self, here):
+        write_picture(here / "blobs" / "abc.png", 200, 9, 9)
+        (here / "set").mkdir()
+        for number in (1, 2):
+            (here / "set" / f"case0{number}.png").symlink_to(here / "blobs" / "abc.png")
+        write_picture(here / "set" / "case03.png", 200, 9, 9)
+        write_picture(here / "elsewhere" / "case04.png", 200, 9, 9)
+        (here / "set" / "more").symlink_to(here / "elsewhere")
+        (here / "elsewhere" / "loop").symlink_to(here / "set")
+        typed("tiny.onnx", "set")
+        assert [row["name"] for row in table()] == ["case01", "case02", "case03", "more/case04"]
 
 
 class TestCall:
@@ -441,7 +493,7 @@ class TestVideo:
         assert "o.mp4: exists; replace it with --overwrite" in typed("tiny.onnx", "a.mp4", "-o", "o.mp4", code=2)
         typed("tiny.onnx", "a.mp4", "-o", "o.mp4", "--overwrite", code=1)
         (here / "r.csv").write_text("not a table of ours")
-        assert "r.csv: there already" in typed("tiny.onnx", "a.mp4", "-o", "r.mp4", code=2)
+        assert "r.csv: exists" in typed("tiny.onnx", "a.mp4", "-o", "r.mp4", code=2)
         assert "none.mp4: no such file or folder" in typed("tiny.onnx", "none.mp4", "-o", "p.mp4", code=1)
         assert "none.png: no such file or folder" in typed("tiny.onnx", "none.png", code=1)
         assert len(calls) == 1

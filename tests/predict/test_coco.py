@@ -109,7 +109,7 @@ def test_a_line_that_was_cut_off_is_left_out_and_mended(tmp_path, masks):
     path = tmp_path / LINES_NAME
     path.write_bytes(path.read_bytes()[:-5])
     assert kept_names(tmp_path) == {"a"}
-    mend_lines(tmp_path)
+    mend_lines(tmp_path / LINES_NAME)
     with CocoLines(tmp_path) as lines:
         lines.add(line_of("c", masks["full"]))
     assert kept_names(tmp_path) == {"a", "c"}
@@ -122,7 +122,7 @@ def test_a_damaged_line_is_told(tmp_path):
 
 
 def test_nothing_kept_is_an_empty_file(tmp_path):
-    mend_lines(tmp_path)
+    mend_lines(tmp_path / LINES_NAME)
     for path in write_coco(tmp_path, set(), {}):
         assert json.loads(path.read_text())["images"] == []
 

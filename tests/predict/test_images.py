@@ -20,7 +20,7 @@ from polypseg.predict.images import outputs, resume
 from polypseg.predict.images.outputs import OutputFolder, OutputOptions
 from polypseg.predict.images.resume import record_of
 from polypseg.predict.images.sources import find_sources
-from polypseg.predict.images.table import read_rows
+from polypseg.predict.images.table import COLUMNS, read_rows
 from polypseg.predict.images.work import map_ahead, predict_images
 from polypseg.predict.predictor import PredictOptions, load
 from predict.tiny_model import write_picture, write_tiny_model
@@ -188,7 +188,9 @@ class TestResume:
         predicted()
         for content in ("", "{"):
             Path("out/settings.json").write_text(content)
-            with pytest.raises(DataError, match=r"settings\.json: cannot read .*--overwrite"):
+            with pytest.raises(
+                DataError, match=r"settings\.json: not a record of what the results follow from, .*--overwrite"
+            ):
                 predicted(resume=True)
 
     def test_in_a_new_folder_it_begins(self, here):
@@ -209,16 +211,16 @@ class TestResume:
 
 def fail_from_the(number, monkeypatch, error):
     """Writing masks fails from the given one on, as on a disk that is full."""
-    real, lock, written = outputs.write_bytes_in_one_step, threading.Lock(), []
+    real, lock, written = outputs.write_bytes_within, threading.Lock(), []
 
-    def write(path, content):
+    def write(folder, path, content):
         with lock:
             written.append(path)
             if len(written) >= number:
                 raise error
-        real(path, content)
+        real(folder, path, content)
 
-    monkeypatch.setattr(outputs, "write_bytes_in_one_step", write)
+    monkeypatch.setattr(outputs, "write_bytes_within", write)
 
 
 def test_full_disk_ends_in_one_line_and_resume_goes_on(here, monkeypatch):
@@ -280,7 +282,7 @@ predicted(written=outputs.OutputOptions(coco=True), resume=True)
 @pytest.mark.slow
 def test_kill_at_any_moment_then_resume_ends_as_one_call_does(here):
     for number in range(60):
-        write_picture(here / "in" / f"x{number:02d}.png", 4 * number, 40, 50, (5, 5, 30, 40))
+        write_picture(here / "in" / f"x{number:02d}.png", 60 + 3 * number, 40, 50, (5, 5, 30, 40))
     code, kills = SLOW.format(tests=TESTS), 0
     for pause in (0, 0.03, 0.06, 0.1, 0.15):
         process = subprocess.Popen([sys.executable, "-c", code])
@@ -299,7 +301,7 @@ def test_kill_at_any_moment_then_resume_ends_as_one_call_does(here):
         for row in rows():  # readable as it lies, and what it lists is there
             assert mask(row["name"]).size
         with table.open(newline="") as opened:
-            assert all(len(cells) == 17 for cells in csv.reader(opened))
+            assert all(len(cells) == len(COLUMNS) for cells in csv.reader(opened))
     assert kills >= 3
     assert 0 < len(rows()) < 66
     predicted(written=OutputOptions(coco=True), resume=True)

@@ -37,6 +37,7 @@ def test_every_kind_of_output_is_the_predictions_own(here):
     model = write_tiny_model(here / "tiny.onnx")
     predictor = load(model, "onnxruntime", options=PredictOptions(attention=True))
     prediction = predictor.predict_file(write_picture(here / "a.png", 200, 32, 48, (8, 12, 24, 36)))
+    (here / "out").mkdir()
     output = OutputFolder(here / "out", ALL, (1,))
     output.write(prediction, "deep/a")
     image, mask = prediction.image, prediction.mask
@@ -58,6 +59,7 @@ def test_every_kind_of_output_is_the_predictions_own(here):
 def test_npz_holds_the_probability_to_the_last_bit(here):
     predictor = load(write_tiny_model(here / "tiny.onnx"), "onnxruntime")
     prediction = predictor.predict_file(write_picture(here / "a.png", 77, 31, 47, (8, 12, 24, 36)))
+    (here / "out").mkdir()
     OutputFolder(here / "out", OutputOptions("npz")).write(prediction, "a")
     with np.load(here / "out" / "probabilities" / "a.npz") as stored:
         np.testing.assert_array_equal(stored["probability"], prediction.probability)

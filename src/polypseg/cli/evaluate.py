@@ -249,7 +249,7 @@ def _plan(
     if references is not None or images is not None:
         raise UsageError("--references and --images belong to --predictions; for a run or a model name --data")
     path = Path(str(model))
-    if path.exists() and path.suffix != ".onnx":
+    if path.exists() and path.suffix.lower() != ".onnx":
         import_keras_quietly()
     if path.is_file():
         if data is None:

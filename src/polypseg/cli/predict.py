@@ -233,7 +233,7 @@ def _films(model: str | None, paths: list[str], camera: int | None, out: Path) -
     films: list[Path | int] = [Path(path) for path in paths if is_video(path)]
     films += [] if camera is None else [camera]
     if films and (camera is not None) + len(paths) > 1:
-        raise UsageError("a video or a camera is predicted alone; name one of them and nothing else")
+        raise UsageError("predict one video or camera at a time, and nothing else with it")
     if films:
         check_output(out)
     elif out.suffix.lower() in VIDEO_SUFFIXES:

@@ -39,7 +39,7 @@ def summary(
     path = Path(model)
     if path.is_dir():
         built = load_model(path / "checkpoints" / "best.keras")
-    elif path.suffix == ".keras":
+    elif path.suffix.lower() == ".keras":
         built = load_model(path)
     else:
         built = build_model(preset(model), size)

@@ -43,6 +43,7 @@ from polypseg.preprocess import Field, FieldRule, field_of, normalise, read_imag
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import put_in_place, write_text
 from polypseg.records.evaluation import Evaluation
+from polypseg.records.lock import alone_at
 from polypseg.records.scores import COLUMNS, format_row, header
 
 FORMAT = 1
@@ -89,6 +90,7 @@ def score(
         track: Shows progress.
 
     Raises:
+        BusyError: Another process scores into the folder.
         ScoreError: An image cannot be scored, or the folder holds a stopped evaluation with other settings.
     """
     options = options or ScoreOptions()
@@ -96,14 +98,16 @@ def score(
         options, settings=replace(options.settings, threshold=plan.threshold, seed_threshold=plan.seed_threshold)
     )
     evaluation = Evaluation(folder)
-    num_done = begin(evaluation, _record(plan, options), len(plan.cases), options.restart)
-    pending = plan.cases[num_done:]
-    measure = Measure(evaluation, options.settings, plan.loss, options.save_maps, options.skip_bad)
-    _make_histograms(evaluation.histograms_path, len(plan.cases))
-    with _pool(options, len(pending)) as pool:
-        measured = measure_all(pending, plan, measure, options, pool)
-        _append(evaluation, track(measured, "scoring images", len(pending)), len(pending))
-    put_in_place(evaluation.unfinished_path, evaluation.scores_path)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with alone_at(folder):
+        num_done = begin(evaluation, _record(plan, options), len(plan.cases), options.restart)
+        pending = plan.cases[num_done:]
+        measure = Measure(evaluation, options.settings, plan.loss, options.save_maps, options.skip_bad)
+        _make_histograms(evaluation.histograms_path, len(plan.cases))
+        with _pool(options, len(pending)) as pool:
+            measured = measure_all(pending, plan, measure, options, pool)
+            _append(evaluation, track(measured, "scoring images", len(pending)), len(pending))
+        put_in_place(evaluation.unfinished_path, evaluation.scores_path)
     return evaluation, len(pending)
 
 

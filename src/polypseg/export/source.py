@@ -67,7 +67,7 @@ def open_source(path: Path | str, data: Path | None = None) -> Source:
         PairingError: The folder that was named holds no images with masks.
     """
     path = Path(path)
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         raise UsageError(f"{path}: exported already; give the run folder or the .keras file that it was made from")
     if not path.is_dir():
         source = Source(_keras_engine(path), path)

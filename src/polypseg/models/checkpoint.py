@@ -4,8 +4,10 @@ What polypseg adds to Keras (layers, losses, metrics) is registered, so that a f
 """
 
 import re
+import shutil
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import keras
 
@@ -41,10 +43,18 @@ def load_model(path: Path | str, compiled: bool = False) -> keras.Model:
     if not zipfile.is_zipfile(path):
         raise ModelError(f"{path}: not a Keras model, or a damaged one; expected a .keras file (a zip archive)")
     try:
-        model = keras.saving.load_model(path, compile=compiled, safe_mode=True)
+        model = _loaded(path, compiled)
         return model if compiled else in_single_precision(model)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path}: cannot be loaded as a Keras model: {_reason(error)}") from error
+
+
+def _loaded(path: Path, compiled: bool) -> keras.Model:
+    """What Keras makes of a file; it knows the ending in small letters alone."""
+    if path.suffix == ".keras":
+        return keras.saving.load_model(path, compile=compiled, safe_mode=True)
+    with TemporaryDirectory() as folder:
+        return keras.saving.load_model(shutil.copy(path, Path(folder, "model.keras")), compile=compiled, safe_mode=True)
 
 
 def in_single_precision(model: keras.Model) -> keras.Model:

@@ -159,6 +159,9 @@ _MODEL_BEGINS = (
     b"\x80\x04",
     b"\x80\x05",
 )  # HDF5, GGUF, pickle
+_AFTER_VERSION = (b"\x12", b"\x1a", b"\x22", b"\x2a", b"\x32", b"\x3a", b"\x42")
+"""The key of whatever follows the version in an ONNX file: who wrote it, the graph and so on."""
+
 _MODEL_MEMBERS = ("data.pkl", "model.weights.h5", "config.json", "model.json", "constants.pkl")
 
 
@@ -181,7 +184,7 @@ def is_unusable_model(path: str) -> bool:
     if head.startswith(_PICTURE_BEGINS) or begins_like_a_video(head):
         return False
     is_named = any(file.name.lower().endswith(suffix) for suffix in MODEL_SUFFIXES)
-    is_onnx = head[:1] == b"\x08" and head[2:3] == b"\x12" and 3 <= head[1] <= 15  # its version, then who wrote it
+    is_onnx = head[:1] == b"\x08" and head[2:3] in _AFTER_VERSION and 3 <= head[1] <= 15
     begins_like_one = is_onnx or head.startswith(_MODEL_BEGINS) or head[4:8] == b"TFL3"
     return is_named or begins_like_one or _holds_a_model(file, head)
 
@@ -217,10 +220,10 @@ def begins_like_a_video(head: bytes) -> bool:
 
 def _is_elementary(head: bytes) -> bool:
     """Whether a raw stream begins: a start code, then a header of MPEG-1, -2, -4, H.264 or H.265."""
-    content = head.removeprefix(b"\0")
-    if not content.startswith(b"\0\0\1") or len(content) < 5:
+    content = head[:16].lstrip(b"\0")
+    if not head.startswith(b"\0\0") or not content.startswith(b"\1") or len(content) < 3:
         return False
-    first, second = content[3], content[4]
+    first, second = content[1], content[2]
     is_mpeg = first in (0xB3, 0xB0, 0xB5, 0xB8)
     is_h264 = first in (0x09, 0x27, 0x47, 0x67, 0x06)
     return is_mpeg or is_h264 or (first in (0x40, 0x42, 0x44, 0x46, 0x4E) and second == 1)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from polypseg.arrays import Image, Mask, Probability, check_image
 from polypseg.errors import ModelError, UsageError, unknown_name
 from polypseg.overlay import TRUE_POSITIVE, Colour, contour, line_width_px, overlay
+from polypseg.predict.engines.checking import check_probabilities
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.opening import open_engine
 from polypseg.preprocess import (
@@ -305,6 +306,9 @@ def run_augmented(engine: Engine, batch: NDArray[np.float32], tta: str = "none",
         batch: Shape (N, size, size, 3), float32 in [0, 1].
         tta: A name of `FLIPS`.
         attention: Whether the gates' coefficients are wanted; they are of the image as it is.
+
+    Raises:
+        ModelError: What it says are no probabilities.
     """
     total: NDArray[np.float32] | None = None
     maps: dict[int, NDArray[np.float32]] = {}
@@ -314,6 +318,7 @@ def run_augmented(engine: Engine, batch: NDArray[np.float32], tta: str = "none",
             probabilities, maps = engine.run_with_attention(seen)
         else:
             probabilities = engine.run(seen)
+        check_probabilities(probabilities, len(batch), engine.size, engine.facts.name or engine.name)
         back = np.flip(probabilities, axes) if axes else probabilities
         total = back if total is None else total + back
     return Outputs(np.asarray(total, np.float32) / np.float32(len(FLIPS[tta])), maps)

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -70,7 +71,9 @@ def _taken(lock: Path, place: Path) -> int:
         try:
             is_ours = _try(descriptor, lock)
             if not is_ours:
-                raise BusyError(f"{place}: {_told(_read(lock))} is at work here; wait for it, or name another place")
+                raise BusyError(
+                    f"{place}: {_told(_patiently(lock))} is at work here; wait for it, or name another place"
+                )
             with suppress(OSError):  # it was removed meanwhile, and perhaps made again, by the one before
                 if os.path.samestat(os.fstat(descriptor), os.stat(lock)):  # noqa: PTH116
                     return descriptor
@@ -118,6 +121,15 @@ def _read(lock: Path) -> dict[str, str | int]:
     except (OSError, ValueError):
         return {}  # it is just being written, or gone
     return found if isinstance(found, dict) else {}
+
+
+def _patiently(lock: Path) -> dict[str, str | int]:
+    """As `_read`, of a holder that may have taken the lock this moment and not yet said who it is."""
+    for _ in range(20):
+        if found := _read(lock):
+            return found
+        time.sleep(0.025)
+    return {}
 
 
 def _told(holder: dict[str, str | int]) -> str:

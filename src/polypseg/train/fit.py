@@ -22,6 +22,7 @@ from polypseg.models.deep_supervision import with_supervised_levels, without_sup
 from polypseg.models.onnx_weights import copy_onnx_weights
 from polypseg.models.registry import build_model
 from polypseg.progress import Track, silent
+from polypseg.records.lock import alone_in
 from polypseg.records.run import Run, open_run, record_start, write_config, write_history
 from polypseg.records.split import Split
 from polypseg.records.training_state import HistoryRow, SavedState, load_state, save_state
@@ -75,13 +76,13 @@ def train(
         callbacks: More Keras callbacks, for example to show progress.
 
     Raises:
+        BusyError: Another process works in the folder.
         RunError: The folder already holds a run.
         DataError: Samples that cannot be used (and `data.skip_bad` is off), or too few.
         SplitError: The manifest does not fit the data.
     """
     run = Run(folder)
-    if run.config_path.exists():
-        raise RunError(f"{folder} already holds a run; go on with it (--resume), or choose another name (--name)")
+    refuse_a_run(run)
     config = with_absolute_paths(config)
     named_digests(config, has_begun=False)  # what is missing is missed before hours of work
     samples, faults = usable_samples(data, config, track)
@@ -89,15 +90,26 @@ def train(
     warn_of_seen_images(config, split)
     data = first_folder(data, config)
     run.folder.mkdir(parents=True, exist_ok=True)
-    split.save(run.splits_path)
-    run.environment_path.unlink(missing_ok=True)  # of a start that was killed before it was a run
-    keras.utils.set_random_seed(config.train.seed)
-    with numerics(config.train):
+    with alone_in(run.folder), numerics(config.train):
+        refuse_a_run(run)  # again: another process may have begun one meanwhile
+        split.save(run.splits_path)
+        run.environment_path.unlink(missing_ok=True)  # of a start that was killed before it was a run
+        keras.utils.set_random_seed(config.train.seed)
         model = _new_model(config, samples, split)
         _record(run, data, faults, 0, (model, split, config))
         write_config(run, config)  # last: it is what makes the folder a run, which from here on can be resumed
         _fit(run, model, config, samples, split, None, on_epoch, callbacks)
     return run
+
+
+def refuse_a_run(run: Run) -> None:
+    """Nothing, if the folder holds no run yet.
+
+    Raises:
+        RunError: It does.
+    """
+    if run.config_path.exists():
+        raise RunError(f"{run.folder} already holds a run; go on with it (--resume), or choose another name (--name)")
 
 
 def resume(
@@ -124,7 +136,20 @@ def resume(
         SplitError: The data no longer match the run's manifest.
     """
     run = open_run(folder)
-    config = run.config()
+    with alone_in(run.folder):
+        return _go_on(run, data, epochs, track, on_epoch, callbacks)
+
+
+def _go_on(
+    run: Run,
+    data: Path | None,
+    epochs: int | None,
+    track: Track,
+    on_epoch: OnEpoch,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> Run:
+    """As `resume`, of a run that nobody else works on."""
+    folder, config = run.folder, run.config()
     state = load_state(run.last_folder)
     if state is not None:
         _check_best(run, state)
@@ -203,7 +228,7 @@ def _start_from(model: keras.Model, path: Path, config: Config, samples: Sequenc
     Raises:
         ModelError: The file cannot be loaded, or holds another network.
     """
-    if path.suffix != ".onnx":
+    if path.suffix.lower() != ".onnx":
         copy_weights(model, path)
         return
     copy_onnx_weights(model, path)

@@ -15,12 +15,13 @@ import keras
 from polypseg.config import Config, with_absolute_paths
 from polypseg.data.folds import make_folds
 from polypseg.data.named_splits import NO_FILES, SplitFiles
-from polypseg.errors import RunError, UsageError
+from polypseg.errors import UsageError
 from polypseg.progress import Track, silent
+from polypseg.records.lock import alone_in
 from polypseg.records.run import Run, open_run, record_start, write_config, write_members
 from polypseg.records.split import Split
 from polypseg.records.training_state import load_state
-from polypseg.train.fit import OnEpoch, resume, train
+from polypseg.train.fit import OnEpoch, refuse_a_run, resume, train
 from polypseg.train.samples import first_folder, split_samples, usable_samples
 
 
@@ -59,8 +60,7 @@ def train_group(
             f"{list(seeds)}), one of the two"
         )
     group = Run(folder)
-    if group.config_path.exists():
-        raise RunError(f"{folder} already holds a run; go on with it (--resume), or choose another name (--name)")
+    refuse_a_run(group)
     config = with_absolute_paths(config)
     samples, faults = usable_samples(data, config, track)
     is_given = split_files != NO_FILES
@@ -73,8 +73,11 @@ def train_group(
         folds = make_folds(samples, config.split, track, given)
         whole = folds.whole
         parts = {f"fold-{number}": part for number, part in enumerate(folds.parts, start=1)}
-    _write(group, data, [fault.name for fault in faults], config, (whole, parts))
-    _train_members(group, data, track, on_epoch, callbacks)
+    group.folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(group.folder):
+        refuse_a_run(group)  # again: another process may have begun one meanwhile
+        _write(group, data, [fault.name for fault in faults], config, (whole, parts))
+        _train_members(group, data, track, on_epoch, callbacks)
     return group
 
 
@@ -92,7 +95,8 @@ def resume_group(
         SplitError: The data no longer match the manifest.
     """
     group = open_run(folder)
-    _train_members(group, data or Path(group.environment()["data"]), track, on_epoch, callbacks)
+    with alone_in(group.folder):
+        _train_members(group, data or Path(group.environment()["data"]), track, on_epoch, callbacks)
     return group
 
 

@@ -112,7 +112,7 @@ def warn_of_seen_images(config: Config, split: Split) -> None:
 
 def _seen_by(file: Path) -> SeenImages | None:
     """The images that the model of a file has seen; None where nobody can tell."""
-    if file.suffix == ".onnx":
+    if file.suffix.lower() == ".onnx":
         packed = read_metadata(file).get(f"{PREFIX}seen_images")
         return unpack(packed) if packed else None
     manifest = file.parent.parent / "splits.json"

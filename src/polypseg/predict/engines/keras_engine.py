@@ -15,6 +15,27 @@ GATE_SUFFIX = "_attention"
 """Layers of that name give a gate's coefficients: `gate_1_attention` is the finest."""
 
 
+def _taken(model: Any, path: Path) -> tuple[int | None, ...]:
+    """The shape that a model takes, after what it takes and gives was looked at.
+
+    Raises:
+        ModelError: Not one square of three colours to one probability a pixel.
+    """
+    taken, given = ([tuple(one.shape) for one in ends or ()] for ends in (model.inputs, model.outputs))
+    if len(taken) != 1 or len(taken[0]) != 4 or taken[0][1] is None or taken[0][1] != taken[0][2] or taken[0][3] != 3:
+        raise ModelError(f"{path}: the model takes {taken}; expected one input (None, size, size, 3)")
+    expected = (*taken[0][1:3], 1)
+    if (
+        len(given) != 1
+        or len(given[0]) != 4
+        or any(a not in (None, b) for a, b in zip(given[0][1:], expected, strict=True))
+    ):
+        raise ModelError(
+            f"{path}: the model gives {given}; expected one output (None, {expected[0]}, {expected[1]}, 1)"
+        )
+    return taken[0]
+
+
 class KerasEngine:
     """Implements `Engine` for a `.keras` file.
 
@@ -42,9 +63,7 @@ class KerasEngine:
             raise UsageError("--threads is for exported models; Keras' backend reads its own setting when it starts")
         self._keras = keras
         self.model = load_model(path)
-        shape = self.model.input_shape
-        if len(shape) != 4 or shape[1] is None or shape[1] != shape[2] or shape[3] != 3:
-            raise ModelError(f"{path}: the model takes {shape}; expected (None, size, size, 3)")
+        shape = _taken(self.model, path)
         self._gates = {
             int(layer.name.removesuffix(GATE_SUFFIX).rpartition("_")[2]): layer
             for layer in self.model.layers
@@ -52,7 +71,7 @@ class KerasEngine:
         }
         self._reader: Any = None
         self.facts = ModelFacts(
-            size=int(shape[1]),
+            size=int(shape[1] or 0),
             field=field,
             threshold=threshold,
             seed_threshold=seed_threshold,

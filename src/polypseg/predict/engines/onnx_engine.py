@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import ModelError
+from polypseg.predict.engines.checking import refuse_external_weights
 from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.engines.model_file import read_model_file
 from polypseg.records.model_facts import ModelFacts
@@ -30,6 +31,7 @@ class OnnxEngine:
         if threads is not None:
             options.intra_op_num_threads = threads
         content, self.facts = read_model_file(path)
+        refuse_external_weights(content, str(path))
         try:
             self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own exceptions share no class

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from polypseg.errors import ModelError, UsageError, unknown_name
+from polypseg.predict.engines.checking import ask
 from polypseg.predict.engines.engine import ENGINES, Engine
 from polypseg.preprocess import FieldRule
 from polypseg.records.threshold import DEFAULT, load_threshold
@@ -28,7 +29,7 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
             one on all cores.
 
     Raises:
-        ModelError: None of them, a damaged one, or one that the engine cannot run.
+        ModelError: None of them, a damaged one, one that the engine cannot run, or one that gives no probabilities.
         MissingExtraError: Its runtime is not installed.
         UsageError: An unknown engine, or less than one thread.
     """
@@ -40,7 +41,10 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
     if not path.exists():
         raise ModelError(f"{path}: no such file or folder; expected a run folder, an .onnx or a .keras file")
     if path.is_dir() or path.suffix.lower() == ".keras":
-        return _open_keras(path, engine, threads)
+        opened = _open_keras(path, engine, threads)
+        if not path.is_dir():
+            ask(opened, str(path))
+        return opened
     if path.suffix.lower() != ".onnx":
         ending = path.suffix or "no ending"
         raise ModelError(f"{path}: expected a run folder, an .onnx or a .keras file, found {ending}")
@@ -49,10 +53,13 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
     if engine == "openvino" or (engine == "auto" and find_spec("openvino") is not None):
         from polypseg.predict.engines.openvino_engine import OpenVinoEngine
 
-        return OpenVinoEngine(path, threads, streams)
-    from polypseg.predict.engines.onnx_engine import OnnxEngine
+        exported: Engine = OpenVinoEngine(path, threads, streams)
+    else:
+        from polypseg.predict.engines.onnx_engine import OnnxEngine
 
-    return OnnxEngine(path, threads, streams)
+        exported = OnnxEngine(path, threads, streams)
+    ask(exported, str(path))
+    return exported
 
 
 def _open_keras(path: Path, engine: str, threads: int | None) -> Engine:

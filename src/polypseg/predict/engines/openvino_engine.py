@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import ModelError, missing_extra
+from polypseg.predict.engines.checking import refuse_external_weights
 from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.engines.model_file import read_model_file
 from polypseg.predict.engines.onnx_engine import ATTENTION, PROBABILITY, carried_levels, first_line
@@ -31,7 +32,8 @@ class OpenVinoEngine:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
             settings["ENABLE_CPU_PINNING"] = False  # else engines side by side are all pinned to the same first cores
-        _, self.facts = read_model_file(path)
+        content, self.facts = read_model_file(path)
+        refuse_external_weights(content, str(path))
         try:
             core = openvino.Core()
             model = core.read_model(path)

@@ -83,9 +83,8 @@ def kept_names(folder: Path) -> set[str]:
     return {record["name"] for record in _records(folder)}
 
 
-def mend_lines(folder: Path) -> None:
-    """Leave out what a kill cut off, so that the next line begins a line."""
-    path = folder / LINES_NAME
+def mend_lines(path: Path) -> None:
+    """Leave out what a kill cut off of a file of lines, so that the next line begins a line."""
     with suppress(FileNotFoundError), path.open("rb+") as opened:
         end = 0
         for line in opened:

@@ -6,6 +6,7 @@ Decisions:
 - No file of an input is ever replaced, whatever the options; other files only where the caller says so.
 """
 
+import errno
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ from polypseg.overlay import contour, heat_map, line_width_px
 from polypseg.predict.images.sources import STDIN, Source
 from polypseg.predict.predictor import Prediction
 from polypseg.records.atomic import write_bytes
+
+KINDS = ("masks", "probabilities", "overlays", "contours", "heatmaps", "attention")
+"""Folders of results."""
+
+TEMPORARY_PATTERN = ".*.part*"
+"""Names of files while they are written (records/atomic.py)."""
 
 PROBABILITY_FORMATS = ("png16", "npz")
 """16-bit PNG (65535 is 1), or NPZ with the float32 array `probability`."""
@@ -64,10 +71,12 @@ class OutputFolder:
         folder: Its path.
         options: What is written.
         levels: Of the gates whose attention is written.
+        may_replace: Whether results of an earlier call may be written anew; as `check` was told.
     """
 
     def __init__(self, folder: Path, options: OutputOptions, levels: tuple[int, ...] = ()) -> None:
         self.folder, self.options = folder, options
+        self.may_replace = True
         self.levels = levels if options.attention else ()
 
     @property
@@ -91,7 +100,7 @@ class OutputFolder:
     def write(self, prediction: Prediction, name: str) -> None:
         """Write every file of an image; the order is that of `paths`."""
         for path, content in zip(self.paths(name), self._contents(prediction), strict=True):
-            write_bytes_in_one_step(path, content)
+            write_bytes_within(self.folder, path, content)
 
     def check(self, sources: Iterable[Source], may_replace: bool) -> None:
         """Look, before anything is written, that nothing is lost.
@@ -104,7 +113,7 @@ class OutputFolder:
             DataError: An input would be replaced, a file's path is a folder of another's, or `may_replace` is False
                 and there are results already.
         """
-        sources = list(sources)
+        self.may_replace, sources = may_replace, list(sources)
         targets = {path: source for source in sources for path in self.paths(source.name)}
         inputs = {Path(source.path).resolve() for source in sources if source.path != STDIN}
         places = {folder: folder.resolve() for folder in {path.parent for path in targets}}
@@ -114,19 +123,33 @@ class OutputFolder:
         folders = sorted(str(path) for path in targets if path in places)
         if folders:
             raise DataError(f"results would be both a file and a folder; rename an image:{listed(folders)}")
+        self.check_table()
         if may_replace:
             return
-        if self.table_path.exists():
-            raise DataError(
-                f"{self.folder} holds results already ({self.table_path.name}); go on with --resume, write them again "
-                "with --overwrite, or name another folder with -o"
-            )
         there = sorted(str(path) for path in targets if path.exists())
         if there:
             raise DataError(
                 f"{len(there)} files are there already; write them again with --overwrite, or name another folder with "
                 f"-o:{listed(there)}"
             )
+
+    def check_table(self) -> None:
+        """Nothing, if no results of another call would be replaced against the caller's will.
+
+        Raises:
+            DataError: They would.
+        """
+        if self.table_path.exists() and not self.may_replace:
+            raise DataError(
+                f"{self.folder} holds results already ({self.table_path.name}); go on with --resume, write them again "
+                "with --overwrite, or name another folder with -o"
+            )
+
+    def sweep(self) -> None:
+        """Remove the half-written files that a killed call left."""
+        for pattern in (TEMPORARY_PATTERN, *(f"{kind}/**/{TEMPORARY_PATTERN}" for kind in KINDS)):
+            for path in self.folder.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def _path(self, kind: str, name: str, ending: str = ".png") -> Path:
         return self.folder / kind / f"{name}{ending}"
@@ -159,9 +182,16 @@ def sixteen_bits(probability: Probability) -> NDArray[np.uint16]:
 
 
 def encode_png(picture: NDArray[Any]) -> bytes:
-    """The PNG of a grey (H, W) uint8 or uint16 or an RGB (H, W, 3) uint8 array."""
+    """The PNG of a grey (H, W) uint8 or uint16 or an RGB (H, W, 3) uint8 array.
+
+    Raises:
+        DataError: OpenCV cannot encode it.
+    """
     turned = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
-    return bytes(cv2.imencode(".png", turned)[1])
+    is_encoded, content = cv2.imencode(".png", turned)
+    if not is_encoded or not len(content):
+        raise DataError(f"a picture of {picture.shape} {picture.dtype} cannot be encoded as PNG; is the memory full?")
+    return bytes(content)
 
 
 def encode_npz(probability: Probability) -> bytes:
@@ -178,8 +208,21 @@ def write_mask(prediction: Prediction, path: Path) -> None:
 
 def write_bytes_in_one_step(path: Path, content: bytes) -> None:
     """Write a file so that a kill or a full disk leaves the old file or the new one; its folder is made if missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, content)
+
+
+def write_bytes_within(folder: Path, path: Path, content: bytes) -> None:
+    """Write a file in one step; folders between `folder`, which must be there, and it are made if missing.
+
+    Raises:
+        OSError: It cannot be written, or the folder is gone.
+    """
     try:
         write_bytes(path, content)
     except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "the folder of the results is gone", str(folder)) from None
+        for parent in [*reversed(path.relative_to(folder).parents)][1:]:  # never the folder itself
+            (folder / parent).mkdir(exist_ok=True)
         write_bytes(path, content)

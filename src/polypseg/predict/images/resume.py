@@ -1,19 +1,19 @@
 """What of an earlier call is done, and what its results follow from.
 
 Decisions:
-- An image is done where the table has a row of it without a fault, all its files are there, and the image is no newer
-  than its mask.
-- Results of another model, threshold or augmentation are never mixed: settings.json says what they follow from.
+- An image is done where the table has a row of it without a fault, all its files are there, and its file is what it was
+  (inputs.py).
+- Results of another model, engine, threshold or augmentation are never mixed: settings.json says what they follow from.
 - The table goes first and comes last, so that a kill at any moment leaves rows only of what settings.json says.
 """
 
 import hashlib
 import json
-from contextlib import suppress
 from pathlib import Path
 
 from polypseg.errors import DataError
 from polypseg.predict.images.coco import LINES_NAME, kept_names, mend_lines
+from polypseg.predict.images.inputs import INPUTS_NAME, is_same, kept_stamps
 from polypseg.predict.images.outputs import OutputFolder
 from polypseg.predict.images.sources import Source
 from polypseg.predict.images.table import COLUMNS, format_line, read_rows, text_cell
@@ -38,12 +38,10 @@ def record_of(model: Path, predictor: Predictor) -> Record:
         model: A model file, or a run folder: then its best checkpoint.
         predictor: Made from it.
     """
-    file = model / "checkpoints" / "best.keras" if model.is_dir() else model
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
     return {
         "model": predictor.engine.facts.name or model.name,
-        "model_sha256": digest,
+        "model_sha256": _digest_of(model),
+        "engine": predictor.engine.name,
         "threshold": predictor.threshold,
         "seed_threshold": predictor.seed_threshold,
         "tta": predictor.options.tta,
@@ -52,9 +50,20 @@ def record_of(model: Path, predictor: Predictor) -> Record:
     }
 
 
+def _digest_of(model: Path) -> str:
+    """The digest of a model's file; of a group of runs that of its members' digests."""
+    if not model.is_dir():
+        with model.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    if not (model / "members.json").is_file():
+        return _digest_of(model / "checkpoints" / "best.keras")
+    digests = [_digest_of(file) for file in sorted(model.glob("*/checkpoints/best.keras"))]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
 def start_anew(output: OutputFolder, record: Record) -> set[str]:
     """Nothing is done: an empty table, and the settings beside it."""
-    for path in (output.table_path, output.folder / LINES_NAME):
+    for path in (output.table_path, output.folder / LINES_NAME, output.folder / INPUTS_NAME):
         path.unlink(missing_ok=True)
     write_text(output.folder / SETTINGS_NAME, json.dumps(record, indent=1) + "\n")
     write_text(output.table_path, format_line(COLUMNS))
@@ -71,27 +80,26 @@ def done_names(output: OutputFolder, record: Record, sources: list[Source]) -> s
         return start_anew(output, record)
     _check_settings(output.folder / SETTINGS_NAME, record)
     by_cell = {text_cell(source.name): source for source in sources}
-    mend_lines(output.folder)
+    mend_lines(output.folder / LINES_NAME)
+    mend_lines(output.folder / INPUTS_NAME)
     kept = kept_names(output.folder) if output.options.coco else None
+    stamps = kept_stamps(output.folder)
     rows, done = [], set()
     for row in read_rows(output.table_path):
         source = by_cell.get(row["name"])
         if source is None:
             rows.append(row)  # of an image that this call does not name: its results stay, and so does its row
-        elif not row["fault"] and _is_done(output, source) and (kept is None or source.name in kept):
+        elif (
+            not row["fault"]
+            and all(path.is_file() for path in output.paths(source.name))
+            and is_same(source, stamps.get(source.name))
+            and (kept is None or source.name in kept)
+        ):
             rows.append(row)
             done.add(source.name)
     lines = [format_line(COLUMNS), *(format_line([row[column] for column in COLUMNS]) for row in rows)]
     write_text(output.table_path, "".join(lines))
     return done
-
-
-def _is_done(output: OutputFolder, source: Source) -> bool:
-    if not all(path.is_file() for path in output.paths(source.name)):
-        return False
-    with suppress(OSError):  # standard input, or a file that is gone: reading it tells
-        return Path(source.path).stat().st_mtime <= output.mask_path(source.name).stat().st_mtime
-    return False
 
 
 def _check_settings(path: Path, record: Record) -> None:

@@ -12,12 +12,14 @@ Decisions:
 """
 
 import glob
+import hashlib
 import io
 import os
 import sys
 import warnings
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
@@ -71,6 +73,18 @@ class Pages:
         label = self.label if page is None else f"{self.label} page {page}"
         with self._lock:
             return read_page(self._open(), (page or 1) - 1, label, max_pixels)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of the file's bytes.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        if isinstance(self._file, bytes):
+            return hashlib.sha256(self._file).hexdigest()
+        with self._file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
 
     def close(self) -> None:
         """Let go of the file; a later read opens it again."""

@@ -7,6 +7,7 @@ Decisions:
 """
 
 import csv
+import errno
 import io
 import math
 import os
@@ -158,8 +159,10 @@ class PredictionTable:
 
 def add_line(descriptor: int, line: str) -> None:
     """Add a line to a file that was opened for appending: all of it, or none."""
-    content = line.encode("utf-8")
-    size = os.fstat(descriptor).st_size
+    content, found = line.encode("utf-8"), os.fstat(descriptor)
+    if found.st_nlink == 0:
+        raise FileNotFoundError(errno.ENOENT, "the folder of the results is gone, or its table")
+    size = found.st_size
     try:
         written = os.write(descriptor, content)
         while written < len(content):  # a full disk takes a part, and refuses the rest by an error

@@ -26,6 +26,7 @@ from polypseg.errors import DataError, ImageError, UsageError
 from polypseg.machine import usable_cores
 from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.images.coco import CocoLines, image_line, write_coco
+from polypseg.predict.images.inputs import InputLines, Stamp, place_of, stamp_of
 from polypseg.predict.images.outputs import OutputFolder
 from polypseg.predict.images.resume import Record, done_names, start_anew
 from polypseg.predict.images.sources import Source
@@ -34,6 +35,7 @@ from polypseg.predict.predictor import Predictor, Prepared
 from polypseg.predict.regions import find_regions
 from polypseg.preprocess import MAX_PIXELS
 from polypseg.progress import Track, silent
+from polypseg.records.lock import alone_in
 
 Given = TypeVar("Given")
 Found = TypeVar("Found")
@@ -73,6 +75,7 @@ class _Read(NamedTuple):
     prepared: Prepared | None
     seconds: float
     fault: str = ""
+    stamp: Stamp | None = None
 
 
 class _Answered(NamedTuple):
@@ -90,6 +93,7 @@ class _Written(NamedTuple):
     source: Source
     row: Row
     coco_line: str
+    stamp: Stamp | None = None
 
 
 def predict_images(
@@ -117,6 +121,7 @@ def predict_images(
         streams: Batches that the engine runs at once; as it was opened.
 
     Raises:
+        BusyError: Another process writes into the folder.
         DataError: The results cannot be written, or those that are there do not belong to this call.
         UsageError: A batch size below 1.
     """
@@ -124,28 +129,27 @@ def predict_images(
         raise UsageError(f"batch_size {batch_size}: expected at least 1")
     began = perf_counter()
     work = _Work(output, predictor, (batch_size, streams), max_pixels)
-    faults: list[str] = []
-    num_predicted = 0
     try:
         output.folder.mkdir(parents=True, exist_ok=True)
-        done = done_names(output, record, sources) if resume else start_anew(output, record)
-        waiting = [source for source in sources if source.name not in done]
-        with closing(work.rows(waiting)) as rows:
-            for row in track(rows, "predicting", len(waiting)):
-                num_predicted += not row.fault
-                if row.fault:
-                    faults.append(row.fault)
-        written = [output.table_path]
-        if output.options.coco:
-            wanted = {source.name for source in sources}
-            written += write_coco(output.folder, wanted, {"description": f"polypseg predict: {json.dumps(record)}"})
+        with alone_in(output.folder):
+            output.check_table()  # again: another call may have ended since the first time
+            output.sweep()
+            done = done_names(output, record, sources) if resume else start_anew(output, record)
+            waiting = [source for source in sources if source.name not in done]
+            with closing(work.rows(waiting)) as rows:
+                for _ in track(rows, "predicting", len(waiting)):
+                    pass
+            written = [output.table_path]
+            if output.options.coco:
+                wanted = {source.name for source in sources}
+                written += write_coco(output.folder, wanted, {"description": f"polypseg predict: {json.dumps(record)}"})
     except OSError as error:
         raise DataError(
-            f"{error.filename or output.folder}: cannot write: {error.strerror or error}; {num_predicted} of "
+            f"{error.filename or output.folder}: cannot write: {error.strerror or error}; {work.num_predicted} of "
             f"{len(sources)} images were predicted and their results are whole; mend it, then go on with --resume"
         ) from error
-    seconds = perf_counter() - began
-    return Summary(num_predicted, len(sources) - len(waiting), faults, seconds, written, work.notes)
+    num_before, seconds = len(sources) - len(waiting), perf_counter() - began
+    return Summary(work.num_predicted, num_before, work.faults, seconds, written, work.notes)
 
 
 def streams_for(num_images: int, threads: int | None = None) -> int:
@@ -167,12 +171,15 @@ class _Work:
         self.batch_size, self.streams = at_once
         self.max_pixels = max_pixels
         self.notes: list[str] = []
+        self.faults: list[str] = []
+        self.num_predicted = 0
 
     def rows(self, sources: Iterable[Source]) -> Generator[Row, None, None]:
         """The rows of the table, each after it was added."""
         with ExitStack() as stack:
             table = stack.enter_context(PredictionTable(self.output.table_path))
             lines = stack.enter_context(CocoLines(self.output.folder)) if self.output.options.coco else None
+            inputs = stack.enter_context(InputLines(self.output.folder))
             workers = max(WORKERS, self.streams)
             readers, runners, writers = (
                 stack.enter_context(ThreadPoolExecutor(count)) for count in (workers, self.streams, workers)
@@ -183,10 +190,13 @@ class _Work:
             answers = stack.enter_context(closing(map_ahead(runners, self._answer, batches, 2 * self.streams + 1)))
             written = map_ahead(writers, self._write, chain.from_iterable(answers), ahead)
             previous: Source | None = None
-            for source, row, coco_line in stack.enter_context(closing(written)):
+            for source, row, coco_line, stamp in stack.enter_context(closing(written)):
                 if lines is not None and coco_line:
                     lines.add(coco_line)
+                if stamp is not None:
+                    inputs.add(source.name, stamp)
                 table.add(row)
+                self._count(row)
                 if previous is not None and previous.pages is not None and previous.pages is not source.pages:
                     previous.pages.close()
                 previous = source
@@ -194,20 +204,28 @@ class _Work:
             if previous is not None and previous.pages is not None:
                 previous.pages.close()
 
+    def _count(self, row: Row) -> None:
+        self.num_predicted += not row.fault
+        if row.fault:
+            self.faults.append(row.fault)
+
     def _read(self, source: Source) -> _Read:
-        nothing = np.zeros((0, 0, 3), np.uint8)
+        nothing, place = np.zeros((0, 0, 3), np.uint8), place_of(source)
         try:
             image, note = source.read_noted(self.max_pixels)
+            stamp = stamp_of(source, place)
         except ImageError as error:
             return _Read(source, nothing, None, 0.0, str(error))
         except MemoryError:
             return _Read(source, nothing, None, 0.0, f"{source.path}: not enough memory for it")
+        except OSError as error:
+            return _Read(source, nothing, None, 0.0, f"{source.path}: cannot read the file: {error.strerror}")
         began = perf_counter()
         prepared = self.predictor.prepare(image)
         if note:
             self.notes.append(note)
             prepared = prepared._replace(note="; ".join(text for text in (note, prepared.note) if text))
-        return _Read(source, image, prepared, perf_counter() - began)
+        return _Read(source, image, prepared, perf_counter() - began, stamp=stamp)
 
     def _answer(self, batch: list[_Read]) -> list[_Answered]:
         """The images of a batch with what the model says of them."""
@@ -231,7 +249,7 @@ class _Work:
         line = ""
         if self.output.options.coco:
             line = image_line(source.name, f"{source.name}{Path(source.path).suffix}", prediction.mask, regions)
-        return _Written(source, row_of(source, prediction, regions), line)
+        return _Written(source, row_of(source, prediction, regions), line, read.stamp)
 
 
 def map_ahead(

@@ -42,19 +42,28 @@ class Stretches:
         self._leap = (LEAP_SECONDS if may_leap else FAR_LEAP_SECONDS) / time_base
         self._interval = max(1, round(1 / (rate * time_base)))
         self._last: int | None = None
+        self._highest: int | None = None
         self.num_jumps = 0
 
     def move(self, packet: Any) -> None:
         """Move a packet's time stamps into its stretch."""
-        at, last = packet.dts, self._last
-        if at is not None:
-            step = 0 if last is None else at - last
-            self.num_jumps += last is not None and (step <= -self._interval or step - self._interval > self._leap)
-            self._last = at
-        if self.num_jumps:
-            shift = self.num_jumps * STRETCH
-            packet.pts = None if packet.pts is None else packet.pts + shift
-            packet.dts = None if at is None else at + shift
+        decoded, shown = packet.dts, packet.pts
+        leaps, highest = self._interval + self._leap, self._highest
+        is_jump = _step(self._last, decoded) <= -self._interval or _step(self._last, decoded) > leaps
+        if _step(highest, shown) > leaps and not is_jump:
+            is_jump = decoded is None
+            shown = None if decoded is not None else shown  # a guess of FFmpeg's over the jump, which is a packet later
+        self.num_jumps += is_jump
+        self._last = self._last if decoded is None else decoded
+        if shown is not None:
+            self._highest = shown if is_jump or highest is None else max(highest, shown)
+        shift = self.num_jumps * STRETCH
+        packet.pts = None if shown is None else shown + shift
+        packet.dts = None if decoded is None else decoded + shift
+
+
+def _step(before: int | None, now: int | None) -> int:
+    return 0 if before is None or now is None else now - before
 
 
 class Clock:

@@ -33,6 +33,7 @@ from polypseg.predict.video.table import FrameRow, FrameTable, area_and_box
 from polypseg.predict.video.temporal import Decided, Smoother, make_smoother, withhold_short
 from polypseg.predict.video.writer import VideoLook, VideoWriter, check_output
 from polypseg.progress import Track, silent
+from polypseg.records.lock import alone_at
 
 __all__ = ["VideoOptions", "VideoSummary", "predict_video"]
 
@@ -57,6 +58,7 @@ def predict_video(
         track: Shows progress; its total is an estimate for files that do not tell, and 0 for a device.
 
     Raises:
+        BusyError: Another process writes the same video.
         DataError: Not a video, no picture in it that can be decoded, a device that cannot be opened, or a full disk.
         MissingExtraError: PyAV is not installed.
         UsageError: The output is the source, or has another ending.
@@ -67,6 +69,7 @@ def predict_video(
     with ExitStack() as stack:
         stack.callback(opened.container.close)
         output.parent.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(alone_at(output))
         reader = FrameReader(opened, stopped, options.max_frames, options.deinterlace)
         recorder = stack.enter_context(_Recorder(output, reader, options))
         pipeline = stack.enter_context(Pipeline())
