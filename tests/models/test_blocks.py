@@ -221,7 +221,7 @@ def test_plain_gate_can_be_shut_and_a_normalised_one_cannot():
         assert limits.offset[0] <= offset.min() <= offset.max() <= limits.offset[1]
     assert offset == GATE_LIMITS["psi"].offset[0]  # pushed to the limit
     assert normalised.mean() > 0.05
-    assert normalised.std(axis=(1, 2)).mean() > 0.05
+    assert normalised.std() > 0.05  # over the pixels of the batch, which batch normalisation counts
 
 
 def test_gates_are_told_apart():

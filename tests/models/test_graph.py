@@ -93,10 +93,10 @@ def test_blocks_of_a_gate_are_listed_in_order(small):
     gate = next(each for each in blocks_of(small) if each.kind == "gate")
     found = [(part.text, part.filters, part.after, part.shape) for part in gate.parts]
     assert found == [
-        ("θ 2×2 conv /2", 2, (), "8×16×2"),
-        ("φ 1×1 conv", 2, (), "8×16×2"),
+        ("θ 2×2 conv /2", 2, ("BN",), "8×16×2"),
+        ("φ 1×1 conv", 2, ("BN",), "8×16×2"),
         ("+", None, ("ReLU",), "8×16×2"),
-        ("ψ 1×1 conv", 1, ("σ",), "8×16×1"),
+        ("ψ 1×1 conv", 1, ("BN", "σ"), "8×16×1"),
         ("α 2×2 up, bilinear", None, (), "16×32×1"),
         ("×", None, (), "16×32×2"),
     ]
@@ -337,7 +337,7 @@ def test_draw_model_hands_the_layers_to_dot_where_it_is_installed(small, tmp_pat
     # A stand-in for the program: returns the graph that it was given, wrapped as an SVG, whatever the format.
     program = tmp_path / "bin" / "dot"
     program.parent.mkdir()
-    program.write_text('#!/bin/sh\necho "<svg format=\\"$1\\"><![CDATA["; /bin/cat "$2"; echo "]]></svg>"\n')
+    program.write_text('#!/bin/sh\necho "<svg format=\\"$1\\"><![CDATA["; /bin/cat; echo "]]></svg>"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(program.parent))
     png, svg = draw_model(small, tmp_path / "model")
@@ -347,7 +347,25 @@ def test_draw_model_hands_the_layers_to_dot_where_it_is_installed(small, tmp_pat
         assert all(layer.name in (root.text or "") for layer in small.layers)
 
 
-@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz's program dot is not installed")
+def test_draw_model_draws_blocks_where_dot_fails(small, tmp_path, monkeypatch):
+    program = tmp_path / "bin" / "dot"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "Fontconfig error" >&2\nkill -ABRT $$\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
+    _, svg = draw_model(small, tmp_path / "model")
+    assert "encoder_1_pool" in drawn_names(svg)
+    with pytest.raises(ModelError, match=r"dot failed \(code -6: Fontconfig error\); take the renderer matplotlib$"):
+        draw_model(small, tmp_path / "model", renderer="graphviz")
+
+
+def dot_draws() -> bool:
+    dot = shutil.which("dot")
+    source = b'digraph { a [label="word"] }'
+    return dot is not None and subprocess.run([dot, "-Tpng"], input=source, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(not dot_draws(), reason="Graphviz's program dot is not installed, or does not work")
 def test_draw_model_through_graphviz_itself(small, tmp_path):
     png, svg = draw_model(small, tmp_path / "model", renderer="graphviz")
     content = svg.read_text(encoding="utf-8")

@@ -150,7 +150,7 @@ def test_what_is_no_onnx_file_is_told_in_a_line(tmp_path):
 
 
 @pytest.mark.parametrize("store", [lambda graph: graph, store_in_half])
-def test_plain_gates_are_for_plain_gates_and_normalised_ones_for_both(store, unet_graph, tmp_path):
+def test_gates_are_for_gates_of_their_kind(store, unet_graph, tmp_path):
     keras.utils.set_random_seed(1)
     plain = attention_unet((SIDE, SIDE, 3), filters=4, depth=2, gates="plain")
     path = saved(store(convert(plain)), tmp_path / "plain.onnx")
@@ -163,8 +163,11 @@ def test_plain_gates_are_for_plain_gates_and_normalised_ones_for_both(store, une
     again = keras.models.clone_model(plain)
     copy_onnx_weights(again, path)
     np.testing.assert_allclose(answer(again), answer(plain), atol=0.01)
-    copy_onnx_weights(again, saved(store(unet_graph), tmp_path / "normalised.onnx"))
-    np.testing.assert_allclose(answer(again), answer(small_attention_unet()), atol=0.01)
+    normalised_path = saved(store(unet_graph), tmp_path / "normalised.onnx")
+    with pytest.raises(ModelError, match=r"its gates are normalised, .* plain: set model\.gates=normalised$"):
+        copy_onnx_weights(again, normalised_path)
+    copy_onnx_weights(normalised, normalised_path)
+    np.testing.assert_allclose(answer(normalised), answer(small_attention_unet()), atol=0.01)
 
 
 def test_packaged_model_of_plain_gates_says_what_to_set():

@@ -324,6 +324,7 @@ def test_finished_run_that_is_prolonged_and_killed_at_once_still_goes_on(sample_
     assert [row["epoch"] for row in resume(run.folder).history()] == [1, 2, 3]
 
 
+@pytest.mark.filterwarnings("ignore::polypseg.train.named_models.SeenImagesWarning")
 def test_training_starts_from_the_weights_of_a_run_or_file_at_any_size(run, sample_folder, tmp_path):
     # A rate of 1e-12 moves no weight of a float32 by as much as its last digit.
     begun = load_model(run.best_path).trainable_variables
@@ -336,6 +337,7 @@ def test_training_starts_from_the_weights_of_a_run_or_file_at_any_size(run, samp
         assert again.environment()["start_digest"] == files_digest([run.best_path])
 
 
+@pytest.mark.filterwarnings("ignore::polypseg.train.named_models.SeenImagesWarning")
 def test_training_starts_from_an_exported_file(run, sample_folder, tmp_path):
     path = tmp_path / "small.onnx"
     export_model(run.folder, path)
@@ -351,6 +353,7 @@ def test_training_starts_from_an_exported_file(run, sample_folder, tmp_path):
     assert again.environment()["start_digest"] == files_digest([path])
 
 
+@pytest.mark.filterwarnings("ignore::polypseg.train.named_models.SeenImagesWarning")
 def test_start_is_needed_until_an_epoch_is_saved_and_is_the_same(run, sample_folder, tmp_path, monkeypatch):
     class Stop(keras.callbacks.Callback):
         def __init__(self, epoch):
@@ -369,7 +372,6 @@ def test_start_is_needed_until_an_epoch_is_saved_and_is_the_same(run, sample_fol
                 sample_folder,
                 tmp_path / f"cut{last}",
                 small(epochs=2, start_from="start.keras"),
-                None,
                 callbacks=[Stop(last)],
             )
     monkeypatch.chdir("/")  # the start is found from anywhere
@@ -392,6 +394,7 @@ def test_group_of_runs_is_no_start(sample_folder, tmp_path):
         train(sample_folder, tmp_path / "run", small(start_from=str(tmp_path / "five")))
 
 
+@pytest.mark.filterwarnings("ignore::polypseg.train.named_models.SeenImagesWarning")
 def test_start_from_what_is_not_there_or_another_network_is_refused(run, sample_folder, tmp_path):
     with pytest.raises(ModelError, match=r"train\.start_from .*none: .* is not there; expected a run"):
         train(sample_folder, tmp_path / "a", small(start_from=str(tmp_path / "none")))

@@ -112,10 +112,13 @@ def test_start_that_saw_none_of_them_is_silent(run, folders, tmp_path):
 
 
 def test_own_lists_that_part_a_sequence_are_followed_and_told(folders, tmp_path):
-    samples, _ = find_samples(folders / "north")
+    samples, _ = find_samples(folders / "north")  # sequences of four, so that every second name parts each of them
     (tmp_path / "test.txt").write_text("\n".join(sample.name for sample in samples[::2]))
+    (tmp_path / "validation.txt").write_text(samples[1].name)
     with pytest.warns(PartedGroupsWarning, match="lie in several of your splits"):
-        split = split_samples(samples, config_from(SMALL), SplitFiles(test=tmp_path / "test.txt"))
+        split = split_samples(
+            samples, config_from(SMALL), SplitFiles(None, None, tmp_path / "validation.txt", tmp_path / "test.txt")
+        )
     assert split.names("test") == [sample.name for sample in samples[::2]]
 
 
@@ -123,7 +126,7 @@ class TestField:
     @pytest.fixture
     def framed(self, tmp_path):
         """Frames whose picture lies small in a black canvas."""
-        samples = make_synthetic(tmp_path / "framed", 8, seed=4, side_range=(40, 48))
+        samples = make_synthetic(tmp_path / "framed", 16, seed=4, side_range=(40, 48))
         for sample in samples:
             image, mask = cv2.imread(str(sample.image_path)), cv2.imread(str(sample.mask_path), 0)
             image = np.maximum(image, 40)  # lit to the rim

@@ -136,8 +136,8 @@ def attention_gate(
     A plain gate can die. Nothing anchors the level of alpha, because the next convolution is normalised: its weights
     make up for any factor. So psi's logits drift until the sigmoid is flat, and from there no gradient brings them
     back. In a normalised gate batch normalisation stands behind theta, phi and psi, as in MONAI's, but with limits for
-    scale and offset: the logits' variance is at least 1, so the coefficients differ from place to place. An export
-    folds the normalisations into the convolutions.
+    scale and offset: over the pixels of a batch the logits' variance is at least 1. An export folds the normalisations
+    into the convolutions.
 
     Args:
         skip: x, shape (N, H, W, C).

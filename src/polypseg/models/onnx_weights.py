@@ -62,6 +62,10 @@ def copy_onnx_weights(model: keras.Model, path: Path | str) -> None:
         raise ModelError(
             f"{path}: its gates are plain, those of the config's network normalised: set model.gates=plain"
         )
+    if gates_of(model) == "plain" and _has_normalised_gates(graph):
+        raise ModelError(
+            f"{path}: its gates are normalised, those of the config's network plain: set model.gates=normalised"
+        )
     found = _convolutions(graph, path)
     expected = {layer.name: layer for layer in model.layers if _is_convolution(layer)}
     rest = [layer.name for layer in model.layers if layer.weights and not _is_known(layer)]

@@ -99,7 +99,10 @@ def warn_of_seen_images(config: Config, split: Split) -> None:
     seen = _seen_by(start_file(Path(config.train.start_from))) if config.train.start_from is not None else None
     if seen is None:
         return
-    for side, what in (("test", "its test figures will flatter"), ("validation", "it will be chosen too late")):
+    for side, what in (
+        ("test", "its test figures will flatter"),
+        ("validation", "the checkpoint will be chosen by images that it has seen"),
+    ):
         known = [name for name in split.names(side) if split.entries[name].image_digest in seen]
         if known:
             warnings.warn(

@@ -1,10 +1,11 @@
 """The pictures of a model as files.
 
-Where Graphviz's program `dot` and pydot are installed, they draw what Keras' `plot_model` shows, a node a layer.
+Where Graphviz's program `dot` and pydot work, they draw what Keras' `plot_model` shows, a node a layer.
 Without them paint.py draws the blocks: readable on a page, and nothing to install.
 """
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,10 +29,10 @@ def draw_model(
         path: Where the pictures go; an ending .png or .svg is taken off, and each gets its own. The folder is
             made where it is missing.
         renderer: graphviz draws a node a layer, matplotlib blocks in the shape of the network; auto takes
-            Graphviz where it is installed.
+            Graphviz where it is installed and works, for `dot` may stop for want of fonts.
 
     Raises:
-        ModelError: The model has no graph: it is subclassed, or was never built.
+        ModelError: The model has no graph: it is subclassed, or was never built. Or Graphviz is asked for and fails.
         MissingExtraError: Graphviz is asked for and not installed.
     """
     if not getattr(model, "outputs", None):
@@ -50,7 +51,12 @@ def draw_model(
     base.parent.mkdir(parents=True, exist_ok=True)
     if renderer == "matplotlib" or not installed:
         return _draw_blocks(model, base)
-    return _draw_with_graphviz(model, base)
+    try:
+        return _draw_with_graphviz(model, base)
+    except ModelError:
+        if renderer == "graphviz":
+            raise
+        return _draw_blocks(model, base)
 
 
 def _draw_blocks(model: Any, base: Path) -> tuple[Path, Path]:
@@ -70,10 +76,17 @@ def _draw_with_graphviz(model: Any, base: Path) -> tuple[Path, Path]:
     import keras
 
     # What plot_model writes; plot_model itself stops at an SVG where IPython is installed (Keras 3.15).
-    graph = keras.utils.model_to_dot(model, show_shapes=True, show_layer_names=True, dpi=96)
+    source = keras.utils.model_to_dot(model, show_shapes=True, show_layer_names=True, dpi=96).to_string()
 
     def write(file: Path, ending: str) -> None:
-        graph.write(str(file), format=ending)
+        drawn = subprocess.run(["dot", f"-T{ending}"], input=source.encode(), capture_output=True, check=False)
+        if drawn.returncode != 0 or not drawn.stdout:
+            said = drawn.stderr.decode(errors="replace").strip().splitlines()
+            raise ModelError(
+                f"Graphviz's dot failed (code {drawn.returncode}{': ' + said[-1] if said else ''}); take the renderer "
+                "matplotlib"
+            )
+        file.write_bytes(drawn.stdout)
 
     return _write(base, "png", write), _write(base, "svg", write)
 
