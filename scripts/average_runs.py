@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-import polypseg.train.registered  # noqa: F401  (what compiled models need)
+import polypseg.train.keras_classes  # noqa: F401  (what compiled models need)
 from polypseg.data.batches import make_readers
 from polypseg.data.catalogue import find_samples
 from polypseg.data.epochs import training_plan

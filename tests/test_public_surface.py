@@ -89,7 +89,9 @@ def test_keras_loads_a_model_without_custom_objects_in_any_order_of_imports(befo
     model = attention_unet((8, 8, 3), filters=2, depth=1)
     model.compile("adam", BinaryCrossentropyDice())
     model.save(tmp_path / "model.keras")
-    assert "polypseg.train.registered" in modules_after(f"{before}\n{LOAD.format(path=str(tmp_path / 'model.keras'))}")
+    assert "polypseg.train.keras_classes" in modules_after(
+        f"{before}\n{LOAD.format(path=str(tmp_path / 'model.keras'))}"
+    )
 
 
 HIDE = """

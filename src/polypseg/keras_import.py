@@ -32,8 +32,8 @@ def watch() -> None:
 
 def register() -> None:
     """Register polypseg's classes, where Keras is imported and no module of polypseg waits for it half-imported."""
-    if "keras" in sys.modules and "polypseg.train.registered" not in sys.modules and not _is_half_imported():
-        import_module("polypseg.train.registered")
+    if "keras" in sys.modules and "polypseg.train.keras_classes" not in sys.modules and not _is_half_imported():
+        import_module("polypseg.train.keras_classes")
 
 
 def choose_backend() -> None:

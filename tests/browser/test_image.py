@@ -210,7 +210,7 @@ def test_a_region_without_a_sure_pixel_is_left_out_until_the_threshold_is_moved(
     from serve.models import write_red_model
     from serve.running import picture
 
-    with serving(write_red_model(tmp_path / "seeded.onnx", seed_threshold=0.8)) as seeded:
+    with serving(write_red_model(tmp_path / "seeded.onnx", peak_threshold=0.8)) as seeded:
         page = open_page(seeded.base_url)
         give(page, png(picture(16, 16, (2, 4, 8, 5), (153, 0, 0))))
         shown(page)

@@ -58,7 +58,7 @@ def test_packaged_model_is_scored_by_its_name(tmp_path, monkeypatch):
     summary = json.loads(Path("polyp-lite-evaluation/frames/summary.json").read_text())
     facts = polypseg.load("polyp-lite").engine.facts
     told = [summary["provenance"][key] for key in ("threshold", "seed_threshold")]
-    assert told == [facts.threshold, facts.seed_threshold]
+    assert told == [facts.threshold, facts.peak_threshold]
 
 
 def test_packaged_model_without_data_is_refused():

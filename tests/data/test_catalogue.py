@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from polypseg.data.catalogue import ENTRIES, entry, find_samples
+from polypseg.data.catalogue import PUBLIC_DATA_SETS, find_samples, public_data_set
 from polypseg.data.layouts import CLINICDB_LAST_FRAMES, recognise
 from polypseg.data.samples import Sample
 from polypseg.errors import DataError, PairingError, UsageError
@@ -239,13 +239,13 @@ def test_find_samples_damaged_groups_are_refused(tmp_path: Path, text: str) -> N
 
 
 def test_entries_have_all_that_is_shown_before_a_download() -> None:
-    assert [known.name for known in ENTRIES] == ["kvasir-seg", "cvc-clinicdb", "polypgen"]
-    for known in ENTRIES:
-        assert all((known.title, known.content, known.home, known.terms, known.citation))
+    assert [known.name for known in PUBLIC_DATA_SETS] == ["kvasir-seg", "cvc-clinicdb", "polypgen"]
+    for known in PUBLIC_DATA_SETS:
+        assert all((known.title, known.content, known.home, known.terms_of_use, known.citation))
         assert known.url is None or known.url.startswith("https://")
-    assert entry("kvasir-seg").url == "https://datasets.simula.no/downloads/kvasir-seg.zip"
+    assert public_data_set("kvasir-seg").url == "https://datasets.simula.no/downloads/kvasir-seg.zip"
 
 
 def test_entry_unknown_name_lists_the_choices() -> None:
     with pytest.raises(UsageError, match=r"unknown data set 'kvasir'; did you mean 'kvasir-seg'\?"):
-        entry("kvasir")
+        public_data_set("kvasir")

@@ -110,9 +110,9 @@ def test_images_without_a_polyp_do_not_count_in_the_mean(samples, tmp_path):
         prover([empty]).prove({"red": Red()}, "int8")
 
 
-def test_seed_threshold_makes_the_masks_too(samples):
+def test_peak_threshold_makes_the_masks_too(samples):
     # 200/255 = 0.78 reaches no seed of 0.8: every component is left out
-    assert mean_dices({"red": Red()}, samples, ModelFacts(size=SIZE, seed_threshold=0.8))["red"] == 0
+    assert mean_dices({"red": Red()}, samples, ModelFacts(size=SIZE, peak_threshold=0.8))["red"] == 0
 
 
 def prover(samples):

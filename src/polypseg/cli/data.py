@@ -10,7 +10,7 @@ from polypseg.cli.console import console, messages, one_line_errors, track
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
 
 if TYPE_CHECKING:
-    from polypseg.data.catalogue import Entry
+    from polypseg.data.catalogue import PublicDataSet
     from polypseg.data.checks import Findings
 
 SHOWN_PAIRS = 12
@@ -51,10 +51,10 @@ def download(
 
     polypseg data download kvasir-seg --to elsewhere/kvasir --accept-terms
     """
-    from polypseg.data.catalogue import entry
+    from polypseg.data.catalogue import public_data_set
     from polypseg.data.download import download as fetch_data_set
 
-    known = entry(name)
+    known = public_data_set(name)
     target = to if to is not None else Path("data") / known.name
     if known.url is not None:
         _show_terms(known, accept_terms)
@@ -169,13 +169,13 @@ def synth(
     console.print(f"wrote {len(samples)} frames of {sequences} sequences and their masks to {out}")
 
 
-def _show_terms(known: "Entry", accepted: bool) -> None:
+def _show_terms(known: "PublicDataSet", accepted: bool) -> None:
     """Print the terms; stop unless they are accepted."""
     from polypseg.errors import UsageError
 
     console.print(f"[bold]{known.title}[/bold]: {known.content}")
     console.print(f"owners' page: {known.home}")
-    console.print(f"terms: {known.terms}")
+    console.print(f"terms: {known.terms_of_use}")
     console.print(f"cite: {known.citation}")
     if accepted:
         return

@@ -225,7 +225,7 @@ def evaluate(
         with_tta(_plan(model, data, (predictions, references, images), selection), tta), field_rule(field)
     )
     if threshold is not None:
-        plan = replace(plan, threshold=threshold, seed_threshold=0.0, threshold_source="given (--threshold)")
+        plan = replace(plan, threshold=threshold, peak_threshold=0.0, threshold_source="given (--threshold)")
     evaluation, summary = evaluate_plan(plan, out, options, summary_options, leaks, command, track)
     _show(summary, protocol)
     console.print(f"wrote {evaluation.scores_path}, {evaluation.summary_path}")
@@ -328,8 +328,8 @@ def _tune(
         f"(validation images{ways}; {tuned.dice_at_half:.4f} at 0.5)"
     )
     console.print(
-        f"seed threshold {tuned.seed_threshold:g}: a component without a pixel of that probability is left out, mean "
-        f"Dice {tuned.dice_with_seed:.4f}; both stored in {Path(model) / 'threshold.json'}"
+        f"peak threshold {tuned.peak_threshold:g}: a component without a pixel of that probability is left out, mean "
+        f"Dice {tuned.dice_with_peak:.4f}; both stored in {Path(model) / 'threshold.json'}"
     )
     return "validation"
 

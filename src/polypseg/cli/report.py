@@ -50,9 +50,9 @@ def report(
     from polypseg.report.claim import claim_checklist
     from polypseg.report.documents import write_draft
     from polypseg.report.html import write_page
-    from polypseg.report.record import read_record
+    from polypseg.report.report_input import read_report_input
 
-    record = read_record(scores)
+    record = read_report_input(scores)
     page = page_path(record.evaluation.folder, out)
     written = [write_page(record, page, images, cases)]
     for name, draft in (("model_card.md", model_card(record)), ("claim.md", claim_checklist(record))):
@@ -63,7 +63,7 @@ def report(
             messages.print(f"kept {path}: it was edited (--overwrite replaces it)", markup=False)
     console.print(f"wrote {', '.join(map(str, written))}", markup=False)
     if images and cases:
-        terms = record.terms.terms
+        terms = record.terms_of_use.text
         messages.print(
             f"the page contains pictures of the data (--no-images removes them); terms: {terms}", markup=False
         )

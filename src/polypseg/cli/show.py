@@ -73,7 +73,7 @@ def draw_run(
     history = run.history()
     stored = load_threshold(run.folder)
     field = run.config().data.field
-    engine = KerasEngine(run.best_path, stored.threshold, seed_threshold=stored.seed_threshold, field=field)
+    engine = KerasEngine(run.best_path, stored.threshold, peak_threshold=stored.peak_threshold, field=field)
     run.figures_folder.mkdir(exist_ok=True)
     monitor = run.config().train.monitor
     written = [training_curves(history, run.figures_folder / f"training_curves.{file_format}", monitor)]

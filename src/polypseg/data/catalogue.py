@@ -17,7 +17,7 @@ from polypseg.preprocess import AUTOMATIC, MaskRule, unicode_name
 
 
 @dataclass(frozen=True)
-class Entry:
+class PublicDataSet:
     """A public data set.
 
     Attributes:
@@ -27,7 +27,7 @@ class Entry:
         url: The archive; None where it cannot be had without asking or signing in.
         sha256: Of the archive, in hex; None until it is known.
         home: The page of its owners.
-        terms: What the owners allow.
+        terms_of_use: What the owners allow.
         citation: What the owners ask to be cited.
     """
 
@@ -37,51 +37,51 @@ class Entry:
     url: str | None
     sha256: str | None
     home: str
-    terms: str
+    terms_of_use: str
     citation: str
 
 
-ENTRIES = (
-    Entry(
+PUBLIC_DATA_SETS = (
+    PublicDataSet(
         name="kvasir-seg",
         title="Kvasir-SEG",
         content="1000 frames with a polyp and their masks, 332x487 to 1920x1072, about 46 MB",
         url="https://datasets.simula.no/downloads/kvasir-seg.zip",
         sha256=None,
         home="https://datasets.simula.no/kvasir-seg/",
-        terms="For research and education only; any commercial use needs the owners' prior written permission.",
+        terms_of_use="For research and education only; any commercial use needs the owners' prior written permission.",
         citation='Jha et al., "Kvasir-SEG: A Segmented Polyp Dataset", MultiMedia Modeling (MMM) 2020',
     ),
-    Entry(
+    PublicDataSet(
         name="cvc-clinicdb",
         title="CVC-ClinicDB",
         content="612 frames of 29 sequences with a polyp and their masks, 384x288",
         url=None,
         sha256=None,
         home="https://polyp.grand-challenge.org/CVCClinicDB/",
-        terms="For research and education only; commercial use is forbidden.",
+        terms_of_use="For research and education only; commercial use is forbidden.",
         citation='Bernal et al., "WM-DOVA maps for accurate polyp highlighting in colonoscopy", CMIG 43, 2015',
     ),
-    Entry(
+    PublicDataSet(
         name="polypgen",
         title="PolypGen",
         content="3762 frames with masks from six centres (1537 single, 2225 in sequences) and 4275 without a polyp",
         url=None,
         sha256=None,
         home="https://www.synapse.org/Synapse:syn26376615 (free account needed)",
-        terms="CC BY 4.0: any use, with the citation.",
+        terms_of_use="CC BY 4.0: any use, with the citation.",
         citation='Ali et al., "A multi-centre polyp detection and segmentation dataset", Scientific Data 10:75, 2023',
     ),
 )
 
 
-def entry(name: str) -> Entry:
+def public_data_set(name: str) -> PublicDataSet:
     """The public data set of that name.
 
     Raises:
         UsageError: There is none.
     """
-    by_name = {known.name: known for known in ENTRIES}
+    by_name = {known.name: known for known in PUBLIC_DATA_SETS}
     if name not in by_name:
         raise UsageError(unknown_name("data set", name, by_name))
     return by_name[name]

@@ -22,7 +22,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from polypseg.data.catalogue import Entry
+from polypseg.data.catalogue import PublicDataSet
 from polypseg.data.layouts import recognise
 from polypseg.errors import DataError, DownloadError
 from polypseg.progress import Track, silent
@@ -53,7 +53,7 @@ class Downloaded(NamedTuple):
 
 
 def download(
-    known: Entry, to: Path, sha256: str | None = None, mirror: str | None = None, track: Track = silent
+    known: PublicDataSet, to: Path, sha256: str | None = None, mirror: str | None = None, track: Track = silent
 ) -> Downloaded:
     """The data set in the folder `to`, downloaded and unpacked.
 

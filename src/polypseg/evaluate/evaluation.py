@@ -124,7 +124,7 @@ def _count(plan: Plan, evaluation: Evaluation, scores: Scores) -> None:
         "data_digest": plan.data_digest(),
         "model_digest": plan.source["model_digest"],
         "threshold": plan.threshold,
-        "seed_threshold": plan.seed_threshold,
+        "seed_threshold": plan.peak_threshold,
         "tta": plan.tta,
         "num_images": len(scores),
         "folder": str(evaluation.folder),

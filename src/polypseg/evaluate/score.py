@@ -32,9 +32,9 @@ from polypseg import __version__
 from polypseg.arrays import Image
 from polypseg.data.perturbations import AS_IT_IS, Perturbation
 from polypseg.errors import DataError, ScoreError
-from polypseg.evaluate.measure import Measure, Measured, Prediction
+from polypseg.evaluate.measure import Measure, Measured, PredictedMap
 from polypseg.evaluate.plan import Plan
-from polypseg.evaluate.selection import Case
+from polypseg.evaluate.selection import ImageToScore
 from polypseg.metrics.table import ScoreSettings
 from polypseg.metrics.thresholds import NUM_LEVELS
 from polypseg.predict.engines.engine import Engine
@@ -95,7 +95,7 @@ def score(
     """
     options = options or ScoreOptions()
     options = replace(
-        options, settings=replace(options.settings, threshold=plan.threshold, seed_threshold=plan.seed_threshold)
+        options, settings=replace(options.settings, threshold=plan.threshold, peak_threshold=plan.peak_threshold)
     )
     evaluation = Evaluation(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -112,10 +112,10 @@ def score(
 
 
 def measure_all(
-    cases: Sequence[Case], plan: Plan, measure: Measure, options: ScoreOptions, pool: Executor
+    cases: Sequence[ImageToScore], plan: Plan, measure: Measure, options: ScoreOptions, pool: Executor
 ) -> Iterator[Measured]:
     """What each case gives, in order."""
-    predictions: Iterator[Prediction] = (Prediction() for _ in cases)
+    predictions: Iterator[PredictedMap] = (PredictedMap() for _ in cases)
     if plan.engine is not None:
         predictions = predict_cases(plan.engine, cases, options.batch_size, pool, plan.tta)
     work = zip(cases, predictions, strict=True)
@@ -124,12 +124,12 @@ def measure_all(
 
 def predict_cases(
     engine: Engine,
-    cases: Sequence[Case],
+    cases: Sequence[ImageToScore],
     batch_size: int,
     pool: Executor,
     tta: str = "none",
     perturbation: Perturbation = AS_IT_IS,
-) -> Iterator[Prediction]:
+) -> Iterator[PredictedMap]:
     """The model's own map of each case, in order; the same numbers as `predict.predictor.predict_probabilities`.
 
     An image that cannot be read is a prediction with a fault. A perturbation changes what the model sees, at its size.
@@ -144,9 +144,9 @@ def predict_cases(
             maps = iter(run_augmented(engine, batch, tta).probabilities[..., 0])
         for found in read:
             if isinstance(found, str):
-                yield Prediction(fault=found)
+                yield PredictedMap(fault=found)
             else:
-                yield Prediction(next(maps), found.shape, found.field)
+                yield PredictedMap(next(maps), found.shape, found.field)
 
 
 def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restart: bool) -> int:
@@ -227,7 +227,7 @@ def _record(plan: Plan, options: ScoreOptions) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": dict(plan.source),
         "threshold_source": plan.threshold_source,
-        "settings": {**asdict(options.settings), "groups": list(options.settings.groups)},
+        "settings": _settings_record(options.settings),
         "save_maps": options.save_maps,
         "skip_bad": options.skip_bad,
         "columns": list(COLUMNS),
@@ -235,6 +235,12 @@ def _record(plan: Plan, options: ScoreOptions) -> dict[str, Any]:
         "skipped": [fault._asdict() for fault in plan.skipped],
         "samples": [case.record() for case in plan.cases],
     }
+
+
+def _settings_record(settings: ScoreSettings) -> dict[str, Any]:
+    """The settings by the keys of evaluation.json, which calls the peak threshold `seed_threshold`."""
+    values = {**asdict(settings), "groups": list(settings.groups)}
+    return values | {"seed_threshold": values.pop("peak_threshold")}
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -324,7 +330,7 @@ class _Square(NamedTuple):
     field: Field
 
 
-def _read_square(case: Case, size: int, field: FieldRule) -> _Square | str:
+def _read_square(case: ImageToScore, size: int, field: FieldRule) -> _Square | str:
     """What the model sees of a case's image, or why it cannot be read."""
     if case.image_path is None:
         return f"{case.name}: there is no image for the model"
@@ -337,7 +343,7 @@ def _read_square(case: Case, size: int, field: FieldRule) -> _Square | str:
 
 
 def _in_order(
-    pool: Executor, measure: Measure, work: Iterable[tuple[Case, Prediction]], ahead: int
+    pool: Executor, measure: Measure, work: Iterable[tuple[ImageToScore, PredictedMap]], ahead: int
 ) -> Iterator[Measured]:
     """What each piece of work gives, in order, with at most `ahead` pieces in the pool."""
     waiting: deque[Future[Measured]] = deque()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polypseg import __version__
-from polypseg.data.terms import terms_of
+from polypseg.data.terms_of_use import terms_of_use
 from polypseg.errors import ModelError
 from polypseg.export.graph import OPSET
 from polypseg.export.source import Source
@@ -47,7 +47,7 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
         size=own.size,
         field=own.field,
         threshold=own.threshold,
-        seed_threshold=own.seed_threshold,
+        peak_threshold=own.peak_threshold,
         threshold_source=_threshold_source(source, digest),
         name=name or (source.run.folder.resolve().name if source.run else source.path.stem),
         version=model_version,
@@ -64,9 +64,9 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
 
 def _training_facts(source: Source) -> dict[str, Any]:
     if source.run is None or source.manifest is None:
-        return {"training_data": "unknown", "checkpoint_chosen_by": "unknown", "terms": terms_of("", []).terms}
+        return {"training_data": "unknown", "checkpoint_chosen_by": "unknown", "terms": terms_of_use("", []).text}
     folder = str(source.environment["data"])
-    terms = terms_of(folder, list(source.manifest.entries), source.manifest.source)
+    terms = terms_of_use(folder, list(source.manifest.entries), source.manifest.source)
     counts = ", ".join(f"{len(source.manifest.names(split))} {split}" for split in SPLIT_NAMES)
     cited = f" ({terms.citation})" if terms.citation else ""
     return {
@@ -74,7 +74,7 @@ def _training_facts(source: Source) -> dict[str, Any]:
         "split_digest": source.manifest.digest(),
         "seen_images": seen_of_split(source.manifest).pack(),
         "checkpoint_chosen_by": str(source.environment.get("checkpoint_chosen_by", "unknown")),
-        "terms": terms.terms + cited,
+        "terms": terms.text + cited,
     }
 
 

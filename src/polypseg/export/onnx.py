@@ -16,8 +16,8 @@ import numpy as np
 from polypseg.arrays import Image
 from polypseg.errors import ModelError, UsageError, unknown_name
 from polypseg.export.facts import facts_of
+from polypseg.export.float16_weights import store_as_float16
 from polypseg.export.graph import convert, free_size, gates, largest_stride, multiply_adds
-from polypseg.export.half import store_in_half
 from polypseg.export.proof import LARGEST_DIFFERENCE, Prover, evenly, installed_engines, sample_squares
 from polypseg.export.quantize import METHODS, NUM_CALIBRATION, methods, processor_seconds, quantise, variants
 from polypseg.export.source import Source, open_source
@@ -160,7 +160,7 @@ def _export_graph(
         if options.precision == "int8":
             graph, facts, notes = best_int8((graph, facts), path, prover, options.method)
         else:
-            graph = store_in_half(graph) if options.precision == "fp16" else graph
+            graph = store_as_float16(graph) if options.precision == "fp16" else graph
             facts = proved(graph, facts, path, prover)
         write_model_file(path, graph.SerializeToString(), facts)
         if out.suffix.lower() == ".xml":

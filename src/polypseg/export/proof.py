@@ -271,7 +271,7 @@ def mean_dices(
         batch = normalise(perturbation.image(square)[None])
         for name, engine in engines.items():
             probability = restore(engine.run(batch)[0, ..., 0], (changed.shape[0], changed.shape[1]))
-            sums[name] += dice(to_mask(probability, facts.threshold, facts.seed_threshold), changed)
+            sums[name] += dice(to_mask(probability, facts.threshold, facts.peak_threshold), changed)
     return {name: total / count for name, total in sums.items()} if count else {}
 
 

@@ -24,8 +24,8 @@ from PIL import Image as PillowImage
 from polypseg.data.synthetic import synthetic_image
 from polypseg.errors import UsageError, unknown_name
 from polypseg.machine import machine, versions
+from polypseg.predict.child_process import run_in_child_process
 from polypseg.predict.engines.engine import ENGINES
-from polypseg.predict.fresh import run_fresh
 from polypseg.predict.predictor import load
 from polypseg.predict.timing import Percentiles, Timings, Verdict, percentiles, time_runs, verdicts
 from polypseg.preprocess import read_image
@@ -50,7 +50,7 @@ class BenchmarkOptions:
         batch_size: Images that the model sees at once.
         runs: Measured runs of a batch.
         warm_up: Runs before them.
-        cold_starts: Fresh processes, whose median time is the cold start.
+        cold_starts: ProcessCost processes, whose median time is the cold start.
     """
 
     engine: str = "auto"
@@ -180,8 +180,8 @@ def _measure(
         command = [sys.executable, "-m", "polypseg", "predict", "--model", str(model), "--engine", name]
         command += ["-o", f"{folder}/out", "--overwrite"]
         command += ["--threads", str(options.threads)] if options.threads else []
-        starts = [run_fresh([*command, copies[0]]) for _ in range(options.cold_starts)]
-        whole = run_fresh([*command, "--batch-size", str(options.batch_size), *copies])
+        starts = [run_in_child_process([*command, copies[0]]) for _ in range(options.cold_starts)]
+        whole = run_in_child_process([*command, "--batch-size", str(options.batch_size), *copies])
     cold_start = median(start.seconds for start in starts)
     return Measured(name, device, facts, timings, cold_start, whole.peak_mib)
 

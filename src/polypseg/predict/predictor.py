@@ -169,9 +169,9 @@ class Predictor:
         return self.engine.threshold if self.options.threshold is None else self.options.threshold
 
     @property
-    def seed_threshold(self) -> float:
+    def peak_threshold(self) -> float:
         """What one pixel of a component must reach, else it is left out; none where another threshold was given."""
-        return self.engine.facts.seed_threshold if self.options.threshold is None else 0.0
+        return self.engine.facts.peak_threshold if self.options.threshold is None else 0.0
 
     @property
     def field(self) -> FieldRule:
@@ -233,7 +233,7 @@ class Predictor:
         """
         began = perf_counter()
         probability = put_back(outputs.probabilities[0, ..., 0], prepared.field, image.shape[:2])
-        mask = without_small(to_mask(probability, self.threshold, self.seed_threshold), self.options.min_area_px)
+        mask = without_small(to_mask(probability, self.threshold, self.peak_threshold), self.options.min_area_px)
         maps = tuple(
             AttentionMap(level, put_back(values[0], prepared.field, image.shape[:2]))
             for level, values in sorted(outputs.attention.items())

@@ -52,13 +52,13 @@ def put_back(probability: NDArray[np.floating], field: Field, size: tuple[int, .
     return np.asarray(field.place(inner, (size[0], size[1])), np.float32)
 
 
-def to_mask(probability: Probability, threshold: float, seed_threshold: float = 0.0) -> Mask:
+def to_mask(probability: Probability, threshold: float, peak_threshold: float = 0.0) -> Mask:
     """The mask of a probability map: True from the threshold on, where a component is sure enough of itself.
 
     Args:
         probability: Shape (H, W), float32 in [0, 1].
         threshold: A pixel is polyp from this probability on (compared in float32).
-        seed_threshold: A component (8-connected) counts only where one of its pixels reaches this; up to `threshold`
+        peak_threshold: A component (8-connected) counts only where one of its pixels reaches this; up to `threshold`
             it changes nothing.
 
     Returns:
@@ -72,12 +72,12 @@ def to_mask(probability: Probability, threshold: float, seed_threshold: float = 
     """
     mask = np.asarray(probability >= np.float32(threshold))
     left, top, wide, high = cv2.boundingRect(mask.view(np.uint8))
-    if seed_threshold <= threshold or wide == 0:
+    if peak_threshold <= threshold or wide == 0:
         return mask
     inside = slice(top, top + high), slice(left, left + wide)  # all of the mask; a polyp fills a part of the image
     count, labels = cv2.connectedComponents(np.ascontiguousarray(mask[inside]).view(np.uint8), connectivity=8)
     keep = np.zeros(count, bool)
-    keep[labels[probability[inside] >= np.float32(seed_threshold)]] = True
+    keep[labels[probability[inside] >= np.float32(peak_threshold)]] = True
     if not keep[1:].all():
         mask[inside] = keep.take(labels)
     return mask

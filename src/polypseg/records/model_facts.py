@@ -22,13 +22,17 @@ REQUIRED = ("size", "normalisation", "threshold", "target")
 class ModelFacts(BaseModel):
     """The facts of one model file; what nobody recorded is empty or None."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     size: int = Field(ge=8, le=4096, description="side in pixels of the square that the model sees")
     normalisation: str = Field(NORMALISATION, pattern="^rgb/255$")
     threshold: float = Field(DEFAULT_THRESHOLD, ge=0, le=1, description="a pixel is polyp from this probability on")
-    seed_threshold: float = Field(
-        0.0, ge=0, le=1, description="a component counts only where one of its pixels reaches this; 0: any"
+    peak_threshold: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        alias="seed_threshold",
+        description="a component counts only where one of its pixels reaches this; 0: any",
     )
     field: Literal["auto", "whole"] = Field(
         "whole", description="what of a frame the model sees: auto for the lit field; files without it see all"
@@ -67,7 +71,7 @@ def to_metadata(facts: ModelFacts) -> dict[str, str]:
     >>> to_metadata(ModelFacts(size=256))["polypseg.size"]
     '256'
     """
-    values = facts.model_dump(mode="json")
+    values = facts.model_dump(mode="json", by_alias=True)
     return {PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 

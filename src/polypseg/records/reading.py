@@ -31,9 +31,12 @@ MEBIBYTE = 1 << 20
 
 
 class Saved(BaseModel):
-    """A typed value of a saved file; keys that it does not know, of a newer polypseg, are passed over."""
+    """A typed value of a saved file; unknown keys, of a newer polypseg, are ignored.
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    A field with an alias has that name in the file, and its own in the program.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
 
 
 @dataclass(frozen=True)

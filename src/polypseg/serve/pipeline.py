@@ -135,7 +135,7 @@ def describe(prediction: Prediction, query: BatchQuery, predictor: Predictor) ->
         "model": served_by(predictor.engine),
         "image": {"height": height, "width": width},
         "threshold": predictor.threshold,
-        "seed_threshold": predictor.seed_threshold,
+        "peak_threshold": predictor.peak_threshold,
         "field": dict(zip(("top", "left", "height", "width"), prediction.field, strict=True)),
         "note": prediction.note,
         "area_px": area,

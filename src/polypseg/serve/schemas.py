@@ -119,7 +119,7 @@ class Segmentation(BaseModel):
     page: int = Field(description="of the file, counted from 1; 1 but for a TIFF of several")
     num_pages: int = Field(description="that the file holds")
     threshold: float
-    seed_threshold: float = Field(description="one pixel of each component reaches it, else it is left out")
+    peak_threshold: float = Field(description="one pixel of each component reaches it, else it is left out")
     area_px: int
     area_percent: float
     num_components: int
@@ -198,7 +198,7 @@ class ServedModel(BaseModel):
     size: int
     engine: str
     threshold: float
-    seed_threshold: float
+    peak_threshold: float
     precision: str
     attention_levels: list[int]
     num_parameters: int | None

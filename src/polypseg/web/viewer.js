@@ -176,9 +176,9 @@ export class Viewer {
 
   /* At the model's own threshold a region also needs one sure pixel; at another, as in the API, it does not. */
   conditions(threshold) {
-    const seed = this.item.answer.seed_threshold ?? 0;
-    const isSeeded = this.item.threshold === null && seed > threshold;
-    const words = isSeeded ? `; a region counts where one of its pixels reaches ${thresholdText(seed)}` : "";
+    const peak = this.item.answer.peak_threshold ?? 0;
+    const hasPeak = this.item.threshold === null && peak > threshold;
+    const words = hasPeak ? `; a region counts where one of its pixels reaches ${thresholdText(peak)}` : "";
     return `At threshold ${thresholdText(threshold)}${words}.`;
   }
 
@@ -256,7 +256,7 @@ export class Viewer {
       ...answer,
       recomputed: "by the page, from the probability map in 8 bit; polygons are left out",
       threshold: item.threshold ?? answer.threshold,
-      seed_threshold: item.threshold === null ? answer.seed_threshold : 0,
+      peak_threshold: item.threshold === null ? answer.peak_threshold : 0,
       min_area: item.smallest,
       area_px: area,
       area_percent: (100 * area) / (width * height),

@@ -50,7 +50,7 @@ class KerasEngine:
         path: Path,
         threshold: float,
         threads: int | None = None,
-        seed_threshold: float = 0.0,
+        peak_threshold: float = 0.0,
         field: FieldRule = "whole",
     ) -> None:
         try:
@@ -74,7 +74,7 @@ class KerasEngine:
             size=int(shape[1] or 0),
             field=field,
             threshold=threshold,
-            seed_threshold=seed_threshold,
+            peak_threshold=peak_threshold,
             name=self.model.name,
             attention_levels=tuple(sorted(self._gates)),
             num_parameters=int(self.model.count_params()),

@@ -28,7 +28,7 @@ from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.images.coco import CocoLines, image_line, write_coco
 from polypseg.predict.images.inputs import InputLines, Stamp, place_of, stamp_of
 from polypseg.predict.images.outputs import OutputFolder
-from polypseg.predict.images.resume import Record, done_names, start_anew
+from polypseg.predict.images.resume import Settings, done_names, start_anew
 from polypseg.predict.images.sources import Source
 from polypseg.predict.images.table import PredictionTable, Row, fault_row, row_of
 from polypseg.predict.predictor import Predictor, Prepared
@@ -100,7 +100,7 @@ def predict_images(
     sources: list[Source],
     output: OutputFolder,
     predictor: Predictor,
-    record: Record,
+    record: Settings,
     batch_size: int = 1,
     max_pixels: int = MAX_PIXELS,
     resume: bool = False,

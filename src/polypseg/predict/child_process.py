@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class Fresh(NamedTuple):
+class ProcessCost(NamedTuple):
     """What a process took from its start to its end.
 
     Attributes:
@@ -25,7 +25,7 @@ class Fresh(NamedTuple):
     peak_mib: float | None
 
 
-def run_fresh(command: Sequence[str]) -> Fresh:
+def run_in_child_process(command: Sequence[str]) -> ProcessCost:
     """What a command took in a process of its own; what it prints is dropped.
 
     Raises:
@@ -37,7 +37,7 @@ def run_fresh(command: Sequence[str]) -> Fresh:
     if done.returncode:
         last = (done.stderr.decode(errors="replace").strip() or "no word").splitlines()[-1]
         raise ModelError(f"a fresh process could not predict (exit code {done.returncode}): {last}")
-    return Fresh(**json.loads(done.stdout))
+    return ProcessCost(**json.loads(done.stdout))
 
 
 def main(command: Sequence[str]) -> int:

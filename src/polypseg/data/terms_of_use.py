@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from polypseg.data.catalogue import ENTRIES, Entry
+from polypseg.data.catalogue import PUBLIC_DATA_SETS, PublicDataSet
 from polypseg.data.layouts import recognise
 from polypseg.data.official import is_kvasir_seg
 from polypseg.errors import DataError
@@ -21,17 +21,17 @@ _ALIASES = {"kvasir": "kvasir-seg"}
 """Names of folders in PraNet's collection that are not the data set's own."""
 
 
-class Terms(NamedTuple):
-    """Title, terms, citation and home page of a data set; empty where unknown."""
+class TermsOfUse(NamedTuple):
+    """What is known of a data set: title, what its owners allow, citation, home page; empty where unknown."""
 
     title: str = ""
-    terms: str = UNKNOWN_TERMS
+    text: str = UNKNOWN_TERMS
     citation: str = ""
     home: str = ""
     is_public: bool = False
 
 
-def terms_of(folder: str, names: Sequence[str], split_source: str = "") -> Terms:
+def terms_of_use(folder: str, names: Sequence[str], split_source: str = "") -> TermsOfUse:
     """The terms of the data in a folder.
 
     Args:
@@ -39,22 +39,22 @@ def terms_of(folder: str, names: Sequence[str], split_source: str = "") -> Terms
         names: Of their samples.
         split_source: Of the split manifest, in words.
 
-    >>> terms_of("", ["synthetic_00001"]).title
+    >>> terms_of_use("", ["synthetic_00001"]).title
     'synthetic frames'
-    >>> terms_of("/gone/CVC-ClinicDB", ["1", "2"]).title
+    >>> terms_of_use("/gone/CVC-ClinicDB", ["1", "2"]).title
     'CVC-ClinicDB'
     """
     if names and all(name.startswith("synthetic_") for name in names):
         drawn = (
             "drawn by a program (polypseg data synth): no patient's images; figures on them prove nothing about any."
         )
-        return Terms("synthetic frames", drawn)
+        return TermsOfUse("synthetic frames", drawn)
     found = _entry(folder, names, split_source)
-    return Terms(found.title, found.terms, found.citation, found.home, True) if found else Terms()
+    return TermsOfUse(found.title, found.terms_of_use, found.citation, found.home, True) if found else TermsOfUse()
 
 
-def _entry(folder: str, names: Sequence[str], split_source: str) -> Entry | None:
-    by_name = {entry.name: entry for entry in ENTRIES}
+def _entry(folder: str, names: Sequence[str], split_source: str) -> PublicDataSet | None:
+    by_name = {entry.name: entry for entry in PUBLIC_DATA_SETS}
     if is_kvasir_seg(names) or split_source.startswith("Kvasir-SEG"):
         return by_name["kvasir-seg"]
     if folder:
@@ -63,4 +63,4 @@ def _entry(folder: str, names: Sequence[str], split_source: str) -> Entry | None
             if layout in by_name:
                 return by_name[layout]
     parts = [_ALIASES.get(part.lower(), part.lower()) for part in Path(folder).parts[-2:]]
-    return next((entry for entry in ENTRIES if any(entry.name in part for part in parts)), None)
+    return next((entry for entry in PUBLIC_DATA_SETS if any(entry.name in part for part in parts)), None)

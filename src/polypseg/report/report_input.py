@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.config import Config
-from polypseg.data.terms import Terms, terms_of
+from polypseg.data.terms_of_use import TermsOfUse, terms_of_use
 from polypseg.errors import PolypsegError
 from polypseg.records.digests import file_digests
 from polypseg.records.evaluation import RUN_FOLDER, Evaluation, open_evaluation
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class RunFacts:
     """What a run folder tells; what it does not hold is None or empty.
 
     Attributes:
@@ -94,7 +94,7 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
-class Record:
+class ReportInput:
     """What a report is filled from.
 
     Attributes:
@@ -112,7 +112,7 @@ class Record:
     summary: Mapping[str, Any]
     details: Mapping[str, Any]
     curves: Mapping[str, NDArray[Any]]
-    run: RunRecord | None = None
+    run: RunFacts | None = None
     unreadable: tuple[str, ...] = ()
 
     @property
@@ -144,7 +144,7 @@ class Record:
         """The name of the data set, or of the folder that holds it, as far as it is known."""
         folder = Path(self.data)
         generic = folder.name.lower() in ("images", "masks", "references")
-        return self.terms.title or (folder.parent.name if generic else folder.name) or "its images"
+        return self.terms_of_use.title or (folder.parent.name if generic else folder.name) or "its images"
 
     @property
     def polyps(self) -> Scores:
@@ -168,21 +168,21 @@ class Record:
         return holds_probabilities(self.curves)
 
     @cached_property
-    def terms(self) -> Terms:
+    def terms_of_use(self) -> TermsOfUse:
         """Of the data that were scored."""
         is_own = self.source.get("split") in SPLIT_NAMES
-        return terms_of(self.data, self.scores.names, str(self.source.get("split_source", "")) if is_own else "")
+        return terms_of_use(self.data, self.scores.names, str(self.source.get("split_source", "")) if is_own else "")
 
     @cached_property
-    def training_terms(self) -> Terms | None:
+    def training_terms_of_use(self) -> TermsOfUse | None:
         """Of the data that were trained on; None where unknown which."""
         if self.run is None or self.run.split is None:
             return None
         folder = str(self.run.environment.get("data", ""))
-        return terms_of(folder, list(self.run.split.entries), self.run.split.source)
+        return terms_of_use(folder, list(self.run.split.entries), self.run.split.source)
 
 
-def read_record(path: Path | str) -> Record:
+def read_report_input(path: Path | str) -> ReportInput:
     """What a report is filled from.
 
     Args:
@@ -198,7 +198,7 @@ def read_record(path: Path | str) -> Record:
     if folder is None and "run" in summary["provenance"]:
         unreadable.append(f"the run folder {summary['provenance']['run']} is not there any more")
     run = _read_run(folder, evaluation, summary["provenance"], unreadable) if folder else None
-    return Record(evaluation, scores, summary, details, evaluation.curves(), run, tuple(unreadable))
+    return ReportInput(evaluation, scores, summary, details, evaluation.curves(), run, tuple(unreadable))
 
 
 def _run_folder(path: Path, evaluation: Evaluation, source: Mapping[str, Any]) -> Path | None:
@@ -211,7 +211,7 @@ def _run_folder(path: Path, evaluation: Evaluation, source: Mapping[str, Any]) -
     return next((candidate for candidate in candidates if (candidate / "config.toml").is_file()), None)
 
 
-def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], unreadable: list[str]) -> RunRecord:
+def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], unreadable: list[str]) -> RunFacts:
     run = Run(folder)
 
     def read(what: Callable[[], T], otherwise: T) -> T:
@@ -222,7 +222,7 @@ def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], u
             return otherwise
 
     members: list[Run] = read(run.members, [])
-    return RunRecord(
+    return RunFacts(
         folder,
         read(run.config, None),
         read(run.split, None),

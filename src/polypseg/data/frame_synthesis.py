@@ -46,11 +46,11 @@ ELASTIC_SIGMA = 0.03
 """Standard deviation of a node's shift along each axis, as a share of the frame's side."""
 
 
-class Recomposition(NamedTuple):
+class SynthesisShares(NamedTuple):
     """Shares of the samples, each in [0, 1].
 
     Attributes:
-        negatives: Shown without their polyp, where that can be done.
+        polyp_removal: Shown without their polyp, where that can be done.
         copy_paste: Get a polyp of another sample of the batch.
         jpeg: Compressed again at a quality from 30 to 90.
         colour_transfer: Take the colours of another sample of the batch.
@@ -58,7 +58,7 @@ class Recomposition(NamedTuple):
         close_ups: Shown as a window that holds some of the polyp, enlarged; these get no other's polyp.
     """
 
-    negatives: float = 0.0
+    polyp_removal: float = 0.0
     copy_paste: float = 0.0
     jpeg: float = 0.0
     colour_transfer: float = 0.0
@@ -66,8 +66,8 @@ class Recomposition(NamedTuple):
     close_ups: float = 0.0
 
 
-def recompose(images: Bytes, masks: Bytes, key: Sequence[int], shares: Recomposition) -> tuple[Bytes, Bytes]:
-    """The batch with some of its samples recomposed; the arrays given are left as they are.
+def synthesise(images: Bytes, masks: Bytes, key: Sequence[int], shares: SynthesisShares) -> tuple[Bytes, Bytes]:
+    """The batch with some of its samples synthesised; the arrays given are left as they are.
 
     Args:
         images: Shape (N, H, W, 3).
@@ -85,14 +85,14 @@ def recompose(images: Bytes, masks: Bytes, key: Sequence[int], shares: Recomposi
         rng = np.random.default_rng([*map(int, key), index])
         kind, other = rng.random(), int(rng.integers(max(1, len(images) - 1)))
         other += other >= index  # any but this one
-        if kind < shares.negatives:
+        if kind < shares.polyp_removal:
             empty = without_polyp(images[index], masks[index, ..., 0], rng)
             if empty is not None:
                 images_out[index], masks_out[index] = empty, 0
-        elif kind < shares.negatives + shares.copy_paste and other < len(images):
+        elif kind < shares.polyp_removal + shares.copy_paste and other < len(images):
             pasted = with_polyp_of(images[index], masks[index, ..., 0], images[other], masks[other, ..., 0], rng)
             images_out[index], masks_out[index, ..., 0] = pasted
-        elif 0 <= kind - shares.negatives - shares.copy_paste < shares.close_ups:
+        elif 0 <= kind - shares.polyp_removal - shares.copy_paste < shares.close_ups:
             images_out[index], masks_out[index, ..., 0] = close_up(images[index], masks[index, ..., 0], rng)
         quality = int(rng.integers(30, 91)) if rng.random() < shares.jpeg else None
         if rng.random() < shares.colour_transfer and len(images) > 1:

@@ -14,7 +14,7 @@ SMALLEST = 256
 """Arrays of fewer values (biases, scales) stay as they are: they would save nothing."""
 
 
-def store_in_half(graph: Any) -> Any:
+def store_as_float16(graph: Any) -> Any:
     """A copy of an `onnx.ModelProto` with its kernels in half precision.
 
     Raises:

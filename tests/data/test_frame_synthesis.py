@@ -6,12 +6,12 @@ import pytest
 
 from polypseg.config import DataConfig
 from polypseg.data.epochs import training_plan
-from polypseg.data.recompose import (
+from polypseg.data.frame_synthesis import (
     DARK,
-    Recomposition,
+    SynthesisShares,
     bent,
     close_up,
-    recompose,
+    synthesise,
     with_colours_of,
     with_polyp_of,
     without_polyp,
@@ -53,19 +53,19 @@ def num_polyp_pixels(image, slack=60):
 
 
 KEY = (5, 7)
-NEGATIVES, PASTE, JPEG = Recomposition(negatives=1.0), Recomposition(copy_paste=1.0), Recomposition(jpeg=1.0)
-COLOURS, ELASTIC = Recomposition(colour_transfer=1.0), Recomposition(elastic=1.0)
-CLOSE_UPS = Recomposition(close_ups=1.0)
+REMOVED, PASTE, JPEG = SynthesisShares(polyp_removal=1.0), SynthesisShares(copy_paste=1.0), SynthesisShares(jpeg=1.0)
+COLOURS, ELASTIC = SynthesisShares(colour_transfer=1.0), SynthesisShares(elastic=1.0)
+CLOSE_UPS = SynthesisShares(close_ups=1.0)
 
 
 @pytest.mark.parametrize(
-    "shares", [NEGATIVES, PASTE, JPEG, COLOURS, ELASTIC, CLOSE_UPS, Recomposition(0.3, 0.3, 0.5, 0.5, 0.5, 0.3)]
+    "shares", [REMOVED, PASTE, JPEG, COLOURS, ELASTIC, CLOSE_UPS, SynthesisShares(0.3, 0.3, 0.5, 0.5, 0.5, 0.3)]
 )
 def test_masks_stay_two_valued_shapes_stay_and_inputs_are_untouched(shares):
     images, masks = textured()
     kept = images.copy(), masks.copy()
     for key in range(6):
-        changed, changed_masks = recompose(images, masks, (key, 1), shares)
+        changed, changed_masks = synthesise(images, masks, (key, 1), shares)
         assert (changed.shape, changed.dtype) == (images.shape, np.uint8)
         assert (changed_masks.shape, changed_masks.dtype) == (masks.shape, np.uint8)
         assert set(np.unique(changed_masks)) <= {0, 1}
@@ -75,18 +75,18 @@ def test_masks_stay_two_valued_shapes_stay_and_inputs_are_untouched(shares):
 
 def test_no_share_gives_the_very_arrays_back():
     images, masks = textured()
-    same, same_masks = recompose(images, masks, KEY, Recomposition())
+    same, same_masks = synthesise(images, masks, KEY, SynthesisShares())
     assert same is images
     assert same_masks is masks
 
 
-@pytest.mark.parametrize("shares", [NEGATIVES, PASTE, JPEG, COLOURS, ELASTIC, CLOSE_UPS])
+@pytest.mark.parametrize("shares", [REMOVED, PASTE, JPEG, COLOURS, ELASTIC, CLOSE_UPS])
 def test_key_alone_decides(shares):
     images, masks = textured()
-    first, again = recompose(images, masks, KEY, shares), recompose(images, masks, np.array(KEY, np.int32), shares)
+    first, again = synthesise(images, masks, KEY, shares), synthesise(images, masks, np.array(KEY, np.int32), shares)
     np.testing.assert_array_equal(first[0], again[0])
     np.testing.assert_array_equal(first[1], again[1])
-    other = recompose(images, masks, (5, 8), shares)
+    other = synthesise(images, masks, (5, 8), shares)
     assert not np.array_equal(first[0], other[0])
 
 
@@ -95,7 +95,7 @@ def test_key_alone_decides(shares):
 )
 def test_negative_by_cropping_shows_no_pixel_of_the_polyp(box):
     for number in range(8):
-        images, masks = recompose(*batch(frame(box)), (number, 0), NEGATIVES)
+        images, masks = synthesise(*batch(frame(box)), (number, 0), REMOVED)
         assert masks.sum() == 0
         # Tissue is flat, and a crop that the polyp does not reach into is as flat.
         assert num_polyp_pixels(images[0]) == 0
@@ -105,7 +105,7 @@ def test_negative_by_cropping_shows_no_pixel_of_the_polyp(box):
 def test_crop_is_drawn_anew_by_another_key():
     images, masks = textured(1)
     masks[:, :, :30] = 1  # leaves 32 columns, and 48 = 1.5 * 32 of the 64 rows are taken: at 17 places
-    crops = {recompose(images, masks, (number, 0), NEGATIVES)[0].tobytes() for number in range(10)}
+    crops = {synthesise(images, masks, (number, 0), REMOVED)[0].tobytes() for number in range(10)}
     assert len(crops) > 3
 
 
@@ -124,7 +124,7 @@ DIAGONAL = (5, 25, 5, 25), (75, 95, 60, 80)
 
 
 def test_negative_by_covering_hides_the_polyp_in_the_colour_around_it():
-    images, masks = recompose(*batch(frame(*DIAGONAL)), KEY, NEGATIVES)
+    images, masks = synthesise(*batch(frame(*DIAGONAL)), KEY, REMOVED)
     assert masks.sum() == 0
     # The cover's edge is blurred by one pixel of sigma and begins two pixels outside the polyp: at the polyp's edge
     # a normal distribution has 1 - Phi(2) = 2.3 % of the old colour left: 0.023 * 200 = 5 levels (the corner, two).
@@ -153,14 +153,14 @@ def test_covering_takes_the_mirror_image_and_not_a_flat_patch():
 def test_polyp_that_cannot_be_taken_away_stays_with_its_mask(boxes):
     image, mask = frame(*boxes)
     assert without_polyp(image, mask, np.random.default_rng(0)) is None
-    images, masks = recompose(*batch((image, mask)), KEY, NEGATIVES)
+    images, masks = synthesise(*batch((image, mask)), KEY, REMOVED)
     np.testing.assert_array_equal(images[0], image)
     np.testing.assert_array_equal(masks[0, ..., 0], mask)
 
 
 def test_frame_without_a_polyp_stays_as_it_is():
     image, mask = frame()
-    images, masks = recompose(*batch((image, mask)), KEY, NEGATIVES)
+    images, masks = synthesise(*batch((image, mask)), KEY, REMOVED)
     np.testing.assert_array_equal(images[0], image)
     assert masks.sum() == 0
 
@@ -228,11 +228,11 @@ def test_black_rim_of_a_frame_stays_free_of_pasted_polyps():
 
 def test_copy_paste_of_a_batch_takes_another_sample():
     alone = batch(frame((5, 25, 5, 25)))
-    images, masks = recompose(*alone, KEY, PASTE)
+    images, masks = synthesise(*alone, KEY, PASTE)
     np.testing.assert_array_equal(images, alone[0])  # there is no other one
     np.testing.assert_array_equal(masks, alone[1])
     two = batch(frame((5, 25, 5, 25)), frame())
-    _, masks = recompose(*two, KEY, PASTE)
+    _, masks = synthesise(*two, KEY, PASTE)
     assert masks[0].sum() == two[1][0].sum()  # the other has no polyp to give
     assert masks[1].sum() > 0  # and gets one
 
@@ -240,10 +240,10 @@ def test_copy_paste_of_a_batch_takes_another_sample():
 def test_shares_are_shares():
     # 400 frames; of a share of 0.3 a fair draw leaves 0.3 +- 0.115 with a chance of error below 1e-6 (5 sigma).
     images, masks = batch(*[frame((2, 8, 2, 8), height=32, width=32)] * 400)
-    _, changed = recompose(images, masks, KEY, Recomposition(negatives=0.3))
+    _, changed = synthesise(images, masks, KEY, SynthesisShares(polyp_removal=0.3))
     assert abs(np.mean(changed.sum(axis=(1, 2, 3)) == 0) - 0.3) < 0.115
     images, masks = textured(400, side=32)
-    changed, _ = recompose(images, masks, KEY, Recomposition(jpeg=0.4))  # noise never survives JPEG as it is
+    changed, _ = synthesise(images, masks, KEY, SynthesisShares(jpeg=0.4))  # noise never survives JPEG as it is
     assert abs(np.mean([not np.array_equal(a, b) for a, b in zip(changed, images, strict=True)]) - 0.4) < 0.125
 
 
@@ -251,12 +251,12 @@ def test_jpeg_changes_pixels_a_little_and_masks_not_at_all():
     generator = np.random.default_rng(0)
     images, masks = textured()
     images = cv2.GaussianBlur(generator.integers(0, 255, (64, 64, 3)).astype(np.uint8), (0, 0), 3)[None].repeat(4, 0)
-    changed, same = recompose(images, masks, KEY, JPEG)
+    changed, same = synthesise(images, masks, KEY, JPEG)
     np.testing.assert_array_equal(same, masks)
     difference = np.abs(changed.astype(int) - images)
     assert all(difference[index].any() for index in range(4))
     assert difference.mean() < 12
-    flat, _ = recompose(*batch(frame(tissue=(210, 100, 40))), KEY, JPEG)
+    flat, _ = synthesise(*batch(frame(tissue=(210, 100, 40))), KEY, JPEG)
     assert np.abs(flat[0].astype(int) - (210, 100, 40)).max() <= 6  # red stays red: no channel is taken for another
 
 
@@ -298,12 +298,12 @@ def test_black_rim_stays_black_and_dark_frames_neither_give_nor_take_colours():
 
 def test_colours_are_taken_from_another_sample_whose_mask_stays_there():
     reds, greens = frame((10, 20, 10, 20), tissue=(200, 100, 90)), frame((50, 60, 50, 60), tissue=(100, 180, 90))
-    images, masks = recompose(*batch(reds, greens), KEY, COLOURS)
+    images, masks = synthesise(*batch(reds, greens), KEY, COLOURS)
     np.testing.assert_array_equal(masks, batch(reds, greens)[1])
     corner = images[:, 90, 90].astype(int)
     assert corner[0, 1] > corner[0, 0]  # green for red
     assert corner[1, 1] < corner[1, 0]
-    alone, _ = recompose(*batch(reds), KEY, COLOURS)  # a batch of one has nobody to give
+    alone, _ = synthesise(*batch(reds), KEY, COLOURS)  # a batch of one has nobody to give
     np.testing.assert_array_equal(alone[0], reds[0])
 
 
@@ -382,14 +382,14 @@ def test_close_up_of_a_frame_that_is_polyp_for_the_most_part_stays_as_it_is():
 
 def test_close_ups_take_their_share_beside_the_others():
     images, masks = batch(*[frame((2, 8, 2, 8), height=32, width=32)] * 400)
-    _, changed = recompose(images, masks, KEY, Recomposition(negatives=0.3, close_ups=0.4))
+    _, changed = synthesise(images, masks, KEY, SynthesisShares(polyp_removal=0.3, close_ups=0.4))
     assert abs(np.mean(changed.sum(axis=(1, 2, 3)) == 0) - 0.3) < 0.115
     noise, masks = textured(400, side=32)  # a window of noise, enlarged, is never the noise that it was
-    seen, _ = recompose(noise, masks, KEY, Recomposition(close_ups=0.4))
+    seen, _ = synthesise(noise, masks, KEY, SynthesisShares(close_ups=0.4))
     assert abs(np.mean((seen != noise).any(axis=(1, 2, 3))) - 0.4) < 0.125
 
 
 def test_config_hands_the_shares_on():
-    config = DataConfig(negatives=0.1, copy_paste=0.2, jpeg=0.3, colour_transfer=0.4, elastic=0.5, close_ups=0.6)
-    assert training_plan(config, seed=3).recomposition == Recomposition(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
-    assert training_plan(DataConfig(), seed=3).recomposition == Recomposition()
+    config = DataConfig(polyp_removal=0.1, copy_paste=0.2, jpeg=0.3, colour_transfer=0.4, elastic=0.5, close_ups=0.6)
+    assert training_plan(config, seed=3).synthesis == SynthesisShares(0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    assert training_plan(DataConfig(), seed=3).synthesis == SynthesisShares()
