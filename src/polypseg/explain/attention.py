@@ -7,8 +7,8 @@ import numpy as np
 
 from polypseg.arrays import Image, check_image
 from polypseg.errors import ModelError
+from polypseg.predict.attention import AttentionMap
 from polypseg.predict.engines.keras_engine import gate_levels
-from polypseg.predict.predictor import AttentionMap
 from polypseg.preprocess import FieldRule, field_of, normalise, put_back, resize_image
 
 __all__ = ["AttentionMap", "attention_maps"]
