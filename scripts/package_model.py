@@ -16,8 +16,10 @@ import jinja2
 
 from polypseg.export.onnx import ExportOptions, export_model
 from polypseg.predict.engines.packaged import FOLDER
+from polypseg.records.gates import load_gates
 from polypseg.records.model_facts import ModelFacts
 from polypseg.records.run import Run, open_run
+from polypseg.report.tables import gate_rows
 
 LICENCE = "Apache-2.0 for the file; the terms of the training data bind its use"
 
@@ -64,8 +66,13 @@ def _card(run: Run, facts: ModelFacts, arguments: argparse.Namespace) -> str:
         for path in sorted((run.folder / "evaluation").glob("*/summary.json"))
     }
     same = {name: s for name, s in summaries.items() if s["provenance"]["model_digest"] == facts.source_digest}
+    gates = load_gates(run.folder)
+    if gates is not None and gates.model_digest != facts.source_digest:
+        gates = None
     values = {
         "facts": facts,
+        "gates": gates,
+        "gate_rows": gate_rows(gates) if gates else [],
         "about": arguments.about,
         "command": arguments.command,
         "config": _settings(run),
@@ -79,8 +86,9 @@ def _card(run: Run, facts: ModelFacts, arguments: argparse.Namespace) -> str:
 
 def _settings(run: Run) -> str:
     """The run's settings, without the paths of the machine that it was trained on."""
-    text, train = run.config_path.read_text(encoding="utf-8").strip(), run.config().train
-    for path in filter(None, (train.start_from, train.teacher)):
+    text, config = run.config_path.read_text(encoding="utf-8").strip(), run.config()
+    sources = [source.path for source in config.sources.values()]
+    for path in filter(None, (config.train.start_from, config.train.teacher, *sources)):
         text = text.replace(path, Path(path).name)
     return text
 

@@ -12,6 +12,8 @@ from polypseg.config import config_from
 from polypseg.errors import UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.models.deep_supervision import SUPERVISED
+from polypseg.records.digests import file_digests
+from polypseg.records.gates import load_gates
 from polypseg.records.run import Run
 from polypseg.records.training_state import load_state
 from polypseg.train.fit import resume, train
@@ -75,7 +77,7 @@ def test_best_model_is_the_average_alone_and_what_was_judged(run):
     assert run.environment()["checkpoint_chosen_by"] == "highest val_dice on the validation split"
 
 
-def test_mean_of_a_best_and_a_last_epoch_leaves_the_supervised_levels_out(run, tmp_path, monkeypatch):
+def test_mean_of_a_best_and_a_last_epoch_leaves_the_supervised_levels_out(run, tmp_path, monkeypatch, capsys):
     made = Run(tmp_path / "mean")
     script = Path(__file__).parents[2] / "scripts" / "average_runs.py"
     monkeypatch.setattr(sys, "argv", [script.name, str(run.folder), f"{run.folder}:last", "--out", str(made.folder)])
@@ -86,6 +88,8 @@ def test_mean_of_a_best_and_a_last_epoch_leaves_the_supervised_levels_out(run, t
     mean = load_model(made.best_path).trainable_variables
     assert {v.path for v in mean} == set(best)
     assert all(np.allclose(v.numpy(), (best[v.path] + averages[v.path]) / 2, atol=1e-6) for v in mean)
+    assert "gate 1:  mean 0." in capsys.readouterr().out
+    assert load_gates(made.folder).model_digest == file_digests([made.best_path])[made.best_path]
 
 
 def test_first_epochs_average_is_kept_with_statistics_of_its_own(sample_folder, tmp_path):

@@ -1,4 +1,4 @@
-"""What `evaluate` and `compare` print: tables of a summary and of a comparison."""
+"""What `evaluate`, `compare` and `train` print: tables of a summary, of a comparison and of attention gates."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from polypseg.report.tables import figure, interval, stratum_rows
+from polypseg.report.tables import GATE_COLUMNS, figure, gate_rows, interval, plural, stratum_rows
 
 if TYPE_CHECKING:
     from polypseg.evaluate.compare import PairedResult
+    from polypseg.records.gates import GatesRecord
 
 _STYLE: dict[str, Any] = {
     "box": SIMPLE_HEAD,
@@ -153,6 +154,16 @@ def comparison_table(results: Sequence["PairedResult"]) -> Table:
             p_value(result.permutation_p),
             f"{result.comparison.wins}/{result.comparison.losses}/{result.comparison.ties}",
         )
+    return table
+
+
+def gate_table(record: "GatesRecord", name: str = "") -> Table:
+    """A row a gate of a run, the finest first; with the name of the run where there are several."""
+    frames = plural(record.num_frames, f"{record.measured_on} frame".strip())
+    table = _table(f"Attention gates{' of ' if name else ''}{name}, over {frames}")
+    _add_columns(table, *GATE_COLUMNS)
+    for row in gate_rows(record):
+        table.add_row(*row)
     return table
 
 

@@ -22,8 +22,9 @@ def show(
 ) -> None:
     """Draw the figures of a run into its folder figures/.
 
-    Draws training curves, random validation samples (image, reference, prediction, attention, Dice), the attention of
-    every level, the graph of the model, and the scores if the run was evaluated.
+    Draws training curves, random validation samples (image, reference, prediction, Dice, and the attention of the level
+    that agrees best with the prediction), the attention of every level, the graph of the model, and the scores if the
+    run was evaluated.
 
     [bold]Example[/bold]
 
@@ -51,17 +52,18 @@ def draw_run(
     Raises:
         RunError: Not a run, or no epoch of it is finished.
     """
+    from dataclasses import replace
+
     import numpy as np
 
     from polypseg.cli.console import import_keras_quietly, track
 
     import_keras_quietly()
     from polypseg.data.samples import load_sample
-    from polypseg.explain.attention import attention_maps
     from polypseg.metrics.overlap import dice
     from polypseg.models.graph import draw_model
     from polypseg.predict.engines.keras_engine import KerasEngine
-    from polypseg.predict.predictor import predict_mask
+    from polypseg.predict.predictor import PredictOptions, Predictor
     from polypseg.records.run import open_run
     from polypseg.records.threshold import load_threshold
     from polypseg.report.figures import SampleRow, attention_figure, sample_figure, training_curves
@@ -82,23 +84,21 @@ def draw_run(
     validation = run.split().select(found, "validation")
     count = min(num_samples, len(validation))
     chosen = np.random.default_rng(seed).choice(len(validation), count, replace=False)
-    has_gates = any(layer.name.endswith("_attention") for layer in engine.model.layers)
+    has_gates = bool(engine.facts.attention_levels)
+    predictor = Predictor(engine, PredictOptions(attention=has_gates))
     rows = []
     for index in track(chosen, "drawing samples", count):
         sample = validation[int(index)]
         image, reference = load_sample(sample)
-        _, predicted = predict_mask(engine, image)
-        levels = attention_maps(engine.model, image, field) if has_gates else []
-        score = dice(predicted, reference)
-        finest = levels[0] if levels else None
-        rows.append(
-            SampleRow(sample.name, image, reference, predicted, score, finest.map, finest.level)
-            if finest
-            else SampleRow(sample.name, image, reference, predicted, score)
-        )
-        if levels:
+        prediction = predictor.predict(image)
+        row = SampleRow(sample.name, image, reference, prediction.mask, dice(prediction.mask, reference))
+        if has_gates:
+            maps, shown = dict(prediction.attention()), prediction.level_to_show()
+            row = replace(row, attention=maps[shown], level=shown)
+            labels = {level: f"level {level}{', agrees best' if level == shown else ''}" for level in maps}
             path = run.figures_folder / f"attention_{sample.name}.{file_format}"
-            written.append(attention_figure(image, [(f"level {a.level}", a.map) for a in levels], path))
+            written.append(attention_figure(image, [(labels[level], maps[level]) for level in maps], path))
+        rows.append(row)
     written.append(sample_figure(rows, run.figures_folder / f"validation_samples.{file_format}"))
     return written + _draw_test_scores(run, file_format)
 

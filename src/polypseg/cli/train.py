@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from polypseg.config import Config
     from polypseg.data.named_splits import SplitFiles
     from polypseg.preprocess import MaskRule
+    from polypseg.records.run import Run
 
 
 def train(
@@ -234,6 +235,24 @@ def _finish(run_folder: Path, evaluate: bool) -> None:
         _evaluate(run_folder)
     for path in draw_run(run_folder):
         console.print(f"wrote {path}")
+    _measure_gates(run)
+
+
+def _measure_gates(run: "Run") -> None:
+    """Measures the attention gates of a run, or of each member of a group, and says which of them do not work."""
+    from polypseg.cli.console import console, messages, track
+    from polypseg.cli.scores_table import gate_table
+    from polypseg.explain.gates import measure_run_gates
+
+    members = run.members()
+    for member in members or [run]:
+        record = measure_run_gates(member, track=track)
+        if record is None:
+            continue
+        name = member.folder.name if members else ""
+        console.print(gate_table(record, name))
+        for text in record.warnings():
+            messages.print(f"[yellow]note:[/yellow] {name}{': ' if name else ''}{text}")
 
 
 def _evaluate(run_folder: Path, split: str | None = None) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 
 from polypseg.arrays import Image, check_image
 from polypseg.errors import ModelError
-from polypseg.predict.engines.keras_engine import GATE_SUFFIX
-from polypseg.predict.predictor import AttentionMap
+from polypseg.predict.attention import AttentionMap
+from polypseg.predict.engines.keras_engine import gate_levels
 from polypseg.preprocess import FieldRule, field_of, normalise, put_back, resize_image
 
 __all__ = ["AttentionMap", "attention_maps"]
@@ -32,7 +32,7 @@ def attention_maps(model: keras.Model, image: Image, field: FieldRule = "whole")
     Reference:
         Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018, fig. 3.
     """
-    gates = [layer for layer in model.layers if layer.name.endswith(GATE_SUFFIX)]
+    gates = gate_levels(model)
     if not gates:
         raise ModelError(f"the model {model.name!r} has no attention gates; expected an attention_unet")
     size = model.input_shape[1:3]
@@ -42,13 +42,11 @@ def attention_maps(model: keras.Model, image: Image, field: FieldRule = "whole")
     seen, _ = field_of(image, field)
     batch = normalise(resize_image(seen.crop(image), size))[None]
     if model not in _READERS:  # built once a model: each new one costs a compilation
-        _READERS[model] = keras.Model(model.input, {gate.name: gate.output for gate in gates})
+        _READERS[model] = keras.Model(model.input, {str(level): gate.output for level, gate in gates.items()})
     alphas = _READERS[model].predict_on_batch(batch)
-    found = [
+    return [
         AttentionMap(
-            int(name.removesuffix(GATE_SUFFIX).rpartition("_")[2]),
-            put_back(np.asarray(keras.ops.convert_to_numpy(alpha))[0, ..., 0], seen, image.shape),
+            level, put_back(np.asarray(keras.ops.convert_to_numpy(alphas[str(level)]))[0, ..., 0], seen, image.shape)
         )
-        for name, alpha in alphas.items()
+        for level in gates
     ]
-    return sorted(found, key=lambda attention: attention.level)

@@ -17,7 +17,7 @@ from polypseg.arrays import Image
 from polypseg.errors import ModelError, UsageError, unknown_name
 from polypseg.export.facts import facts_of
 from polypseg.export.float16_weights import store_as_float16
-from polypseg.export.graph import convert, free_size, gates, largest_stride, multiply_adds
+from polypseg.export.graph import convert, free_size, largest_stride, multiply_adds
 from polypseg.export.proof import LARGEST_DIFFERENCE, Prover, evenly, installed_engines, sample_squares
 from polypseg.export.quantize import METHODS, NUM_CALIBRATION, methods, processor_seconds, quantise, variants
 from polypseg.export.source import Source, open_source
@@ -32,6 +32,7 @@ from polypseg.export.targets import (
     write_openvino,
 )
 from polypseg.predict.engines.engine import Engine
+from polypseg.predict.engines.keras_engine import gate_levels
 from polypseg.predict.engines.model_file import write_model_file
 from polypseg.predict.engines.opening import open_engine
 from polypseg.progress import Track, silent
@@ -151,7 +152,7 @@ def _export_graph(
 ) -> tuple[ModelFacts, list[str]]:
     """Write an ONNX file, or an OpenVINO IR of it."""
     graph, facts = made
-    levels = tuple(gates(source.engine.model)) if options.attention else ()
+    levels = tuple(gate_levels(source.engine.model)) if options.attention else ()
     facts = facts.model_copy(update={"attention_levels": levels})
     notes: list[str] = []
     prover = Prover(source, bool(levels), track)

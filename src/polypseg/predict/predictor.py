@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from polypseg.arrays import Image, Mask, Probability, check_image
 from polypseg.errors import ModelError, UsageError, unknown_name
 from polypseg.overlay import TRUE_POSITIVE, Colour, contour, line_width_px, overlay
+from polypseg.predict.attention import AttentionMap, level_to_show
 from polypseg.predict.engines.checking import check_probabilities
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.opening import open_engine
@@ -57,18 +58,6 @@ class Prepared(NamedTuple):
     pixels: NDArray[np.float32]
     field: Field
     note: str = ""
-
-
-class AttentionMap(NamedTuple):
-    """The coefficients of one gate.
-
-    Attributes:
-        level: 1 is the finest gate.
-        map: Shape (H, W) float32 in [0, 1], at the image's own size.
-    """
-
-    level: int
-    map: Probability
 
 
 @dataclass(frozen=True)
@@ -149,6 +138,14 @@ class Prediction:
         if not self._attention:
             raise ModelError("this prediction holds no attention; ask for it: PredictOptions(attention=True)")
         return list(self._attention)
+
+    def level_to_show(self) -> int:
+        """The gate whose coefficients agree best with the mask (`attention.level_to_show`).
+
+        Raises:
+            ModelError: As `attention`.
+        """
+        return level_to_show(self.attention(), self.mask, self.field) or 1
 
 
 @dataclass(frozen=True)

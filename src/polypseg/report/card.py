@@ -43,6 +43,8 @@ def model_card(record: ReportInput) -> str:
         "training_facts": facts.training_facts(record),
         "licence": record.model_says.get("licence", UNKNOWN),
         "training_terms_of_use": record.training_terms_of_use,
+        "gates": {name: (gates, tables.gate_rows(gates)) for name, gates in run.gates.items()} if run else {},
+        "gate_columns": tables.GATE_COLUMNS,
         "splits": split_counts(run.split) if run and run.split else {},
         "data_facts": facts.data_facts(record),
         "metric_rows": [row for row in rows if row.name in CARD_METRICS],

@@ -135,6 +135,8 @@ def warnings(record: ReportInput) -> Iterator[str]:
         )
     if run is not None and run.shared_groups:
         yield f"{plural(len(run.shared_groups), 'group')} (sequences or patients) are in more than one split"
+    for name, gates in (run.gates if run is not None else {}).items():
+        yield from (f"{name}: {text}" if name else text for text in gates.warnings())
     if "--threshold" in record.source["threshold_source"]:
         yield "the threshold was given by hand; nothing tells on which images it was chosen"
     if record.source["checkpoint_chosen_by"] == UNKNOWN:

@@ -95,6 +95,10 @@ def render_page(record: ReportInput, with_images: bool = True, num_cases: int = 
         "model_facts": facts.model_facts(record),
         "training_facts": facts.training_facts(record),
         "data_facts": facts.data_facts(record),
+        "gates": {name: (found, tables.gate_rows(found)) for name, found in record.run.gates.items()}
+        if record.run
+        else {},
+        "gate_columns": ["", *tables.GATE_COLUMNS],
         "evaluation_facts": facts.evaluation_facts(record),
     }
     return render_html("page.html.j2", **values)

@@ -9,7 +9,7 @@ Decisions:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from polypseg.errors import PolypsegError
 from polypseg.records.digests import file_digests
 from polypseg.records.evaluation import RUN_FOLDER, Evaluation, open_evaluation
 from polypseg.records.evaluations import read_evaluations
+from polypseg.records.gates import GatesRecord, load_gates
 from polypseg.records.run import Run
 from polypseg.records.scores import Scores
 from polypseg.records.split import SPLIT_NAMES, Split
@@ -47,6 +48,8 @@ class RunFacts:
         others: Name and summary of the run's other evaluations.
         is_unchanged: Whether the checkpoint is the one that was scored; None where that cannot be told.
         member_histories: Of a cross-validation or of several seeds: each member's history by its name.
+        gates: The attention gates of the checkpoint as it is now; by the members' names, a single run's by an empty
+            one. Empty where they were not measured, or there are none.
     """
 
     folder: Path
@@ -59,6 +62,7 @@ class RunFacts:
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     is_unchanged: bool | None = None
     member_histories: Mapping[str, Sequence[HistoryRow]] = field(default_factory=dict)
+    gates: Mapping[str, GatesRecord] = field(default_factory=dict)
 
     @property
     def monitor(self) -> str:
@@ -222,6 +226,10 @@ def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], u
             return otherwise
 
     members: list[Run] = read(run.members, [])
+    gates = {
+        member.folder.name if members else "": (member, read(partial(load_gates, member.folder), None))
+        for member in members or [run]
+    }
     return RunFacts(
         folder,
         read(run.config, None),
@@ -233,6 +241,7 @@ def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], u
         _others(folder, evaluation),
         _is_unchanged(run, source),
         {member.folder.name: read(member.history, []) for member in members},
+        {name: record for name, (member, record) in gates.items() if record and _is_of(record, member)},
     )
 
 
@@ -247,6 +256,11 @@ def _others(folder: Path, evaluation: Evaluation) -> dict[str, dict[str, Any]]:
             except PolypsegError:
                 continue
     return found
+
+
+def _is_of(record: GatesRecord, run: Run) -> bool:
+    """Whether the gates are those of the run's checkpoint, as far as it is there."""
+    return not run.best_path.is_file() or file_digests([run.best_path])[run.best_path] == record.model_digest
 
 
 def _is_unchanged(run: Run, source: Mapping[str, Any]) -> bool | None:

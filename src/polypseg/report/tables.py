@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from polypseg.metrics.statistics import bootstrap_mean
 from polypseg.metrics.table import COLUMNS
+from polypseg.records.gates import GatesRecord
 from polypseg.records.scores import Scores
 
 METRICS = {
@@ -54,6 +55,9 @@ NEGATIVES = (
     ("false_findings_a_minute", "false findings, a minute at {frame_rate:g} frames a second", 1, ""),
 )
 """Figure of the images without a polyp, its words, its factor and its unit."""
+
+GATE_COLUMNS = ("mean", "spread", "Dice lost if constant")
+"""Headings of `gate_rows`, after the gate itself."""
 
 MEANINGS = {column.name: column.meaning for column in COLUMNS}
 PROTOCOL_TITLES = {
@@ -128,6 +132,15 @@ def negative_rows(summary: Mapping[str, Any]) -> list[list[str]]:
             keys = ("mean", "low", "high")
             values = {key: None if negatives[name][key] is None else factor * negatives[name][key] for key in keys}
             rows.append([label.format(**negatives), f"{figure(values['mean'])}{unit}", interval(values)])
+    return rows
+
+
+def gate_rows(record: GatesRecord) -> list[list[str]]:
+    """Gate, mean and spread of its coefficients, and the Dice that is lost where they are all set to that mean."""
+    rows = []
+    for gate in record.gates:
+        lost = "–" if gate.dice_lost is None else f"{round(gate.dice_lost, 4) + 0.0:.4f}"  # no -0.0000
+        rows.append([f"gate {gate.level}", f"{gate.mean:.3f}", f"{gate.spread:.3f}", lost])
     return rows
 
 

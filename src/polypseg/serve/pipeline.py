@@ -175,6 +175,7 @@ def _pictures(prediction: Prediction, query: BatchQuery) -> dict[str, Any]:
     if query.attention:
         maps = prediction.attention()
         pictures["attention"] = [{"level": level} | _picture(_grey(coefficients)) for level, coefficients in maps]
+        pictures["attention_level"] = prediction.level_to_show()
     return pictures
 
 

@@ -130,6 +130,12 @@ class Segmentation(BaseModel):
     probability: Picture | None = Field(None, description="8-bit grey, the value times 255; absent unless asked for")
     overlay: Picture | None = Field(None, description="absent unless asked for")
     attention: list[AttentionPicture] | None = Field(None, description="absent unless asked for")
+    attention_level: int | None = Field(
+        None,
+        ge=1,
+        description="the gate whose coefficients agree best with the mask (area under the ROC curve); the middle one "
+        "where nothing was found",
+    )
     seconds: Seconds
 
 

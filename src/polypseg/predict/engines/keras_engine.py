@@ -15,6 +15,16 @@ GATE_SUFFIX = "_attention"
 """Layers of that name give a gate's coefficients: `gate_1_attention` is the finest."""
 
 
+def gate_levels(model: Any) -> dict[int, Any]:
+    """The layers that give the gates' coefficients, by level, 1 the finest; empty for a model without gates."""
+    found = {
+        int(layer.name.removesuffix(GATE_SUFFIX).rpartition("_")[2]): layer
+        for layer in model.layers
+        if layer.name.endswith(GATE_SUFFIX)
+    }
+    return dict(sorted(found.items()))
+
+
 def _taken(model: Any, path: Path) -> tuple[int | None, ...]:
     """The shape that a model takes, after what it takes and gives was looked at.
 
@@ -64,11 +74,7 @@ class KerasEngine:
         self._keras = keras
         self.model = load_model(path)
         shape = _taken(self.model, path)
-        self._gates = {
-            int(layer.name.removesuffix(GATE_SUFFIX).rpartition("_")[2]): layer
-            for layer in self.model.layers
-            if layer.name.endswith(GATE_SUFFIX)
-        }
+        self._gates = gate_levels(self.model)
         self._reader: Any = None
         self.facts = ModelFacts(
             size=int(shape[1] or 0),
