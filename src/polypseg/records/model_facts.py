@@ -60,7 +60,8 @@ class ModelFacts(BaseModel):
     dice_change: float | None = Field(None, description="largest change of the mean Dice from fp32, as proved")
     proved_on: str = Field("", description="the images and the engines of both, in words")
     saturating_sums: int | None = Field(
-        None, description="of two 8-bit products that leave 16 bits, as counted; 0: right on AVX2 too; None: not counted"
+        None,
+        description="of two 8-bit products that leave 16 bits, as counted; 0: right on AVX2 too; None: not counted",
     )
     counted_on: str = Field("", description="the images of the count, in words")
     calibration_digest: str = Field("", description="SHA-256 of the images that int8 was calibrated with")
