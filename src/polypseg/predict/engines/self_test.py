@@ -120,8 +120,8 @@ def check_once(engine: Engine, path: Path) -> None:
     if known[key] > stored.tolerance:
         warnings.warn(
             f"{path.name}: in {engine.name} on this processor ({processor()}) its probabilities differ by "
-            f"{known[key]:.3f} from those that it was proved with (expected: at most {stored.tolerance:.3f}); its figures "
-            "do not hold here: take another --engine, or an fp32 export",
+            f"{known[key]:.3f} from those of its proof (expected: at most {stored.tolerance:.3f}); its figures do not "
+            "hold here: take another --engine, or an fp32 export",
             SelfTestWarning,
             stacklevel=3,
         )
