@@ -5,8 +5,8 @@ Decisions:
   but it without the rounding of its values; the weights stay rounded.
 - int8 of an int8 file that is right on every processor is the file itself. One that may saturate keeps its ranges, and
   its weights are rounded again, which needs images.
-- Images are those that the model has seen, by the digests that its file carries: never others. They are parted as its
-  own split did, where the default settings make that split, else every second one proves.
+- Images are those that the model has seen: its own split, where the default settings make it of the folder, else those
+  whose digests its file carries, of which every second one proves.
 """
 
 from dataclasses import replace
@@ -16,9 +16,8 @@ from typing import Any, NamedTuple
 
 from polypseg.config import Config
 from polypseg.data.catalogue import find_samples
-from polypseg.data.samples import Sample
 from polypseg.data.splits import make_split
-from polypseg.errors import DataError, UsageError, missing_extra
+from polypseg.errors import DataError, missing_extra
 from polypseg.export.in_float import in_float
 from polypseg.export.source import Source
 from polypseg.predict.engines.model_file import read_model_file, write_model_file
@@ -78,24 +77,22 @@ def open_exported(path: Path, data: Path | None, attention: bool = True) -> Expo
 
 
 def _with_images(source: Source, facts: ModelFacts, data: Path) -> Source:
-    """The source with the images of a folder that the model has seen."""
+    """The source with the images of a folder that the model has seen.
+
+    Raises:
+        DataError: There is none.
+    """
     samples, _ = find_samples(data)
-    if not facts.seen_images:
-        raise UsageError(f"{source.path}: does not say which images it has seen; export its run instead")
-    digests = file_digests([sample.image_path for sample in samples])
+    split = make_split(samples, Config().split)
+    if split.digest() == facts.split_digest:
+        calibration, validation = (split.select(samples, name) for name in ("train", "validation"))
+        return replace(source, data=data, calibration=calibration, validation=validation, without="")
     seen = unpack(facts.seen_images)
+    digests = file_digests([sample.image_path for sample in samples])
     known = [sample for sample in samples if sample.mask_path and digests[sample.image_path] in seen]
     if not known:
         raise DataError(
-            f"{data}: holds none of the {len(seen)} images that the model has seen; name the folder that it was "
-            f"trained on ({facts.training_data})"
+            f"{data}: not the images that the model has seen, or they are not known; name the folder that it was "
+            f"trained on ({facts.training_data or 'unknown'}), or export its run"
         )
-    calibration, validation = _parted(samples, known, facts)
-    return replace(source, data=data, calibration=calibration, validation=validation, without="")
-
-
-def _parted(samples: list[Sample], known: list[Sample], facts: ModelFacts) -> tuple[list[Sample], list[Sample]]:
-    split = make_split(samples, Config().split)
-    if split.digest() == facts.split_digest:
-        return split.select(samples, "train"), split.select(samples, "validation")
-    return known[::2], known[1::2]
+    return replace(source, data=data, calibration=known[::2], validation=known[1::2], without="")

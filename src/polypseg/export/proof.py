@@ -35,10 +35,12 @@ from polypseg.machine import onednn_instruction_set
 from polypseg.metrics.overlap import dice
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.opening import open_engine
-from polypseg.predict.engines.restricted import OLDEST, RestrictedEngine
+from polypseg.predict.engines.restricted import OLDEST, RestrictedEngine, engine_label
 from polypseg.preprocess import Field, field_of, normalise, read_image, read_mask, resize_image, restore, to_mask
 from polypseg.progress import Track, silent
+from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import ModelFacts
+from polypseg.records.seen import seen_of
 
 LARGEST_DIFFERENCE = 1e-4
 LARGEST_HALF_DIFFERENCE = 1e-2
@@ -75,8 +77,8 @@ def installed_engines() -> list[str]:
 def proving_engines(path: Path) -> Iterator[dict[str, Engine]]:
     """All that runs an exported model here, by name, on the instruction sets that the machine has."""
     with ExitStack() as stack:
-        engines: dict[str, Engine] = {name: open_engine(path, name) for name in installed_engines()}
-        if "openvino" in engines and onednn_instruction_set() not in (OLDEST, ""):
+        engines: dict[str, Engine] = {engine_label(name): open_engine(path, name) for name in installed_engines()}
+        if "openvino" in installed_engines() and onednn_instruction_set() not in (OLDEST, ""):
             restricted = stack.enter_context(RestrictedEngine(path))
             engines[restricted.name] = restricted
         yield engines
@@ -229,7 +231,8 @@ class Prover:
         means = {engine: fmean(fmean(dices[engine]) for dices in found.values()) for engine in engines}
         reference = fmean(fmean(dices) for dices in self.reference_dices.values())
         _largest_change(means, reference, f"the {precision} export", f"validation images ({self._perturbed_words()})")
-        figures = {"validation": _figures({PLAIN: plain}, self.reference_dices)}
+        seen = seen_of(file_digests([sample.image_path for sample in self.shown]).values()).pack()
+        figures = {"validation": {**_figures({PLAIN: plain}, self.reference_dices), "digests": seen}}
         if len(found) > 1:
             figures["validation, perturbed too"] = _figures(found, self.reference_dices)
         return {"dice_change": change, "dice_by_engine": figures}

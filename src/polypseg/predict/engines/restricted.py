@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import ModelError
+from polypseg.machine import instruction_set, onednn_instruction_set
 from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.engines.onnx_engine import ATTENTION, PROBABILITY, carried_levels
 from polypseg.records.onnx_metadata import read_facts
@@ -26,6 +27,12 @@ from polypseg.records.onnx_metadata import read_facts
 OLDEST = "AVX2"
 """The oldest instructions that are promised."""
 LIMIT = "ONEDNN_MAX_CPU_ISA"
+
+
+def engine_label(name: str) -> str:
+    """An engine and the instruction set that it has here, as `openvino on AVX2`."""
+    own = onednn_instruction_set() if name == "openvino" else instruction_set()
+    return f"{name} on {own}" if own and name != "keras" else name
 
 
 class RestrictedEngine:
