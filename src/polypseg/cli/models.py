@@ -77,6 +77,15 @@ def _lines(model: "Packaged") -> Iterator[str]:
             yield f"  {label}: {escape(text)}"
 
 
+def engine_words(figures: dict[str, Any]) -> str:
+    """A data set's figures by engine and instruction set, as one line tells them."""
+    parts = [f"source {figures['source']:.4f}"] if "source" in figures else []
+    for name, found in figures["engines"].items():
+        apart = f" ({found['apart']} images apart)" if found.get("apart") else ""
+        parts.append(f"{name} {found['dice']:.4f}{apart}")
+    return f"{figures['images']} images: {', '.join(parts)}"
+
+
 def _figures(figures: dict[str, Any]) -> list[str]:
     """A line for each data set: its figures by name, with their intervals."""
     found = []

@@ -63,6 +63,16 @@ class ModelFacts(BaseModel):
     largest_difference: float | None = Field(None, description="largest probability difference from Keras, as proved")
     dice_change: float | None = Field(None, description="largest change of the mean Dice from fp32, as proved")
     proved_on: str = Field("", description="the images and the engines of both, in words")
+    saturating_sums: int | None = Field(
+        None,
+        description="of two 8-bit products that leave 16 bits, as counted; 0: right on AVX2 too; None: not counted",
+    )
+    counted_on: str = Field("", description="the images of the count, in words")
+    calibration_digest: str = Field("", description="SHA-256 of the images that int8 was calibrated with")
+    dice_by_engine: dict[str, Any] = Field(
+        default_factory=dict, description="mean Dice of this very file by data set, engine and instruction set"
+    )
+    self_test: str = Field("", description="pictures and what the model says of them, for engines/self_test.py")
 
 
 def to_metadata(facts: ModelFacts) -> dict[str, str]:

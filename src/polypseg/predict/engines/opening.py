@@ -12,6 +12,7 @@ from pathlib import Path
 from polypseg.errors import ModelError, UsageError, unknown_name
 from polypseg.predict.engines.checking import ask
 from polypseg.predict.engines.engine import ENGINES, Engine
+from polypseg.predict.engines.self_test import check_once
 from polypseg.preprocess import FieldRule
 from polypseg.records.threshold import DEFAULT, load_threshold
 
@@ -59,6 +60,7 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
 
         exported = OnnxEngine(path, threads, streams)
     ask(exported, str(path))
+    check_once(exported, path)
     return exported
 
 
