@@ -256,6 +256,7 @@ def _predict_to_file(paths: list[str], out: Path, call: _Call, max_pixels: int, 
     from polypseg.errors import UsageError
     from polypseg.predict.images.outputs import write_mask
     from polypseg.predict.images.sources import find_sources
+    from polypseg.records.lock import alone_at
 
     sources = find_sources(paths)
     if out.suffix.lower() != ".png":
@@ -268,7 +269,9 @@ def _predict_to_file(paths: list[str], out: Path, call: _Call, max_pixels: int, 
         raise UsageError(f"{out} exists; replace it with --overwrite, or name another file")
     _, predictor = call.load()
     prediction = predictor.predict(sources[0].read(max_pixels))
-    write_mask(prediction, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with alone_at(out):
+        write_mask(prediction, out)
     share = 100 * float(prediction.mask.mean())
     console.print(escape(f"wrote {out}: polyp in {share:.1f} % of the image"))
 

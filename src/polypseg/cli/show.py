@@ -50,33 +50,42 @@ def draw_run(
         The paths of the pictures.
 
     Raises:
+        BusyError: Another process draws them.
         RunError: Not a run, or no epoch of it is finished.
     """
+    from polypseg.cli.console import import_keras_quietly
+    from polypseg.records.lock import alone_in
+    from polypseg.records.run import open_run
+
+    import_keras_quietly()
+    run = open_run(folder)
+    if run.members():
+        return _draw_group(run, num_samples, seed, data, file_format)
+    run.figures_folder.mkdir(exist_ok=True)
+    with alone_in(run.figures_folder):
+        return _draw(run, num_samples, seed, data, file_format)
+
+
+def _draw(run: "Run", num_samples: int, seed: int, data: Path | None, file_format: str) -> list[Path]:
+    """As `draw_run`, of one run whose pictures nobody else draws."""
     from dataclasses import replace
 
     import numpy as np
 
-    from polypseg.cli.console import import_keras_quietly, track
-
-    import_keras_quietly()
+    from polypseg.cli.console import track
     from polypseg.data.samples import load_sample
     from polypseg.metrics.overlap import dice
     from polypseg.models.graph import draw_model
     from polypseg.predict.engines.keras_engine import KerasEngine
     from polypseg.predict.predictor import PredictOptions, Predictor
-    from polypseg.records.run import open_run
     from polypseg.records.threshold import load_threshold
     from polypseg.report.figures import SampleRow, attention_figure, sample_figure, training_curves
     from polypseg.train.samples import run_samples
 
-    run = open_run(folder)
-    if run.members():
-        return _draw_group(run, num_samples, seed, data, file_format)
     history = run.history()
     stored = load_threshold(run.folder)
     field = run.config().data.field
     engine = KerasEngine(run.best_path, stored.threshold, peak_threshold=stored.peak_threshold, field=field)
-    run.figures_folder.mkdir(exist_ok=True)
     monitor = run.config().train.monitor
     written = [training_curves(history, run.figures_folder / f"training_curves.{file_format}", monitor)]
     written += draw_model(engine.model, run.figures_folder / "model")

@@ -43,7 +43,7 @@ from polypseg.preprocess import Field, FieldRule, field_of, normalise, read_imag
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import put_in_place, write_text
 from polypseg.records.evaluation import Evaluation
-from polypseg.records.lock import alone_at
+from polypseg.records.lock import LOCK_NAME, alone_at
 from polypseg.records.scores import COLUMNS, format_row, header
 
 FORMAT = 1
@@ -191,7 +191,7 @@ def _clear(evaluation: Evaluation) -> None:
         ScoreError: It holds files, and no evaluation of polypseg: its masks/ may be somebody's references.
     """
     evaluation.folder.mkdir(parents=True, exist_ok=True)
-    if not evaluation.record_path.is_file() and any(evaluation.folder.iterdir()):
+    if not evaluation.record_path.is_file() and {p.name for p in evaluation.folder.iterdir()} - {LOCK_NAME}:
         raise ScoreError(
             f"{evaluation.folder}: holds files, but no evaluation; expected a new or empty folder (--out), so that "
             "nothing of yours is written over"

@@ -34,8 +34,9 @@ from polypseg.metrics.overlap import dice
 from polypseg.metrics.thresholds import NUM_LEVELS, ThresholdCurves, level_histogram, threshold_of, to_levels
 from polypseg.preprocess import to_mask, whole_frame
 from polypseg.progress import Track, silent
+from polypseg.records.lock import alone_at
 from polypseg.records.run import open_run
-from polypseg.records.threshold import Threshold, save_threshold
+from polypseg.records.threshold import NAME, Threshold, save_threshold
 
 CHOSEN_ON = "validation"
 PEAKS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -62,11 +63,26 @@ def tune_threshold(
         perturbations: How the images are changed, each in all of these ways; `UNPERTURBED` leaves them as they are.
 
     Raises:
+        BusyError: Another process chooses the run's threshold.
         RunError: Not a run.
         SplitError: The run has no validation split, or its data changed.
         ScoreError: No validation image shows a polyp.
     """
-    is_cross_validation = bool(open_run(run).config().split.folds)
+    opened = open_run(run)
+    with alone_at(opened.folder / NAME):
+        return _tune(run, bool(opened.config().split.folds), data, (batch_size, tta), perturbations, track)
+
+
+def _tune(
+    run: Path,
+    is_cross_validation: bool,
+    data: Path | None,
+    how: tuple[int, str],
+    perturbations: Mapping[str, Perturbation],
+    track: Track,
+) -> Threshold:
+    """As `tune_threshold`, with a batch size and an augmentation, of a run whose threshold nobody else chooses."""
+    batch_size, tta = how
     plans = validation_plans(run, data, track) if is_cross_validation else []
     plans = plans or [plan_run(run, data, Selection(split=CHOSEN_ON), track)]
     plans = [with_tta(plan, tta) for plan in plans]

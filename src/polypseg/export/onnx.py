@@ -38,6 +38,7 @@ from polypseg.export.targets import (
 from polypseg.predict.engines.keras_engine import gate_levels
 from polypseg.predict.engines.model_file import write_model_file
 from polypseg.progress import Track, silent
+from polypseg.records.lock import alone_at
 from polypseg.records.model_facts import ModelFacts
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -114,6 +115,7 @@ def export_model(
         track: Shows progress.
 
     Raises:
+        BusyError: Another process writes the file.
         ModelError: The export is not its source, or the model cannot be converted; nothing was written.
         UsageError: An unknown ending, precision or method, or int8 without images.
         MissingExtraError: A converter is not installed.
@@ -127,7 +129,13 @@ def export_model(
     if Path(source).suffix.lower() == ".onnx":
         return _export_again(Path(source), out, options, data, track)
     check_installed(target)
-    opened = open_source(source, data)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with alone_at(out):
+        return _export(open_source(source, data), out, target, options, track)
+
+
+def _export(opened: Source, out: Path, target: str, options: ExportOptions, track: Track) -> Exported:
+    """As `export_model`, to a file that nobody else writes."""
     if options.precision == "int8" and not (opened.calibration and opened.validation):
         raise UsageError(
             f"int8 needs images to calibrate with and to be proved on, and {opened.without or 'there are too few'}; "
@@ -137,7 +145,6 @@ def export_model(
     facts = facts_of(opened, options.name, options.model_version, options.licence).model_copy(
         update={"precision": options.precision, "multiply_adds": multiply_adds(graph)}
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     if target == ".tflite":
         facts, notes = _export_litert(opened, out, facts, Prover(opened, False, track))
     else:
