@@ -22,6 +22,8 @@ Colour = tuple[int, int, int]
 TRUE_POSITIVE: Colour = (86, 180, 233)
 FALSE_POSITIVE: Colour = (240, 228, 66)
 FALSE_NEGATIVE: Colour = (0, 40, 140)
+DOUBTFUL = FALSE_POSITIVE
+"""Of what may be polyp or not."""
 OUTLINE: Colour = (255, 255, 255)
 
 COMPARE_OPACITY = 0.6

@@ -7,6 +7,7 @@ import typer
 from polypseg import __version__
 from polypseg.cli import console as _console
 from polypseg.cli.benchmark import benchmark
+from polypseg.cli.calibrate import calibrate
 from polypseg.cli.compare import compare
 from polypseg.cli.data import app as data_app
 from polypseg.cli.evaluate import evaluate
@@ -72,6 +73,7 @@ app.command(rich_help_panel="Use")(_console.one_line_errors(models))
 app.command(rich_help_panel="Use")(_console.one_line_errors(serve))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(evaluate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(compare))
+app.command(rich_help_panel="Evaluate")(_console.one_line_errors(calibrate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(report))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(show))
 app.command(rich_help_panel="Export")(_console.one_line_errors(export))

@@ -77,6 +77,14 @@ def predict(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of processor cores.", rich_help_panel=HOW)
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write outer/ and inner/ masks too, by a file of polypseg calibrate.",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     probabilities: Annotated[
         str | None,
         typer.Option(metavar="FORMAT", help="Write probability maps: png16 or npz.", rich_help_panel=WRITTEN),
@@ -138,6 +146,8 @@ def predict(
     For a video, writes the video with masks, a CSV with one row per frame, and a timeline. A damaged video is predicted
     as far as possible, and the exit code is 1. Ctrl-C stops and keeps what is done (exit code 130).
     """
+    from dataclasses import replace
+
     from polypseg.errors import UsageError
 
     if out is None:
@@ -150,8 +160,10 @@ def predict(
     from polypseg.predict.predictor import PredictOptions
     from polypseg.predict.video.options import VideoOptions
     from polypseg.preprocess import field_rule
+    from polypseg.records.calibration import load_calibration
 
-    options = PredictOptions(threshold, "flips" if tta else "none", min_area, attention, field_rule(field))
+    promise = None if calibration is None else load_calibration(calibration)
+    options = PredictOptions(threshold, "flips" if tta else "none", min_area, attention, field_rule(field), promise)
     call = _Call(named, engine, threads, options)
     if films:
         video = VideoOptions(
@@ -160,6 +172,8 @@ def predict(
         _predict_video(films[0], out, call, video, overwrite)
         return
     written = OutputOptions(probabilities, overlays, contours, heatmaps, attention, coco)
+    if promise is not None:
+        written = replace(written, outer=promise.outer is not None, inner=promise.inner is not None)
     if _is_picture(out):
         if resume or written != OutputOptions():
             raise UsageError(f"-o {out} takes one mask and nothing else; for more results name a folder: -o FOLDER")

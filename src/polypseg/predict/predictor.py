@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Image, Mask, Probability, check_image
-from polypseg.errors import ModelError, UsageError, unknown_name
-from polypseg.overlay import TRUE_POSITIVE, Colour, contour, line_width_px, overlay
-from polypseg.predict.attention import AttentionMap, level_to_show
+from polypseg.errors import UsageError, unknown_name
+from polypseg.predict.attention import AttentionMap
 from polypseg.predict.engines.checking import check_probabilities
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.opening import open_engine
+from polypseg.predict.nested import nested_mask
+from polypseg.predict.prediction import Prediction as Prediction
 from polypseg.preprocess import (
     MAX_PIXELS,
     Field,
@@ -37,6 +38,8 @@ from polypseg.preprocess import (
     resize_image,
     to_mask,
 )
+from polypseg.records.calibration import Calibration
+from polypseg.records.digests import model_file_digest
 
 FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flips": ((), (1,), (2,), (1, 2))}
 """Test-time augmentations by name: the axes of a batch (N, H, W, C) along which each copy is mirrored."""
@@ -70,6 +73,7 @@ class PredictOptions:
         min_area_px: Components of fewer pixels (8-connected, at the image's own size) are left out of the mask.
         attention: Whether to keep the gates' coefficients.
         field: Instead of the model's own way: `auto` crops to the lit field, `whole` does not.
+        calibration: From `records.calibration.load_calibration`: inner and outer masks are made with it.
     """
 
     threshold: float | None = None
@@ -77,6 +81,7 @@ class PredictOptions:
     min_area_px: int = 0
     attention: bool = False
     field: FieldRule | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         """Refuse what does not fit.
@@ -91,61 +96,6 @@ class PredictOptions:
         field_rule(self.field)
         if self.min_area_px < 0:
             raise UsageError(f"min_area_px {self.min_area_px}: expected at least 0")
-
-
-@dataclass(frozen=True, repr=False)
-class Prediction:
-    """What a model says of one image, at the image's own size; printed, it is one line.
-
-    Attributes:
-        image: Shape (H, W, 3), uint8.
-        probability: Shape (H, W), float32 in [0, 1].
-        mask: Shape (H, W), bool.
-        threshold: The probability from which on a pixel is polyp.
-        seconds: From the image in memory to the mask, shared out over a batch.
-        field: The part of the image that the model saw; outside of it the probability is 0.
-        note: What a reader should know of it; empty for nothing.
-    """
-
-    image: Image
-    probability: Probability
-    mask: Mask
-    threshold: float
-    seconds: float
-    field: Field
-    note: str = ""
-    _attention: tuple[AttentionMap, ...] = ()
-
-    def __repr__(self) -> str:
-        height, width = self.mask.shape
-        return (
-            f"Prediction({height}x{width} px, polyp in {100 * self.mask.mean():.1f} % of the image, largest "
-            f"probability {self.probability.max():.3f}, threshold {self.threshold:.3g}, {self.seconds:.3f} s)"
-        )
-
-    def overlay(self, colour: Colour = TRUE_POSITIVE, opacity: float = 0.4) -> Image:
-        """The image with the mask tinted and outlined, (H, W, 3) uint8."""
-        return contour(
-            overlay(self.image, self.mask, colour, opacity), self.mask, width_px=line_width_px(self.mask.shape)
-        )
-
-    def attention(self) -> list[AttentionMap]:
-        """The gates' coefficients, the finest level first.
-
-        Raises:
-            ModelError: They were not asked for (`PredictOptions.attention`).
-        """
-        if not self._attention:
-            raise ModelError("this prediction holds no attention; ask for it: PredictOptions(attention=True)")
-        return list(self._attention)
-
-    def level_to_show(self) -> int:
-        """The gate whose coefficients agree best with the mask (`attention.level_to_show`).
-
-        Raises:
-            ModelError: As `attention`.
-        """
-        return level_to_show(self.attention(), self.mask, self.field) or 1
 
 
 @dataclass(frozen=True)
@@ -174,6 +124,17 @@ class Predictor:
     def field(self) -> FieldRule:
         """What of an image the model sees."""
         return self.options.field or self.engine.facts.field
+
+    @property
+    def conditions(self) -> dict[str, object]:
+        """What a calibration depends on besides the model (`records.calibration.CONDITIONS`)."""
+        return {
+            "threshold": self.threshold,
+            "seed_threshold": self.seed_threshold,
+            "field": self.field,
+            "tta": self.options.tta,
+            "min_area_px": self.options.min_area_px,
+        }
 
     def with_options(self, **changes: object) -> "Predictor":
         """The same model with other options; names as of `PredictOptions`."""
@@ -235,8 +196,19 @@ class Predictor:
             AttentionMap(level, put_back(values[0], prepared.field, image.shape[:2]))
             for level, values in sorted(outputs.attention.items())
         )
+        outer, inner = self._nested(probability, mask)
         seconds += perf_counter() - began
-        return Prediction(image, probability, mask, self.threshold, seconds, prepared.field, prepared.note, maps)
+        return Prediction(
+            image, probability, mask, self.threshold, seconds, prepared.field, prepared.note, maps, outer, inner
+        )
+
+    def _nested(self, probability: Probability, mask: Mask) -> tuple[Mask | None, Mask | None]:
+        """The outer and the inner mask, where the calibration has them."""
+        calibration = self.options.calibration
+        if calibration is None:
+            return None, None
+        outer = nested_mask(calibration.outer, "outer", probability, mask) if calibration.outer else None
+        return outer, nested_mask(calibration.inner, "inner", probability, mask) if calibration.inner else None
 
     def predict_file(self, path: Path | str, max_pixels: int = MAX_PIXELS) -> Prediction:
         """As `predict`, of an image file, turned upright as its EXIF orientation says.
@@ -282,7 +254,8 @@ def load(
         streams: As of `open_engine`.
 
     Raises:
-        ModelError: No such model, a damaged one, or one that the engine cannot run.
+        ModelError: No such model, a damaged one, one that the engine cannot run, or a calibration of another model or
+            of other options.
         MissingExtraError: The runtime is not installed.
 
     For example:
@@ -292,7 +265,11 @@ def load(
     """
     from polypseg.predict.engines.packaged import resolve
 
-    return Predictor(open_engine(resolve(model), engine, threads, streams), options)
+    path = resolve(model)
+    predictor = Predictor(open_engine(path, engine, threads, streams), options)
+    if options.calibration is not None:
+        options.calibration.refuse_other("the calibration", model_file_digest(path), predictor.conditions)
+    return predictor
 
 
 def run_augmented(engine: Engine, batch: NDArray[np.float32], tta: str = "none", attention: bool = False) -> Outputs:

@@ -27,3 +27,14 @@ def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = track(pool.map(digest, paths), "reading digests", len(paths))
         return dict(zip(paths, found, strict=True))
+
+
+def model_file_digest(model: Path) -> str:
+    """The digest of a model's file; of a run that of its best checkpoint, of a group of runs that of its members'."""
+    if not model.is_dir():
+        with model.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    if not (model / "members.json").is_file():
+        return model_file_digest(model / "checkpoints" / "best.keras")
+    digests = [model_file_digest(file) for file in sorted(model.glob("*/checkpoints/best.keras"))]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 Decisions:
 - A region is an annotation; its score is the mean probability over its pixels. An image without one is listed too.
+- With a calibration the outer and the inner mask's regions are annotations too, of categories of their own.
 - The image's `file_name` is its path below the folder that holds all images.
 - What is found is kept line by line in `.coco.jsonl` while images are predicted, and gathered at the end: memory does
   not grow with the number of images, and a later call with --resume goes on.
@@ -9,9 +10,10 @@ Decisions:
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
 import numpy as np
@@ -24,9 +26,17 @@ from polypseg.records.atomic import replacing
 
 LINES_NAME = ".coco.jsonl"
 RUN_LENGTHS_NAME, POLYGONS_NAME = "coco.json", "coco_polygons.json"
+CATEGORIES = {"regions": "polyp", "outer": "polyp, outer mask", "inner": "polyp, inner mask"}
+"""What a list of regions in a line means; the categories are numbered from 1 in this order."""
 
 
-def image_line(name: str, file_name: str, mask: Mask, regions: list[Region]) -> str:
+def image_line(
+    name: str,
+    file_name: str,
+    mask: Mask,
+    regions: list[Region],
+    nested: Mapping[str, list[Region]] = MappingProxyType({}),
+) -> str:
     """The line that keeps the regions of an image.
 
     Args:
@@ -34,19 +44,23 @@ def image_line(name: str, file_name: str, mask: Mask, regions: list[Region]) -> 
         file_name: As the files will hold it.
         mask: Shape (H, W), bool.
         regions: Of the mask.
+        nested: Those of the outer and the inner mask, where there are any.
     """
     height, width = mask.shape
-    found = [
-        {
-            "bbox": list(region.box),
-            "area": region.area_px,
-            "score": round(region.mean_probability, 6),
-            "counts": _counts(region, (height, width)),
-            "polygon": list(region.polygon),
-        }
-        for region in regions
-    ]
-    record = {"name": name, "file_name": file_name, "height": height, "width": width, "regions": found}
+    found = {
+        kind: [
+            {
+                "bbox": list(region.box),
+                "area": region.area_px,
+                "score": round(region.mean_probability, 6),
+                "counts": _counts(region, (height, width)),
+                "polygon": list(region.polygon),
+            }
+            for region in each
+        ]
+        for kind, each in ({"regions": regions} | dict(nested)).items()
+    }
+    record = {"name": name, "file_name": file_name, "height": height, "width": width, **found}
     return json.dumps(record) + "\n"
 
 
@@ -110,8 +124,10 @@ def write_coco(folder: Path, names: set[str], information: dict[str, Any]) -> li
 
 def _write(folder: Path, file_name: str, chosen: set[int], information: dict[str, Any]) -> Path:
     path = folder / file_name
+    kinds = {kind for record in _chosen(folder, chosen) for kind in record} | {"regions"}
+    names = [{"id": number, "name": name} for number, (kind, name) in enumerate(CATEGORIES.items(), 1) if kind in kinds]
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as opened:
-        head = {"info": information, "licenses": [], "categories": [{"id": 1, "name": "polyp"}]}
+        head = {"info": information, "licenses": [], "categories": names}
         opened.write(json.dumps(head)[:-1] + ', "images": [')
         _write_images(opened, folder, chosen)
         opened.write('],\n"annotations": [')
@@ -129,13 +145,14 @@ def _write_images(opened: TextIO, folder: Path, chosen: set[int]) -> None:
 def _write_annotations(opened: TextIO, folder: Path, chosen: set[int], polygons: bool) -> None:
     count = 0
     for number, record in enumerate(_chosen(folder, chosen), 1):
-        for region in record["regions"]:
+        found = [(number, region) for number, kind in enumerate(CATEGORIES, 1) for region in record.get(kind, ())]
+        for category, region in found:
             count += 1
             exact = {"size": [record["height"], record["width"]], "counts": region["counts"]}
             annotation = {
                 "id": count,
                 "image_id": number,
-                "category_id": 1,
+                "category_id": category,
                 "segmentation": [region["polygon"]] if polygons else exact,
                 "area": region["area"],
                 "bbox": region["bbox"],

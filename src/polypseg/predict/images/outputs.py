@@ -24,7 +24,7 @@ from polypseg.predict.images.sources import STDIN, Source
 from polypseg.predict.predictor import Prediction
 from polypseg.records.atomic import write_bytes
 
-KINDS = ("masks", "probabilities", "overlays", "contours", "heatmaps", "attention")
+KINDS = ("masks", "probabilities", "overlays", "contours", "heatmaps", "attention", "outer", "inner")
 """Folders of results."""
 
 TEMPORARY_PATTERN = ".*.part*"
@@ -45,6 +45,8 @@ class OutputOptions:
         heatmaps: The probability in colours over the image in grey.
         attention: The coefficients of each gate in colours over the image in grey.
         coco: The regions of all images in COCO's JSON.
+        outer: The mask that misses little, where a calibration makes one.
+        inner: The mask of which little is no polyp, where a calibration makes one.
     """
 
     probabilities: str | None = None
@@ -53,6 +55,8 @@ class OutputOptions:
     heatmaps: bool = False
     attention: bool = False
     coco: bool = False
+    outer: bool = False
+    inner: bool = False
 
     def __post_init__(self) -> None:
         """Refuse an unknown format.
@@ -93,8 +97,8 @@ class OutputFolder:
         options, found = self.options, [self.mask_path(name)]
         if options.probabilities is not None:
             found.append(self._path("probabilities", name, ".npz" if options.probabilities == "npz" else ".png"))
-        kinds = (("overlays", options.overlays), ("contours", options.contours), ("heatmaps", options.heatmaps))
-        found += [self._path(kind, name) for kind, wanted in kinds if wanted]
+        kinds = ("overlays", "contours", "heatmaps", "outer", "inner")
+        found += [self._path(kind, name) for kind in kinds if getattr(options, kind)]
         return found + [self._path("attention", f"{name}_{level}") for level in self.levels]
 
     def write(self, prediction: Prediction, name: str) -> None:
@@ -167,6 +171,10 @@ class OutputFolder:
             yield encode_png(contour(image, mask, width_px=line_width_px(mask.shape)))
         if options.heatmaps:
             yield encode_png(heat_map(image, prediction.probability))
+        if options.outer and prediction.outer is not None:
+            yield encode_png(prediction.outer.view(np.uint8) * np.uint8(255))
+        if options.inner and prediction.inner is not None:
+            yield encode_png(prediction.inner.view(np.uint8) * np.uint8(255))
         if self.levels:
             for found in prediction.attention():
                 yield encode_png(heat_map(image, found.map))

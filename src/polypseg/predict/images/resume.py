@@ -19,12 +19,13 @@ from polypseg.predict.images.sources import Source
 from polypseg.predict.images.table import COLUMNS, format_line, read_rows, text_cell
 from polypseg.predict.predictor import Predictor
 from polypseg.records.atomic import write_text
+from polypseg.records.digests import model_file_digest
 from polypseg.records.reading import FileKind, read_json
 
 Settings = dict[str, str | float | int]
 """What results follow from, by name; a difference in any of them is another result."""
 
-EARLIER: Settings = {"field": "whole"}
+EARLIER: Settings = {"field": "whole", "calibration": ""}
 """What followed from nothing else, before there was a setting for it."""
 
 SETTINGS_NAME = "settings.json"
@@ -40,25 +41,21 @@ def record_of(model: Path, predictor: Predictor) -> Settings:
     """
     return {
         "model": predictor.engine.facts.name or model.name,
-        "model_sha256": _digest_of(model),
+        "model_sha256": model_file_digest(model),
         "engine": predictor.engine.name,
         "threshold": predictor.threshold,
         "seed_threshold": predictor.peak_threshold,
         "tta": predictor.options.tta,
         "field": predictor.field,
         "min_area_px": predictor.options.min_area_px,
+        "calibration": _calibration_of(predictor),
     }
 
 
-def _digest_of(model: Path) -> str:
-    """The digest of a model's file; of a group of runs that of its members' digests."""
-    if not model.is_dir():
-        with model.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    if not (model / "members.json").is_file():
-        return _digest_of(model / "checkpoints" / "best.keras")
-    digests = [_digest_of(file) for file in sorted(model.glob("*/checkpoints/best.keras"))]
-    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
+def _calibration_of(predictor: Predictor) -> str:
+    """The digest of what a calibration says; empty without one."""
+    calibration = predictor.options.calibration
+    return hashlib.sha256(calibration.model_dump_json().encode()).hexdigest() if calibration else ""
 
 
 def start_anew(output: OutputFolder, record: Settings) -> set[str]:

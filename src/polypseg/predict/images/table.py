@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from polypseg.arrays import Mask
 from polypseg.errors import DataError
 from polypseg.predict.images.sources import Source
 from polypseg.predict.predictor import Prediction
@@ -47,6 +48,8 @@ class Row:
         field_width: In pixels.
         field_height: In pixels.
         seconds: From the image in memory to its mask, without reading and writing.
+        outer_area_px: Of the outer mask; `nan` without a calibration, as the next.
+        inner_area_px: Of the inner mask.
         note: What a reader should know of the result; empty for nothing.
         fault: Why it could not be predicted; empty where it was.
     """
@@ -71,14 +74,16 @@ class Row:
     field_width: float = math.nan
     field_height: float = math.nan
     seconds: float = math.nan
+    outer_area_px: float = math.nan
+    inner_area_px: float = math.nan
     note: str = ""
     fault: str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
 
-ADDED = ("field_x", "field_y", "field_width", "field_height", "note")
-"""Columns that tables of version 0.1 lack; such a table is read, and what it lacks is its default."""
+ADDED = ("field_x", "field_y", "field_width", "field_height", "outer_area_px", "inner_area_px", "note")
+"""Columns that tables of earlier versions lack; such a table is read, and what it lacks is its default."""
 
 
 def row_of(source: Source, prediction: Prediction, regions: list[Region]) -> Row:
@@ -103,6 +108,8 @@ def row_of(source: Source, prediction: Prediction, regions: list[Region]) -> Row
         prediction.field.width,
         prediction.field.height,
         round(prediction.seconds, 6),
+        _area(prediction.outer),
+        _area(prediction.inner),
         prediction.note,
     )
 
@@ -119,6 +126,10 @@ def text_cell(text: str) -> str:
 
 def _who(source: Source) -> tuple[str, str, str]:
     return text_cell(source.name), text_cell(source.path), "" if source.page is None else str(source.page)
+
+
+def _area(mask: Mask | None) -> float:
+    return math.nan if mask is None else int(np.count_nonzero(mask))
 
 
 def _box(regions: list[Region]) -> tuple[float, float, float, float]:
@@ -188,7 +199,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     except csv.Error as error:
         raise DataError(f"{path}: a row is damaged ({error}); predict again with --overwrite") from error
     header = tuple(rows[0]) if rows else ()
-    if header not in (COLUMNS, tuple(column for column in COLUMNS if column not in ADDED)):
+    if header != tuple(column for column in COLUMNS if column in header or column not in ADDED):
         raise DataError(f"{path}: not a table of polypseg predict of this version; predict again with --overwrite")
     defaults = {column: _cell(getattr(Row("", ""), column)) for column in ADDED}
     return [defaults | dict(zip(header, row, strict=True)) for row in rows[1:] if len(row) == len(header)]

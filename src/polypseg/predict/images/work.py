@@ -11,7 +11,7 @@ Decisions:
 
 import json
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import accumulate, chain, islice
@@ -24,6 +24,7 @@ import numpy as np
 from polypseg.arrays import Image
 from polypseg.errors import DataError, ImageError, UsageError
 from polypseg.machine import usable_cores
+from polypseg.predict.drift import drift_of, frame_statistics
 from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.images.coco import CocoLines, image_line, write_coco
 from polypseg.predict.images.inputs import InputLines, Stamp, place_of, stamp_of
@@ -94,6 +95,7 @@ class _Written(NamedTuple):
     row: Row
     coco_line: str
     stamp: Stamp | None = None
+    statistics: Mapping[str, float] | None = None
 
 
 def predict_images(
@@ -149,7 +151,7 @@ def predict_images(
             f"{len(sources)} images were predicted and their results are whole; mend it, then go on with --resume"
         ) from error
     num_before, seconds = len(sources) - len(waiting), perf_counter() - began
-    return Summary(work.num_predicted, num_before, work.faults, seconds, written, work.notes)
+    return Summary(work.num_predicted, num_before, work.faults, seconds, written, work.drift_notes() + work.notes)
 
 
 def streams_for(num_images: int, threads: int | None = None) -> int:
@@ -173,6 +175,13 @@ class _Work:
         self.notes: list[str] = []
         self.faults: list[str] = []
         self.num_predicted = 0
+        self.statistics: dict[str, list[float]] = {}
+
+    def drift_notes(self) -> list[str]:
+        """The warning that the frames differ from the calibration's; empty without a calibration."""
+        calibration = self.predictor.options.calibration
+        warning = drift_of(calibration, self.statistics).warning if calibration and self.statistics else ""
+        return [warning] if warning else []
 
     def rows(self, sources: Iterable[Source]) -> Generator[Row, None, None]:
         """The rows of the table, each after it was added."""
@@ -190,13 +199,13 @@ class _Work:
             answers = stack.enter_context(closing(map_ahead(runners, self._answer, batches, 2 * self.streams + 1)))
             written = map_ahead(writers, self._write, chain.from_iterable(answers), ahead)
             previous: Source | None = None
-            for source, row, coco_line, stamp in stack.enter_context(closing(written)):
+            for source, row, coco_line, stamp, statistics in stack.enter_context(closing(written)):
                 if lines is not None and coco_line:
                     lines.add(coco_line)
                 if stamp is not None:
                     inputs.add(source.name, stamp)
                 table.add(row)
-                self._count(row)
+                self._count(row, statistics)
                 if previous is not None and previous.pages is not None and previous.pages is not source.pages:
                     previous.pages.close()
                 previous = source
@@ -204,8 +213,10 @@ class _Work:
             if previous is not None and previous.pages is not None:
                 previous.pages.close()
 
-    def _count(self, row: Row) -> None:
+    def _count(self, row: Row, statistics: Mapping[str, float] | None) -> None:
         self.num_predicted += not row.fault
+        for name, value in (statistics or {}).items():
+            self.statistics.setdefault(name, []).append(value)
         if row.fault:
             self.faults.append(row.fault)
 
@@ -246,10 +257,17 @@ class _Work:
         prediction = self.predictor.finish(read.image, read.prepared, outputs.of(place), seconds)
         regions = find_regions(prediction.mask, prediction.probability)
         self.output.write(prediction, source.name)
-        line = ""
+        line, statistics = "", None
         if self.output.options.coco:
-            line = image_line(source.name, f"{source.name}{Path(source.path).suffix}", prediction.mask, regions)
-        return _Written(source, row_of(source, prediction, regions), line, read.stamp)
+            masks = {"outer": prediction.outer, "inner": prediction.inner}
+            nested = {
+                kind: find_regions(mask, prediction.probability) for kind, mask in masks.items() if mask is not None
+            }
+            file_name = f"{source.name}{Path(source.path).suffix}"
+            line = image_line(source.name, file_name, prediction.mask, regions, nested)
+        if self.predictor.options.calibration is not None:
+            statistics = frame_statistics(prediction.image, prediction.probability, prediction.mask, prediction.field)
+        return _Written(source, row_of(source, prediction, regions), line, read.stamp, statistics)
 
 
 def map_ahead(

@@ -1,0 +1,100 @@
+"""`polypseg calibrate`: outer and inner masks with a promise, from frames of the user's own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
+
+if TYPE_CHECKING:
+    from polypseg.explain.calibrating import Calibrated, Promise
+
+
+def calibrate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An included model, .onnx file or run folder.")],
+    data: Annotated[Path, typer.Option(metavar="DIR", help="Frames with masks, which the model was not trained on.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="NAME.json", help="File for the calibration.")],
+    risk: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="missed: the outer mask misses at most a share of a polyp; false: at most a share of the inner mask "
+            "is no polyp; default: both.",
+        ),
+    ] = None,
+    level: Annotated[float, typer.Option(help="The share, between 0 and 1.")] = 0.1,
+    confidence: Annotated[
+        float | None, typer.Option(help="Hold the share with this confidence, as 0.9; default: hold it on average.")
+    ] = None,
+    family: Annotated[
+        str, typer.Option(metavar="NAME", help="Masks by another threshold, or by dilation of the mask.")
+    ] = "threshold",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")] = False,
+    polyp_values: PolypValues = "",
+    polyp_colours: PolypColours = "",
+    mask_channel: MaskChannel = "",
+) -> None:
+    """Calibrate outer and inner masks that hold a share of wrong pixels on new frames of the same kind.
+
+    Frames of one sequence or patient (groups.csv beside the images) count as one. The file is used by
+    polypseg predict --calibration. It belongs to the model, its threshold and options.
+
+    [bold]Examples[/bold]
+
+    polypseg calibrate polyp-lite --data my-hospital/ --level 0.1 -o polyp-lite.calibration.json
+
+    polypseg calibrate runs/kvasir --data my-hospital/ --risk missed --level 0.2 --confidence 0.9 -o outer.json
+    """
+    from typing import cast
+
+    from polypseg.cli.console import import_keras_quietly, track
+    from polypseg.data.catalogue import find_samples
+    from polypseg.data.samples import check_samples, refuse
+    from polypseg.errors import UsageError
+    from polypseg.explain.calibrating import RISKS, Promise, calibrate
+    from polypseg.predict.engines.packaged import resolve
+    from polypseg.predict.predictor import load
+    from polypseg.preprocess import mask_rule
+    from polypseg.records.calibration import Family, save_calibration
+
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists; replace it with --overwrite, or name another file")
+    if not out.parent.is_dir():
+        raise UsageError(f"{out}: its folder does not exist; make it, or name another")
+    promise = Promise(tuple(dict.fromkeys(risk or RISKS)), level, confidence, cast("Family", family))
+    promise.check()
+    path = resolve(model)
+    samples, unpaired = find_samples(data, rule=mask_rule(polyp_values, polyp_colours, mask_channel))
+    usable, faults, _ = check_samples(samples, track)
+    refuse([*unpaired, *faults], skip_bad)
+    if path.is_dir() or path.suffix.lower() == ".keras":
+        import_keras_quietly()
+    calibrated = calibrate(path, load(path), usable, promise, track)
+    save_calibration(out, calibrated.calibration)
+    _show(calibrated, promise, out)
+
+
+def _show(calibrated: "Calibrated", promise: "Promise", out: Path) -> None:
+    """Print what is promised, and what the other family would need."""
+    from rich.markup import escape
+
+    from polypseg.cli.console import console
+    from polypseg.explain.calibrating import RISKS
+
+    calibration = calibrated.calibration
+    console.print(f"{calibration.promise}; measured on {calibration.data}")
+    for risk, side in RISKS.items():
+        bound = calibration.outer if side == "outer" else calibration.inner
+        if bound is None:
+            continue
+        console.print(
+            f"{side} mask: {bound.family} {bound.value:.4g}; area {bound.stretch:.2f} times that of the mask; risk on "
+            f"these frames {bound.risk:.3f}"
+        )
+        for (other_risk, family), choice in calibrated.others.items():
+            if other_risk == risk:
+                needs = f"{choice.bound.stretch:.2f} times" if choice.bound else "cannot hold it"
+                console.print(f"  by {family} instead: {needs}")
+    console.print(escape(f"wrote {out}; use it with: polypseg predict MODEL FRAMES --calibration {out} -o FOLDER"))
