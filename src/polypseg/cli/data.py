@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polypseg.cli.console import console, messages, one_line_errors, track
-from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
+from polypseg.cli.conversion import convert
+from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
 
 if TYPE_CHECKING:
     from polypseg.data.catalogue import PublicDataSet
@@ -20,7 +21,7 @@ SHOWN_SIZES = 6
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Download, draw and check data sets.",
+    help="Download, draw, check and convert data sets.",
 )
 
 
@@ -82,6 +83,7 @@ def check(
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",
     mask_channel: MaskChannel = "",
+    polyp_labels: PolypLabels = "",
     bits: Annotated[
         int,
         typer.Option(
@@ -95,7 +97,8 @@ def check(
     """Check data sets: sizes, polyp areas, unusable files, near-duplicates and leaks.
 
     Recognises Kvasir-SEG, CVC-ClinicDB, PolypGen, PraNet's TrainDataset and
-    TestDataset, and any folder with images/ and masks/.
+    TestDataset, any folder with images/ and masks/, and images with annotations
+    (COCO, Label Studio, CVAT, LabelMe, VIA, YOLO, Pascal VOC, nnU-Net).
 
     A leak is a pair of images that show the same frame or scene (also resized,
     compressed, cropped, rotated or mirrored) in two splits or two data sets, or
@@ -125,7 +128,7 @@ def check(
     from polypseg.records.split import load_split
 
     split = load_split(splits) if splits is not None else None
-    rule = mask_rule(polyp_values, polyp_colours, mask_channel)
+    rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
     findings = inspect(folders, split, empty_masks, bits, track, rule)
     _show_samples(findings)
     _show_faults(findings)
@@ -141,6 +144,9 @@ def check(
     leaking = any(leak.crosses for leak in findings.leaks) or bool(findings.split_groups)
     if findings.faults or (strict and leaking):
         raise typer.Exit(1)
+
+
+app.command()(convert)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
+from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
 
 if TYPE_CHECKING:
     from polypseg.evaluate.plan import Plan
@@ -59,6 +59,7 @@ def evaluate(
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",
     mask_channel: MaskChannel = "",
+    polyp_labels: PolypLabels = "",
     threshold: Annotated[
         float | None,
         typer.Option(help="Threshold; default: the run's own (0.5 unless tuned).", rich_help_panel=HOW),
@@ -211,7 +212,7 @@ def evaluate(
         raise UsageError("--unperturbed belongs to --tune-threshold; a split is always scored as it is")
     if tune_threshold:
         split = _tune(model, (predictions, data), split, threshold, (batch_size, tta, unperturbed))
-    rule = mask_rule(polyp_values, polyp_colours, mask_channel)
+    rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
     selection = Selection(split, splits, names, negatives, skip_bad, rule or None)
     options = ScoreOptions(settings, batch_size, save_maps, skip_bad, restart, processes=True)
     command = shlex.join(["polypseg", *sys.argv[1:]])

@@ -116,6 +116,9 @@ class DataConfig(_Table):
     polyp_colours: tuple[str, ...] = Field(
         (), description="colours that mean polyp in the masks, as #rrggbb or a name; empty: found by their pixels"
     )
+    polyp_labels: tuple[str, ...] = Field(
+        (), description="labels that mean polyp in annotation files; empty: the label polyp alone; * for every label"
+    )
     mask_channel: Literal["", "red", "green", "blue", "alpha"] = Field(
         "", description="channel of the mask files that holds the mask; empty: the file as it is seen"
     )

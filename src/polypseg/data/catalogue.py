@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from polypseg.data.annotated import annotated_samples, unknown_files
 from polypseg.data.layouts import Part, recognise
 from polypseg.data.samples import Fault, Sample, find_images, left_out, pair_samples
 from polypseg.errors import DataError, PairingError, UsageError, listed, unknown_name
+from polypseg.formats.finding import TITLES
 from polypseg.preprocess import AUTOMATIC, MaskRule, unicode_name
 
 
@@ -94,16 +96,18 @@ def find_samples(
 
     Args:
         folder: Kvasir-SEG, CVC-ClinicDB, PolypGen, PraNet's TrainDataset or TestDataset, any images/ + masks/, any
-            folder of such folders, or a folder of images alone.
+            folder of such folders, images with annotations (COCO, Label Studio, CVAT, LabelMe, VIA, YOLO, Pascal VOC,
+            nnU-Net), or a folder of images alone.
         empty_masks: Images without a folder of masks show no polyp: the caller says so, nobody guesses.
-        rule: What means polyp in the mask files.
+        rule: What means polyp in the mask files, and which labels of annotations do.
 
     Returns:
         Samples with unique names; faults of unpaired files.
 
     Raises:
         PairingError: The folder is none of these, or it has images without masks and `empty_masks` is False.
-        DataError: The file that tells the groups is damaged, or does not know every image.
+        DataError: The file that tells the groups is damaged, or does not know every image; an annotation file is
+            damaged, or has labels that are not known.
     """
     samples: list[Sample] = []
     faults: list[Fault] = []
@@ -128,7 +132,7 @@ def with_groups(samples: Sequence[Sample], part: Part) -> list[Sample]:
     ]
     if ungrouped:
         raise DataError(
-            f"{part.images.parent}: {part.table.source} does not tell the group of {len(ungrouped)} of "
+            f"{part.images if part.annotations else part.images.parent}: {part.table.source} does not tell the group of {len(ungrouped)} of "
             f"{len(samples)} images; add them, or remove the file:{listed(ungrouped)}"
         )
     return [replace(sample, group=_group(part, sample.name)) for sample in samples]
@@ -141,7 +145,15 @@ def _group(part: Part, name: str) -> str | None:
 def _part_samples(part: Part, empty_masks: bool, rule: MaskRule) -> tuple[list[Sample], list[Fault]]:
     if part.masks is not None:
         return pair_samples(part.images, part.masks, rule)
+    if part.annotations is not None:
+        return annotated_samples(part.annotations, rule, empty_masks)
     if not (part.is_negative or empty_masks):
+        others = unknown_files([part.images, part.images.parent])
+        if others:
+            raise PairingError(
+                f"{part.images}: images, but no folder of masks beside them, and {others[0]} is of no known annotation "
+                f"format ({', '.join(TITLES.values())}); export it in one of these, or as masks/"
+            )
         raise PairingError(
             f"{part.images}: images, but no folder of masks beside them; expected masks/ there, or, if none of these "
             "images shows a polyp, say so: polypseg data check --empty-masks, polypseg train --negatives DIR"

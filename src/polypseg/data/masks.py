@@ -21,7 +21,7 @@ MOST_OF_BORDER = 0.5
 
 def rule_of(config: DataConfig) -> MaskRule:
     """What means polyp in the masks of a run's data."""
-    return MaskRule(config.polyp_values, config.polyp_colours, config.mask_channel)
+    return MaskRule(config.polyp_values, config.polyp_colours, config.mask_channel, config.polyp_labels)
 
 
 def mixed_values(facts: Sequence[MaskFacts], rule: MaskRule) -> str:

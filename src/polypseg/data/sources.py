@@ -126,11 +126,15 @@ def _declared(config: Config, name: str) -> bool:
 def _of_source(folder: Path, negatives: bool, rule: MaskRule) -> tuple[list[Sample], list[Fault]]:
     if not negatives:
         return find_samples(folder, rule=rule)
-    masks = next((part.masks for part in recognise(folder).parts if part.masks is not None), None)
-    if masks is not None:
+    parts = recognise(folder).parts
+    masks = next((f"masks ({part.masks.name}/)" for part in parts if part.masks is not None), "")
+    annotations = next(
+        (f"annotations ({part.annotations.title})" for part in parts if part.annotations is not None), ""
+    )
+    if masks or annotations:
         raise PairingError(
-            f"{folder}: declared to show no polyp, and it holds masks ({masks.name}/); name it with --data, or "
-            "move the masks away"
+            f"{folder}: declared to show no polyp, and it holds {masks or annotations}; name it with --data, or move "
+            f"the {'masks' if masks else 'annotations'} away"
         )
     return find_samples(folder, empty_masks=True)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.config import LossConfig
+from polypseg.data.annotated import DRAWN
 from polypseg.data.catalogue import find_samples
 from polypseg.data.masks import rule_of
 from polypseg.data.samples import Fault, Sample, find_images, pair_samples, refuse
@@ -249,7 +250,7 @@ def _cases_in(
     if manifest is not None:
         label, samples, is_own = choose_split(samples, manifest, selection.split, data)
     if is_own and selection.mask_rule is None:  # the run's own masks mean what they meant to it, wherever they are now
-        samples = [replace(sample, mask_rule=own_rule) for sample in samples]
+        samples = [s if s.mask_rule == DRAWN else replace(s, mask_rule=own_rule) for s in samples]
     if selection.negatives and samples and all(sample.mask_path for sample in samples):
         raise UsageError("--negatives is for images without masks; these have masks, which tell it themselves")
     if not is_own:

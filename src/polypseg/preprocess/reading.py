@@ -203,6 +203,22 @@ def image_size(path: Path | str) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def is_turned(path: Path | str) -> bool:
+    """Whether a file's orientation says that its stored pixels are to be turned.
+
+    Raises:
+        ImageError: No such file, or not an image.
+    """
+    try:
+        check_regular(Path(path))
+        with PillowImage.open(path, formats=_FORMATS) as opened:
+            return opened.getexif().get(ExifTags.Base.Orientation, 1) in _UPRIGHT
+    except ImageError:
+        raise
+    except _UNREADABLE as error:
+        raise ImageError(f"{path}: {_reason(error, _head(Path(path)))}") from error
+
+
 def decode_stored(content: bytes, name: str, max_pixels: int) -> Stored:
     """The upright image of a file's bytes, its values as they are stored.
 

@@ -17,9 +17,10 @@ from PIL import UnidentifiedImageError
 
 from polypseg.arrays import Image
 from polypseg.errors import DataError, RequestError
+from polypseg.formats.outlines import compress_run_lengths, run_lengths
 from polypseg.predict.engines.engine import Engine
 from polypseg.predict.predictor import Prediction, Predictor, Prepared
-from polypseg.predict.regions import Region, compress_run_lengths, find_regions, run_lengths
+from polypseg.predict.regions import Region, find_regions
 from polypseg.preprocess import decode_noted, num_pages, open_pages, read_page
 from polypseg.serve.schemas import BatchQuery
 

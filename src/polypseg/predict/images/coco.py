@@ -20,8 +20,9 @@ import numpy as np
 
 from polypseg.arrays import Mask
 from polypseg.errors import DataError
+from polypseg.formats.outlines import compress_run_lengths, run_lengths
 from polypseg.predict.images.table import add_line
-from polypseg.predict.regions import Region, compress_run_lengths, run_lengths
+from polypseg.predict.regions import Region
 from polypseg.records.atomic import replacing
 
 LINES_NAME = ".coco.jsonl"
