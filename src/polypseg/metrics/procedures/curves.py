@@ -127,9 +127,7 @@ def match(procedures: Procedures, definition: str, budget: float) -> Matched:
         return Matched(math.nan, 0.0, 0.0, False)
     chosen = float(thresholds[num_within - 1])
     found = frame_sums(procedures, chosen)
-    return Matched(
-        chosen, float(spent[num_within - 1]), ratio(found.num_found, found.num_lesion_frames), True
-    )
+    return Matched(chosen, float(spent[num_within - 1]), ratio(found.num_found, found.num_lesion_frames), True)
 
 
 def _share(scores: Numbers, thresholds: Numbers) -> Numbers:
