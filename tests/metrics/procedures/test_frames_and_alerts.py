@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,8 +79,6 @@ def test_counts_at_all_thresholds_equal_counting_one_by_one():
 
 
 def test_intervals_know_false_findings_in_clean_frames_only(two):
-    from dataclasses import replace
-
     unlocated = replace(two, is_located=False)
     assert frame_sums(unlocated, 0.25).num_false.tolist() == [3, 1]  # the .3 beside lesion a is not known to be false
 
@@ -91,10 +91,8 @@ def test_unknown_definition(two):
 
 
 def test_faulty_columns():
+    good = build([2], [(0, 0)], [], [], ["a"])
     with pytest.raises(ScoreError, match="lesion ghost: visible in no frame"):
-        from dataclasses import replace
-
-        good = build([2], [(0, 0)], [], [], ["a"])
         replace(good, lesions=("a", "ghost"), lesion_procedure=np.array([0, 0]))
     with pytest.raises(ScoreError, match="out of order in time"):
         replace(good, seconds=np.array([0.1, 0.0]))

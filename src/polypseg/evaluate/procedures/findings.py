@@ -1,8 +1,8 @@
 """What a detector found, in columns; and which finding meets which lesion, by boxes.
 
 Decisions:
-- A COCO results list names its image by the file's number, or by a text: the file name with its folders, with or without
-  ending. A name without folders is taken where it is the only one so named.
+- A COCO results list names its image by the file's number, or by a text: the file name with its folders, with or
+  without ending. A name without folders is taken where it is the only one so named.
 - Our own table has a row a finding: procedure, frame, x, y, width, height, score, area_percent, track.
 - A finding for a frame that is not there stops the work: it is a sign of wrong names, and scores would be too low.
 - Boxes meet where their IoU is more than `min_iou`; 0 means any shared area.

@@ -118,7 +118,7 @@ def _before(procedures: Procedures, scores: Numbers) -> Numbers:
 
 
 def _lowest_ahead(procedures: Procedures, lengths: Places) -> Numbers:
-    """The lowest false score of the frame and those after it, as many as an alert lasts; NEVER where they are too few."""
+    """The lowest false score of the frames of an alert that begins here; NEVER where too few follow."""
     lowest = np.full(procedures.num_frames, NEVER)
     bounds = np.searchsorted(procedures.procedure, np.arange(len(procedures.names) + 1))
     for place, length in enumerate(lengths.tolist()):

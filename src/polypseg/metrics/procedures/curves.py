@@ -4,8 +4,8 @@ Decisions:
 - Each distinct score is a threshold, so that a curve has all the points that there are; the highest is first.
 - The matched threshold is the lowest at which the burden keeps within the budget, there and at every higher threshold:
   the number of stretches is not monotone (a lower threshold joins two), and a lucky dip is no operating point.
-- All scores are tried, those of findings on lesions too. Where not even the highest score keeps within the budget, there
-  is no threshold: NaN, sensitivity 0, and `is_within` says so.
+- All scores are tried, those of findings on lesions too. Where not even the highest score keeps within the budget,
+  there is no threshold: NaN, sensitivity 0, and `is_within` says so.
 - A threshold that is matched and evaluated on the same procedures is optimistic: the caller chooses on some and
   evaluates on others.
 
@@ -35,7 +35,7 @@ class Curves(NamedTuple):
         sensitivity: Share of the lesions, counted in each of their frames, that are found.
         frame_sensitivity: Share of the frames with a lesion in which one is found.
         false_per_frame: False findings a frame: the abscissa of FROC.
-        false_positive_rate: Share of the clean frames in which anything is found: the abscissa of AFROC; NaN without one.
+        false_positive_rate: Share of the clean frames in which anything is found: of AFROC; NaN without one.
     """
 
     thresholds: Numbers

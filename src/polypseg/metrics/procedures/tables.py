@@ -5,7 +5,7 @@ Decisions:
   Where they meet is decided once, where the tables are made; all figures follow from these columns alone.
 - A finding counts at a threshold where its score reaches it. What is not found has the score -inf.
 - Masks, boxes and intervals give the same columns. An interval says when a lesion is visible and not where: then every
-  finding of a frame meets every lesion of it (`is_located` is False), and false findings are known in clean frames only.
+  finding of a frame meets every lesion of it (`is_located` is False): a finding is false in clean frames only.
 - Everything is columns of NumPy: 100,000 frames take a few MB.
 """
 

@@ -3,7 +3,7 @@
 Decisions:
 - A region continues the track that lies nearest to it, in units of both boxes' size, among the tracks that ended less
   than `MAX_GAP_SECONDS` ago. A track is looked for where its own motion would have brought it, slowed down.
-- The longer a track is gone, the farther away it may come back. A region of a quarter or four times the size is another.
+- The longer a track is gone, the farther away it may come back. A region of more than four times the area is another.
 - Pairs are taken nearest first, one region a track. A region that is left over and lies on the box of a track is a
   part of that polyp (a mask that falls into pieces) and gets its number too.
 - A number is never given twice in a video; they count from 1.
