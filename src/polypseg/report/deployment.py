@@ -6,6 +6,7 @@ Decisions:
 """
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -254,9 +255,7 @@ def _curve_charts(folder: DeploymentFolder, record: Deployment) -> Iterator[Char
         caption = f"{title}: lesions found, counted in each of their frames, at every threshold"
         if name == "false_positive_rate" and record.afroc_area is not None:
             caption += f"; area {record.afroc_area:.3f}"
-        chart = plot_panel(
-            lambda axes, name=name, label=label, title=title: _draw(axes, drawn, record, (name, label, title))
-        )
+        chart = plot_panel(partial(_draw, drawn=drawn, record=record, what=(name, label, title)))
         yield Chart(trusted(inline_svg(chart, name, caption)), caption)
 
 

@@ -83,8 +83,8 @@ def test_calm_clean_frames_make_its_threshold_reject_all(tmp_path):
 
 
 def test_it_tries_scores_of_clean_frames_only(tmp_path):
-    # One clean frame of two alerts at .5. Its candidates are .5 (rate 1/2) and above 1: nothing is found. At .6, a score
-    # of lesion frames, the rate is 0 and three of four lesion frames are found.
+    # One clean frame of two alerts at .5. Its candidates are .5 (rate 1/2) and above 1: nothing is found. At .6, a
+    # score of lesion frames, the rate is 0 and three of four lesion frames are found.
     truth, results = toy.row([0.9, 0.8, 0.6, 0.4], [0.5, 0])
     found = evaluate_true_colon(truth, results).matched
     assert (found["threshold"], found["achieved_tpr"]) == (1.000000001, 0.0)

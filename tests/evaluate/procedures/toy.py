@@ -12,7 +12,7 @@ def box(number, image_id, where, lesion):
 
 
 def drawn(seed, num_frames=60, names="001-00{}_{}.jpg"):
-    """Two procedures with lesions in some frames, and findings that hit, miss and repeat, with equal scores among them."""
+    """Two procedures with lesions in some frames; findings hit, miss and repeat, some with equal scores."""
     rng = np.random.default_rng(seed)
     images, annotations, found = [], [], []
     for number in range(2 * num_frames):

@@ -90,7 +90,8 @@ class _Maker:
         """The mean of a value a lesion."""
         owner = self._procedures.lesion_procedure[chosen]
         num = len(self._procedures.names)
-        return self.figure(np.bincount(owner, values[chosen], num), np.bincount(owner, minlength=num).astype(float))
+        sums = np.bincount(owner, values[chosen], num).astype(np.float64)
+        return self.figure(sums, np.bincount(owner, minlength=num).astype(np.float64))
 
     def frames(self, threshold: float) -> FrameFigures:
         """Frame by frame."""
@@ -153,7 +154,8 @@ class _Maker:
 
         def mean(values: Numbers, chosen: Flags) -> Figure:
             numbers = np.bincount(owner[chosen], minlength=num).astype(float)
-            return self.figure(np.bincount(owner[chosen], values[chosen], num), numbers)
+            sums = np.bincount(owner[chosen], values[chosen], num).astype(np.float64)
+            return self.figure(sums, numbers)
 
         everything = np.ones(len(owner), bool)
         return BoundaryFigures(

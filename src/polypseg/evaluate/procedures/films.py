@@ -6,12 +6,16 @@ from pathlib import Path
 from threading import Event
 from typing import NamedTuple
 
+import numpy as np
+
 from polypseg.arrays import Image
 from polypseg.errors import ScoreError
 from polypseg.evaluate.procedures.frames import Frames, natural
 from polypseg.evaluate.procedures.references import procedure_folders
 from polypseg.predict.kinds import is_video
-from polypseg.preprocess import read_image
+from polypseg.preprocess import MAX_PIXELS
+from polypseg.preprocess.files import file_content
+from polypseg.preprocess.reading import decode_stored, to_eight_bits
 
 
 class Film(NamedTuple):
@@ -72,7 +76,7 @@ def film_frames(film: Film, known: Frames | None) -> Iterator[FilmFrame]:
     """
     if not film.is_video:
         for path in film.files:
-            yield FilmFrame(path.stem, None, read_image(path))
+            yield FilmFrame(path.stem, None, read_film_frame(path))
         return
     from polypseg.predict.video.frames import FrameReader
     from polypseg.predict.video.source import open_source
@@ -85,6 +89,16 @@ def film_frames(film: Film, known: Frames | None) -> Iterator[FilmFrame]:
             yield FilmFrame(key, float(frame.seconds), frame.image)
     finally:
         source.container.close()
+
+
+def read_film_frame(path: Path) -> Image:
+    """A frame of a folder, (H, W, 3) uint8; black ones too, which a film has and a set of images should not.
+
+    Raises:
+        ImageError: It cannot be read.
+    """
+    stored = decode_stored(file_content(path), str(path), MAX_PIXELS)
+    return np.asarray(to_eight_bits(stored.picture, str(path)).convert("RGB"))
 
 
 def _by_number(keys: list[str]) -> Mapping[int, str]:

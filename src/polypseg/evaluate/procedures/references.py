@@ -178,7 +178,7 @@ def level_boxes(levels: NDArray[np.uint8]) -> list[tuple[int, tuple[float, ...],
     >>> level_boxes(np.array([[0, 7, 7, 0], [0, 7, 0, 2]], np.uint8))
     [(2, (3.0, 1.0, 1.0, 1.0), 12.5), (7, (1.0, 0.0, 2.0, 2.0), 37.5)]
     """
-    found = []
+    found: list[tuple[int, tuple[float, ...], float]] = []
     areas = np.bincount(levels.ravel(), minlength=256)
     for level in np.flatnonzero(areas[1:]) + 1:
         here = levels == level
