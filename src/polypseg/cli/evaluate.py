@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from polypseg.evaluate.summary import SummaryOptions
     from polypseg.records.evaluation import Evaluation
 
-WHAT, WHICH, HOW, SUMMED = "What to evaluate", "Images", "Scoring", "Summary"
+WHAT, WHICH, HOW, SUMMED, PROCEDURES = "What to evaluate", "Images", "Scoring", "Summary", "Whole procedures"
 
 
 def evaluate(
@@ -23,10 +23,24 @@ def evaluate(
         typer.Argument(metavar="RUN|MODEL", help="A run folder; with --data also a model file or an included model."),
     ] = None,
     predictions: Annotated[
-        Path | None, typer.Option(help="Folder of masks or probability maps of another program.", rich_help_panel=WHAT)
+        Path | None,
+        typer.Option(
+            help="Folder of masks or probability maps of another program; for procedures a COCO results list or "
+            "findings.csv.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     references: Annotated[
-        Path | None, typer.Option(help="Folder of the reference masks for --predictions.", rich_help_panel=WHAT)
+        Path | None,
+        typer.Option(
+            help="Folder of the reference masks; for procedures also COCO boxes with lesion ids (.json) or "
+            "intervals (.csv).",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option(help="Folder of video files, or of folders of frames, one per procedure.", rich_help_panel=WHAT),
     ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Folder of the images for --predictions, for figures.", rich_help_panel=WHAT)
@@ -114,7 +128,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Print figures as papers report them: pranet (stretches maps), kvasir or duck.",
+            help="Print figures as papers report them: pranet (stretches maps), kvasir, duck; for procedures "
+            "true-colon or true-colon-realcolon.",
             rich_help_panel=SUMMED,
         ),
     ] = None,
@@ -141,8 +156,54 @@ def evaluate(
     ] = 100,
     frame_rate: Annotated[
         float | None,
-        typer.Option(min=0, help="Frames per second, to report alarms per minute.", rich_help_panel=SUMMED),
+        typer.Option(
+            min=0, help="Frames per second, to report alarms per minute; of folders of frames.", rich_help_panel=SUMMED
+        ),
     ] = None,
+    validation: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,…",
+            help="Procedures on which the matched threshold is chosen; the others are evaluated.",
+            rich_help_panel=PROCEDURES,
+        ),
+    ] = "",
+    budget: Annotated[
+        float, typer.Option(min=0, help="False alerts allowed at the matched threshold.", rich_help_panel=PROCEDURES)
+    ] = 0.045,
+    burden: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What --budget counts: false-positive-rate, or per minute clean-frames, false-frames, runs, "
+            "alerts-0.5s, alerts-15frames, …",
+            rich_help_panel=PROCEDURES,
+        ),
+    ] = "false-positive-rate",
+    withhold: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="FRAMES",
+            help="Hide detections of at most this many frames.",
+            rich_help_panel=PROCEDURES,
+        ),
+    ] = 0,
+    smooth: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Smooth over time: none, exponential or window.", rich_help_panel=PROCEDURES),
+    ] = "none",
+    smooth_frames: Annotated[
+        int, typer.Option(min=2, max=100, help="Number of frames to smooth over.", rich_help_panel=PROCEDURES)
+    ] = 5,
+    coco_results: Annotated[
+        bool,
+        typer.Option(
+            "--coco-results",
+            help="Write findings as a COCO results list, and the references with their lesion ids.",
+            rich_help_panel=PROCEDURES,
+        ),
+    ] = False,
     leaks: Annotated[
         bool,
         typer.Option(
@@ -178,11 +239,27 @@ def evaluate(
     polypseg evaluate runs/kvasir --data frames-without-polyps --negatives --frame-rate 25
 
     polypseg evaluate --predictions results/PraNet/Kvasir --references TestDataset/Kvasir/masks --protocol pranet
+
+    polypseg evaluate polyp-lite --videos procedures/ --references lesions.json --frame-rate 25 -o deployment
+
+    With --videos, whole procedures are evaluated: false alerts, lesions found and when, curves, and a report page.
     """
     import shlex
     import sys
     from dataclasses import replace
 
+    from polypseg.cli.evaluate_videos import VideoCall, concerns_videos, evaluate_videos
+
+    command = shlex.join(["polypseg", *sys.argv[1:]])
+    if concerns_videos(videos, predictions, protocol):
+        evaluate_videos(
+            VideoCall(
+                model, videos, predictions, references, protocol, threshold, validation, budget, burden, withhold,
+                smooth, smooth_frames, frame_rate, _two_numbers(area_limits), coco_results, seed, out, field, tta,
+                command,
+            )
+        )  # fmt: skip
+        return
     from polypseg.cli.console import console, track
     from polypseg.errors import UsageError, unknown_name
     from polypseg.evaluate.evaluation import evaluate as evaluate_plan
@@ -195,6 +272,8 @@ def evaluate(
     from polypseg.predict.engines.packaged import resolve
     from polypseg.preprocess import field_rule, mask_rule
 
+    if validation or withhold or coco_results or smooth != "none":
+        raise UsageError("--validation, --withhold, --smooth and --coco-results are for procedures: name --videos")
     if model is not None and not Path(model).exists():
         model = str(resolve(model))
     if protocol is not None and protocol not in PROTOCOLS:
@@ -215,7 +294,6 @@ def evaluate(
     rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
     selection = Selection(split, splits, names, negatives, skip_bad, rule or None)
     options = ScoreOptions(settings, batch_size, save_maps, skip_bad, restart, processes=True)
-    command = shlex.join(["polypseg", *sys.argv[1:]])
     if split == "validation" and _is_cross_validation(model):
         _refuse_for_folds({"--names": names, "--threshold": threshold, "--out": out, "--splits": splits})
         evaluation, summary = _out_of_fold(Path(str(model)), data, options, summary_options, tta)
