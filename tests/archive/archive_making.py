@@ -4,7 +4,7 @@ from pathlib import Path
 
 from polypseg.archive.options import ArchiveOptions, Job
 from polypseg.archive.plan import plan_archive
-from polypseg.archive.run import Part, run_archive
+from polypseg.archive.run import WHOLE, run_archive
 from polypseg.archive.slots import ProcessSlot
 from polypseg.archive.store import open_run
 from polypseg.archive.worker import Worker
@@ -52,7 +52,7 @@ def opened(job: Job):
     return open_run(job.archive, job.load()[1])
 
 
-def run_here(job: Job, part=Part(), tries=3, num_slots=1, slot=HereSlot):
+def run_here(job: Job, part=WHOLE, tries=3, num_slots=1, slot=HereSlot):
     """Runs it, without processes unless another kind of slot is given; the summary."""
     store = opened(job)
     return run_archive(store, [slot(job, store.run) for _ in range(num_slots)], part, tries)

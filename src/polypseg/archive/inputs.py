@@ -57,11 +57,11 @@ def find_paths(source: str, leave_out: Path) -> Iterator[str]:
         return
     path = Path(source)
     if path.is_dir():
-        yield from _below(os.path.abspath(path), os.path.abspath(leave_out))
+        yield from _below(str(path.absolute()), str(leave_out.absolute()))
         return
     listed = _listed(path)
-    folder = os.path.abspath(path.parent)
-    yield from sorted({name if is_url(name) else os.path.normpath(os.path.join(folder, name)) for name in listed})
+    folder = path.parent.absolute()
+    yield from sorted({name if is_url(name) else str(folder / name) for name in listed})
 
 
 def stamp_of(path: str) -> Stamp:
@@ -75,7 +75,7 @@ def stamp_of(path: str) -> Stamp:
         told = files.info(inner)
         words = [str(told[key]) for key in _SERVER_TELLS if told.get(key)]
         return Stamp(int(told.get("size") or 0), " ".join(words) or "unknown")
-    found = os.stat(path)
+    found = Path(path).stat()
     return Stamp(found.st_size, str(found.st_mtime_ns), str(found.st_ctime_ns))
 
 

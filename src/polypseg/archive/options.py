@@ -47,6 +47,10 @@ class ArchiveOptions:
             raise UsageError(f"seconds_apart {self.seconds_apart:g}: expected 0 or more")
 
 
+DEFAULTS = ArchiveOptions()
+"""Every frame's own result, in tables alone."""
+
+
 class Job(NamedTuple):
     """What a worker needs to begin: everything but the video.
 
@@ -62,7 +66,7 @@ class Job(NamedTuple):
     model: str | None = None
     engine: str = "auto"
     threads: int | None = None
-    options: ArchiveOptions = ArchiveOptions()
+    options: ArchiveOptions = DEFAULTS
 
     def load(self) -> tuple[Predictor, Record]:
         """The model, ready to predict, and what its results follow from."""

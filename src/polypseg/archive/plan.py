@@ -230,5 +230,3 @@ def _count(summary: PlanSummary, entry: Entry, before: Entry | None) -> None:
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error) or type(error).__name__).splitlines()[0]
-
-

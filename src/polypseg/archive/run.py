@@ -29,7 +29,8 @@ POLL_SECONDS = 0.5
 NOT_DONE = (Came.FAULTY, Came.CHANGED, Came.MISSING)
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """One of several parts into which the videos fall by their digests.
 
     Attributes:
@@ -59,6 +60,9 @@ class Part(NamedTuple):
         if index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count):
             return Part(int(index), int(count))
         raise UsageError(f"part {text!r}: expected I/N with I from 1 to N, as 2/5")
+
+
+WHOLE = Part()
 
 
 @dataclass
@@ -93,7 +97,7 @@ class _Came(NamedTuple):
 
 
 def run_archive(
-    store: Store, slots: Sequence[Slot], part: Part = Part(), tries: int = 3, track: Track = silent
+    store: Store, slots: Sequence[Slot], part: Part = WHOLE, tries: int = 3, track: Track = silent
 ) -> RunSummary:
     """What came of it, once every video of this part has been dealt with.
 

@@ -228,10 +228,10 @@ def forgotten_videos(archive: Path) -> frozenset[str]:
 def add_forgotten(archive: Path, video: str) -> None:
     """Keep that a video stays out of the archive."""
     with alone_in(archive):
-        write_text(archive / FORGOTTEN_NAME, "".join(f"{each}\n" for each in sorted({*forgotten_videos(archive), video})))
+        write_text(
+            archive / FORGOTTEN_NAME, "".join(f"{each}\n" for each in sorted({*forgotten_videos(archive), video}))
+        )
 
 
 def _write_reasons(path: Path, reasons: list[str]) -> None:
     write_text(path, json.dumps(reasons, indent=1) + "\n")
-
-

@@ -175,6 +175,4 @@ class DetectionTable:
 def _cells(number: int, sums: _Sums) -> dict[str, Any]:
     x, y, width, height = sums.peak.box
     values = (number, sums.first[0], sums.last[0], sums.first[1], sums.last[1], sums.chain.length())
-    return dict(
-        zip(DETECTION_COLUMNS, (*values, sums.peak.area_px, sums.peak.frame, x, y, width, height), strict=True)
-    )
+    return dict(zip(DETECTION_COLUMNS, (*values, sums.peak.area_px, sums.peak.frame, x, y, width, height), strict=True))

@@ -112,9 +112,7 @@ class Sampler:
                 yield frame
 
 
-def write_result(
-    file: Path, folder: Path, entry: Entry, predictor: Predictor, options: ArchiveOptions
-) -> ResultRecord:
+def write_result(file: Path, folder: Path, entry: Entry, predictor: Predictor, options: ArchiveOptions) -> ResultRecord:
     """What is known of a video's result, once its files are in a folder.
 
     Args:

@@ -132,8 +132,8 @@ class Worker:
 
     def _store_error(self, error: Exception) -> ArchiveError:
         return ArchiveError(
-            f"{self._store.archive}: results cannot be stored ({_first_line(_cause(error))}); make room or mend it, and "
-            "run the same command again: what is done stays"
+            f"{self._store.archive}: results cannot be stored ({_first_line(_cause(error))}); make room or mend "
+            "it, and run the same command again: what is done stays"
         )
 
 
