@@ -55,6 +55,8 @@ class ProcessSlot:
         timeout_seconds: After so long at one video a worker is ended; None waits.
     """
 
+    start_method = "spawn"
+
     def __init__(self, job: Job, run: str, timeout_seconds: float | None = None) -> None:
         self._job, self._run, self._timeout = job, run, timeout_seconds
         self._pool: ProcessPoolExecutor | None = None
@@ -86,8 +88,8 @@ class ProcessSlot:
             with self._guard:
                 if self._is_closed:
                     raise WorkerDiedError("the run was ended")
-                spawn = multiprocessing.get_context("spawn")
-                pool = ProcessPoolExecutor(1, spawn, initializer=_watch_parent)
+                context = multiprocessing.get_context(self.start_method)
+                pool = ProcessPoolExecutor(1, context, initializer=_watch_parent)
             try:
                 pid = pool.submit(_begin, self._job, self._run).result()
             except BrokenProcessPool:
