@@ -233,6 +233,7 @@ def test_what_raises_in_a_worker_is_tried_again_with_its_reason(tmp_path, monkey
     assert not list(job.archive.rglob("*.failed"))
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 def test_masks_as_run_lengths_and_as_pictures_are_the_same(tmp_path):
     job = make_job(tmp_path, 1, masks="rle")
     pictures = job._replace(options=ArchiveOptions(masks="png"))
