@@ -30,9 +30,9 @@ from polypseg.archive.tables import (
 )
 from polypseg.arrays import Mask
 from polypseg.errors import ArchiveError
+from polypseg.formats.outlines import compress_run_lengths, run_lengths
 from polypseg.predict.images.outputs import encode_png
 from polypseg.predict.predictor import Predictor
-from polypseg.predict.regions import compress_run_lengths, run_lengths
 from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, REJOINED, RESIZED, Frame, FrameReader
 from polypseg.predict.video.marking import Predicted, marked, row_of
 from polypseg.predict.video.source import open_source

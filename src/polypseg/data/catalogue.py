@@ -132,8 +132,8 @@ def with_groups(samples: Sequence[Sample], part: Part) -> list[Sample]:
     ]
     if ungrouped:
         raise DataError(
-            f"{part.images if part.annotations else part.images.parent}: {part.table.source} does not tell the group of {len(ungrouped)} of "
-            f"{len(samples)} images; add them, or remove the file:{listed(ungrouped)}"
+            f"{part.images if part.annotations else part.images.parent}: {part.table.source} does not tell the group "
+            f"of {len(ungrouped)} of {len(samples)} images; add them, or remove the file:{listed(ungrouped)}"
         )
     return [replace(sample, group=_group(part, sample.name)) for sample in samples]
 

@@ -130,7 +130,7 @@ class Predictor:
         """What a calibration depends on besides the model (`records.calibration.CONDITIONS`)."""
         return {
             "threshold": self.threshold,
-            "seed_threshold": self.seed_threshold,
+            "peak_threshold": self.peak_threshold,
             "field": self.field,
             "tta": self.options.tta,
             "min_area_px": self.options.min_area_px,

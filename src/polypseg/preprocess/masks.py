@@ -106,7 +106,7 @@ class MaskRule:
         """
         given = dict(part.partition("=")[::2] for part in text.split())
         texts = [given.get(key, "") for key in ("values", "colours", "channel", "labels")]
-        return mask_rule(*texts[:3], unquote(texts[3]))
+        return mask_rule(texts[0], texts[1], texts[2], labels=unquote(texts[3]))
 
     def rgb(self) -> list[tuple[int, int, int]]:
         """The colours as numbers.

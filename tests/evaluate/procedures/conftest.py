@@ -16,7 +16,7 @@ class RedEngine:
     name = "red"
     size = SIDE
     threshold = 0.5
-    facts = ModelFacts(size=SIDE, seed_threshold=0.6)
+    facts = ModelFacts(size=SIDE, peak_threshold=0.6)
 
     def run(self, batch):
         return batch[..., :1]

@@ -51,7 +51,7 @@ def test_lesions_and_outlines(found):
     np.testing.assert_allclose(found.boundary_iou, [1, 20 / (64 + 64 - 20), np.nan])
 
 
-def test_operating_point_is_the_seed_threshold(predictor):
+def test_operating_point_is_the_peak_threshold(predictor):
     assert operating_point(predictor) == 0.6
 
 

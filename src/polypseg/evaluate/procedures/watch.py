@@ -129,7 +129,7 @@ def watch(
 
 def operating_point(predictor: Predictor) -> float:
     """The score from which on a region is shown."""
-    return max(predictor.threshold, predictor.seed_threshold)
+    return max(predictor.threshold, predictor.peak_threshold)
 
 
 class _Watcher:
