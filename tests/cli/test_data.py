@@ -83,6 +83,26 @@ def test_check_of_a_sound_folder(synthetic: Path) -> None:
     assert "polyp area" in result.stdout
 
 
+def test_check_of_several_folders_tells_the_sizes_of_the_splits(synthetic: Path, tmp_path: Path) -> None:
+    other, empty = tmp_path / "other", tmp_path / "empty"
+    for folder, seed in ((other, 7), (empty, 8)):
+        make_synthetic(folder, num_images=12, seed=seed, side_range=(64, 64))
+    for mask in (empty / "masks").iterdir():
+        mask.unlink()
+    (empty / "masks").rmdir()
+    result = _run("check", synthetic, other, "--negatives", empty)
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
+    assert "as polypseg train splits them" in result.stdout
+    assert [sum(map(int, rows[name])) for name in ("set", "other", "empty")] == [8, 12, 12]
+    assert [int(number) for number in rows["all"]] == [
+        sum(int(rows[name][side]) for name in ("set", "other", "empty")) for side in range(4)
+    ]
+    refused = _run("check", synthetic, "--negatives", other)
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert "declared to show no polyp, and it holds masks (masks/)" in refused.output
+
+
 def _leaky(folder: Path) -> Path:
     """A data set in which a and b are one frame, and its manifest that parts them."""
     from polypseg.data.catalogue import find_samples

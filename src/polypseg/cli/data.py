@@ -71,6 +71,9 @@ def check(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Data sets; several are also compared with each other.")
     ],
+    negatives: Annotated[
+        list[Path] | None, typer.Option(help="Folder of frames without a polyp and without masks; can be repeated.")
+    ] = None,
     splits: Annotated[Path | None, typer.Option(help="Check leaks across this split (splits.json of a run).")] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Write a picture of each pair of near-duplicates to this folder.")
@@ -109,6 +112,9 @@ def check(
     (--polyp-values, --polyp-colours) or which channel holds the mask (--mask-channel); train and evaluate have the same
     options.
 
+    Of several folders, the sizes of the splits are shown by folder, as polypseg train makes them unless it is told
+    otherwise.
+
     The exit code is 1 if a file cannot be used, or if files that are no images lie among the images.
 
     [bold]Examples[/bold]
@@ -118,6 +124,8 @@ def check(
     polypseg data check DATA --splits runs/kvasir/splits.json --pictures leaks
 
     polypseg data check data/kvasir-seg data/cvc-clinicdb --json findings.json
+
+    polypseg data check data/kvasir-seg data/bkai --negatives data/cp-child
 
     polypseg data check data/bkai --polyp-colours "#ff0000,#00ff00"
     """
@@ -129,8 +137,9 @@ def check(
 
     split = load_split(splits) if splits is not None else None
     rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
-    findings = inspect(folders, split, empty_masks, bits, track, rule)
+    findings = inspect(folders, split, empty_masks, bits, track, rule, negatives or [])
     _show_samples(findings)
+    _show_planned(findings)
     _show_faults(findings)
     if bits >= 0:
         _show_leaks(findings)
@@ -230,6 +239,27 @@ def _show_samples(findings: "Findings") -> None:
         )
     for note in findings.notes[:SHOWN_FAULTS]:
         console.print(f"[yellow]note:[/yellow] {_escaped(note)}")
+
+
+def _show_planned(findings: "Findings") -> None:
+    """The sizes of the splits by source, of several folders."""
+    from rich.table import Table
+
+    from polypseg.data.planned_split import SIDES
+
+    planned = findings.planned
+    if planned is None:
+        return
+    if planned.refusal:
+        console.print(f"[yellow]note:[/yellow] not trained on together as they are: {_escaped(planned.refusal)}")
+        return
+    table = Table("as polypseg train splits them", box=None, pad_edge=False)
+    for side in SIDES:
+        table.add_column(side, justify="right")
+    for name, counts in planned.counts.items():
+        table.add_row(_escaped(name), *(str(counts[side]) for side in SIDES))
+    table.add_row("all", *(str(sum(counts[side] for counts in planned.counts.values())) for side in SIDES))
+    console.print(table)
 
 
 def _show_faults(findings: "Findings") -> None:

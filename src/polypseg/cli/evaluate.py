@@ -417,7 +417,7 @@ def _show(summary: dict[str, Any], protocol: str | None) -> None:
     from rich.markup import escape
 
     from polypseg.cli.console import console
-    from polypseg.cli.scores_table import metric_table, negative_table, protocol_table, stratum_tables
+    from polypseg.cli.scores_table import metric_table, negative_tables, protocol_table, stratum_tables
 
     facts = summary["provenance"]
     judged = facts.get("run") or facts.get("model") or facts["predictions"]
@@ -433,9 +433,8 @@ def _show(summary: dict[str, Any], protocol: str | None) -> None:
         console.print(metric_table(summary))
         for table in stratum_tables(summary):
             console.print(table)
-    negatives = negative_table(summary)
-    if negatives is not None:
-        console.print(negatives)
+    for table in negative_tables(summary):
+        console.print(table)
     if protocol is not None and summary["num_polyp_images"]:
         console.print(protocol_table(summary, protocol))
     if summary["model_size"]:

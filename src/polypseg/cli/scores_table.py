@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from polypseg.report.tables import GATE_COLUMNS, figure, gate_rows, interval, plural, stratum_rows
+from polypseg.report.tables import (
+    GATE_COLUMNS,
+    NEGATIVE_STRATUM,
+    figure,
+    gate_rows,
+    interval,
+    negative_stratum_rows,
+    plural,
+    stratum_rows,
+)
 
 if TYPE_CHECKING:
     from polypseg.evaluate.compare import PairedResult
@@ -122,6 +131,22 @@ def negative_table(summary: Mapping[str, Any]) -> Table | None:
             scaled = {key: _times(factor, figures[key]) for key in ("mean", "low", "high")}
             table.add_row(label.format(**negatives), figure(scaled["mean"]), interval(scaled))
     return table
+
+
+def negative_tables(summary: Mapping[str, Any]) -> Iterator[Table | str]:
+    """The images without a polyp, all together, and as `stratum_tables`; nothing where there is none."""
+    together = negative_table(summary)
+    if together is not None:
+        yield together
+    for way, rows in negative_stratum_rows(summary).items():
+        if len(rows) > SHOWN_STRATA:
+            yield f"Without a polyp, by {way}: {len(rows)} parts, in summary.json"
+            continue
+        table = _table(f"Without a polyp, by {way}")
+        _add_columns(table, *NEGATIVE_STRATUM)
+        for row in rows:
+            table.add_row(*row)
+        yield table
 
 
 def protocol_table(summary: Mapping[str, Any], protocol: str) -> Table:

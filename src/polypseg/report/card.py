@@ -51,6 +51,8 @@ def model_card(record: ReportInput) -> str:
         "strata": {way: tables.stratum_rows(strata) for way, strata in record.summary["strata"].items()},
         "most_strata": 12,
         "negative_rows": tables.negative_rows(record.summary),
+        "negative_strata": tables.negative_stratum_rows(record.summary),
+        "negative_head": tables.NEGATIVE_STRATUM,
         "threshold": facts.threshold_words(record),
         "warnings": [f"{text[:1].upper()}{text[1:]}." for text in facts.warnings(record)],
         "scored": facts.scored_words(record),

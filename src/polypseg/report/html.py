@@ -80,6 +80,8 @@ def render_page(record: ReportInput, with_images: bool = True, num_cases: int = 
         "strata": {way: tables.stratum_rows(strata) for way, strata in record.summary["strata"].items()},
         "most_strata": MOST_STRATA,
         "negative_rows": tables.negative_rows(record.summary),
+        "negative_strata": tables.negative_stratum_rows(record.summary),
+        "negative_head": ["", *tables.NEGATIVE_STRATUM],
         "scatter": list(_distribution_charts(record)),
         "curves": list(_curve_charts(record)),
         "alarms": list(_alarm_charts(record)),

@@ -56,6 +56,9 @@ NEGATIVES = (
 )
 """Figure of the images without a polyp, its words, its factor and its unit."""
 
+NEGATIVE_STRATUM = ("images", "over 0.1 % of the image", "interval", "any false pixel")
+"""Headings of `negative_stratum_rows`, after the stratum: shares of the frames."""
+
 GATE_COLUMNS = ("mean", "spread", "Dice lost if constant")
 """Headings of `gate_rows`, after the gate itself."""
 
@@ -132,6 +135,19 @@ def negative_rows(summary: Mapping[str, Any]) -> list[list[str]]:
             keys = ("mean", "low", "high")
             values = {key: None if negatives[name][key] is None else factor * negatives[name][key] for key in keys}
             rows.append([label.format(**negatives), f"{figure(values['mean'])}{unit}", interval(values)])
+    return rows
+
+
+def negative_stratum_rows(summary: Mapping[str, Any]) -> dict[str, list[list[str]]]:
+    """By way of dividing the images without a polyp, a row a stratum: its cells are those of `NEGATIVE_STRATUM`."""
+    strata = (summary["negatives"] or {}).get("strata", {})  # summaries of before have none
+    rows: dict[str, list[list[str]]] = {}
+    for way, found in strata.items():
+        for stratum, figures in found.items():
+            large, any_ = (figures[name] for name in ("large_false_positive", "any_false_positive"))
+            percents = {key: None if large[key] is None else 100 * large[key] for key in ("mean", "low", "high")}
+            cells = [str(figures["num_images"]), f"{figure(percents['mean'])} %", interval(percents)]
+            rows.setdefault(way, []).append([stratum, *cells, f"{figure(100 * any_['mean'])} %"])
     return rows
 
 

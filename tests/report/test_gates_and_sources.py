@@ -1,4 +1,6 @@
-"""The attention gates of a run, in the model card and in the page."""
+"""The attention gates of a run, and frames without a polyp by source, in the model card and in the page."""
+
+import json
 
 import pytest
 
@@ -8,6 +10,7 @@ from polypseg.records.run import Run, write_members
 from polypseg.report.card import model_card
 from polypseg.report.html import render_page
 from polypseg.report.report_input import read_report_input
+from polypseg.report.tables import negative_stratum_rows
 from report.test_card import cells
 
 
@@ -48,6 +51,33 @@ def test_card_and_page_show_each_gate_and_warn_of_the_dead(own_run):
     assert f"<li>{warning}</li>" in page
     assert '<th scope="row">gate 1</th><td class="number">0.310</td><td class="number">0.123</td>' in page
     assert "gate 1 does not work" not in card.lower()
+
+
+def test_frames_without_a_polyp_are_shown_by_source_and_centre(own_run):
+    path = own_run / "evaluation" / "test" / "summary.json"
+    summary = json.loads(path.read_text())
+    some = {"mean": 0.25, "low": 0.125, "high": 0.5}
+    none = {"mean": 0.0, "low": None, "high": None}
+    north = {"num_images": 40, "large_false_positive": some, "any_false_positive": {**some, "mean": 0.3}}
+    south = {"num_images": 1, "large_false_positive": none, "any_false_positive": none}
+    summary["negatives"]["strata"] = {
+        "source": {"north": north, "south": south},
+        "centre": {str(c): south for c in range(13)},
+    }
+    path.write_text(json.dumps(summary))
+    record = read_report_input(own_run)
+    card, page = model_card(record), render_page(record, with_images=False)
+    assert cells(card, "north") == ["north", "40", "25.0 %", "12.5–50.0", "30.0 %"]
+    assert cells(card, "south") == ["south", "1", "0.000 %", "–", "0.000 %"]
+    assert "by centre" not in card  # too many rows for a card
+    assert "Without a polyp, by source" in page
+    assert "<summary>By centre: 13 parts</summary>" in page
+
+
+def test_summary_of_before_has_no_strata_without_a_polyp(run_record):
+    path = {"negatives": {key: value for key, value in run_record.summary["negatives"].items() if key != "strata"}}
+    assert negative_stratum_rows(path) == {}
+    assert negative_stratum_rows({"negatives": None}) == {}
 
 
 def test_gates_of_another_checkpoint_are_not_shown(own_run):
