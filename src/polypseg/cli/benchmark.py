@@ -36,8 +36,9 @@ def benchmark(
     """Measure the speed of a model on this machine, from image file to mask.
 
     Prints the time of each stage (read, decode, resize, infer, resize back, threshold), images per second, peak memory,
-    the cold start of polypseg predict, and whether 25 frames per second (40 ms) and a delay of 120 ms are reached. Names
-    the instruction set that is used, and what an int8 model gains in speed and costs in Dice with it. Stop other work on the machine first: it makes all figures worse. The load is printed.
+    the cold start of polypseg predict, and whether 25 frames per second (40 ms) and a delay of 120 ms are reached.
+    Names the processor's instruction set, and says what int8 gains in speed and costs in Dice with it. Stop other work
+    on the machine first: it makes all figures worse. The load is printed.
 
     [bold]Examples[/bold]
 
@@ -104,8 +105,8 @@ def _engine_lines(measured: "Measured") -> Iterator[str]:
 
     facts, timings = measured.facts, measured.timings
     waited = ", waited for at each run" if measured.device == "GPU" else ""
-    own = f" with {measured.instruction_set}" if measured.instruction_set else ""
-    yield f"{facts.name}, {facts.precision}, {facts.size} px, in {measured.engine} on the {measured.device}{own}{waited}"
+    device = measured.device + (f" with {measured.instruction_set}" if measured.instruction_set else "")
+    yield f"{facts.name}, {facts.precision}, {facts.size} px, in {measured.engine} on the {device}{waited}"
     yield ""
     yield "| stage | p50 ms | p95 ms | p99 ms | share |"
     yield "|---|---|---|---|---|"
