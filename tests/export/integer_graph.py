@@ -1,4 +1,4 @@
-"""A small graph of integers, written by hand: two convolutions, of which weights can be chosen so that sums saturate."""
+"""A small graph of integers, written by hand: two convolutions, whose weights may let sums saturate."""
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
