@@ -16,7 +16,7 @@ from polypseg.records.model_facts import ModelFacts
 pytest.importorskip("openvino")
 
 SIZE, CHANNELS = 32, 32
-TOLERANCE = 0.004
+TOLERANCE = 1e-4
 """Mean difference in a probability between any two engines, int8: a step of the rounding here and there."""
 
 
@@ -65,4 +65,4 @@ def test_a_file_whose_sums_saturate_shows_it_on_older_processors(unsafe, tmp_pat
     old = {name: value for name, value in found.items() if name == "openvino on AVX2"}
     if not old:
         pytest.skip("no x86 processor with AVX2")
-    assert max(old.values()) > 2 * TOLERANCE, found
+    assert max(old.values()) > 20 * TOLERANCE, found
