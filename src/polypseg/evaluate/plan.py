@@ -146,7 +146,7 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
     source = {
         "kind": "model",
         **_model_record(path, engine),
-        "facts": engine.facts.model_dump(mode="json", by_alias=True, exclude_defaults=True),
+        "facts": engine.facts.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"self_test"}),
         **_data_record(data, label, manifest),
         "checkpoint_chosen_by": engine.facts.checkpoint_chosen_by or "unknown",
     }

@@ -69,11 +69,23 @@ def open_exported(path: Path, data: Path | None, attention: bool = True) -> Expo
         facts = facts.model_copy(update={"attention_levels": ()})
     plain = in_float(stored)
     with TemporaryDirectory() as folder:
-        copy = Path(folder) / "plain.onnx"
-        write_model_file(copy, plain.SerializeToString(), facts.model_copy(update={"precision": "fp32"}))
-        engine = OnnxEngine(copy)
+        engine = OnnxEngine(_write_plain(plain, facts, Path(folder) / "plain.onnx"))
     source = Source(engine, path, without="no folder of data was named (--data)")
     return Exported(_with_images(source, facts, data) if data else source, stored, plain, facts)
+
+
+def write_in_float(path: Path, out: Path) -> Path:
+    """Write what an exported file computes as a file in fp32, unproved, and give its path."""
+    import onnx
+
+    content, facts = read_model_file(path)
+    return _write_plain(in_float(onnx.load_from_string(content)), facts, out)
+
+
+def _write_plain(plain: Any, facts: ModelFacts, out: Path) -> Path:
+    del plain.metadata_props[:]
+    write_model_file(out, plain.SerializeToString(), facts.model_copy(update={"precision": "fp32", "self_test": ""}))
+    return out
 
 
 def _with_images(source: Source, facts: ModelFacts, data: Path) -> Source:

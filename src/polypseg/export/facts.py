@@ -97,13 +97,14 @@ def _figures(source: Source, digest: str, threshold: float) -> dict[str, Any]:
             summary = json.loads(path.read_text(encoding="utf-8"))
             facts = summary["provenance"]
             if facts["model_digest"] == digest and abs(facts["threshold"] - threshold) < 1e-9:
-                found[path.parent.name] = _figures_of(summary)
+                found[path.parent.name] = figures_of(summary)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue  # a damaged evaluation has no figures to carry
     return found
 
 
-def _figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+def figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model file carries of an evaluation's summary."""
     measured = {name: summary["metrics"].get(name, {}) for name in FIGURES}
     measured |= {name: (summary.get("negatives") or {}).get(name, {}) for name in NEGATIVE_FIGURES}
     scores = {

@@ -11,6 +11,7 @@ import os
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -66,7 +67,8 @@ class RestrictedEngine:
         """End the process."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):  # of a process that ended by itself
+                    pipe.close()
         self._process.wait()
 
     def __enter__(self) -> Self:
