@@ -168,9 +168,12 @@ def test_check_wrong_folder_is_one_line(tmp_path: Path) -> None:
 def test_check_images_alone_need_the_option(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     PillowImage.fromarray(np.zeros((20, 20, 3), np.uint8)).save(tmp_path / "images/a.png")
-    assert "--empty-masks" in _run("check", tmp_path).stderr
-    result = _run("check", tmp_path, "--empty-masks")
+    assert "data check --negatives" in _run("check", tmp_path).stderr
+    result = _run("check", tmp_path, "--negatives")
     assert result.exit_code == 0, result.output
+    earlier = _run("check", tmp_path, "--empty-masks")
+    assert (earlier.exit_code, earlier.stdout) == (0, result.stdout)
+    assert "note: --empty-masks is now --negatives" in earlier.stderr
     assert "without a polyp: 1" in result.stdout
 
 

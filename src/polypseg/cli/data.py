@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polypseg.cli.console import console, messages, one_line_errors, track
+from polypseg.cli.console import console, messages, note_earlier_option, one_line_errors, track
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ def check(
         Path | None, typer.Option(help="Write a picture of each pair of near-duplicates to this folder.")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings to this JSON file.")] = None,
-    empty_masks: Annotated[
-        bool,
-        typer.Option("--empty-masks", help="Accept images without masks, and a set without any polyp."),
+    negatives: Annotated[
+        bool, typer.Option("--negatives", help="The images may show no polyp and have no masks.")
     ] = False,
+    empty_masks: Annotated[bool, typer.Option("--empty-masks", hidden=True)] = False,
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",
     mask_channel: MaskChannel = "",
@@ -124,9 +124,10 @@ def check(
     from polypseg.records.atomic import write_text
     from polypseg.records.split import load_split
 
+    note_earlier_option(empty_masks, "--empty-masks", "--negatives")
     split = load_split(splits) if splits is not None else None
     rule = mask_rule(polyp_values, polyp_colours, mask_channel)
-    findings = inspect(folders, split, empty_masks, bits, track, rule)
+    findings = inspect(folders, split, negatives or empty_masks, bits, track, rule)
     _show_samples(findings)
     _show_faults(findings)
     if bits >= 0:
