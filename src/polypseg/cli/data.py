@@ -80,8 +80,7 @@ def check(
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings to this JSON file.")] = None,
     empty_masks: Annotated[
-        bool,
-        typer.Option("--empty-masks", help="Accept images without masks, and a set without any polyp."),
+        bool, typer.Option("--empty-masks", help="The data may be without a polyp: no mask need hold one.")
     ] = False,
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",

@@ -123,7 +123,10 @@ def evaluate(
         bool, typer.Option("--save-maps", help="Write probability maps as 8-bit PNG.", rich_help_panel=HOW)
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.", rich_help_panel=HOW)] = 8,
-    restart: Annotated[bool, typer.Option("--restart", help="Replace an earlier result.", rich_help_panel=HOW)] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing results.", rich_help_panel=HOW)
+    ] = False,
+    restart: Annotated[bool, typer.Option("--restart", hidden=True)] = False,
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -260,7 +263,7 @@ def evaluate(
             )
         )  # fmt: skip
         return
-    from polypseg.cli.console import console, track
+    from polypseg.cli.console import console, note_earlier_option, track
     from polypseg.errors import UsageError, unknown_name
     from polypseg.evaluate.evaluation import evaluate as evaluate_plan
     from polypseg.evaluate.plan import with_field, with_tta
@@ -270,12 +273,15 @@ def evaluate(
     from polypseg.evaluate.summary import SummaryOptions
     from polypseg.metrics.table import ScoreSettings
     from polypseg.predict.engines.packaged import resolve
+    from polypseg.predict.predictor import PredictOptions
     from polypseg.preprocess import field_rule, mask_rule
 
     if validation or withhold or coco_results or smooth != "none":
         raise UsageError("--validation, --withhold, --smooth and --coco-results are for procedures: name --videos")
     if model is not None and not Path(model).exists():
         model = str(resolve(model))
+    note_earlier_option(restart, "--restart", "--overwrite")
+    PredictOptions(tta=tta, field=field_rule(field))  # refuses a wrong name before anything is read
     if protocol is not None and protocol not in PROTOCOLS:
         raise UsageError(unknown_name("protocol", protocol, PROTOCOLS))
     settings = ScoreSettings(tolerance_px=tolerance, min_area_px=min_area, min_max=min_max or protocol == "pranet")
@@ -293,7 +299,7 @@ def evaluate(
         split = _tune(model, (predictions, data), split, threshold, (batch_size, tta, unperturbed))
     rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
     selection = Selection(split, splits, names, negatives, skip_bad, rule or None)
-    options = ScoreOptions(settings, batch_size, save_maps, skip_bad, restart, processes=True)
+    options = ScoreOptions(settings, batch_size, save_maps, skip_bad, overwrite or restart, processes=True)
     if split == "validation" and _is_cross_validation(model):
         _refuse_for_folds({"--names": names, "--threshold": threshold, "--out": out, "--splits": splits})
         evaluation, summary = _out_of_fold(Path(str(model)), data, options, summary_options, tta)
@@ -427,7 +433,7 @@ def _show(summary: dict[str, Any], protocol: str | None) -> None:
     console.print(escape(f"{judged}: {where}; threshold {facts['threshold']:.4g} ({facts['threshold_source']})"))
     if not facts["num_scored_now"]:
         console.print(
-            "nothing to do: this model was already evaluated on these data with these settings (--restart repeats it)"
+            "nothing to do: this model was already evaluated on these data with these settings (--overwrite repeats it)"
         )
     if summary["num_polyp_images"]:
         console.print(metric_table(summary))

@@ -4,7 +4,7 @@ Decisions:
 - evaluation.json is written first: what is scored and how. Rows are appended as they come, in the order of the
   cases; a kill leaves whole rows and at most one broken one, which is cut off.
 - The same command goes on where it was stopped, and a finished evaluation is not made again, as long as model, data
-  and settings are the same to the last digest. A stopped one with other settings is refused unless `restart` throws
+  and settings are the same to the last digest. A stopped one with other settings is refused unless `overwrite` throws
   it away: rows that were made in two ways must not stand in one table.
 - The model runs in this thread; reading, metrics and writing run beside it, a few images ahead at most.
 """
@@ -63,7 +63,7 @@ class ScoreOptions:
         batch_size: Images that the model sees at once.
         save_maps: Write the probability maps too.
         skip_bad: An image that cannot be scored becomes a row with a fault instead of an error.
-        restart: Throw away what an evaluation with other settings has left, or score again.
+        overwrite: Throw away what an evaluation with other settings has left, or score again.
         workers: How many images are worked on at once; None for one a core.
         processes: Work in processes where there are many images; threads hold one another up in Python's own code. A
             script that asks for it must guard its own start (`if __name__ == "__main__"`), as multiprocessing says.
@@ -73,7 +73,7 @@ class ScoreOptions:
     batch_size: int = 8
     save_maps: bool = False
     skip_bad: bool = False
-    restart: bool = False
+    overwrite: bool = False
     workers: int | None = None
     processes: bool = False
 
@@ -100,7 +100,7 @@ def score(
     evaluation = Evaluation(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with alone_at(folder):
-        num_done = begin(evaluation, _record(plan, options), len(plan.cases), options.restart)
+        num_done = begin(evaluation, _record(plan, options), len(plan.cases), options.overwrite)
         pending = plan.cases[num_done:]
         measure = Measure(evaluation, options.settings, plan.loss, options.save_maps, options.skip_bad)
         _make_histograms(evaluation.histograms_path, len(plan.cases))
@@ -149,15 +149,15 @@ def predict_cases(
                 yield PredictedMap(next(maps), found.shape, found.field)
 
 
-def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restart: bool) -> int:
+def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, overwrite: bool) -> int:
     """How many rows are there already; the folder is ready for the others afterwards.
 
     Raises:
-        ScoreError: A stopped evaluation with other settings is there, or a damaged one, and `restart` is False; or
+        ScoreError: A stopped evaluation with other settings is there, or a damaged one, and `overwrite` is False; or
             files that are no evaluation.
     """
     is_stopped, is_finished = evaluation.unfinished_path.is_file(), evaluation.scores_path.is_file()
-    if evaluation.record_path.is_file() and (is_stopped or is_finished) and not restart:
+    if evaluation.record_path.is_file() and (is_stopped or is_finished) and not overwrite:
         old = evaluation.record()
         differing = _differences(old, record)
         if not differing:
@@ -166,7 +166,7 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restar
             if num_done and not _histograms_fit(evaluation.histograms_path, num_cases):
                 raise ScoreError(
                     f"{evaluation.histograms_path}: missing or damaged, though {num_done} images are scored already; "
-                    "score again with --restart"
+                    "score again with --overwrite"
                 )
             write_text(
                 evaluation.record_path, json.dumps(record | {"id": old["id"], "started": old["started"]}, indent=1)
@@ -176,7 +176,7 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restar
         if is_stopped:
             raise ScoreError(
                 f"{evaluation.folder}: holds a stopped evaluation that differs in {', '.join(differing)}; finish it "
-                "with its own settings, choose another folder (--out), or throw it away (--restart)"
+                "with its own settings, choose another folder (--out), or throw it away (--overwrite)"
             )
     _clear(evaluation)
     write_text(evaluation.record_path, json.dumps(record, indent=1))
@@ -318,7 +318,7 @@ def _cut_to_whole_rows(path: Path, num_cases: int) -> int:
         write_text(path, header())
     num_rows = max(0, whole.count(b"\n") - 1)
     if num_rows > num_cases or (whole and not whole.decode("utf-8").startswith(header())):
-        raise ScoreError(f"{path}: does not fit its evaluation.json; throw it away (--restart)")
+        raise ScoreError(f"{path}: does not fit its evaluation.json; throw it away (--overwrite)")
     return num_rows
 
 

@@ -100,7 +100,8 @@ def done_names(output: OutputFolder, record: Settings, sources: list[Source]) ->
 
 
 def _check_settings(path: Path, record: Settings) -> None:
-    before = EARLIER | read_json(path, Settings, KIND)
+    unknown = {"engine": record["engine"]}  # polypseg 0.1 did not write it
+    before = EARLIER | unknown | read_json(path, Settings, KIND)
     other = [f"{key} {before.get(key)} (now {value})" for key, value in record.items() if before.get(key) != value]
     if other:
         raise DataError(
