@@ -153,7 +153,17 @@ ROAD: dict[str, tuple[tuple[object, ...], tuple[object, ...]]] = {
     ),
     "predict": (
         ("predict", "tiny.onnx", "data/images", "-o", "work/predicted", "--engine", "onnxruntime", "--coco"),
-        ("predict", "tiny.onnx", "data/images", "-o", "work/predicted", "--engine", "onnxruntime", "--coco", "--resume"),
+        (
+            "predict",
+            "tiny.onnx",
+            "data/images",
+            "-o",
+            "work/predicted",
+            "--engine",
+            "onnxruntime",
+            "--coco",
+            "--resume",
+        ),
     ),
     "train": (
         ("train", "--data", "data", "--runs", "work", "--name", "run", "--epochs", "1", *SMALL),

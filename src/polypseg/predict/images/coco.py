@@ -21,8 +21,10 @@ from polypseg.errors import DataError
 from polypseg.predict.images.table import add_line
 from polypseg.predict.regions import Region, compress_run_lengths, run_lengths
 from polypseg.records.atomic import replacing
+from polypseg.records.reading import FileKind, parse_json
 
 LINES_NAME = ".coco.jsonl"
+_KIND = FileKind("list of regions", DataError, "predict again with --overwrite")
 RUN_LENGTHS_NAME, POLYGONS_NAME = "coco.json", "coco_polygons.json"
 
 
@@ -153,10 +155,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / LINES_NAME
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as opened:
+    with path.open("rb") as opened:
         for line in opened:
-            if line.endswith("\n"):  # a kill may have cut off the last
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise DataError(f"{path}: a line is damaged ({error}); predict again with --overwrite") from error
+            if line.endswith(b"\n"):  # a kill may have cut off the last
+                yield parse_json(line, dict[str, Any], path, _KIND)
