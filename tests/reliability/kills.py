@@ -203,7 +203,9 @@ def kill_servers(count: int, rng: np.random.Generator) -> list[str]:
     tempfile.tempdir = str(temporary.resolve())
     expected = None
     for _ in range(count + 1):
-        pid, address = _started()
+        Path("serve.txt").unlink(missing_ok=True)
+        pid = forked(("serve", "tiny.onnx", "--port", "0", "--quiet", *ONNX), "serve.txt")
+        address = started()
         answers: list[bytes] = []
         with suppress(httpx.HTTPError):
             httpx.post(f"{address}/v1/video", content=film, headers={"Content-Type": "video/mp4"}, trust_env=False)
@@ -242,17 +244,16 @@ def _mask(answer: bytes) -> str:
     return json.dumps(json.loads(answer)["mask"])
 
 
-def _started() -> tuple[int, str]:
-    Path("serve.txt").unlink(missing_ok=True)
-    pid = forked(("serve", "tiny.onnx", "--port", "0", "--quiet", *ONNX), "serve.txt")
+def started(log: str = "serve.txt") -> str:
+    """The address of a server that was forked with a log, once it is ready."""
     until = time.monotonic() + 120
     while time.monotonic() < until:
-        said = Path("serve.txt").read_text() if Path("serve.txt").exists() else ""
+        said = Path(log).read_text() if Path(log).exists() else ""
         found = re.search(r"http://\S+", said)
         if found:
             with suppress(httpx.HTTPError):
                 if httpx.get(f"{found[0]}/readyz", trust_env=False).status_code == 200:
-                    return pid, found[0]
+                    return found[0]
         time.sleep(0.05)
     raise SystemExit("the server does not start")
 

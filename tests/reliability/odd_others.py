@@ -163,7 +163,7 @@ class Others:
                 self.wrong.append(f"models, {how}: taken")
 
     def videos(self, count: int) -> None:
-        """A damaged video is refused, told (exit code 1 or a note), or has the frames of the intact one."""
+        """A damaged video is refused or told (exit code 1, a note); one that is cut, or it has the intact one's frames."""
         scene = moving_scene(24, (64, 96))
         at_25 = {"pts": list(range(24)), "tick": Fraction(1, 25)}
         wholes = {name: write_video(Path(name), scene) for name in ("a.mp4", "b.mkv")}
@@ -183,7 +183,13 @@ class Others:
             )
             words = ("predict", "tiny.onnx", odd, "-o", "odd.mkv", "--overwrite", "--view", "none", "--quality", 0)
             code, output = self.call(f"videos, {name} {how}", *words)
-            if code == 0 and "note:" not in output and not _same(read_video(Path("odd.mkv"))[0], truths[name]):
+            is_known = how in ("cut", "zero tail")  # coded pictures have no check sum: what else is told, is a gain
+            if (
+                code == 0
+                and is_known
+                and "note:" not in output
+                and not _same(read_video(Path("odd.mkv"))[0], truths[name])
+            ):
                 self.wrong.append(f"videos, {name} {how}: other frames, and nothing told")
 
 
