@@ -7,7 +7,6 @@ that is read as a mask, a damaged model or video that gives another answer than 
 """
 
 import argparse
-import csv
 import io
 import shutil
 import sys
@@ -163,7 +162,7 @@ class Others:
                 self.wrong.append(f"models, {how}: taken")
 
     def videos(self, count: int) -> None:
-        """A damaged video is refused or told (exit code 1, a note); one that is cut, or it has the intact one's frames."""
+        """A damaged video is refused or told (exit code 1, or a note), or has the intact one's frames."""
         scene = moving_scene(24, (64, 96))
         at_25 = {"pts": list(range(24)), "tick": Fraction(1, 25)}
         wholes = {name: write_video(Path(name), scene) for name in ("a.mp4", "b.mkv")}

@@ -106,9 +106,9 @@ class Clients:
             if kind == "silent":
                 return
             content = self.contents["whole"]
-            head = f"POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: {len(content)}"
+            head = "POST /v1/segment HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
             sent = content if kind == "dropped" else content[: len(content) // 2]
-            connection.sendall(head.encode() + b"\r\n\r\n" + sent)
+            connection.sendall(f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + sent)
 
     def _note(self, kind: str, status: int, seconds: float) -> None:
         with self._lock:
@@ -187,9 +187,8 @@ def main() -> None:
     for (kind, status), number in sorted(seen.answers.items()):
         print(f"{kind:12} {status:4} {number:7}")
     half, most = np.percentile(seen.seconds, (50, 99))
-    print(
-        f"{arguments.requests} requests in {time.monotonic() - began:.0f} s; median {half * 1000:.0f} ms, p99 {most * 1000:.0f} ms"
-    )
+    print(f"{arguments.requests} requests in {time.monotonic() - began:.0f} s")
+    print(f"median {half * 1000:.0f} ms, 99th percentile {most * 1000:.0f} ms")
     print("memory, MB:", ", ".join(f"{count}: {size / 1e6:.0f}" for count, size in seen.memory))
     print("videos:", dict(seen.jobs))
     wrong = seen.wrong()
