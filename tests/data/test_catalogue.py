@@ -158,7 +158,7 @@ def test_find_samples_does_not_look_deeper_than_two_folders(tmp_path: Path) -> N
 @pytest.mark.parametrize("folder", [".", "images"])
 def test_find_samples_images_alone_need_a_word(tmp_path: Path, folder: str) -> None:
     _write(tmp_path / "images/a.png", tmp_path / "images/b.png")
-    with pytest.raises(PairingError, match=r"no folder of masks beside them.*data check --negatives"):
+    with pytest.raises(PairingError, match=r"no folder of masks beside them.*data check --empty-masks"):
         find_samples(tmp_path / folder)
     samples, _ = find_samples(tmp_path / folder, empty_masks=True)
     assert [(s.name, s.mask_path) for s in samples] == [("a", None), ("b", None)]

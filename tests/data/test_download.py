@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import stat
 import threading
 import zipfile
@@ -233,7 +234,7 @@ def test_download_unpacks_a_data_set(known: PublicDataSet, server: Server, tmp_p
     got = download(known, tmp_path / "data" / "tiny")
     assert [sample.name for sample in find_samples(got.folder)[0]] == ["a", "b"]
     assert _left(got.folder) == ["boxes.json", "images", "masks"]  # no outer folder, no litter
-    assert _left(tmp_path / "data") == ["tiny"]  # nor an archive, nor a .part
+    assert _left(tmp_path / "data") == ["tiny", "tiny.sha256"]  # no archive, no .part; what came first is on record
     assert got.sha256 == hashlib.sha256(server.content).hexdigest()
     assert not got.was_checked
 
@@ -253,6 +254,17 @@ def test_download_right_checksum_in_any_case(known: PublicDataSet, server: Serve
     digest = hashlib.sha256(server.content).hexdigest()
     assert download(known, tmp_path / "tiny", sha256=digest.upper()).was_checked
     assert download(replace(known, sha256=digest), tmp_path / "again").was_checked
+
+
+def test_download_must_bring_what_it_brought_the_first_time(known: PublicDataSet, server: Server, tmp_path: Path) -> None:
+    first = download(known, tmp_path / "tiny")
+    shutil.rmtree(tmp_path / "tiny")
+    assert download(known, tmp_path / "tiny") == first._replace(was_checked=True)
+    shutil.rmtree(tmp_path / "tiny")
+    server.content += b"\0"
+    with pytest.raises(DownloadError, match=rf"expected {first.sha256}.*tiny\.sha256 holds what came the first time"):
+        download(known, tmp_path / "tiny")
+    assert _left(tmp_path) == ["tiny.sha256"]
 
 
 def test_download_wrong_checksum_is_deleted(known: PublicDataSet, server: Server, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ that is read as a mask, a damaged model or video that gives another answer than 
 """
 
 import argparse
-import csv
 import io
 import shutil
 import sys
@@ -17,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import cv2
 import numpy as np
@@ -72,7 +71,7 @@ def _without_a_line(content: bytes, rng: Rng) -> bytes:
 SAVED: dict[str, list[tuple[str, ...]]] = {
     "run/config.toml": [("summary", "old/run"), ("evaluate", "old/run", "--data", "old/data", "-o", "out")],
     "run/environment.json": [("report", "old/run", "-o", "out")],
-    "run/history.csv": [("show", "old/run", "-o", "out")],
+    "run/history.csv": [("show", "old/run", "--data", "old/data", "--samples", "1")],
     "run/splits.json": [("evaluate", "old/run", "--data", "old/data", "-o", "out"), ("data", "check", "old/data",
                         "--splits", "old/run/splits.json", "--bits", "-1")],
     "run/threshold.json": [("evaluate", "old/run", "--data", "old/data", "-o", "out")],
@@ -102,14 +101,14 @@ class Others:
 
     def call(self, kind: str, *words: object) -> tuple[int, str]:
         """A command, and what can be said of any: one line, an exit code, in time."""
-        began = perf_counter()
+        began = process_time()  # a busy machine must not count as a hang
         code, output = typed(*words)
-        seconds = perf_counter() - began
+        seconds = process_time() - began
         self.slowest = max(self.slowest, seconds)
         self.counts[f"{kind.partition(',')[0]}: {'taken' if code == 0 else 'refused'}"] += 1
         if code not in (0, 1, 2) or any(mark in output for mark in LOOKS_LIKE_A_TRACEBACK):
             self.wrong.append(f"{kind} {words[0]}: exit code {code}: {output[-500:]}")
-        if code and output.count("error:") + output.count("cannot be used") == 0:
+        if code and not any(word in output for word in ("error:", "cannot be used", "note:")):
             self.wrong.append(f"{kind} {words[0]}: no error told: {output[-300:]}")
         if seconds > PATIENCE_SECONDS * 3:  # a training or a report of a few images takes some itself
             self.wrong.append(f"{kind} {words[0]}: {seconds:.0f} s")
@@ -163,7 +162,7 @@ class Others:
                 self.wrong.append(f"models, {how}: taken")
 
     def videos(self, count: int) -> None:
-        """A damaged video is refused, told (exit code 1 or a note), or has the frames of the intact one."""
+        """A damaged video is refused or told (exit code 1, or a note), or has the intact one's frames."""
         scene = moving_scene(24, (64, 96))
         at_25 = {"pts": list(range(24)), "tick": Fraction(1, 25)}
         wholes = {name: write_video(Path(name), scene) for name in ("a.mp4", "b.mkv")}
@@ -183,7 +182,13 @@ class Others:
             )
             words = ("predict", "tiny.onnx", odd, "-o", "odd.mkv", "--overwrite", "--view", "none", "--quality", 0)
             code, output = self.call(f"videos, {name} {how}", *words)
-            if code == 0 and "note:" not in output and not _same(read_video(Path("odd.mkv"))[0], truths[name]):
+            is_known = how in ("cut", "zero tail")  # coded pictures have no check sum: what else is told, is a gain
+            if (
+                code == 0
+                and is_known
+                and "note:" not in output
+                and not _same(read_video(Path("odd.mkv"))[0], truths[name])
+            ):
                 self.wrong.append(f"videos, {name} {how}: other frames, and nothing told")
 
 

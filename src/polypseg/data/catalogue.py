@@ -156,6 +156,6 @@ def _part_samples(part: Part, empty_masks: bool, rule: MaskRule) -> tuple[list[S
             )
         raise PairingError(
             f"{part.images}: images, but no folder of masks beside them; expected masks/ there, or, if none of these "
-            "images shows a polyp, say so: polypseg data check --negatives, polypseg train --negatives DIR"
+            "images shows a polyp, say so: polypseg data check --empty-masks, polypseg train --negatives DIR"
         )
     return [Sample(unicode_name(path.stem), path, None) for path in find_images(part.images)], left_out(part.images)

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 from polypseg.data.catalogue import find_samples
 from polypseg.data.duplicates import similar_across
 from polypseg.data.samples import Fault, Sample
-from polypseg.errors import DataError
+from polypseg.errors import DataError, ScoreError
 from polypseg.evaluate.plan import Plan
 from polypseg.evaluate.selection import ImageToScore
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import write_text
 from polypseg.records.evaluation import RUN_FOLDER
+from polypseg.records.reading import FileKind, read_json
 from polypseg.train.samples import run_samples
 
 TRAINING = ("train", "validation")
@@ -152,7 +153,6 @@ def _kept(path: Path | None) -> dict[str, Any]:
     if path is None or not path.is_file():
         return {}
     try:
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path, dict[str, Any], FileKind("list of near-duplicates", ScoreError, "remove it"))
+    except ScoreError:
         return {}
-    return kept

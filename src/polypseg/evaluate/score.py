@@ -44,6 +44,7 @@ from polypseg.progress import Track, silent
 from polypseg.records.atomic import put_in_place, write_text
 from polypseg.records.evaluation import Evaluation
 from polypseg.records.lock import LOCK_NAME, alone_at
+from polypseg.records.reading import FileKind, open_npy
 from polypseg.records.scores import COLUMNS, format_row, header
 
 FORMAT = 1
@@ -303,8 +304,8 @@ def _make_histograms(path: Path, num_cases: int) -> None:
 
 def _histograms_fit(path: Path, num_cases: int) -> bool:
     try:
-        return bool(np.load(path, mmap_mode="r", allow_pickle=False).shape == (num_cases, 2, NUM_LEVELS))
-    except (OSError, ValueError, EOFError):
+        return open_npy(path, FileKind("histogram", ScoreError, "score again")).shape == (num_cases, 2, NUM_LEVELS)
+    except ScoreError:
         return False
 
 

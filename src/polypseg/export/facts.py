@@ -98,7 +98,7 @@ def _figures(source: Source, digest: str, threshold: float) -> dict[str, Any]:
             facts = summary["provenance"]
             if facts["model_digest"] == digest and abs(facts["threshold"] - threshold) < 1e-9:
                 found[path.parent.name] = figures_of(summary)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue  # a damaged evaluation has no figures to carry
     return found
 

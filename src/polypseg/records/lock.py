@@ -137,7 +137,7 @@ def _holder() -> dict[str, str | int]:
 def _read(lock: Path) -> dict[str, str | int]:
     try:
         found = json.loads(lock.read_bytes()[:_LARGEST])
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}  # it is just being written, or gone
     return found if isinstance(found, dict) else {}
 

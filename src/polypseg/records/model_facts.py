@@ -117,5 +117,5 @@ def from_metadata(metadata: Mapping[str, str], source: str) -> ModelFacts:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
