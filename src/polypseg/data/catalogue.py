@@ -131,9 +131,10 @@ def with_groups(samples: Sequence[Sample], part: Part) -> list[Sample]:
         sample.image_path.name for sample in samples if part.table.groups and sample.name not in part.table.groups
     ]
     if ungrouped:
+        folder = part.images if part.annotations else part.images.parent
         raise DataError(
-            f"{part.images if part.annotations else part.images.parent}: {part.table.source} does not tell the group "
-            f"of {len(ungrouped)} of {len(samples)} images; add them, or remove the file:{listed(ungrouped)}"
+            f"{folder}: {part.table.source} does not tell the group of {len(ungrouped)} of "
+            f"{len(samples)} images; add them, or remove the file:{listed(ungrouped)}"
         )
     return [replace(sample, group=_group(part, sample.name)) for sample in samples]
 

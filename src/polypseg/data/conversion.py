@@ -106,7 +106,9 @@ def _of_annotations(part: Part, rule: MaskRule, empty_masks: bool) -> tuple[list
     if part.annotations is None:
         return [], [], []
     frames, faults = labelled_frames(part.annotations, rule, empty_masks)
-    return frames, with_groups([Sample(frame.name, frame.image_path, None) for frame in frames], part), faults
+    centres = part.table.centres
+    samples = [Sample(f.name, f.image_path, None, centre=centres.get(f.name, part.centre)) for f in frames]
+    return frames, with_groups(samples, part), faults
 
 
 def _frame(sample: Sample) -> Labelled:
