@@ -15,7 +15,6 @@ from polypseg.evaluate.procedures.references import open_references
 from polypseg.evaluate.procedures.watch import Smoothing, operating_point, split_regions, watch
 from polypseg.records.deployment import DeploymentFolder
 
-
 NONE = Smoothing()
 
 
