@@ -100,7 +100,7 @@ class Store:
         """A folder for the result of a video, which takes its place when the block ends; inside of `alone`."""
         place = self.place(video)
         self.sweep(video)
-        with building(place, f"{os.getpid()}.part") as folder:
+        with building(place) as folder:
             yield folder
         for ending in (FAILED, ASIDE):
             place.with_name(video + ending).unlink(missing_ok=True)
@@ -183,7 +183,7 @@ def open_run(archive: Path, record: Record) -> Store:
     store = Store(archive, run_name(record))
     if not store.folder.exists():
         store.folder.parent.mkdir(exist_ok=True)
-        with building(store.folder, f"{os.getpid()}.part") as folder:
+        with building(store.folder) as folder:
             write_text(folder / RUN_NAME, json.dumps(record, indent=1) + "\n")
     return store
 

@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
@@ -66,15 +67,14 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def building(folder: Path, owner: str = "part") -> Iterator[Path]:
+def building(folder: Path) -> Iterator[Path]:
     """A temporary folder to fill; it gets the name `folder` when the block ends, and is removed if it fails.
 
     Args:
         folder: The folder to make; the one that holds it exists. Where somebody made it meanwhile, theirs stays.
-        owner: Ends the hidden name, for processes that may work beside one another.
+            Its hidden name is made for this call alone: processes of several machines may build the same folder.
     """
-    temporary = folder.with_name(f".{folder.name}.{owner}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = folder.with_name(f".{folder.name}.{uuid4().hex}.part")
     temporary.mkdir()
     try:
         yield temporary
