@@ -256,7 +256,9 @@ def test_download_right_checksum_in_any_case(known: PublicDataSet, server: Serve
     assert download(replace(known, sha256=digest), tmp_path / "again").was_checked
 
 
-def test_download_must_bring_what_it_brought_the_first_time(known: PublicDataSet, server: Server, tmp_path: Path) -> None:
+def test_download_must_bring_what_it_brought_the_first_time(
+    known: PublicDataSet, server: Server, tmp_path: Path
+) -> None:
     first = download(known, tmp_path / "tiny")
     shutil.rmtree(tmp_path / "tiny")
     assert download(known, tmp_path / "tiny") == first._replace(was_checked=True)
