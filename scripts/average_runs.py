@@ -69,9 +69,13 @@ def main() -> None:
         "--data", type=Path, help="where the first run's images are now; of several sources, the folder above"
     )
     options = parser.parse_args()
-    first, made = open_run(options.runs[0].removesuffix(":last")), Run(options.out)
-    if made.folder.exists():
-        raise SystemExit(f"{made.folder} is there already; name another folder (--out)")
+    if options.out.exists():
+        raise SystemExit(f"{options.out} is there already; name another folder (--out)")
+    first, made = (
+        open_run(options.runs[0].removesuffix(":last")),
+        Run(options.out.with_name(f"{options.out.name}.part")),
+    )
+    shutil.rmtree(made.folder, ignore_errors=True)  # of a call that was stopped
     model: keras.Model = load_model(first.best_path)
     model.set_weights([np.mean(same, axis=0) for same in zip(*map(weights, options.runs), strict=True)])
     measure_normalisation(model, training_images(first, options.data))
@@ -84,7 +88,8 @@ def main() -> None:
     gates = measure_run_gates(made, options.data)
     for row in gate_rows(gates) if gates else []:
         print("  ".join([f"{row[0]}:", *map(" ".join, zip(GATE_COLUMNS, row[1:], strict=True))]))
-    print(f"wrote {made.folder}")
+    made.folder.rename(options.out)
+    print(f"wrote {options.out}")
 
 
 if __name__ == "__main__":

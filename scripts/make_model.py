@@ -1,4 +1,4 @@
-"""Makes a packaged model in one command: trains, averages, tunes, exports and proves, scores the file, packages it.
+"""Makes a packaged model in one command: trains, averages, tunes, exports, proves, scores and packages.
 
     python scripts/make_model.py configs/packaged/polyp-lite.toml
 
@@ -15,7 +15,7 @@ The recipe is a TOML file:
                                     from the weights of the one before
     average                         the weights that are averaged: "N" for the best of cycle N, "N:last" for its last
                                     epoch
-    [[score]]                       name, data, and names (a list) or negatives = true: scored once, with the file
+    evaluate, negatives             what the card tells, as of package_model.py: scored once, with the file itself
 """
 
 import argparse
@@ -52,7 +52,7 @@ def steps_of(recipe: dict[str, Any], path: Path, runs: Path, sources: Sequence[s
         sources: More settings of the trainings: where the data lie.
     """
     name = recipe["name"]
-    run, file = runs / name, runs / name / f"{name}.onnx"
+    run = runs / name
     found, start = [], []
     for number, cycle in enumerate(recipe["train"], 1):
         settings = [*cycle.get("settings", ()), *sources, *start]
@@ -63,13 +63,14 @@ def steps_of(recipe: dict[str, Any], path: Path, runs: Path, sources: Sequence[s
     averaged = [f"{runs / name}-{source}" for source in recipe["average"]]
     found.append(Step("average", (sys.executable, str(SCRIPTS / "average_runs.py"), *averaged, "--out", str(run))))
     found.append(Step("tune", (*POLYPSEG, "evaluate", str(run), "--tune-threshold")))
-    export = (*POLYPSEG, "export", str(run), "-o", str(file), "--precision", recipe["precision"], "--name", name)
-    found.append(Step("export", (*export, "--model-version", recipe["version"])))
-    for score in recipe["score"]:
-        what = ["--names", score["names"]] if "names" in score else ["--negatives"] if score.get("negatives") else []
-        command = (*POLYPSEG, "evaluate", str(file), "--data", score["data"], *what)
-        found.append(Step(f"score {score['name']}", (*command, "-o", str(run / "evaluation" / score["name"]))))
-    package = [sys.executable, str(SCRIPTS / "package_model.py"), str(run), "--file", str(file), "--recipe", str(path)]
+    typed = [f"python scripts/make_model.py {path}"]
+    package = [sys.executable, str(SCRIPTS / "package_model.py"), str(run), "--name", name]
+    for option in ("about", "version", "precision"):
+        package += [f"--{option}", recipe[option]]
+    package += ["--command", "\n".join(typed), "--notes", str(path.with_name(recipe["notes"]))]
+    package += ["--default"] if recipe["default"] else []
+    for option in ("evaluate", "negatives"):
+        package += [part for value in recipe.get(option, ()) for part in (f"--{option}", value)]
     found.append(Step("package", tuple(package)))
     return found
 
@@ -98,9 +99,11 @@ def main() -> None:
         raise SystemExit(f"--until {options.until}: no such step; expected one of {[step.name for step in steps]}")
     done_path = options.runs / f"{recipe['name']}-steps.json"
     done = json.loads(done_path.read_text(encoding="utf-8")) if done_path.exists() else {}
+    options.runs.mkdir(parents=True, exist_ok=True)
+    is_done = True
     for step in steps:
         digest = hashlib.sha256(json.dumps(step.command).encode()).hexdigest()
-        is_done = done.get(step.name) == digest
+        is_done = is_done and done.get(step.name) == digest  # what follows from a step is done again with it
         print(f"{step.name}: {'done' if is_done else ' '.join(step.command[1:])}", flush=True)
         if not (is_done or options.list):
             finished = subprocess.run(resumed(step, options.runs), check=False).returncode
