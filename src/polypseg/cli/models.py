@@ -16,7 +16,7 @@ def models(
         Path | None, typer.Option(metavar="DIR", help="Copy the model file and its card into this folder.")
     ] = None,
 ) -> None:
-    """List the included models: size, parameters, threshold, figures and terms.
+    """List the included models: size, parameters, threshold, training protocol, figures and terms.
 
     With a name, prints the card of the model; with an .onnx file exported by polypseg, the facts stored in it.
 
@@ -70,6 +70,10 @@ def _lines(model: "Packaged") -> Iterator[str]:
     default = " (default)" if model.default else ""
     yield f"[bold]{escape(model.name)}[/bold]{default}  {', '.join(parts)}, threshold {facts.threshold:.3g}"
     yield f"  {escape(model.about)}"
+    trained = facts.protocol or facts.training_data
+    if trained:
+        yield f"  trained on: {escape(trained)}"
+    yield f"  sees: {'the lit field of a frame' if facts.field == 'auto' else 'the whole frame'}"
     for figure in _figures(facts.figures):
         yield f"  {escape(figure)}"
     for label, text in (("weights", facts.licence), ("data", facts.terms)):
