@@ -36,15 +36,25 @@ def test_list_tells_what_the_files_say(here):
     )
     lines = typed().splitlines()
     size = (here / "weights" / "first.onnx").stat().st_size / 1e6
-    assert lines[:6] == [
+    assert lines[:7] == [
         f"first (default)  {size:.1f} MB, 0.00 M parameters, 16 px, int8, threshold 0.432",
         "  about first",
+        "  sees: the whole frame",
         "  kvasir-seg test: dice 0.9123, images 120",
         "  speed: fast",
         "  weights: Apache-2.0",
         "  data: research [only]",
     ]
-    assert lines[7].startswith("second  ")
+    assert lines[8].startswith("second  ")
+
+
+def test_list_tells_each_models_protocol_and_what_it_sees(here):
+    write_tiny_model(here / "weights" / "first.onnx", protocol="PraNet: a 8/1/1", training_data="old", field="auto")
+    assert "  trained on: PraNet: a 8/1/1" in typed().splitlines()
+    assert "  sees: the lit field of a frame" in typed().splitlines()
+    write_tiny_model(here / "weights" / "first.onnx", training_data="Kvasir-SEG: 800 train")  # a file of before
+    assert "  trained on: Kvasir-SEG: 800 train" in typed().splitlines()
+    assert typed().splitlines().count("  sees: the whole frame") == 2
 
 
 def test_figures_with_intervals_are_told_with_the_number_of_images(here):

@@ -239,7 +239,7 @@ def test_find_samples_damaged_groups_are_refused(tmp_path: Path, text: str) -> N
 
 
 def test_entries_have_all_that_is_shown_before_a_download() -> None:
-    assert [known.name for known in PUBLIC_DATA_SETS] == ["kvasir-seg", "cvc-clinicdb", "polypgen"]
+    assert [known.name for known in PUBLIC_DATA_SETS] == ["kvasir-seg", "cvc-clinicdb", "polypgen", "bkai", "cp-child"]
     for known in PUBLIC_DATA_SETS:
         assert all((known.title, known.content, known.home, known.terms_of_use, known.citation))
         assert known.url is None or known.url.startswith("https://")

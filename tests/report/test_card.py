@@ -45,6 +45,7 @@ def test_card_of_a_run_tells_model_data_and_figures(run_record):
     assert card.startswith("# Model card, draft: kvasir\n")
     assert "**Not a medical device.**" in card
     assert cells(card, "what chose the checkpoint")[1] == "lowest val_loss on the validation split (epoch 2: 0.4000)"
+    assert cells(card, "protocol")[1] == "own split: 1/1/4 (train/validation/test)"
     assert cells(card, "train") == ["train", "1", "1"]
     assert cells(card, "Dice")[1] == "0.556"  # (1 + 2/3 + 0) / 3
     assert cells(card, "frames with any false-positive pixel")[1] == "100.0 %"

@@ -28,7 +28,9 @@ app = typer.Typer(
 @app.command()
 @one_line_errors
 def download(
-    name: Annotated[str, typer.Argument(help="kvasir-seg; for cvc-clinicdb and polypgen, print where to get them.")],
+    name: Annotated[
+        str, typer.Argument(help="kvasir-seg; for cvc-clinicdb, polypgen, bkai and cp-child, print where to get them.")
+    ],
     to: Annotated[
         Path | None, typer.Option(help="Target folder; must be new or empty.", show_default="data/NAME")
     ] = None,

@@ -21,7 +21,7 @@ def models(
     ] = None,
     engine: Annotated[str, typer.Option(metavar="NAME", help="With --check: auto, onnxruntime or openvino.")] = "auto",
 ) -> None:
-    """List the included models: size, parameters, threshold, figures and terms.
+    """List the included models: size, parameters, threshold, training protocol, figures and terms.
 
     With a name, prints the card of the model; with an .onnx file exported by polypseg, the facts stored in it. With
     --check, tells whether this machine reproduces the stated Dice to 0.002, for each data set that lies in the folder;
@@ -84,6 +84,10 @@ def _lines(model: "Packaged") -> Iterator[str]:
     default = " (default)" if model.default else ""
     yield f"[bold]{escape(model.name)}[/bold]{default}  {', '.join(parts)}, threshold {facts.threshold:.3g}"
     yield f"  {escape(model.about)}"
+    trained = facts.protocol or facts.training_data
+    if trained:
+        yield f"  trained on: {escape(trained)}"
+    yield f"  sees: {'the lit field of a frame' if facts.field == 'auto' else 'the whole frame'}"
     for figure in _figures(facts.figures):
         yield f"  {escape(figure)}"
     for words, figure in facts.dice_by_engine.items():

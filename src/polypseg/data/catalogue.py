@@ -74,6 +74,27 @@ PUBLIC_DATA_SETS = (
         terms_of_use="CC BY 4.0: any use, with the citation.",
         citation='Ali et al., "A multi-centre polyp detection and segmentation dataset", Scientific Data 10:75, 2023',
     ),
+    PublicDataSet(
+        name="bkai",
+        title="BKAI-IGH NeoPolyp",
+        content="1000 frames with a polyp and masks in two colours (neoplastic or not)",
+        url=None,
+        sha256=None,
+        home="https://www.kaggle.com/c/bkai-igh-neopolyp (free account needed)",
+        terms_of_use="For research and education, under the owners' terms; ask them before any other use.",
+        citation='Lan et al., "NeoUNet: Towards Accurate Colon Polyp Segmentation and Neoplasm Detection", ISVC 2021',
+    ),
+    PublicDataSet(
+        name="cp-child",
+        title="CP-CHILD",
+        content="close frames of children's colons with and without a polyp, 256x256, without masks",
+        url=None,
+        sha256=None,
+        home="https://doi.org/10.1186/s12880-020-00482-3",
+        terms_of_use="Published for research; see the owners' page before any other use.",
+        citation='Wang et al., "An improved deep learning approach and its applications on colonic polyp images '
+        'detection", BMC Medical Imaging 20:83, 2020',
+    ),
 )
 
 

@@ -5,15 +5,17 @@ Decisions:
   folder is gone. What is not recognised has unknown terms, and the reader is told to ask.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from polypseg.config import SourceConfig
 from polypseg.data.catalogue import PUBLIC_DATA_SETS, PublicDataSet
 from polypseg.data.layouts import recognise
 from polypseg.data.official import is_kvasir_seg
 from polypseg.errors import DataError
+from polypseg.records.split import Split
 
 UNKNOWN_TERMS = "unknown to polypseg; ask the owners before you pass on an image, or a picture made from one."
 
@@ -51,6 +53,49 @@ def terms_of_use(folder: str, names: Sequence[str], split_source: str = "") -> T
         return TermsOfUse("synthetic frames", drawn)
     found = _entry(folder, names, split_source)
     return TermsOfUse(found.title, found.terms_of_use, found.citation, found.home, True) if found else TermsOfUse()
+
+
+def terms_of_sources(sources: Mapping[str, tuple[str, Sequence[str]]]) -> TermsOfUse:
+    """The terms of several sources as one; what differs is told of each.
+
+    Args:
+        sources: By name, the folder of each and the names of its samples within it.
+
+    >>> found = terms_of_sources({"north": ("/gone/CVC-ClinicDB", ["1"]), "south": ("/gone/frames", ["a"])})
+    >>> found.title, found.text[:12], found.is_public
+    ('CVC-ClinicDB, south', 'CVC-ClinicDB', False)
+    """
+    found: dict[str, TermsOfUse] = {}
+    for name, (folder, names) in sources.items():
+        terms = terms_of_use(folder or name, names)
+        found.setdefault(terms.title or name, terms)
+    if len(found) == 1:
+        return next(iter(found.values()))
+    told = " ".join(f"{title}: {terms.text}" for title, terms in found.items())
+    cited = "; ".join(terms.citation for terms in found.values() if terms.citation)
+    homes = ", ".join(terms.home for terms in found.values() if terms.home)
+    return TermsOfUse(", ".join(found), told, cited, homes, all(terms.is_public for terms in found.values()))
+
+
+def terms_of_split(split: Split, sources: Mapping[str, SourceConfig], folder: str) -> TermsOfUse:
+    """The terms of a run's data, be they of one folder or of several sources.
+
+    Args:
+        split: The run's manifest.
+        sources: Of the run's settings.
+        folder: Of the data; of several sources it is not looked at.
+    """
+    names: dict[str, list[str]] = {}
+    for name, entry in split.entries.items():
+        if entry.source is not None:
+            names.setdefault(entry.source, []).append(name.removeprefix(f"{entry.source}_"))
+    if not names:
+        return terms_of_use(folder, list(split.entries), split.source)
+    return terms_of_sources({name: (_path(sources, name), own) for name, own in names.items()})
+
+
+def _path(sources: Mapping[str, SourceConfig], name: str) -> str:
+    return (sources[name].path or "") if name in sources else ""
 
 
 def _entry(folder: str, names: Sequence[str], split_source: str) -> PublicDataSet | None:

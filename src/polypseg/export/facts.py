@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from polypseg import __version__
-from polypseg.data.terms_of_use import terms_of_use
+from polypseg.data.protocols import protocol_of
+from polypseg.data.terms_of_use import terms_of_split, terms_of_use
 from polypseg.errors import ModelError
 from polypseg.export.graph import OPSET
 from polypseg.export.source import Source
@@ -65,12 +66,13 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
 def _training_facts(source: Source) -> dict[str, Any]:
     if source.run is None or source.manifest is None:
         return {"training_data": "unknown", "checkpoint_chosen_by": "unknown", "terms": terms_of_use("", []).text}
-    folder = str(source.environment["data"])
-    terms = terms_of_use(folder, list(source.manifest.entries), source.manifest.source)
-    counts = ", ".join(f"{len(source.manifest.names(split))} {split}" for split in SPLIT_NAMES)
+    folder, manifest = str(source.environment["data"]), source.manifest
+    terms = terms_of_split(manifest, source.run.config().sources, folder)
+    counts = ", ".join(f"{len(manifest.names(split))} {split}" for split in SPLIT_NAMES)
     cited = f" ({terms.citation})" if terms.citation else ""
     return {
-        "training_data": f"{terms.title or Path(folder).name}: {counts}; split: {source.manifest.source}",
+        "protocol": protocol_of(manifest),
+        "training_data": f"{terms.title or Path(folder).name}: {counts}; split: {manifest.source}",
         "split_digest": source.manifest.digest(),
         "seen_images": seen_of_split(source.manifest).pack(),
         "checkpoint_chosen_by": str(source.environment.get("checkpoint_chosen_by", "unknown")),

@@ -49,6 +49,9 @@ class ModelFacts(BaseModel):
     num_parameters: int | None = None
     multiply_adds: int | None = Field(None, description="of one image, in the convolutions")
     opset: int | None = None
+    protocol: str = Field(
+        "", description="which images trained, validated and tested, by source; files of before: none"
+    )
     training_data: str = Field("", description="data set and split, in words")
     split_digest: str = Field("", description="of the split manifest")
     seen_images: str = Field("", description="beginnings of the digests of all images but the tested ones, packed")

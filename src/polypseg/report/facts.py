@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.config import LossConfig, TrainConfig
+from polypseg.data.protocols import protocol_of
 from polypseg.records.threshold import DEFAULT, NAME
 from polypseg.report.documents import UNKNOWN
 from polypseg.report.report_input import ReportInput, RunFacts
@@ -60,6 +61,7 @@ def training_facts(record: ReportInput) -> list[Fact]:
         return _run_facts(record.run)
     says = record.model_says
     facts = [
+        ("protocol", says.get("protocol")),
         ("data", says.get("training_data")),
         ("split, SHA-256", says.get("split_digest")),
         ("terms of the data", says.get("terms")),
@@ -74,7 +76,9 @@ def _run_facts(run: RunFacts) -> list[Fact]:
     environment = run.environment
     facts = [("data", short_path(environment.get("data", UNKNOWN)))]
     facts += (
-        [("split", run.split.source), ("split, SHA-256", run.split.digest())] if run.split else [("split", UNKNOWN)]
+        [("protocol", protocol_of(run.split)), ("split", run.split.source), ("split, SHA-256", run.split.digest())]
+        if run.split
+        else [("split", UNKNOWN)]
     )
     facts += [("training", training_words(run)), ("augmentation", augmentation_words(run))]
     facts.append(("epochs", epoch_words(run)))

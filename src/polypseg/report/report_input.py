@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.config import Config
-from polypseg.data.terms_of_use import TermsOfUse, terms_of_use
+from polypseg.data.terms_of_use import TermsOfUse, terms_of_sources, terms_of_split, terms_of_use
 from polypseg.errors import PolypsegError
 from polypseg.records.digests import file_digests
 from polypseg.records.evaluation import RUN_FOLDER, Evaluation, open_evaluation
@@ -175,6 +175,8 @@ class ReportInput:
     def terms_of_use(self) -> TermsOfUse:
         """Of the data that were scored."""
         is_own = self.source.get("split") in SPLIT_NAMES
+        if is_own and any(self.scores.text["source"]):
+            return terms_of_sources(self._scored_sources())
         return terms_of_use(self.data, self.scores.names, str(self.source.get("split_source", "")) if is_own else "")
 
     @cached_property
@@ -183,7 +185,16 @@ class ReportInput:
         if self.run is None or self.run.split is None:
             return None
         folder = str(self.run.environment.get("data", ""))
-        return terms_of_use(folder, list(self.run.split.entries), self.run.split.source)
+        return terms_of_split(self.run.split, self.run.config.sources if self.run.config else {}, folder)
+
+    def _scored_sources(self) -> dict[str, tuple[str, list[str]]]:
+        """Of a run with several sources: the folder of each that was scored, and the names of its images."""
+        sources = self.run.config.sources if self.run and self.run.config else {}
+        found: dict[str, tuple[str, list[str]]] = {}
+        for name, source in zip(self.scores.names, self.scores.text["source"], strict=True):
+            folder = (sources[source].path or "") if source in sources else ""
+            found.setdefault(source, (folder, []))[1].append(name.removeprefix(f"{source}_"))
+        return found
 
 
 def read_report_input(path: Path | str) -> ReportInput:
