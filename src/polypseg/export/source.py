@@ -79,6 +79,8 @@ def open_source(path: Path | str, data: Path | None = None) -> Source:
         PairingError: The folder that was named holds no images with masks.
     """
     path = Path(path)
+    if path.suffix.lower() == ".onnx":
+        raise UsageError(f"{path}: exported already; open_exported takes it, this the run folder or the .keras file")
     if not path.is_dir():
         source = Source(_keras_engine(path), path)
         return _with_own_halves(source, data) if data else replace(source, without="no folder of data was named")
