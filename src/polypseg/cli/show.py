@@ -57,11 +57,10 @@ def draw_run(
 
     import_keras_quietly()
     from polypseg.data.samples import load_sample
-    from polypseg.explain.attention import attention_maps
     from polypseg.metrics.overlap import dice
     from polypseg.models.graph import draw_model
     from polypseg.predict.engines.keras_engine import KerasEngine
-    from polypseg.predict.predictor import predict_mask
+    from polypseg.predict.predictor import PredictOptions, Predictor
     from polypseg.records.run import open_run
     from polypseg.records.threshold import load_threshold
     from polypseg.report.figures import SampleRow, attention_figure, sample_figure, training_curves
@@ -82,13 +81,13 @@ def draw_run(
     validation = run.split().select(found, "validation")
     count = min(num_samples, len(validation))
     chosen = np.random.default_rng(seed).choice(len(validation), count, replace=False)
-    has_gates = any(layer.name.endswith("_attention") for layer in engine.model.layers)
+    predictor = Predictor(engine, PredictOptions(attention=bool(engine.facts.attention_levels)))
     rows = []
     for index in track(chosen, "drawing samples", count):
         sample = validation[int(index)]
         image, reference = load_sample(sample)
-        _, predicted = predict_mask(engine, image)
-        levels = attention_maps(engine.model, image, field) if has_gates else []
+        prediction = predictor.predict(image)
+        predicted, levels = prediction.mask, prediction.attention() if predictor.options.attention else []
         score = dice(predicted, reference)
         finest = levels[0] if levels else None
         rows.append(
