@@ -16,7 +16,7 @@ from polypseg.evaluate.plan import plan_predictions, plan_run
 from polypseg.evaluate.score import ScoreOptions, _append, predict_cases, score
 from polypseg.evaluate.selection import Selection
 from polypseg.metrics.table import ScoreSettings
-from polypseg.predict.predictor import predict_probabilities
+from polypseg.predict.predictor import Predictor
 from polypseg.preprocess import read_image, restore
 from polypseg.records.evaluation import Evaluation, open_evaluation
 
@@ -219,7 +219,7 @@ def test_predictions_equal_those_of_the_prediction_room(plan):
     from concurrent.futures import ThreadPoolExecutor
 
     images = [read_image(case.image_path) for case in plan.cases]
-    expected = list(predict_probabilities(RedEngine(), images, batch_size=4))
+    expected = [found.probability for found in Predictor(RedEngine()).predict_many(images, batch_size=4)]
     with ThreadPoolExecutor(2) as pool:
         found = list(predict_cases(RedEngine(), plan.cases, 4, pool))
     for prediction, probability in zip(found, expected, strict=True):

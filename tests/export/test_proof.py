@@ -26,7 +26,7 @@ SIZE = 8
 
 
 class Red:
-    """Probability: the red channel plus `shift`; the one gate's coefficients: green plus `attention_shift`."""
+    """Probability: the red channel plus `shift`, within [0, 1]; the one gate's coefficients: green plus `attention_shift`."""
 
     name, size, threshold = "red", SIZE, 0.5
     facts = ModelFacts(size=SIZE)
@@ -35,7 +35,7 @@ class Red:
         self.shift, self.attention_shift = np.float32(shift), np.float32(attention_shift)
 
     def run(self, batch):
-        return batch[..., :1] + self.shift
+        return np.clip(batch[..., :1] + self.shift, 0, 1)
 
     def run_with_attention(self, batch):
         return Outputs(self.run(batch), {1: batch[:, ::2, ::2, 1] + self.attention_shift})

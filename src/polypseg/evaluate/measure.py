@@ -83,6 +83,10 @@ class Measure:
                 raise ScoreError(f"{message}; mend or remove it, or leave it out with --skip-bad") from error
             return Measured({**case.texts(), "fault": message}, np.zeros((2, NUM_LEVELS), np.int64))
 
+    def of_pair(self, pair: tuple[ImageToScore, PredictedMap]) -> Measured:
+        """As a call, of an image and its prediction."""
+        return self(*pair)
+
     def _measured(self, case: ImageToScore, prediction: PredictedMap) -> Measured:
         probability, reference, resized_from = _read_pair(case, prediction)
         scored = score_image(probability, reference, self.settings)

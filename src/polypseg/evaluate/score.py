@@ -13,9 +13,8 @@ import json
 import os
 import shutil
 import signal
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg import __version__
-from polypseg.arrays import Image
 from polypseg.data.perturbations import AS_IT_IS, Perturbation
 from polypseg.errors import DataError, ScoreError
 from polypseg.evaluate.measure import Measure, Measured, PredictedMap
@@ -38,8 +36,9 @@ from polypseg.evaluate.selection import ImageToScore
 from polypseg.metrics.table import ScoreSettings
 from polypseg.metrics.thresholds import NUM_LEVELS
 from polypseg.predict.engines.engine import Engine
-from polypseg.predict.predictor import run_augmented
-from polypseg.preprocess import Field, FieldRule, field_of, normalise, read_image, resize_image
+from polypseg.predict.lookahead import map_ahead
+from polypseg.predict.predictor import PredictOptions, Predictor
+from polypseg.preprocess import FieldRule, ModelView, model_view, normalise, read_image
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import put_in_place, write_text
 from polypseg.records.evaluation import Evaluation
@@ -120,7 +119,7 @@ def measure_all(
     if plan.engine is not None:
         predictions = predict_cases(plan.engine, cases, options.batch_size, pool, plan.tta)
     work = zip(cases, predictions, strict=True)
-    return _in_order(pool, measure, work, _AHEAD * (options.workers or os.cpu_count() or 1))
+    return map_ahead(pool, measure.of_pair, work, _AHEAD * (options.workers or os.cpu_count() or 1))
 
 
 def predict_cases(
@@ -131,23 +130,24 @@ def predict_cases(
     tta: str = "none",
     perturbation: Perturbation = AS_IT_IS,
 ) -> Iterator[PredictedMap]:
-    """The model's own map of each case, in order; the same numbers as `predict.predictor.predict_probabilities`.
+    """The model's own map of each case, in order, through `Predictor`.
 
     An image that cannot be read is a prediction with a fault. A perturbation changes what the model sees, at its size.
     """
-    waiting = iter(cases)
+    predictor, waiting = Predictor(engine, PredictOptions(tta=tta)), iter(cases)
+    read_view = partial(_read_view, size=engine.size, field=engine.facts.field)
     while chunk := list(islice(waiting, batch_size)):
-        read = list(pool.map(partial(_read_square, size=engine.size, field=engine.facts.field), chunk))
+        read = list(pool.map(read_view, chunk))
         good = [found for found in read if not isinstance(found, str)]
         maps: Iterator[NDArray[np.float32]] = iter(())
         if good:
-            batch = normalise(np.stack([perturbation.image(found.square) for found in good]))
-            maps = iter(run_augmented(engine, batch, tta).probabilities[..., 0])
+            pixels = [normalise(perturbation.image(found.view.square)) for found in good]
+            maps = iter(predictor.run(pixels).probabilities[..., 0])
         for found in read:
             if isinstance(found, str):
                 yield PredictedMap(fault=found)
             else:
-                yield PredictedMap(next(maps), found.shape, found.field)
+                yield PredictedMap(next(maps), found.shape, found.view.field)
 
 
 def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, overwrite: bool) -> int:
@@ -323,15 +323,14 @@ def _cut_to_whole_rows(path: Path, num_cases: int) -> int:
     return num_rows
 
 
-class _Square(NamedTuple):
-    """What the model sees of an image, the image's own height and width, and the part that it shows."""
+class _Read(NamedTuple):
+    """What the model sees of an image, and the image's own height and width."""
 
-    square: Image
+    view: ModelView
     shape: tuple[int, int]
-    field: Field
 
 
-def _read_square(case: ImageToScore, size: int, field: FieldRule) -> _Square | str:
+def _read_view(case: ImageToScore, size: int, field: FieldRule) -> _Read | str:
     """What the model sees of a case's image, or why it cannot be read."""
     if case.image_path is None:
         return f"{case.name}: there is no image for the model"
@@ -339,18 +338,4 @@ def _read_square(case: ImageToScore, size: int, field: FieldRule) -> _Square | s
         image = read_image(case.image_path)
     except DataError as error:
         return str(error)
-    seen, _ = field_of(image, field)
-    return _Square(resize_image(seen.crop(image), (size, size)), (image.shape[0], image.shape[1]), seen)
-
-
-def _in_order(
-    pool: Executor, measure: Measure, work: Iterable[tuple[ImageToScore, PredictedMap]], ahead: int
-) -> Iterator[Measured]:
-    """What each piece of work gives, in order, with at most `ahead` pieces in the pool."""
-    waiting: deque[Future[Measured]] = deque()
-    for case, prediction in work:
-        waiting.append(pool.submit(measure, case, prediction))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    return _Read(model_view(image, size, field), (image.shape[0], image.shape[1]))

@@ -36,7 +36,8 @@ from polypseg.metrics.overlap import dice
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.engines.restricted import OLDEST, RestrictedEngine, engine_label
-from polypseg.preprocess import Field, field_of, normalise, read_image, read_mask, resize_image, restore, to_mask
+from polypseg.predict.predictor import run_augmented
+from polypseg.preprocess import ModelView, model_view, normalise, read_image, read_mask, resize_image, restore, to_mask
 from polypseg.progress import Track, silent
 from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import ModelFacts
@@ -90,25 +91,11 @@ def synthetic_squares(size: int, count: int = NUM_SYNTHETIC) -> Iterator[Image]:
         yield resize_image(synthetic_image(np.random.default_rng(seed))[0], (size, size))
 
 
-class Seen(NamedTuple):
-    """What a model sees of a sample.
-
-    Attributes:
-        square: Shape (size, size, 3), uint8.
-        field: The part of the image that it shows.
-    """
-
-    square: Image
-    field: Field
-
-
-def sample_squares(samples: Sequence[Sample], facts: ModelFacts) -> Iterator[Seen]:
+def sample_squares(samples: Sequence[Sample], facts: ModelFacts) -> Iterator[ModelView]:
     """The images of samples as a model of those facts sees them, read ahead in threads."""
 
-    def read(sample: Sample) -> Seen:
-        image = read_image(sample.image_path)
-        field, _ = field_of(image, facts.field)
-        return Seen(resize_image(field.crop(image), (facts.size, facts.size)), field)
+    def read(sample: Sample) -> ModelView:
+        return model_view(read_image(sample.image_path), facts.size, facts.field)
 
     with ThreadPoolExecutor(2) as pool:
         waiting = iter(samples)
@@ -303,15 +290,16 @@ def image_dices(
         perturbation: How images and masks are changed first.
     """
     found: dict[str, list[float]] = {name: [] for name in engines}
-    squares = zip(samples, sample_squares(samples, facts), strict=True)
-    for sample, (square, field) in track(squares, "comparing masks", len(samples)):
+    views = zip(samples, sample_squares(samples, facts), strict=True)
+    for sample, (square, field, _) in track(views, "comparing masks", len(samples)):
         reference = read_mask(sample.mask_path, sample.mask_rule) if sample.mask_path else np.zeros((1, 1), bool)
         changed = perturbation.mask(field.crop(reference)) if reference.any() else reference
         if not changed.any():
             continue
         batch = normalise(perturbation.image(square)[None])
         for name, engine in engines.items():
-            probability = restore(engine.run(batch)[0, ..., 0], (changed.shape[0], changed.shape[1]))
+            probabilities = run_augmented(engine, batch).probabilities
+            probability = restore(probabilities[0, ..., 0], (changed.shape[0], changed.shape[1]))
             found[name].append(dice(to_mask(probability, facts.threshold, facts.peak_threshold), changed))
     return {name: dices for name, dices in found.items() if dices}
 

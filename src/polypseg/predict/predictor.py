@@ -30,12 +30,11 @@ from polypseg.preprocess import (
     MAX_PIXELS,
     Field,
     FieldRule,
-    field_of,
     field_rule,
+    model_view,
     normalise,
     put_back,
     read_image,
-    resize_image,
     to_mask,
 )
 from polypseg.records.calibration import Calibration
@@ -171,9 +170,8 @@ class Predictor:
             image: Shape (H, W, 3), uint8.
             field: Where it is known already (a video follows it); None to find it as the model wants it.
         """
-        seen, is_found = (field, True) if field is not None else field_of(check_image(image), self.field)
-        square = resize_image(seen.crop(image), (self.engine.size, self.engine.size))
-        return Prepared(normalise(square), seen, "" if is_found else NO_PICTURE)
+        view = model_view(check_image(image), self.engine.size, self.field, field)
+        return Prepared(normalise(view.square), view.field, "" if view.is_found else NO_PICTURE)
 
     def run(self, prepared: Sequence[NDArray[np.float32]]) -> Outputs:
         """The second step: what the model says of the pixels of prepared images."""
@@ -310,24 +308,3 @@ def without_small(mask: Mask, min_area_px: int) -> Mask:
     keep = statistics[:, cv2.CC_STAT_AREA] >= min_area_px
     keep[0] = False
     return np.asarray(keep[labels])
-
-
-def predict_probabilities(engine: Engine, images: Iterable[Image], batch_size: int = 8) -> Iterator[Probability]:
-    """The probability map of each image, at the image's own size, in order.
-
-    Args:
-        engine: From `open_engine`.
-        images: Each (H, W, 3) uint8, of any size; read as they are needed, so that memory stays flat.
-        batch_size: Images that the model sees at once.
-
-    Yields:
-        (H, W) float32 in [0, 1].
-    """
-    for prediction in Predictor(engine).predict_many(images, batch_size):
-        yield prediction.probability
-
-
-def predict_mask(engine: Engine, image: Image) -> tuple[Probability, Mask]:
-    """Probability and mask (probability at least the engine's threshold) of one image, at its own size."""
-    prediction = Predictor(engine).predict(image)
-    return prediction.probability, prediction.mask

@@ -6,12 +6,14 @@ Decisions:
   pixel of the result.
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Image, Mask, Probability
-from polypseg.preprocess.field import Field
+from polypseg.preprocess.field import Field, FieldRule, field_of
 
 
 def resize_image(image: Image, size: tuple[int, int]) -> Image:
@@ -31,6 +33,33 @@ def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     covered = cv2.resize(mask.astype(np.float32), (size[1], size[0]), interpolation=how)
     return np.asarray(covered >= 0.5)
+
+
+class ModelView(NamedTuple):
+    """What the model sees of an image.
+
+    Attributes:
+        square: Shape (size, size, 3), uint8.
+        field: The part of the image that it shows.
+        is_found: False where no picture was found, and all of the frame is shown.
+    """
+
+    square: Image
+    field: Field
+    is_found: bool
+
+
+def model_view(image: Image, size: int, rule: FieldRule, field: Field | None = None) -> ModelView:
+    """What a model of an input size sees of an image (H, W, 3) uint8.
+
+    Args:
+        image: Shape (H, W, 3), uint8.
+        size: Side of the model's square in pixels.
+        rule: `auto` for the lit field, `whole` for all of the frame.
+        field: Where it is known already (a video follows it); None to find it by the rule.
+    """
+    seen, is_found = (field, True) if field is not None else field_of(image, rule)
+    return ModelView(resize_image(seen.crop(image), (size, size)), seen, is_found)
 
 
 def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
