@@ -180,7 +180,7 @@ ROAD: dict[str, tuple[tuple[object, ...], tuple[object, ...]]] = {
 def lay_out() -> None:
     """What the road needs, in the working folder."""
     write_tiny_model(Path("tiny.onnx"))
-    make_synthetic("data", 8, seed=1, side_range=(40, 48))
+    make_synthetic("data", 16, seed=1, side_range=(40, 48))
 
 
 class Found:
