@@ -164,7 +164,7 @@ def test_damaged_history_is_named(run):
     from polypseg.errors import RunError
 
     (run.folder / "evaluations.json").write_text("{}")
-    with pytest.raises(RunError, match=r"evaluations.json: cannot read"):
+    with pytest.raises(RunError, match=r"evaluations.json: not a list of a run's evaluations, or a damaged one"):
         read_evaluations(run)
 
 

@@ -20,9 +20,9 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from threading import Thread
 from typing import NamedTuple
 
 import httpx
@@ -207,7 +207,6 @@ def kill_servers(count: int, rng: np.random.Generator) -> list[str]:
         Path("serve.txt").unlink(missing_ok=True)
         pid = forked(("serve", "tiny.onnx", "--port", "0", "--quiet", *ONNX), "serve.txt")
         address = started()
-        answers: list[bytes] = []
         with suppress(httpx.HTTPError):
             httpx.post(f"{address}/v1/video", content=film, headers={"Content-Type": "video/mp4"}, trust_env=False)
         homes = list(temporary.glob("polypseg-serve-*"))
@@ -215,15 +214,12 @@ def kill_servers(count: int, rng: np.random.Generator) -> list[str]:
             wrong.append(f"server: {len(homes)} folders of servers, 1 of which is alive")
         if expected is None:
             expected = _mask(_asked(address, image))
-        threads = [Thread(target=lambda to=address: answers.append(_asked(to, image))) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        time.sleep(float(rng.uniform(0, 0.3)))
-        os.kill(pid, signal.SIGKILL)
-        ended(pid)
-        for thread in threads:
-            thread.join()
-        whole = [answer for answer in answers if answer]
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(_asked, address, image) for _ in range(4)]
+            time.sleep(float(rng.uniform(0, 0.3)))
+            os.kill(pid, signal.SIGKILL)
+            ended(pid)
+        whole = [answer.result() for answer in asked if answer.result()]
         num_whole += len(whole)
         wrong += ["server: another answer"] * sum(_mask(answer) != expected for answer in whole)
     print(f"server     {count:3} times, {num_whole} whole answers before the kill, {len(wrong)} wrong", flush=True)

@@ -2,9 +2,9 @@
 
     PYTHONPATH=tests python -m reliability.odd_inputs --count 1200 --seed 0 --processes 20
 
-Counted are tracebacks, answers that take more than ten seconds, five-hundreds, and silent repairs: a file that had to be
-refused and was not, or was read with other pixels (by more than 1 % on average) without a note. All roads must agree on
-which files can be used; so what holds for one holds for all. The exit code is 1 if anything was counted.
+Counted are tracebacks, answers that take more than ten seconds, five-hundreds, and silent repairs: a file that had to
+be refused and was not, or was read with other pixels (by more than 1 % on average) without a note. All roads must agree
+on which files can be used; so what holds for one holds for all. The exit code is 1 if anything was counted.
 """
 
 import argparse

@@ -306,7 +306,7 @@ def test_record_refuses_what_is_no_evaluation(tmp_path, own_run):
     with pytest.raises(ScoreError, match="no evaluation here"):
         read_report_input(tmp_path)
     (own_run / "evaluation" / "test" / "summary.json").unlink()
-    with pytest.raises(ScoreError, match=r"summary.json: cannot be read.*polypseg evaluate"):
+    with pytest.raises(ScoreError, match=r"summary.json: cannot read the file of an evaluation.*polypseg evaluate"):
         read_report_input(own_run)
 
 

@@ -174,9 +174,7 @@ class FrameReader:
             except (import_av().error.FFmpegError, ValueError):
                 yield from self._restored(packet)
                 continue
-            is_told = self._complaints.heard or bool(
-                packet.is_corrupt
-            )  # of this packet's frame, which may come later than others
+            is_told = self._complaints.heard  # of this packet's frame, which may come later than others
             self._is_broken = self._is_broken or is_told
             if is_told and packet.pts is not None:
                 self._complained_of.append(packet.pts)
