@@ -168,6 +168,14 @@ def synth(
     smallest: Annotated[int, typer.Option(min=16, help="Smallest height and width in pixels.")] = 224,
     largest: Annotated[int, typer.Option(min=16, help="Largest height and width in pixels.")] = 352,
     empty_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the sequences without a polyp.")] = 0.0,
+    procedure: Annotated[
+        bool, typer.Option("--procedure", help="Draw whole procedures instead of single frames.")
+    ] = False,
+    num_procedures: Annotated[int, typer.Option(min=1, help="With --procedure: number of procedures.")] = 2,
+    seconds: Annotated[float, typer.Option(min=1, help="With --procedure: length of each.")] = 60.0,
+    frame_rate: Annotated[float, typer.Option(min=1, help="With --procedure: frames per second.")] = 25.0,
+    num_lesions: Annotated[int, typer.Option(min=0, max=50, help="With --procedure: polyps in each.")] = 3,
+    side: Annotated[int, typer.Option(min=16, help="With --procedure: height and width in pixels.")] = 256,
 ) -> None:
     """Draw a synthetic data set: colonoscopy-like frames with exact masks, made by formulas.
 
@@ -177,7 +185,19 @@ def synth(
     [bold]Example[/bold]
 
     polypseg data synth demo/data --num-images 160 --empty-share 0.1
+
+    polypseg data synth demo/procedures --procedure --seconds 120
+
+    With --procedure: a camera moves through a tube, and polyps come, turn, hide behind folds and leave. Writes
+    OUT/videos, OUT/masks (the grey level is the polyp's number) and OUT/lesions.json (COCO boxes with lesion ids).
     """
+    if procedure:
+        from polypseg.data.procedure import ProcedureRequest, make_procedures
+
+        request = ProcedureRequest(seconds, frame_rate, side, num_lesions)
+        names = make_procedures(out, num_procedures, seed, request, track)
+        console.print(f"wrote {len(names)} procedures of {seconds:g} s, their masks and lesions.json to {out}")
+        return
     from polypseg.data.synthetic import make_synthetic
 
     samples = make_synthetic(out, num_images, seed, (smallest, largest), empty_share, track)

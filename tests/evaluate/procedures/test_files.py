@@ -5,7 +5,7 @@ import pytest
 
 from evaluate.procedures import toy
 from evaluate.procedures.conftest import save, write
-from polypseg.errors import ScoreError, UsageError
+from polypseg.errors import ImageError, ScoreError, UsageError
 from polypseg.evaluate.procedures.deployment import DeploymentOptions, report_deployment
 from polypseg.evaluate.procedures.facts import facts_of_predictions
 from polypseg.evaluate.procedures.references import open_references
@@ -117,5 +117,5 @@ def test_procedures_without_a_clean_frame(tmp_path):
 def test_a_soft_mask_is_no_mask_of_numbers(tmp_path):
     write(tmp_path / "masks" / "p", "1", np.arange(256, dtype=np.uint8).reshape(16, 16))
     references = open_references(tmp_path / "masks", 25.0)
-    with pytest.raises(ScoreError, match="255 grey levels"):
+    with pytest.raises(ImageError, match="255 grey levels"):
         references.sights_in(references.frames)

@@ -25,7 +25,7 @@ from polypseg.errors import ScoreError
 from polypseg.evaluate.procedures.films import Film, film_frames
 from polypseg.evaluate.procedures.findings import NO_TRACK, Findings, findings_from
 from polypseg.evaluate.procedures.frames import Frames, frames_from
-from polypseg.evaluate.procedures.references import References, lesion_name, read_levels
+from polypseg.evaluate.procedures.references import References
 from polypseg.metrics.boundary_iou import boundary_iou
 from polypseg.metrics.overlap import dice
 from polypseg.predict.engines.engine import Outputs
@@ -35,6 +35,7 @@ from polypseg.predict.video.field import FieldFollower
 from polypseg.predict.video.temporal import Smoother, make_smoother
 from polypseg.predict.video.tracks import Tracker
 from polypseg.preprocess import put_back
+from polypseg.preprocess.lesion_masks import lesion_name, read_levels
 from polypseg.progress import Track, silent
 
 FLOOR = 0.05
