@@ -125,7 +125,7 @@ def main() -> None:
         f"{given.procedures:,} procedures, {sum(seconds) / 3600:,.0f} hours of video, {sum(work) / 3600:,.0f} of work"
     )
     print(
-        f"{'machines':>9} {'hours':>10} {'days':>8} {'busy':>6} {'failures':>9} {'lost hours':>11} {'per procedure':>14}"
+        f"{'machines':>9} {'hours':>10} {'days':>8} {'busy':>6} {'failures':>9} {'lost hours':>10} {'a procedure':>14}"
     )
     for machines in given.machines:
         farm = Farm(machines, given.workers, hours_between_failures=given.hours_between_failures)
@@ -135,7 +135,7 @@ def main() -> None:
         price = hours * machines * given.price / given.procedures
         print(
             f"{machines:>9} {hours:>10,.1f} {hours / 24:>8,.1f} {busy:>6.0%} {plan.num_failures:>9,} "
-            f"{plan.lost_seconds / 3600:>11,.1f} {price:>14.4f}"
+            f"{plan.lost_seconds / 3600:>10,.1f} {price:>14.4f}"
         )
 
 
