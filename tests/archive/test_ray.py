@@ -83,8 +83,8 @@ def test_actors_do_the_same_though_some_are_killed(tmp_path, alone):
 def test_a_node_that_goes_and_one_that_comes(tmp_path, cluster):
     make_videos(tmp_path / "videos", 8)
     job = make_job(tmp_path)
+    connect(cluster.address)  # to the head, which stays
     node = cluster.add_node(num_cpus=1)
-    connect(cluster.address)
     store, summaries = opened(job), []
     run = threading.Thread(target=lambda: summaries.append(run_in(RaySlot, job, tries=100)))
     run.start()

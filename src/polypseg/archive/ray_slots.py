@@ -97,14 +97,13 @@ class RaySlot:
         for _ in range(STARTS):
             if self._is_closed:
                 raise WorkerDiedError("the run was ended")
-            actor = ray.remote(Worker).options(max_restarts=0, **self._needs).remote(self._job, self._run)
+            actor = ray.remote(_Actor).options(max_restarts=0, **self._needs).remote()
             try:
-                ray.get(actor.__ray_ready__.remote())
+                ray.get(actor.begin.remote(self._job, self._run))
             except ray.exceptions.RayTaskError as error:
+                ray.kill(actor)
                 raise _ours(error) from error
             except ray.exceptions.RayActorError as error:
-                if isinstance(error.cause if hasattr(error, "cause") else None, PolypsegError):
-                    raise _ours(error) from error
                 reason = _reason(error)
                 continue
             self._actor = actor
@@ -115,6 +114,18 @@ class RaySlot:
         actor, self._actor = self._actor, None
         if actor is not None:
             import_ray().kill(actor)
+
+
+class _Actor:
+    """A worker that is begun by a call, whose error comes back as it is; one of a constructor would not."""
+
+    def begin(self, job: Job, run: str) -> None:
+        """Load the model."""
+        self._worker = Worker(job, run)
+
+    def do(self, entry: Entry) -> Outcome:
+        """As `Worker.do`."""
+        return self._worker.do(entry)
 
 
 def _reason(error: Exception) -> str:
