@@ -32,7 +32,7 @@ TEMPORARY_PATTERN = ".*.part*"
 """Names of files while they are written (records/atomic.py)."""
 
 PROBABILITY_FORMATS = ("png8", "png16", "npz")
-"""8-bit PNG (255 is 1), as the programs that score maps take them; 16-bit PNG (65535 is 1); or NPZ with the float32 array
+"""8-bit PNG (255 is 1), as programs that score maps take them; 16-bit PNG (65535 is 1); or NPZ with the float32 array
 `probability`."""
 
 
