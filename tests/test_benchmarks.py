@@ -47,7 +47,7 @@ def test_canvas_costs_the_whole_frame_and_spares_the_lit_field(frames, tmp_path,
     assert list(rows) == ["1", "0.8", "0.6", "0.5", "0.4", "0.3"]
     assert rows["1"] == pytest.approx([1, 1, 1, 1], abs=0.1)  # the polyp fills whole pixels of the model, 8 x 8
     for scale in ("0.5", "0.4", "0.3"):
-        assert rows[scale][3] > 0.95  # as alone, lit field
+        assert rows[scale][3] > 0.9  # as alone, lit field; a pixel of its border can be dark
     assert rows["0.3"][1] > rows["0.3"][0] + 0.05  # seen whole, the picture is 10 of the model's 32 pixels
 
 
