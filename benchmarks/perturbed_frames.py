@@ -18,7 +18,6 @@ import keras
 import numpy as np
 
 from polypseg.data.batches import make_readers
-from polypseg.data.catalogue import find_samples
 from polypseg.data.epochs import BatchPlan, training_plan
 from polypseg.data.frame_synthesis import close_up, without_polyp
 from polypseg.data.perturbations import PERTURBATIONS, Perturbation
@@ -29,6 +28,7 @@ from polypseg.models.registry import build_model
 from polypseg.preprocess import normalise
 from polypseg.records.run import Run, open_run
 from polypseg.train.normalisation import calibration_batches, measure_normalisation
+from polypseg.train.samples import run_samples
 
 BATCH = 16
 LEAST_AREA = 0.001
@@ -61,12 +61,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--data", type=Path, help="where the run's images are now")
+    parser.add_argument("--data", type=Path, help="where the run's images are now; of several sources the folder above")
     parser.add_argument("--model", type=Path, help="another .keras or .onnx file of the run's network than its best")
     parser.add_argument("--normalisation", choices=("stored", "as-they-are", "changed"), default="stored")
     options = parser.parse_args()
     run = open_run(options.run)
-    samples, _ = find_samples(options.data or Path(run.environment()["data"]))
+    samples, _ = run_samples(run, options.data)
     readers = make_readers(samples, run.split(), run.config().data, run.config().split)
     if options.model and options.model.suffix == ".onnx":
         model = build_model(run.config().model, run.config().data.size)

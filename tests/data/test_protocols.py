@@ -1,12 +1,18 @@
 """The words for a split: Kvasir's and PraNet's protocol are known, others are counted."""
 
+from pathlib import Path
+
 import pytest
 
-from polypseg.config import SourceConfig
+from polypseg.config import SourceConfig, load_config
+from polypseg.data.named_splits import SplitFiles, split_by_names
 from polypseg.data.official import official_test_names
 from polypseg.data.protocols import protocol_of
+from polypseg.data.sources import find_source_samples, with_folders
 from polypseg.data.terms_of_use import terms_of_sources, terms_of_split
 from polypseg.records.split import Split, SplitEntry
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def split_of(sides):
@@ -39,6 +45,24 @@ def test_kvasir_and_pranet_protocols_are_known(kvasir):
     assert protocol_of(split_of(both)) == "PraNet: k 900/0/100, c 550/0/62 (train/validation/test)"
     both["c_0"] = "train", "c"
     assert protocol_of(split_of(both)).startswith("several sources: k 900/0/100, c 551/0/61")
+
+
+@pytest.mark.data
+def test_lists_of_pranets_protocol_give_its_split(real_data, tmp_path):
+    folders = [real_data / "kvasir-seg", real_data / "cvc-clinicdb"]
+    lists = [folders[0] / "splits" / "pranet-test-100.txt", folders[1] / "pranet-test-62.txt"]
+    if not all(path.is_file() for path in lists):
+        pytest.skip("the two lists of PraNet's test images are not there")
+    config = load_config(CONFIGS / "pranet-polyp-lite.toml", ["split.near_duplicate_bits=-1"])
+    samples, faults = find_source_samples(with_folders(config, folders).sources)
+    names = tmp_path / "pranet-test.txt"
+    names.write_text("".join(path.read_text() for path in lists))
+    split, parted = split_by_names(samples, SplitFiles(test=names), config.split)
+    assert faults == []
+    assert protocol_of(split).startswith("PraNet: ")
+    assert len(split.names("train")) + len(split.names("validation")) == 1450
+    assert 0.03 * 1450 < len(split.names("validation")) < 0.08 * 1450
+    assert parted  # every test frame of CVC-ClinicDB shares a sequence with a training frame
 
 
 def test_terms_of_several_sources_are_told_of_each():

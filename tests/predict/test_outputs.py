@@ -17,6 +17,7 @@ from polypseg.predict.images.outputs import (
 )
 from polypseg.predict.images.sources import find_sources
 from polypseg.predict.predictor import PredictOptions, load
+from polypseg.preprocess import read_grey
 from predict.tiny_model import write_picture, write_tiny_model
 
 ALL = OutputOptions("png16", overlays=True, contours=True, heatmaps=True, attention=True)
@@ -81,8 +82,20 @@ def test_png_keeps_colours_in_their_order():
 
 
 def test_unknown_format_is_refused():
-    with pytest.raises(UsageError, match=r"unknown format of probabilities 'png8'.*png16"):
-        OutputOptions("png8")
+    with pytest.raises(UsageError, match=r"unknown format of probabilities 'png4'.*png16"):
+        OutputOptions("png4")
+
+
+def test_eight_bits_are_what_other_programs_score(here):
+    # Level k stands for k / 255, as `polypseg evaluate --predictions` and PraNet's programs read a map.
+    predictor = load(write_tiny_model(here / "tiny.onnx"), "onnxruntime")
+    prediction = predictor.predict_file(write_picture(here / "a.png", 77, 31, 47, (8, 12, 24, 36)))
+    (here / "out").mkdir()
+    OutputFolder(here / "out", OutputOptions("png8")).write(prediction, "a")
+    pixels = opened(here / "out" / "probabilities" / "a.png")
+    assert (pixels.dtype, pixels.shape) == (np.uint8, (31, 47))
+    assert np.abs(pixels / 255 - prediction.probability).max() <= 0.5 / 255 + 1e-6
+    np.testing.assert_array_equal(read_grey(here / "out" / "probabilities" / "a.png"), pixels)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_part(here, monkeypatch):

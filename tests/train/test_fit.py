@@ -9,9 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-from polypseg.config import config_from, load_config
+from polypseg.config import SourceConfig, config_from, load_config
 from polypseg.data.named_splits import SplitFiles
+from polypseg.data.sources import with_folders
 from polypseg.data.splits import make_split
+from polypseg.data.synthetic import make_synthetic
 from polypseg.errors import DataError, ModelError, PairingError, RunError, SplitError, UsageError
 from polypseg.export.onnx import export_model
 from polypseg.models.blocks import gates_of
@@ -228,6 +230,27 @@ def test_config_file_is_valid_and_opens_with_command_time_and_score(path):
     opening = "\n".join(itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines()))
     assert re.search(r"^#   (polypseg train .*--config configs/" + path.name + "|make demo)$", opening, re.MULTILINE)
     assert all(re.search(rf"^# {word}: ", opening, re.MULTILINE) for word in ("Time", "Score"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", [path for path in CONFIGS if "polyp-strong" not in path.stem], ids=lambda path: path.stem
+)
+def test_config_starts_a_training(path, tmp_path):
+    # One step or few of the network and the recipe of the file, on frames of 32 pixels in place of each of its sources.
+    overrides = ["data.size=32", "data.batch_size=4", "train.epochs=1", "train.tensorboard=false", "split.kind=ratio"]
+    config = load_config(path, [*overrides, "split.near_duplicate_bits=-1", "split.validation=0.25", "split.test=0.25"])
+    folders, negatives = [], []
+    for seed, (name, source) in enumerate(config.sources.items() or [("set", SourceConfig())]):
+        made = [sample.mask_path for sample in make_synthetic(tmp_path / name, 8, seed=seed, side_range=(40, 48))]
+        if source.negatives:
+            shutil.rmtree(made[0].parent)
+        (negatives if source.negatives else folders).append(tmp_path / name)
+    ratio = {name: source.model_copy(update={"split": "ratio"}) for name, source in config.sources.items()}
+    config = with_folders(config.model_copy(update={"sources": ratio}), folders, negatives)
+    made = train(None if config.sources else folders[0], tmp_path / "run", config)
+    assert len(made.history()) == 1
+    assert made.best_path.is_file()
 
 
 def test_loss_that_is_no_number_ends_the_training_and_leaves_what_was_saved(sample_folder, tmp_path):

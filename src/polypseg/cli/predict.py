@@ -92,7 +92,7 @@ def predict(
     ] = None,
     probabilities: Annotated[
         str | None,
-        typer.Option(metavar="FORMAT", help="Write probability maps: png16 or npz.", rich_help_panel=WRITTEN),
+        typer.Option(metavar="FORMAT", help="Write probability maps: png8, png16 or npz.", rich_help_panel=WRITTEN),
     ] = None,
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Write images with the mask in colour.", rich_help_panel=WRITTEN)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from polypseg.arrays import Probability
 from polypseg.errors import DataError, UsageError, listed, unknown_name
+from polypseg.metrics.thresholds import to_levels
 from polypseg.overlay import contour, heat_map, line_width_px
 from polypseg.predict.images.sources import STDIN, Source
 from polypseg.predict.predictor import Prediction
@@ -30,8 +31,9 @@ KINDS = ("masks", "probabilities", "overlays", "contours", "heatmaps", "attentio
 TEMPORARY_PATTERN = ".*.part*"
 """Names of files while they are written (records/atomic.py)."""
 
-PROBABILITY_FORMATS = ("png16", "npz")
-"""16-bit PNG (65535 is 1), or NPZ with the float32 array `probability`."""
+PROBABILITY_FORMATS = ("png8", "png16", "npz")
+"""8-bit PNG (255 is 1), as programs that score maps take them; 16-bit PNG (65535 is 1); or NPZ with the float32 array
+`probability`."""
 
 
 @dataclass(frozen=True)
@@ -163,8 +165,7 @@ class OutputFolder:
         options, image, mask = self.options, prediction.image, prediction.mask
         yield encode_png(mask.view(np.uint8) * np.uint8(255))
         if options.probabilities is not None:
-            probability = prediction.probability
-            yield encode_npz(probability) if options.probabilities == "npz" else encode_png(sixteen_bits(probability))
+            yield encode_probability(prediction.probability, options.probabilities)
         if options.overlays:
             yield encode_png(prediction.overlay())
         if options.contours:
@@ -178,6 +179,13 @@ class OutputFolder:
         if self.levels:
             for found in prediction.attention():
                 yield encode_png(heat_map(image, found.map))
+
+
+def encode_probability(probability: Probability, how: str) -> bytes:
+    """The file of a map in one of `PROBABILITY_FORMATS`."""
+    if how == "npz":
+        return encode_npz(probability)
+    return encode_png(to_levels(probability) if how == "png8" else sixteen_bits(probability))
 
 
 def sixteen_bits(probability: Probability) -> NDArray[np.uint16]:
