@@ -109,7 +109,7 @@ def serve(path: Path, questions: BinaryIO, answers: BinaryIO) -> None:
 
 def _send(pipe: BinaryIO | Any, **arrays: NDArray[Any]) -> None:
     content = io.BytesIO()
-    np.savez(content, **arrays)
+    np.savez(content, allow_pickle=False, **arrays)
     pipe.write(struct.pack("<Q", content.tell()) + content.getvalue())
     pipe.flush()
 
