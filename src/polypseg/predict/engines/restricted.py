@@ -107,9 +107,9 @@ def serve(path: Path, questions: BinaryIO, answers: BinaryIO) -> None:
             _send(answers, **{PROBABILITY: engine.run(question["batch"])})
 
 
-def _send(pipe: BinaryIO | Any, **arrays: NDArray[Any]) -> None:
+def _send(pipe: BinaryIO | Any, **arrays: Any) -> None:
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
+    np.savez(content, **arrays)
     pipe.write(struct.pack("<Q", content.tell()) + content.getvalue())
     pipe.flush()
 
