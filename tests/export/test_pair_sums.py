@@ -5,12 +5,13 @@ import pytest
 
 from export.integer_graph import integer_graph, squares, weights_of
 from polypseg.export.pair_sums import (
-    can_saturate,
     count_saturating,
     from_rows,
+    pairings,
     quantised_convolutions,
     rows_of,
     unsafe_layers,
+    unsafe_outputs,
 )
 
 
@@ -50,9 +51,13 @@ def test_weights_of_seven_bits_cannot_saturate():
 
 def test_one_pair_is_enough():
     first, second = weights_of(20)
-    first[3, 0, 1, 1], first[3, 2, 2, 0] = 100, 29  # 129 x 255 = 32895, whichever pairs a kernel makes
+    first[3, 0, 2, 1], first[3, 1, 2, 1] = 100, 29  # channels 0 and 1 of one place: 129 x 255 = 32895
     assert unsafe_layers(integer_graph(first, second)) == {"conv": 1}
-    first[3, 2, 2, 0] = 28
+    first[3, 1, 2, 1] = 28
+    assert unsafe_layers(integer_graph(first, second)) == {}
+    first[3, 1, 2, 1], first[3, 2, 0, 0], first[3, 0, 0, 1] = 0, 100, 29  # neighbours from place to place: MLAS alone
+    assert unsafe_layers(integer_graph(first, second)) == {"conv": 1}
+    first[3, 0, 0, 1], first[3, 1, 0, 2] = 0, 100  # large ones that nobody adds in 16 bits
     assert unsafe_layers(integer_graph(first, second)) == {}
 
 
@@ -61,12 +66,16 @@ def test_transposed_convolution_pairs_its_inputs():
     second[:2, 0, 1, 0] = -100  # -200 x 255 is far below -32768
     assert unsafe_layers(integer_graph(first, second)) == {"up": 1}
     second[1, 0, 1, 0] = 0
-    second[2, 0, 0, 0] = -100  # another place of the kernel is another sum
+    second[1, 0, 0, 0] = -100  # another place of the kernel is another sum
     assert unsafe_layers(integer_graph(first, second)) == {}
 
 
-def test_a_single_product_always_fits():
-    assert not can_saturate(np.array([[127], [-128]], np.int8)).any()
+def test_depthwise_convolutions_add_no_pairs():
+    conv, up = quantised_convolutions(integer_graph(*weights_of(127)))
+    depthwise = conv._replace(weights=np.full((4, 1, 9), 127, np.int8))
+    assert pairings(depthwise) == []
+    assert unsafe_outputs(depthwise) == 0
+    assert unsafe_outputs(up) > 0
 
 
 @pytest.mark.parametrize("kind", ["Conv", "ConvTranspose"])

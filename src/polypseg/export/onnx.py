@@ -175,7 +175,7 @@ def _export_again(path: Path, out: Path, options: ExportOptions, data: Path | No
             "precision": options.precision,
             "exported_by": made_by,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "quantised_by": known.quantised_by if known.precision == "int8" else "",
+            "quantised_by": known.quantised_by if options.precision == "int8" == known.precision else "",
             **{key: ModelFacts.model_fields[key].default for key in ("saturating_sums", "counted_on", "self_test")},
         }
     )

@@ -5,15 +5,13 @@ activations by signed weights with `vpmaddubsw`: it adds two products in 16 bits
 or -32768 without a word. A graph in which no such sum can leave 16 bits gives the same integers on every processor.
 
 Decisions:
-- `can_saturate` is a proof, not a measurement: it asks whether any two products of one output could leave 16 bits for
-  any image at all, in whatever order a kernel pairs them. For activations up to 255 that is: the two largest weights of
-  an output channel add up to more than 128, or the two smallest to less than -128 (255 x 128 = 32640 fits,
-  255 x 129 = 32895 does not).
-- `count_saturating` counts exactly, over images, the sums that do not fit, in the order in which both engines pair:
-  two neighbouring input channels at one place of the kernel (oneDNN, which OpenVINO brings), or two neighbours in the
-  order channel, column, row of the kernel (MLAS, ONNX Runtime's). They differ for an odd number of channels alone.
-- Depthwise convolutions have one channel an output and no such pair in either engine; the proof holds them to the same
-  bound, for other programs.
+- `can_saturate` is a proof, not a measurement: it asks whether two products that an engine adds could leave 16 bits
+  for any image at all. For activations up to 255 that is: two weights of a pair add up to more than 128, or to less than
+  -128 (255 x 128 = 32640 fits, 255 x 129 = 32895 does not).
+- `count_saturating` counts exactly, over images, the sums that do not fit.
+- Pairs are those of both engines: two neighbouring input channels at one place of the kernel (oneDNN, which OpenVINO
+  brings), and two neighbours in the order channel, column, row of the kernel (MLAS, ONNX Runtime's). They differ for an
+  odd number of channels alone. Depthwise convolutions have one channel an output and no such pair in either engine.
 - The activations come of ONNX Runtime without optimisation: in float, so that no integer kernel is asked.
 """
 
@@ -101,26 +99,44 @@ def from_rows(rows: NDArray[Any], kind: str, shape: Sequence[int]) -> NDArray[An
     return np.ascontiguousarray(rows.reshape(outputs, height, width, inputs).transpose(0, 3, 1, 2))
 
 
-def can_saturate(weights: NDArray[np.int8]) -> NDArray[np.bool_]:
+def pairings(layer: QuantisedConvolution) -> list[NDArray[np.intp]]:
+    """Which two of the K products an engine adds in 16 bits, (P, 2) an engine, each product once; equal ones once."""
+    length = layer.weights.shape[2]
+    channels = length // (layer.kernel[0] * layer.kernel[1]) if layer.kind == "Conv" else length
+    if layer.weights.shape[0] > 1 and channels == 1:
+        return []
+    by_channel = [(p + c, p + c + 1) for p in range(0, length, channels) for c in range(0, channels - 1, 2)]
+    by_place = [(k, k + 1) for k in range(0, length - 1, 2)]
+    found = [by_channel] if by_channel == by_place else [by_channel, by_place]
+    return [np.array(pairs, np.intp) for pairs in found if pairs]
+
+
+def can_saturate(weights: NDArray[np.int8], pairs: NDArray[np.intp]) -> NDArray[np.bool_]:
     """For each output whether two of its products could leave 16 bits, for whatever activations.
 
     Args:
         weights: Shape (..., K), int8.
+        pairs: Which are added, (P, 2).
 
-    >>> can_saturate(np.array([[64, 64, -127], [65, 64, 0], [-100, -29, 127]], np.int8)).tolist()
+    >>> neighbours = np.array([[0, 1], [2, 3]])
+    >>> can_saturate(np.array([[64, 64, -127, 9], [65, 64, 0, 0], [0, 9, -100, -29]], np.int8), neighbours).tolist()
     [False, True, True]
     """
-    if weights.shape[-1] < 2:
-        return np.zeros(weights.shape[:-1], bool)
-    ordered = np.sort(weights.astype(np.int32), axis=-1)
-    highest = np.maximum(ordered[..., -2:], 0).sum(axis=-1)
-    lowest = np.minimum(ordered[..., :2], 0).sum(axis=-1)
-    return np.asarray((highest > LARGEST_PAIR) | (lowest < -LARGEST_PAIR))
+    first, second = (weights[..., pairs[:, n]].astype(np.int32) for n in (0, 1))
+    highest = np.maximum(first, 0) + np.maximum(second, 0)
+    lowest = np.minimum(first, 0) + np.minimum(second, 0)
+    return np.asarray(((highest > LARGEST_PAIR) | (lowest < -LARGEST_PAIR)).any(axis=-1))
+
+
+def unsafe_outputs(layer: QuantisedConvolution) -> int:
+    """How many outputs of a convolution (channels, or places of a transposed one's kernel) could saturate."""
+    found = [can_saturate(layer.weights, pairs) for pairs in pairings(layer)]
+    return int(np.any(found, axis=0).sum()) if found else 0
 
 
 def unsafe_layers(graph: Any) -> dict[str, int]:
-    """How many output channels (or places) could saturate, by convolution; those without one are left out."""
-    found = {layer.name: int(can_saturate(layer.weights).sum()) for layer in quantised_convolutions(graph)}
+    """`unsafe_outputs` by convolution; those without one are left out."""
+    found = {layer.name: unsafe_outputs(layer) for layer in quantised_convolutions(graph)}
     return {name: count for name, count in found.items() if count}
 
 
@@ -133,7 +149,7 @@ def count_saturating(graph: Any, squares: Iterable[Image]) -> dict[str, int]:
     """
     layers = quantised_convolutions(graph)
     counts = {layer.name: 0 for layer in layers}
-    open_layers = [layer for layer in layers if can_saturate(layer.weights).any() and layer.weights.shape[0] == 1]
+    open_layers = [layer for layer in layers if unsafe_outputs(layer)]
     if not open_layers:
         return counts
     for found in activations(graph, squares, open_layers):
@@ -163,55 +179,59 @@ def activations(
         yield {name: value[0] for name, value in zip(wanted, given, strict=True)}
 
 
-def columns(layer: QuantisedConvolution, given: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def columns(layer: QuantisedConvolution, given: NDArray[np.uint8], most: int | None = None) -> NDArray[np.uint8]:
     """What each output of a layer sees, (groups, K, places) uint8, padded with its zero point.
 
     Args:
         layer: A convolution.
         given: Its input, (C, H, W).
+        most: About so many places, spread evenly; None for all.
     """
+    groups = layer.weights.shape[0]
     if layer.kind == "ConvTranspose":
-        return given.reshape(1, len(given), -1)
+        places = _spread(given.shape[1] * given.shape[2], most)
+        return given.reshape(1, len(given), -1)[:, :, places]
     top, left, bottom, right = layer.pads
     padded = np.pad(given, ((0, 0), (top, bottom), (left, right)), constant_values=layer.zero_point)
     windows = np.lib.stride_tricks.sliding_window_view(padded, layer.kernel, axis=(1, 2))
     windows = windows[:, :: layer.strides[0], :: layer.strides[1]]  # C, rows, columns, kernel row, kernel column
-    groups = layer.weights.shape[0]
-    split = windows.reshape(groups, len(given) // groups, *windows.shape[1:])
-    return split.transpose(0, 4, 5, 1, 2, 3).reshape(groups, layer.weights.shape[2], -1)
+    rows, across = np.divmod(_spread(windows.shape[1] * windows.shape[2], most), windows.shape[2])
+    seen = windows[:, rows, across].reshape(groups, len(given) // groups, len(rows), *layer.kernel)
+    return seen.transpose(0, 3, 4, 1, 2).reshape(groups, layer.weights.shape[2], -1)
+
+
+def _spread(count: int, most: int | None) -> NDArray[np.intp]:
+    step = max(1, count // most) if most else 1
+    return np.arange(step // 2, count, step)
 
 
 def _count(layer: QuantisedConvolution, given: NDArray[np.uint8]) -> int:
     """Of one image, by the joint histogram of the two activations of each pair that could saturate."""
-    seen, weights = columns(layer, given)[0], layer.weights[0].astype(np.int32)
-    highest = seen.max(axis=1).astype(np.int32)
     total = 0
-    levels = np.arange(_LEVELS, dtype=np.int32)
-    for first, second in _pairs(layer):
-        left, right = weights[:, first], weights[:, second]
-        most = np.maximum(left, 0) * highest[first] + np.maximum(right, 0) * highest[second]
-        least = np.minimum(left, 0) * highest[first] + np.minimum(right, 0) * highest[second]
-        risky = np.flatnonzero((most > HIGHEST) | (least < LOWEST))
-        if not len(risky):
-            continue
-        together = seen[first].astype(np.int32) * _LEVELS + seen[second]
-        histogram = np.bincount(together, minlength=_LEVELS**2).reshape(_LEVELS, _LEVELS)
-        for output in risky:
-            sums = left[output] * levels[:, None] + right[output] * levels
-            total += int(histogram[(sums > HIGHEST) | (sums < LOWEST)].sum())
+    pairs = {(int(a), int(b)) for found in pairings(layer) for a, b in found}
+    for group, seen in enumerate(columns(layer, given)):
+        weights, highest = layer.weights[group].astype(np.int32), seen.max(axis=1).astype(np.int32)
+        for first, second in sorted(pairs):
+            left, right = weights[:, first], weights[:, second]
+            most = np.maximum(left, 0) * highest[first] + np.maximum(right, 0) * highest[second]
+            least = np.minimum(left, 0) * highest[first] + np.minimum(right, 0) * highest[second]
+            risky = np.flatnonzero((most > HIGHEST) | (least < LOWEST))
+            if len(risky):
+                total += _count_pair(seen[first], seen[second], left[risky], right[risky])
     return total
 
 
-def _pairs(layer: QuantisedConvolution) -> list[tuple[int, int]]:
-    """Which two of the K products an engine adds in 16 bits."""
-    length = layer.weights.shape[2]
-    channels = length // (layer.kernel[0] * layer.kernel[1]) if layer.kind == "Conv" else length
-    by_channel = {
-        (place + channel, place + channel + 1)
-        for place in range(0, length, channels)
-        for channel in range(0, channels - 1, 2)
-    }
-    return sorted(by_channel | {(k, k + 1) for k in range(0, length - 1, 2)})
+def _count_pair(
+    first: NDArray[np.uint8], second: NDArray[np.uint8], left: NDArray[np.int32], right: NDArray[np.int32]
+) -> int:
+    """How many sums of one pair of inputs leave 16 bits, over all places and the outputs of those weights."""
+    together = first.astype(np.int32) * _LEVELS + second
+    histogram = np.bincount(together, minlength=_LEVELS**2).reshape(_LEVELS, _LEVELS)
+    levels, total = np.arange(_LEVELS, dtype=np.int32), 0
+    for one, other in zip(left, right, strict=True):
+        sums = one * levels[:, None] + other * levels
+        total += int(histogram[(sums > HIGHEST) | (sums < LOWEST)].sum())
+    return total
 
 
 def _read(node: Any, makers: tuple[Any, Any, Any], values: dict[str, NDArray[Any]]) -> QuantisedConvolution:

@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,8 @@ from polypseg.progress import Track, silent
 from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import ModelFacts
 from polypseg.records.seen import seen_of
+
+T = TypeVar("T")
 
 LARGEST_DIFFERENCE = 1e-4
 LARGEST_HALF_DIFFERENCE = 1e-2
@@ -263,7 +265,7 @@ def _largest_change(dices: Mapping[str, float], reference: float, export: str, i
     return mean - reference
 
 
-def evenly(samples: Sequence[Sample], most: int) -> list[Sample]:
+def evenly(samples: Sequence[T], most: int) -> list[T]:
     """At most so many of the samples, spread evenly over their order.
 
     >>> evenly(range(10), 3)

@@ -1,7 +1,7 @@
 """Weights rounded to 8 bits so that no sum of two products can leave 16 bits, with little lost.
 
 A step of twice the size for all weights (7 bits, `reduce_range`) is safe and costs Dice. Here a channel's step is as
-small as its two largest weights allow, or smaller where clipping these costs less than a coarser step, and what the
+small as its pairs of weights allow, or smaller where clipping these costs less than a coarser step, and what the
 rounding of one weight does to the layer's outputs is taken back by the weights that are rounded after it.
 
 Decisions:
@@ -28,14 +28,15 @@ from polypseg.export.pair_sums import (
     activations,
     columns,
     from_rows,
+    pairings,
     quantised_convolutions,
     rows_of,
 )
 
 LARGEST_WEIGHT = 127
-SHRINKS = (1.0, 0.9, 0.8, 0.7)
+SHRINKS = (1.0, 0.9, 0.8)
 """Steps that are tried, as shares of the one that clips nothing."""
-NUM_IMAGES = 64
+NUM_IMAGES = 48
 """Calibration images at most that its statistics are taken from."""
 PLACES = 256
 """Of an image and a layer at most, spread evenly, that its statistics are taken from."""
@@ -105,7 +106,7 @@ def round_safely(graph: Any, weights: Mapping[str, NDArray[np.float32]], squares
         least = np.abs(bias) / (_LARGEST_BIAS * layer.step)  # else the bias would leave 32 bits
         channels = _by_channel(np.arange(len(bias)), rows.shape, layer)
         covariance = statistics[layer.name].covariance
-        rounded = round_rows(rows, covariance, channels, least)
+        rounded = round_rows(rows, covariance, channels, least, pairings(layer))
         _store(stored, layer, rounded, kernels.shape)
         error = rounded.values * rounded.steps[..., None] - rows
         changed, whole = (float(((each @ covariance) * each).sum()) for each in (error, rows))
@@ -126,9 +127,7 @@ def layer_statistics(
     counts = dict.fromkeys(sums, 0)
     for found in activations(graph, squares, layers):
         for layer in layers:
-            seen = columns(layer, found[layer.activation])
-            step = max(1, seen.shape[2] // PLACES)
-            values = seen[:, :, step // 2 :: step].astype(np.float32) - layer.zero_point
+            values = columns(layer, found[layer.activation], PLACES).astype(np.float32) - layer.zero_point
             sums[layer.name] += values.sum(axis=2)
             products[layer.name] += values @ values.transpose(0, 2, 1)
             counts[layer.name] += values.shape[2]
@@ -140,16 +139,23 @@ def layer_statistics(
     return result
 
 
-def round_rows(rows: Array, covariance: Array, channels: NDArray[np.intp], least: Array) -> Rounded:
-    """Rows in 8 bits, no two weights of which are too large together, of the least error in what they give.
+def round_rows(
+    rows: Array,
+    covariance: Array,
+    channels: NDArray[np.intp],
+    least: Array,
+    pairs: Sequence[NDArray[np.intp]],
+) -> Rounded:
+    """Rows in 8 bits, no pair of whose weights is too large together, of the least error in what they give.
 
     Args:
         rows: (groups, rows, K).
         covariance: Of what they see, (groups, K, K).
         channels: (groups, rows): rows of one number share a step.
         least: The smallest step that each of the numbers may have.
+        pairs: Of products that are added in 16 bits, as `pair_sums.pairings`.
     """
-    spare, limits = _limits(rows)
+    spare, limits = _limits(rows, pairs)
     shared = np.zeros(len(least))
     np.maximum.at(shared, channels, spare)
     inverse = _inverse_root(covariance)
@@ -169,21 +175,19 @@ def round_rows(rows: Array, covariance: Array, channels: NDArray[np.intp], least
     return best if best is not None else Rounded(rows, np.ones(rows.shape[:2]))
 
 
-def _limits(rows: Array) -> tuple[Array, tuple[Array, Array]]:
-    """For each row the step at which its two largest weights just fit together, and how far each weight may go."""
+def _limits(rows: Array, pairs: Sequence[NDArray[np.intp]]) -> tuple[Array, tuple[Array, Array]]:
+    """For each row the step at which its largest pair just fits, and how far each weight may go."""
     needed = np.abs(rows).max(axis=2) / LARGEST_WEIGHT
     bounds = []
     for sign in (1, -1):
-        ahead = np.maximum(sign * rows, 0)
-        if rows.shape[2] < 2:
-            bounds.append(np.full(rows.shape, float(LARGEST_WEIGHT)))
-            continue
-        second, first = np.moveaxis(np.partition(ahead, -2, axis=2)[..., -2:], -1, 0)
-        needed = np.maximum(needed, (first + second) / LARGEST_PAIR)
-        share = np.divide(second, first + second, out=np.full(first.shape, 0.5), where=first > 0)
-        others = np.clip(np.round(LARGEST_PAIR * share), LARGEST_PAIR - LARGEST_WEIGHT, LARGEST_PAIR // 2)
-        bound = np.repeat(others[..., None], rows.shape[2], axis=2)
-        np.put_along_axis(bound, ahead.argmax(axis=2)[..., None], (LARGEST_PAIR - others)[..., None], axis=2)
+        ahead, bound = np.maximum(sign * rows, 0), np.full(rows.shape, float(LARGEST_WEIGHT))
+        for first, second in (found.T for found in pairs):
+            one, both = ahead[..., first], ahead[..., first] + ahead[..., second]
+            needed = np.maximum(needed, both.max(axis=2) / LARGEST_PAIR)
+            share = np.divide(one, both, out=np.full(one.shape, 0.5), where=both > 0)
+            own = np.clip(np.round(LARGEST_PAIR * share), LARGEST_PAIR - LARGEST_WEIGHT, LARGEST_WEIGHT)
+            bound[..., first] = np.minimum(bound[..., first], own)
+            bound[..., second] = np.minimum(bound[..., second], LARGEST_PAIR - own)
         bounds.append(bound)
     return needed, (-bounds[1], bounds[0])
 

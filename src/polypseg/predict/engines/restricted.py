@@ -107,7 +107,7 @@ def serve(path: Path, questions: BinaryIO, answers: BinaryIO) -> None:
             _send(answers, **{PROBABILITY: engine.run(question["batch"])})
 
 
-def _send(pipe: BinaryIO | Any, **arrays: NDArray[Any]) -> None:
+def _send(pipe: BinaryIO | Any, **arrays: Any) -> None:
     content = io.BytesIO()
     np.savez(content, **arrays)
     pipe.write(struct.pack("<Q", content.tell()) + content.getvalue())

@@ -83,7 +83,7 @@ def deviation(engine: Engine, stored: SelfTest) -> float:
 
 def pack(stored: SelfTest) -> str:
     """As a text for a file's metadata."""
-    parts = {"pictures": stored.pictures, "means": stored.means}
+    parts: dict[str, NDArray[Any]] = {"pictures": stored.pictures, "means": stored.means}
     packed = {key: base64.b64encode(zlib.compress(value.tobytes(), 9)).decode() for key, value in parts.items()}
     shapes = {f"{key}_shape": value.shape for key, value in parts.items()}
     return json.dumps({**packed, **shapes, "tolerance": stored.tolerance})
