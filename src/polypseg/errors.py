@@ -88,7 +88,6 @@ EXTRA_OF = {
     "fastapi": "serve",
     "imagehash": "evaluate",
     "keras": "train",
-    "keras_hub": "hub",
     "matplotlib": "evaluate",
     "nncf": "export",
     "onnx": "export",

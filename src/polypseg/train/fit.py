@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from polypseg.config import Config, TrainConfig, with_absolute_paths
+from polypseg.config import Config, TrainConfig, removed_settings, with_absolute_paths
 from polypseg.data.batches import SampleReader, batch_maker, make_readers
 from polypseg.data.epochs import BatchPlan, EpochCounter, training_plan
 from polypseg.data.named_splits import NO_FILES, SplitFiles
@@ -150,6 +150,8 @@ def _go_on(
 ) -> Run:
     """As `resume`, of a run that nobody else works on."""
     folder, config = run.folder, run.config()
+    if removed := removed_settings(run.config_path):
+        raise RunError(f"{folder} was trained with {', '.join(removed)}, which polypseg has no more; start a new run")
     state = load_state(run.last_folder)
     if state is not None:
         _check_best(run, state)
