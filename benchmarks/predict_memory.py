@@ -29,7 +29,7 @@ DRAWN = 40
 RUN = """
 import json, os, resource, sys, time
 from pathlib import Path
-from polypseg.predict.images.work import predict_images, streams_for
+from polypseg.predict.images.work import WorkOptions, predict_images, streams_for
 from polypseg.predict.images.outputs import OutputFolder, OutputOptions
 from polypseg.predict.predictor import load
 from polypseg.predict.images.resume import record_of
@@ -47,7 +47,7 @@ def track(items, description, total):
 began, processor = time.perf_counter(), time.process_time()
 output = OutputFolder(Path(out), OutputOptions(overlays=True, coco=True))
 record = record_of(Path(model), predictor)
-summary = predict_images(sources, output, predictor, record, int(batch_size), track=track, streams=streams)
+summary = predict_images(sources, output, predictor, record, WorkOptions(int(batch_size), streams=streams), track)
 wall = time.perf_counter() - began
 print(json.dumps({
     "images": summary.num_predicted,

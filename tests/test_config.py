@@ -1,6 +1,6 @@
 import pytest
 
-from polypseg.config import Config, load_config, load_run_config
+from polypseg.config import Config, load_config, load_run_config, removed_settings
 from polypseg.config.loading import RenamedSettingWarning
 from polypseg.errors import ConfigError
 
@@ -40,10 +40,9 @@ def test_shares_that_leave_nothing_are_refused():
         load_config(overrides=["split.validation=0.5", "split.test=0.5"])
 
 
-@pytest.mark.parametrize("key", ["folds", "looks"])
-def test_one_fold_or_look_is_none(key):
-    with pytest.raises(ConfigError, match=rf"split\.{key} 1: expected 0"):
-        load_config(overrides=[f"split.{key}=1"])
+def test_one_fold_is_none():
+    with pytest.raises(ConfigError, match=r"split\.folds 1: expected 0"):
+        load_config(overrides=["split.folds=1"])
 
 
 def test_files_that_are_no_config(tmp_path):
@@ -123,3 +122,20 @@ def test_both_names_of_one_setting_are_refused(tmp_path):
     path.write_text("[train]\naverage = 0.75\nema_momentum = 0.5\n")
     with pytest.raises(ConfigError, match=r"train\.average is an earlier name of train\.ema_momentum; keep one"):
         load_config(path)
+
+
+def test_run_with_removed_settings_opens_and_tells_what_it_cannot_go_on_with(tmp_path):
+    path = tmp_path / "config.toml"
+    off = "[split]\nlooks = 0\n[data]\nmix_up = 0.0\n[loss]\nname = 'bce_dice'\ngamma = 0.75\nwindow = 31\n"
+    path.write_text(off)
+    assert load_run_config(path).loss.name == "bce_dice"
+    assert removed_settings(path) == []
+    path.write_text(off.replace("looks = 0", "looks = 40").replace("0.0", "0.3").replace("bce_dice", "lovasz"))
+    assert load_run_config(path).loss.name == "lovasz"
+    assert removed_settings(path) == ["split.looks 40", "data.mix_up 0.3", "loss.name lovasz"]
+
+
+@pytest.mark.parametrize("override", ["split.looks=40", "data.mix_up=0.3", "loss.window=31", "loss.name=lovasz"])
+def test_removed_settings_of_a_config_are_refused(override):
+    with pytest.raises(ConfigError, match=f"{override.partition('=')[0]}.*: removed in polypseg 0.2"):
+        load_config(overrides=[override])

@@ -93,7 +93,6 @@ EXTRA_OF = {
     "fsspec": "archive",
     "imagehash": "evaluate",
     "keras": "train",
-    "keras_hub": "hub",
     "matplotlib": "evaluate",
     "nncf": "export",
     "onnx": "export",

@@ -5,7 +5,6 @@ from polypseg.config import DataConfig, SplitConfig
 from polypseg.data.batches import PyBatches, SampleReader, get_tf_dataset, make_readers, tf_batches
 from polypseg.data.epochs import BatchPlan, EpochCounter
 from polypseg.data.in_memory import load_polyp_dataset
-from polypseg.data.mix_up import kept_shares, mixed
 from polypseg.data.samples import load_sample
 from polypseg.data.splits import make_split
 from polypseg.data.synthetic import make_synthetic
@@ -149,23 +148,3 @@ def test_py_batches_without_tensorflow_are_the_same(samples):
         batches.on_epoch_begin()
         images = np.concatenate([batches[index][0] for index in range(len(batches))])
         np.testing.assert_allclose(images, all_of(tensors)[0], atol=1e-6)
-
-
-def test_mixed_batches_are_mixtures_of_the_same_without(samples):
-    reader, plain = SampleReader(samples, 32, keep=True), BatchPlan(8, "flip", True, 3)
-    plan = plain._replace(mix_up=0.5)
-    _, keys = plan.epoch(len(samples), 0)
-    expected = [
-        mixed(*pair, kept_shares(len(pair[0]), key, 0.5), lambda batch: np.roll(batch, 1, axis=0))
-        for pair, key in zip((PyBatches(reader, plain)[index] for index in range(3)), keys, strict=True)
-    ]
-    tensors = [(images.numpy(), masks.numpy()) for images, masks in tf_batches(reader, plan, EpochCounter())]
-    arrays = [PyBatches(reader, plan)[index] for index in range(3)]
-    for ours in (tensors, arrays):
-        for found, right in zip(ours, expected, strict=True):
-            for one, other in zip(found, right, strict=True):
-                np.testing.assert_allclose(one, other, atol=1e-6)
-    soft = np.concatenate([masks.ravel() for _, masks in arrays])
-    assert ((soft > 0) & (soft < 1)).any()
-    assert soft.min() == 0
-    assert soft.max() <= 1

@@ -70,16 +70,6 @@ def test_groups_and_near_duplicates_stay_together(samples, tmp_path):
             assert part.entries["twin"].split == part.entries["s10"].split
 
 
-def test_frames_of_one_look_share_a_fold(samples, monkeypatch):
-    monkeypatch.setattr(
-        "polypseg.data.folds.kinds_of_looks", lambda paths, kinds, track: [i % kinds for i in range(20)]
-    )
-    for part in make_folds(samples, config(looks=4)).parts:
-        for kind in range(4):
-            free = [f"s{i:02d}" for i in range(4, 20) if i % 4 == kind]
-            assert len({part.entries[name].split for name in free} - {"test"}) <= 1
-
-
 def test_what_is_near_a_test_image_is_never_validated_on(samples, tmp_path):
     # A manifest that was made elsewhere parts a group: two of its four are test.
     given = make_split([replace(sample, group=None) for sample in samples], config(folds=0))

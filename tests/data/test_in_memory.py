@@ -54,22 +54,6 @@ def test_split_of_arrays_keeps_a_sequence_on_one_side(folder):
         assert all(sides)
 
 
-def test_split_of_arrays_by_look_keeps_a_colour_on_one_side():
-    # Twelve flat frames of four colours that lie far apart; groups are not known.
-    colours = np.array([(0.8, 0.4, 0.3), (0.5, 0.5, 0.1), (0.3, 0.3, 0.5), (0.9, 0.8, 0.8)], np.float32)
-    images = np.broadcast_to(colours[np.arange(12) % 4][:, None, None], (12, 32, 32, 3))
-    data = arrays(12, images=images, masks=np.zeros((12, 32, 32, 1), np.float32))
-    for seed in range(5):
-        split = RATIO.model_copy(update={"seed": seed, "looks": 4})
-        readers = make_readers(data, None, DataConfig(size=32, augment="none"), split)
-        sides = []
-        for reader in readers.values():
-            read, _ = reader.read(np.arange(reader.count))
-            sides.append({tuple(image[0, 0]) for image in read})
-        assert sum(len(side) for side in sides) == 4
-        assert all(sides)
-
-
 def test_file_of_groups_that_lacks_an_image_stops_the_loading(folder):
     lines = (folder / "sequences.csv").read_text().splitlines()
     (folder / "sequences.csv").write_text("\n".join(lines[:-1]))

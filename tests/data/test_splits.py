@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 
@@ -49,40 +48,6 @@ def test_groups_and_near_duplicates_stay_on_one_side():
         assert len(set(assigned[:10])) == 1
         assert assigned[20] == assigned[30]
         assert set(assigned) == {"train", "validation", "test"}
-
-
-def test_looks_stay_on_one_side_and_copies_do_not_chain_them():
-    # Eight looks of five; samples 4 (look 0) and 5 (look 1) are copies. Their unit has the look of 4, so that 5 goes
-    # with look 0, and the other four of look 1 are free of it.
-    looks = [index // 5 for index in range(40)]
-    parted = 0
-    for seed in range(20):
-        config = SplitConfig(kind="ratio", validation=0.2, test=0.3, seed=seed, looks=8)
-        assigned, source = assign(names(40), [None] * 40, [[4, 5]], config, looks)
-        for kind in range(8):
-            members = [index for index in range(40) if looks[index] == kind and index != 5]
-            assert len({assigned[index] for index in members}) == 1
-        assert assigned[5] == assigned[4]
-        parted += assigned[5] != assigned[6]
-        assert set(assigned) == {"train", "validation", "test"}
-    assert parted
-    assert source == "ratio: validation 0.2, test 0.3, looks of 8 kinds kept together"
-
-
-def test_split_by_look_of_files_holds_the_yellow_frames_together(tmp_path):
-    samples = []
-    for number in range(12):
-        path = tmp_path / f"{number:02d}.png"
-        colour = (60, 150, 200) if number % 3 == 0 else (110, 100 - number, 140 + 5 * number)  # BGR
-        frame = np.full((32, 32, 3), colour, np.uint8)
-        frame[0] = 255  # a file of one colour is no frame
-        cv2.imwrite(str(path), frame)
-        samples.append(Sample(path.stem, path, path))
-    for seed in range(5):
-        split = make_split(
-            samples, SplitConfig(kind="ratio", validation=0.2, test=0.2, seed=seed, looks=4, **NO_SEARCH)
-        )
-        assert len({split.entries[f"{number:02d}"].split for number in range(0, 12, 3)}) == 1
 
 
 def test_few_large_groups_give_a_split_each():
@@ -165,14 +130,3 @@ def test_official_split_of_kvasir_seg(real_data):
     other, _ = assign(everything, [None] * 1000, [], SplitConfig(seed=1))
     assert [n for n, s in zip(everything, other, strict=True) if s == "test"] == sorted(test)
     assert np.mean([a != b for a, b in zip(assigned, other, strict=True)]) > 0.05
-    # By look: every frame of a look that is validated on comes from the 880, and none of its look is trained on but
-    # copies of test images.
-    kinds = [index % 30 for index in range(1000)]
-    by_look, source = assign(everything, [None] * 1000, look_alike, SplitConfig(looks=30), kinds)
-    held_out = {kind for kind, s in zip(kinds, by_look, strict=True) if s == "validation"}
-    assert {n for n, s in zip(everything, by_look, strict=True) if s == "test"} == set(test)
-    assert not any(
-        s == "train" and k in held_out for n, s, k in zip(everything, by_look, kinds, strict=True) if n != train[0]
-    )
-    assert 60 <= by_look.count("validation") <= 100
-    assert source.endswith("80 of the 880 as validation, looks of 30 kinds kept together")

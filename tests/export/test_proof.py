@@ -26,7 +26,7 @@ SIZE = 8
 
 
 class Red:
-    """Probability: the red channel plus `shift`, within [0, 1]; the one gate's coefficients: green plus `attention_shift`."""
+    """Probability: red plus `shift`, within [0, 1]; the one gate's coefficients: green plus `attention_shift`."""
 
     name, size, threshold = "red", SIZE, 0.5
     facts = ModelFacts(size=SIZE)
@@ -196,7 +196,7 @@ def test_fp16_without_images_is_proved_by_its_probabilities():
 
 def test_squares_have_the_model_size_and_the_order_of_the_samples(samples):
     assert [s.shape for s in synthetic_squares(24, 3)] == [(24, 24, 3)] * 3
-    reds = [int((square[..., 0] > 100).sum()) for square in sample_squares(samples * 9, SIZE)]
+    reds = [int((view.square[..., 0] > 100).sum()) for view in sample_squares(samples * 9, Red.facts)]
     assert reds == [16, 8] * 9
 
 

@@ -21,7 +21,7 @@ from polypseg.predict.images.outputs import OutputFolder, OutputOptions
 from polypseg.predict.images.resume import record_of
 from polypseg.predict.images.sources import find_sources
 from polypseg.predict.images.table import COLUMNS, read_rows
-from polypseg.predict.images.work import predict_images
+from polypseg.predict.images.work import WorkOptions, predict_images
 from polypseg.predict.lookahead import map_ahead
 from polypseg.predict.predictor import PredictOptions, load
 from predict.tiny_model import write_picture, write_tiny_model
@@ -45,7 +45,7 @@ def predicted(paths=("in",), written=MASKS_ALONE, options=AS_THE_MODEL, **call):
     sources = find_sources(list(paths), Path("out"))
     output = OutputFolder(Path("out"), written, (1,))
     output.check(sources, may_replace=True)
-    return predict_images(sources, output, predictor, record_of(Path("tiny.onnx"), predictor), **call)
+    return predict_images(sources, output, predictor, record_of(Path("tiny.onnx"), predictor), WorkOptions(**call))
 
 
 def rows():

@@ -8,7 +8,7 @@ import pytest
 from polypseg.predict.images.outputs import OutputFolder, OutputOptions
 from polypseg.predict.images.resume import record_of
 from polypseg.predict.images.sources import find_sources
-from polypseg.predict.images.work import predict_images, streams_for
+from polypseg.predict.images.work import WorkOptions, predict_images, streams_for
 from polypseg.predict.predictor import Predictor, load
 from predict.tiny_model import write_picture, write_tiny_model
 
@@ -30,7 +30,7 @@ def test_as_many_images_run_at_once_as_the_engine_has_streams(tmp_path, monkeypa
     predictor = load(model, "onnxruntime", streams=streams)
     output = OutputFolder(tmp_path / "out", OutputOptions())
     sources = find_sources([str(tmp_path / "in")], Path("out"))
-    summary = predict_images(sources, output, predictor, record_of(model, predictor), streams=streams)
+    summary = predict_images(sources, output, predictor, record_of(model, predictor), WorkOptions(streams=streams))
     assert summary.num_predicted == 6
 
 

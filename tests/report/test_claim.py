@@ -95,7 +95,7 @@ def test_ensembles_and_averaged_passes_are_told(run_record, source, words):
 def test_training_is_told_as_it_was_set(run_record):
     settings = (
         *PRETRAINED,
-        "loss.name=focal_tversky",
+        "loss.dice_weight=0.75",
         "data.augment=strong",
         "data.polyp_removal=0.15",
         "train.optimizer=adamw",
@@ -111,7 +111,7 @@ def test_training_is_told_as_it_was_set(run_record):
     )
     given = answers(with_settings(run_record, *settings))
     assert given[25].text.startswith(
-        "focal Tversky loss, missed pixels 0.7, gamma 0.75; AdamW, weight decay 0.01, the encoder at 0.33 of the rate, "
+        "binary cross-entropy + 0.75 x (1 - Dice); AdamW, weight decay 0.01, the encoder at 0.33 of the rate, "
         "learning rate 0.001, up to it in the first 10 % of the steps, then down to 0 by half a cosine; "
         "from the weights of before; taught by five, which has 25 % of the say; gradients of a norm of at "
         "most 5; moving average of the weights, momentum 0.995; stops after 12 epochs without a higher "
@@ -124,11 +124,11 @@ def test_training_is_told_as_it_was_set(run_record):
 
 
 def test_every_share_of_changed_frames_is_told(run_record):
-    shares = {"copy_paste": 0.15, "jpeg": 0.3, "colour_transfer": 0.4, "elastic": 0.25, "close_ups": 0.2, "mix_up": 0.1}
+    shares = {"copy_paste": 0.15, "jpeg": 0.3, "colour_transfer": 0.4, "elastic": 0.25, "close_ups": 0.2}
     given = answers(with_settings(run_record, *(f"data.{name}={share}" for name, share in shares.items())))
     assert (
         "15 % given another image's polyp, 30 % compressed again, 40 % in another image's colours, 25 % bent, "
-        "20 % shown as a close-up, 10 % mixed with another; "
+        "20 % shown as a close-up; "
     ) in given[25].text
 
 

@@ -74,7 +74,7 @@ def test_statistics_are_of_images_as_the_training_changes_them(sample_folder):
     reader = SampleReader(samples[:10], 32, keep=False)
     trained_on = [images.numpy() for images, _ in tf_batches(reader, plan)]
     assert [len(images) for images in trained_on] == [4, 4, 2]
-    measured_on = list(calibration_batches(reader, plan._replace(mix_up=1.0)))  # but for mixtures
+    measured_on = list(calibration_batches(reader, plan))
     assert len(measured_on) == 2  # the last batch is not whole
     for ours, theirs in zip(measured_on, trained_on, strict=False):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)

@@ -23,7 +23,7 @@ RECIPE = {
     "split": {"kind": "ratio", "validation": 0.25, "test": 0.25, "near_duplicate_bits": -1},
     "data": {
         **{"size": 32, "batch_size": 4, "augment": "strong", "polyp_removal": 0.2, "copy_paste": 0.2, "jpeg": 0.3},
-        **{"colour_transfer": 0.3, "elastic": 0.3, "close_ups": 0.2, "mix_up": 0.3},
+        **{"colour_transfer": 0.3, "elastic": 0.3, "close_ups": 0.2},
     },
     "model": {"filters": 2, "depth": 2, "dropout": 0.2, "deep_supervision": True},
     "train": {
@@ -129,7 +129,6 @@ def test_planned_length_of_a_schedule_cannot_be_changed(run):
         ("data", "copy_paste", 0.6),
         ("data", "jpeg", 1.0),
         ("data", "close_ups", 0.6),
-        ("data", "mix_up", 0.0),
         ("model", "deep_supervision", False),
         ("train", "optimizer", "adam"),
         ("train", "encoder_rate", 1.0),

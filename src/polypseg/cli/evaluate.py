@@ -1,7 +1,7 @@
 """`polypseg evaluate`: a run, a model, or another program's maps against their references."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -296,7 +296,9 @@ def evaluate(
     if unperturbed and not tune_threshold:
         raise UsageError("--unperturbed belongs to --tune-threshold; a split is always scored as it is")
     if tune_threshold:
-        split = _tune(model, (predictions, data), split, threshold, (batch_size, tta, unperturbed))
+        if model is None or predictions is not None or Path(model).is_file():
+            raise UsageError("--tune-threshold needs a run folder: its validation split chooses the threshold")
+        split = _tune(_Tuning(Path(model), data, batch_size, tta, unperturbed), split, threshold)
     rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
     selection = Selection(split, splits, names, negatives, skip_bad, rule or None)
     options = ScoreOptions(settings, batch_size, save_maps, skip_bad, overwrite or restart, processes=True)
@@ -380,22 +382,23 @@ def _out_of_fold(
     return out_of_fold(folder, data, options, summary_options, command, track, tta)
 
 
-def _tune(
-    model: str | None,
-    given: tuple[Path | None, Path | None],
-    split: str | None,
-    threshold: float | None,
-    how: tuple[int, str, bool],
-) -> str:
+class _Tuning(NamedTuple):
+    """How a threshold is chosen, on which run."""
+
+    run: Path
+    data: Path | None
+    batch_size: int
+    tta: str
+    unperturbed: bool
+
+
+def _tune(tuning: _Tuning, split: str | None, threshold: float | None) -> str:
     """The split that is scored after the threshold was chosen on it: validation, and no other."""
     from polypseg.cli.console import console, import_keras_quietly, track
     from polypseg.data.perturbations import PERTURBATIONS, UNPERTURBED
     from polypseg.errors import UsageError
     from polypseg.evaluate.threshold import tune_threshold
 
-    (predictions, data), (batch_size, tta, unperturbed) = given, how
-    if model is None or predictions is not None or Path(model).is_file():
-        raise UsageError("--tune-threshold needs a run folder: its validation split chooses the threshold")
     if split not in (None, "validation"):
         raise UsageError(
             f"--tune-threshold with --split {split}: a threshold is chosen on the validation split and on nothing "
@@ -403,18 +406,18 @@ def _tune(
         )
     if threshold is not None:
         raise UsageError("--threshold and --tune-threshold exclude one another")
-    if Path(model).exists():
+    if tuning.run.exists():
         import_keras_quietly()
-    perturbations = UNPERTURBED if unperturbed else PERTURBATIONS
-    tuned = tune_threshold(Path(model), data, batch_size, track, tta, perturbations)
-    ways = "" if unperturbed else f" in {len(perturbations)} perturbations"
+    perturbations = UNPERTURBED if tuning.unperturbed else PERTURBATIONS
+    tuned = tune_threshold(tuning.run, tuning.data, tuning.batch_size, track, tuning.tta, perturbations)
+    ways = "" if tuning.unperturbed else f" in {len(perturbations)} perturbations"
     console.print(
         f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {tuned.num_frames} frames "
         f"(validation images{ways}; {tuned.dice_at_half:.4f} at 0.5)"
     )
     console.print(
         f"peak threshold {tuned.peak_threshold:g}: a component without a pixel of that probability is left out, mean "
-        f"Dice {tuned.dice_with_peak:.4f}; both stored in {Path(model) / 'threshold.json'}"
+        f"Dice {tuned.dice_with_peak:.4f}; both stored in {tuning.run / 'threshold.json'}"
     )
     return "validation"
 

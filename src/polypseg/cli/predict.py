@@ -7,7 +7,7 @@ import typer
 
 if TYPE_CHECKING:
     from polypseg.predict.images.outputs import OutputOptions
-    from polypseg.predict.images.work import Summary
+    from polypseg.predict.images.work import Summary, WorkOptions
     from polypseg.predict.predictor import PredictOptions, Predictor
     from polypseg.predict.video.options import VideoOptions
 
@@ -162,6 +162,7 @@ def predict(
     named, paths = _split(model, list(words or ()))
     films = _films(named, paths, camera, out)
     from polypseg.predict.images.outputs import OutputOptions
+    from polypseg.predict.images.work import WorkOptions
     from polypseg.predict.predictor import PredictOptions
     from polypseg.predict.video.options import VideoOptions
     from polypseg.preprocess import field_rule
@@ -184,7 +185,7 @@ def predict(
             raise UsageError(f"-o {out} takes one mask and nothing else; for more results name a folder: -o FOLDER")
         _predict_to_file(paths, out, call, max_pixels, overwrite)
         return
-    _predict_images(paths, out, call, written, (batch_size, max_pixels), (resume, overwrite))
+    _predict_images(paths, out, call, written, WorkOptions(batch_size, max_pixels, resume), overwrite)
 
 
 class _Call(NamedTuple):
@@ -308,9 +309,11 @@ def _predict_images(
     out: Path,
     call: _Call,
     written: "OutputOptions",
-    limits: tuple[int, int],
-    goes_on: tuple[bool, bool],
+    options: "WorkOptions",
+    overwrite: bool,
 ) -> None:
+    from dataclasses import replace
+
     from polypseg.cli.console import track
     from polypseg.predict.engines.onnx_engine import carried_levels
     from polypseg.predict.images.outputs import OutputFolder
@@ -318,17 +321,16 @@ def _predict_images(
     from polypseg.predict.images.sources import find_sources
     from polypseg.predict.images.work import predict_images, streams_for
 
-    resume, overwrite = goes_on
-    batch_size, max_pixels = limits
     sources = find_sources(paths, leave_out=out)
-    streams = streams_for(len(sources), call.threads) if batch_size == 1 else 1
+    streams = streams_for(len(sources), call.threads) if options.batch_size == 1 else 1
     path, predictor = call.load(streams)
     streams = streams if path.suffix.lower() == ".onnx" else 1  # Keras runs one batch at a time
     levels = carried_levels(predictor.engine.facts) if written.attention else ()
     output = OutputFolder(out, written, levels)
-    output.check(sources, may_replace=resume or overwrite)
+    output.check(sources, may_replace=options.resume or overwrite)
     record = record_of(path, predictor)
-    _show_images(predict_images(sources, output, predictor, record, batch_size, max_pixels, resume, track, streams))
+    options = replace(options, streams=streams)
+    _show_images(predict_images(sources, output, predictor, record, options, track))
 
 
 def _show_images(summary: "Summary") -> None:

@@ -8,7 +8,7 @@ A config file is a diff from these defaults (TOML, one table a class), and so is
     epochs = 10
 """
 
-from polypseg.config.loading import config_from, load_config, load_run_config, with_absolute_paths
+from polypseg.config.loading import config_from, load_config, load_run_config, removed_settings, with_absolute_paths
 from polypseg.config.tables import Config, DataConfig, LossConfig, ModelConfig, SourceConfig, SplitConfig, TrainConfig
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "config_from",
     "load_config",
     "load_run_config",
+    "removed_settings",
     "with_absolute_paths",
 ]

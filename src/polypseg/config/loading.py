@@ -19,6 +19,22 @@ RENAMED: Mapping[str, str] = {"data.negatives": "data.polyp_removal", "train.ave
 """Names of polypseg 0.1 that 0.2 accepts in configs and --set, and that runs may keep."""
 
 
+REMOVED: Mapping[str, object] = {
+    "split.looks": 0,
+    "data.mix_up": 0.0,
+    "loss.false_negative_weight": None,
+    "loss.gamma": None,
+    "loss.boundary_weight": None,
+    "loss.window": None,
+}
+"""Settings of polypseg 0.1 that brought nothing (docs/explanation/experiments.md), and the value that switched each
+off; None where it acted with a removed loss alone. The config.toml of a run may hold them."""
+
+
+LOSS = "bce_dice"
+REMOVED_LOSSES = ("focal_tversky", "lovasz", "structure")
+
+
 class RenamedSettingWarning(PolypsegWarning):
     """A config uses the earlier name of a setting."""
 
@@ -43,6 +59,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
         _rename(tables, str(path))
     for override in overrides:
         _override(tables, override)
+    _refuse_removed(tables, str(path) if path else "--set")
     if path is None or not overrides:
         return config_from(tables, source=str(path) if path else "--set")
     try:
@@ -64,11 +81,32 @@ def load_run_config(path: Path) -> Config:
     """
     tables = _read_tables(path)
     _rename(tables)
+    for removed in REMOVED:
+        name, _, key = removed.partition(".")
+        if isinstance(tables.get(name), dict):
+            tables[name].pop(key, None)
     for name, values in EARLIER.items():
         table = tables.setdefault(name, {})
         if isinstance(table, dict):
             tables[name] = {**values, **table}
     return config_from(tables, source=str(path))
+
+
+def removed_settings(path: Path) -> list[str]:
+    """What a run's config.toml asks for that polypseg cannot do any more: the run can be used, not trained further.
+
+    Raises:
+        ConfigError: As `load_config`.
+    """
+    tables = _read_tables(path)
+    found = []
+    for removed, off in REMOVED.items():
+        name, _, key = removed.partition(".")
+        value = tables.get(name, {}).get(key, off)
+        if off is not None and value != off:
+            found.append(f"{removed} {value}")
+    loss = tables.get("loss", {}).get("name", LOSS)
+    return found if loss == LOSS else [*found, f"loss.name {loss}"]
 
 
 def _rename(tables: Mapping[str, Any], warn_of: str = "") -> None:
@@ -92,6 +130,21 @@ def _rename(tables: Mapping[str, Any], warn_of: str = "") -> None:
 def _warn_of_renaming(source: str, earlier: str) -> None:
     message = f"{source}: {earlier} is now {RENAMED[earlier]}; polypseg 0.3 will not accept the earlier name"
     warnings.warn(message, RenamedSettingWarning, stacklevel=4)
+
+
+def _refuse_removed(tables: Mapping[str, Any], source: str) -> None:
+    """Nothing, where a user's config names no setting that polypseg has no more.
+
+    Raises:
+        ConfigError: It does.
+    """
+    given = {f"{name}.{key}" for name, table in tables.items() if isinstance(table, dict) for key in table}
+    found = sorted(given & set(REMOVED))
+    loss = tables.get("loss")
+    if isinstance(loss, dict) and loss.get("name", LOSS) in REMOVED_LOSSES:
+        found.append(f"loss.name {loss['name']}")
+    if found:
+        raise ConfigError(f"{source}: {', '.join(found)}: removed in polypseg 0.2, since it brought nothing; delete it")
 
 
 def _read_tables(path: Path) -> dict[str, Any]:

@@ -22,8 +22,6 @@ from polypseg.data.epochs import BatchPlan, EpochCounter, training_plan
 from polypseg.data.fingerprints import fingerprint
 from polypseg.data.frame_synthesis import synthesise
 from polypseg.data.in_memory import PolypDataset, checked_dataset
-from polypseg.data.looks import look, sorted_into_kinds
-from polypseg.data.mix_up import kept_shares, mixed
 from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import assign, make_split
 from polypseg.errors import PolypsegError, UsageError, missing_extra
@@ -104,8 +102,7 @@ class ArrayReader(SampleReader):
 class TfDatasets(NamedTuple):
     """What `get_tf_dataset` returns: three `tf.data.Dataset`s of batches (images, masks).
 
-    Images are (B, size, size, 3) float32 in [0, 1], masks (B, size, size, 1) float32 in {0, 1}; those of training in
-    [0, 1] where `data.mix_up` lays one over another.
+    Images are (B, size, size, 3) float32 in [0, 1], masks (B, size, size, 1) float32 in {0, 1}.
     """
 
     train: "tf.data.Dataset"
@@ -174,7 +171,7 @@ def make_readers(
 def _assign_arrays(data: PolypDataset, config: SplitConfig, track: Track) -> dict[str, list[str]]:
     """The names of each split of a data set in memory, near-duplicates together."""
     order = sorted(range(len(data.names)), key=lambda index: data.names[index])
-    joined, looks = [], None
+    joined = []
 
     def images() -> Iterator[NDArray[np.uint8]]:
         return (np.rint(data.images[index] * 255).astype(np.uint8) for index in order)
@@ -183,9 +180,7 @@ def _assign_arrays(data: PolypDataset, config: SplitConfig, track: Track) -> dic
         prints = [fingerprint(image) for image in track(images(), "looking for near-duplicates", len(order))]
         joined = join(len(order), similar_pairs(prints, config.near_duplicate_bits, track))
     names = [data.names[index] for index in order]
-    if config.looks:
-        looks = sorted_into_kinds([look(image) for image in images()], config.looks)
-    assigned, _ = assign(names, [data.groups[index] for index in order], joined, config, looks)
+    assigned, _ = assign(names, [data.groups[index] for index in order], joined, config)
     return {n: [name for name, split in zip(names, assigned, strict=True) if split == n] for n in SPLIT_NAMES}
 
 
@@ -236,11 +231,8 @@ def tf_batches(
 
     def finish(images: Any, masks: Any, key: Any) -> tuple[Any, Any]:
         images = tf.cast(images, tf.float32) / 255.0
-        images, masks = augment(images, tf.cast(masks, tf.float32), key, plan.preset)
-        if not plan.mix_up:
-            return images, masks
-        kept = tf.numpy_function(kept_shares, [tf.shape(images)[0], key, plan.mix_up], tf.float32)
-        return mixed(images, masks, tf.ensure_shape(kept, (None, 1, 1, 1)), lambda batch: tf.roll(batch, 1, axis=0))
+        changed: tuple[Any, Any] = augment(images, tf.cast(masks, tf.float32), key, plan.preset)
+        return changed
 
     steps = -(-num_shown // plan.batch_size)
     batches = tf.data.Dataset.range(1).flat_map(batches_of_epoch)
@@ -296,9 +288,6 @@ class PyBatches(keras.utils.PyDataset):  # type: ignore[misc]
             key,
             self._plan.preset,
         )
-        if self._plan.mix_up:
-            kept = keras.ops.convert_to_tensor(kept_shares(len(chosen), key, self._plan.mix_up))
-            changed = mixed(*changed, kept, lambda batch: keras.ops.roll(batch, 1, axis=0))
         softened = changed[1] if self._soften is None else self._soften(*changed)
         return keras.ops.convert_to_numpy(changed[0]), keras.ops.convert_to_numpy(softened)
 

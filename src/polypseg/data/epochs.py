@@ -39,7 +39,6 @@ class BatchPlan(NamedTuple):
         shuffled: Whether the order is drawn again each epoch.
         seed: What order and augmentation follow from, with the epoch.
         synthesis: Shares of the samples that are made of others, bent or compressed again.
-        mix_up: Share of the samples that another one shines through.
         draws: How often an epoch shows each sample, on average; empty for once each.
     """
 
@@ -48,7 +47,6 @@ class BatchPlan(NamedTuple):
     shuffled: bool
     seed: int
     synthesis: SynthesisShares = SynthesisShares()
-    mix_up: float = 0.0
     draws: tuple[float, ...] = ()
 
     def num_shown(self, count: int) -> int:
@@ -86,4 +84,4 @@ def drawn(draws: Sequence[float], generator: np.random.Generator) -> NDArray[np.
 def training_plan(config: DataConfig, seed: int, draws: tuple[float, ...] = ()) -> BatchPlan:
     """How training samples are batched: in a new order each epoch, changed as the config says."""
     shares = SynthesisShares(**{name: getattr(config, name) for name in SynthesisShares._fields})
-    return BatchPlan(config.batch_size, config.augment, True, seed, shares, config.mix_up, draws)
+    return BatchPlan(config.batch_size, config.augment, True, seed, shares, draws)

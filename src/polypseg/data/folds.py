@@ -2,7 +2,7 @@
 
 Decisions:
 - The test split is that of the single split of the same config; no fold trains or validates on it.
-- Groups, near-duplicates and, with `split.looks`, frames of one look share a fold. What is near a test image trains in
+- Groups and near-duplicates share a fold. What is near a test image trains in
   every fold and validates in none.
 - The same samples, config and seed give the same folds on every machine.
 """
@@ -14,9 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from polypseg.config import SplitConfig
-from polypseg.data.looks import kinds_of_looks
 from polypseg.data.samples import Sample
-from polypseg.data.splits import joined_by_look, make_split, parted_units
+from polypseg.data.splits import make_split, parted_units
 from polypseg.errors import SplitError
 from polypseg.progress import Track, silent
 from polypseg.records.split import Split, SplitName
@@ -54,8 +53,7 @@ def make_folds(
     is_test = [base.entries[name].split == "test" for name in names]
     units = parted_units(chosen, config, track)
     free = [unit for unit in units if not any(is_test[index] for index in unit)]
-    looks = kinds_of_looks([sample.image_path for sample in chosen], config.looks, track) if config.looks else None
-    fold_of = _share_out(joined_by_look(free, looks), config)
+    fold_of = _share_out(free, config)
     source = f"{base.source}; {config.folds} folds of all but the test split"
 
     def split(number: int, described: str) -> Split:

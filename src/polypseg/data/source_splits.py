@@ -46,7 +46,7 @@ def assign_sources(
     words = []
     for name in sorted(sources, key=lambda each: ("official", "train", "ratio").index(rules[each])):
         if rules[name] == "official":
-            _official(assigned, samples, places[name], units, (config, generator))
+            _official(assigned, samples, places[name], units, config.official_validation, generator)
             words.append(f"{name}: official 880/120, {config.official_validation} of the 880 as validation")
         elif rules[name] == "train":
             _fill_rest(assigned, places[name], units)
@@ -88,16 +88,16 @@ def _official(
     samples: Sequence[Sample],
     own: Sequence[int],
     units: list[list[int]],
-    how: tuple[SplitConfig, np.random.Generator],
+    num_validation: int,
+    generator: np.random.Generator,
 ) -> None:
-    config, generator = how
     test = official_test_names([own_name(samples[i]) for i in own])
     mine = set(own)
     for i in own:
         assigned[i] = "test" if own_name(samples[i]) in test else "train"
     inner = [[i for i in unit if i in mine] for unit in units]
     free = [unit for unit in inner if unit and all(assigned[i] == "train" for i in unit)]
-    fill_split(assigned, free, "validation", config.official_validation, generator)
+    fill_split(assigned, free, "validation", num_validation, generator)
     for unit, members in zip(units, inner, strict=True):
         sides = {assigned[i] for i in members}
         for i in set(unit) - mine:

@@ -6,8 +6,6 @@ Decisions:
 - Groups (video sequences, patients) and near-duplicates stay on one side. In the official split of
   Kvasir-SEG the 120 are given; only the validation, carved out of the 880, can keep that promise,
   and it takes no near-duplicate of a training image.
-- With `split.looks` frames of one look stay on one side as well (`looks.py`); of the official 880 alone, since the 120
-  are given.
 - The same samples, config and seed give the same split on every machine: no file order, no hash seed.
 """
 
@@ -20,7 +18,6 @@ import numpy as np
 from polypseg.config import SourceConfig, SplitConfig
 from polypseg.data.dividing import by_group, fill_split, join_units
 from polypseg.data.duplicates import near_duplicate_groups
-from polypseg.data.looks import kinds_of_looks
 from polypseg.data.official import is_kvasir_seg, official_test_names
 from polypseg.data.samples import Sample
 from polypseg.data.source_splits import assign_sources
@@ -55,8 +52,7 @@ def make_split(
         raise SplitError(f"sample names repeat; expected each once:{listed(repeated)}")
     paths = [s.image_path for s in ordered]
     joined = _near_duplicates(paths, config, track)
-    looks = kinds_of_looks(paths, config.looks, track) if config.looks else None
-    assigned, source = assign_samples(ordered, joined, config, sources, looks)
+    assigned, source = assign_samples(ordered, joined, config, sources)
     return split_of(ordered, assigned, source, config.seed, track)
 
 
@@ -65,7 +61,6 @@ def assign_samples(
     joined: Sequence[Sequence[int]],
     config: SplitConfig,
     sources: Mapping[str, SourceConfig] = MappingProxyType({}),
-    looks: Sequence[int] | None = None,
 ) -> tuple[Sequence[SplitName | None], str]:
     """The split of each sample, None for one that is left out, and where they come from in words.
 
@@ -74,7 +69,6 @@ def assign_samples(
         joined: As in `assign`.
         config: Kind, shares and seed.
         sources: As in `make_split`.
-        looks: As in `assign`.
 
     Raises:
         SplitError: As `assign`, or as `assign_sources`.
@@ -83,7 +77,7 @@ def assign_samples(
     if sources:
         units = join_units(len(samples), [*by_group(groups), *joined])
         return assign_sources(samples, units, sources, config)
-    return assign([sample.name for sample in samples], groups, joined, config, looks)
+    return assign([sample.name for sample in samples], groups, joined, config)
 
 
 def split_of(
@@ -110,7 +104,6 @@ def assign(
     groups: Sequence[str | None],
     joined: Sequence[Sequence[int]],
     config: SplitConfig,
-    looks: Sequence[int] | None = None,
 ) -> tuple[list[SplitName], str]:
     """The split of each sample, and where it comes from in words.
 
@@ -119,7 +112,6 @@ def assign(
         groups: The group of each sample, None where unknown.
         joined: Places of samples that must stay together besides (near-duplicates).
         config: Kind, shares and seed.
-        looks: The kind of each sample by its look, where a kind shall stay on one side.
 
     Raises:
         SplitError: Nothing is left for a split, or an official split was asked for of another data set.
@@ -132,12 +124,11 @@ def assign(
         )
     units = join_units(len(names), [*by_group(groups), *joined])
     generator = np.random.default_rng(config.seed)
-    by_look = f", looks of {config.looks} kinds kept together" if looks else ""
     if config.kind == "official" or (config.kind == "auto" and is_official):
-        source = f"Kvasir-SEG official 880/120, {config.official_validation} of the 880 as validation{by_look}"
-        return _carve_official(names, units, config, generator, looks), source
-    source = f"ratio: validation {config.validation:g}, test {config.test:g}{by_look}"
-    return _by_ratio(len(names), joined_by_look(units, looks), config, generator), source
+        source = f"Kvasir-SEG official 880/120, {config.official_validation} of the 880 as validation"
+        return _carve_official(names, units, config, generator), source
+    source = f"ratio: validation {config.validation:g}, test {config.test:g}"
+    return _by_ratio(len(names), units, config, generator), source
 
 
 def verify_split(split: Split, samples: Sequence[Sample], track: Track = silent) -> None:
@@ -168,20 +159,6 @@ def parted_units(samples: Sequence[Sample], config: SplitConfig, track: Track = 
     return join_units(len(samples), [*by_group([sample.group for sample in samples]), *joined])
 
 
-def joined_by_look(units: list[list[int]], looks: Sequence[int] | None) -> list[list[int]]:
-    """Units of one look as one, in order; the look of a unit is its first place's.
-
-    Units stay whole, but a look that near-duplicates share with another one does not pull that one in: else a few
-    copies would make one unit of all.
-    """
-    if looks is None:
-        return units
-    found: dict[int, list[int]] = {}
-    for unit in units:
-        found.setdefault(looks[unit[0]], []).extend(unit)
-    return sorted(sorted(places) for places in found.values())
-
-
 def _near_duplicates(paths: Sequence[Path], config: SplitConfig, track: Track) -> list[list[int]]:
     return near_duplicate_groups(paths, config.near_duplicate_bits, track) if config.near_duplicate_bits >= 0 else []
 
@@ -191,13 +168,11 @@ def _carve_official(
     units: list[list[int]],
     config: SplitConfig,
     generator: np.random.Generator,
-    looks: Sequence[int] | None,
 ) -> list[SplitName]:
     test = official_test_names(names)
     assigned: list[SplitName] = ["test" if name in test else "train" for name in names]
     # A near-duplicate of a test image stays in training: moving it into validation would let the test choose.
     free = [unit for unit in units if all(assigned[index] == "train" for index in unit)]
-    free = joined_by_look(free, looks)
     fill_split(assigned, free, "validation", config.official_validation, generator)
     return assigned
 

@@ -121,7 +121,7 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
         "checkpoint_chosen_by": environment.get("checkpoint_chosen_by", "unknown"),
     }
     where = _threshold_source(folder, source["model_digest"])
-    loss = run.config().loss
+    loss = run.config().loss if run.config().loss.name == "bce_dice" else None
     return Plan(
         cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults, engine.facts.peak_threshold
     )

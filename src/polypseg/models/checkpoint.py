@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import keras
 
 from polypseg.errors import ModelError
-from polypseg.models import blocks, hub_encoders  # noqa: F401  (register their layers)
+from polypseg.models import blocks
 from polypseg.records.atomic import replacing
 
 
@@ -35,7 +35,6 @@ def load_model(path: Path | str, compiled: bool = False) -> keras.Model:
 
     Raises:
         ModelError: No such file, not a Keras file, or one that holds what polypseg does not know.
-        MissingExtraError: It holds a backbone of KerasHub, which is not installed.
     """
     path = Path(path)
     if not path.is_file():

@@ -16,7 +16,6 @@ import keras
 from polypseg.errors import ModelError, unknown_name
 from polypseg.models.application_encoders import APPLICATIONS, STRIDES, application_features
 from polypseg.models.efficientnet_lite import PACKAGED, SCALES, efficientnet_lite, load_imagenet
-from polypseg.models.hub_encoders import HUB_ENCODERS, hub_features
 
 __all__ = ["ENCODERS", "PACKAGED", "STRIDES", "encode", "load_imagenet"]
 
@@ -53,20 +52,13 @@ def _application(name: str, image: Any, weights: str | Path | None) -> list[Any]
     return application_features(name, image, None if weights is None else IMAGENET)
 
 
-def _hub(name: str, image: Any, weights: str | Path | None) -> list[Any]:
-    _refuse_file(name, weights)
-    return hub_features(name, image, weights is not None)
-
-
 def _refuse_file(name: str, weights: str | Path | None) -> None:
     if weights not in (None, IMAGENET):
         raise ModelError(f"weights={str(weights)!r} cannot be read for {name}: give None or 'imagenet'")
 
 
 ENCODERS: Mapping[str, Callable[[Any, str | Path | None], list[Any]]] = MappingProxyType(
-    {name: partial(_lite, name) for name in SCALES}
-    | {name: partial(_application, name) for name in APPLICATIONS}
-    | {name: partial(_hub, name) for name in HUB_ENCODERS}
+    {name: partial(_lite, name) for name in SCALES} | {name: partial(_application, name) for name in APPLICATIONS}
 )
 
 
@@ -77,11 +69,9 @@ def encode(name: str, image: Any, weights: str | Path | None = None) -> list[Any
         name: One of `ENCODERS`.
         image: Keras input, shape (N, H, W, 3), float32 in [0, 1]; H and W divisible by 32, or None for any such.
         weights: None for random ones; "imagenet" for pretrained ones (packaged for efficientnet-lite0, fetched by Keras
-            for its applications and by KerasHub for its backbones, whose weights saw other images: ADE20K, LVD-142M);
-            for an EfficientNet-Lite also the path of a converted file.
+            for its applications); for an EfficientNet-Lite also the path of a converted file.
 
     Raises:
-        MissingExtraError: The encoder is KerasHub's, and that is not installed.
         ModelError: An unknown name, an image that does not fit, or weights that cannot be had.
     """
     if name not in ENCODERS:

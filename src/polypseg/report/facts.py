@@ -242,18 +242,14 @@ def augmentation_words(run: RunFacts) -> str:
         (data.colour_transfer, "in another image's colours"),
         (data.elastic, "bent"),
         (data.close_ups, "shown as a close-up"),
-        (data.mix_up, "mixed with another"),
     )
     return ", ".join([data.augment, *(f"{100 * share:g} % {what}" for share, what in shares if share)])
 
 
 def _loss_words(loss: LossConfig) -> str:
-    return {
-        "bce_dice": f"binary cross-entropy + {loss.dice_weight:g} x (1 - Dice)",
-        "focal_tversky": f"focal Tversky loss, missed pixels {loss.false_negative_weight:g}, gamma {loss.gamma:g}",
-        "lovasz": "Lovász loss of the IoU",
-        "structure": f"structure loss, boundary weight {loss.boundary_weight:g}, window {loss.window} px",
-    }[loss.name]
+    if loss.name != "bce_dice":
+        return f"the loss {loss.name} of polypseg 0.1"
+    return f"binary cross-entropy + {loss.dice_weight:g} x (1 - Dice)"
 
 
 def _optimizer_words(train: TrainConfig) -> str:

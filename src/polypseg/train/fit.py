@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
-from polypseg.config import Config, TrainConfig, with_absolute_paths
+from polypseg.config import Config, TrainConfig, removed_settings, with_absolute_paths
 from polypseg.data.batches import SampleReader, batch_maker, make_readers
 from polypseg.data.epochs import BatchPlan, EpochCounter, training_plan
 from polypseg.data.named_splits import NO_FILES, SplitFiles
@@ -96,7 +96,7 @@ def train(
         run.environment_path.unlink(missing_ok=True)  # of a start that was killed before it was a run
         keras.utils.set_random_seed(config.train.seed)
         model = _new_model(config, samples, split)
-        _record(run, data, faults, 0, (model, split, config))
+        _record(run, data, faults, 0, _Setup(model, split, config))
         write_config(run, config)  # last: it is what makes the folder a run, which from here on can be resumed
         _fit(run, model, config, samples, split, None, on_epoch, callbacks)
     return run
@@ -150,6 +150,8 @@ def _go_on(
 ) -> Run:
     """As `resume`, of a run that nobody else works on."""
     folder, config = run.folder, run.config()
+    if removed := removed_settings(run.config_path):
+        raise RunError(f"{folder} was trained with {', '.join(removed)}, which polypseg has no more; start a new run")
     state = load_state(run.last_folder)
     if state is not None:
         _check_best(run, state)
@@ -180,7 +182,7 @@ def _go_on(
             if state.finished:
                 return run
             model = _last_model(state)
-        _record(run, data, faults, state.epoch if state else 0, (model, split, config))
+        _record(run, data, faults, state.epoch if state else 0, _Setup(model, split, config))
         _fit(run, model, config, samples, split, state, on_epoch, callbacks)
     return run
 
@@ -321,19 +323,25 @@ def _tensorboard(run: Run, settings: TrainConfig) -> list[keras.callbacks.Callba
     return [keras.callbacks.TensorBoard(str(run.logs_folder), write_graph=False)]
 
 
-def _record(
-    run: Run, data: Path, faults: Sequence[Fault], first_epoch: int, what: tuple[keras.Model, Split, Config]
-) -> None:
-    model, split, settings = what[0], what[1], what[2].train
+class _Setup(NamedTuple):
+    """What is trained, on what, and how."""
+
+    model: keras.Model
+    split: Split
+    config: Config
+
+
+def _record(run: Run, data: Path, faults: Sequence[Fault], first_epoch: int, setup: _Setup) -> None:
+    model, split, settings = setup.model, setup.split, setup.config.train
     best = "highest" if mode_of(settings.monitor) == "max" else "lowest"
     facts = {
         "backend": keras.backend.backend(),
         "split_source": split.source,
         "split_digest": split.digest(),
-        **({"sources": source_counts(split)} if what[2].sources else {}),
+        **({"sources": source_counts(split)} if setup.config.sources else {}),
         "num_parameters": int(without_supervised_levels(model).count_params()),
         "checkpoint_chosen_by": f"{best} {settings.monitor} on the validation split",
-        **named_digests(what[2], has_begun=first_epoch > 0),
+        **named_digests(setup.config, has_begun=first_epoch > 0),
     }
     record_start(run, data, [fault.name for fault in faults], first_epoch, facts)
 

@@ -4,20 +4,15 @@
 """
 
 from polypseg.models.blocks import FusedBatchNormalization
-from polypseg.models.hub_encoders import HubEncoder
 from polypseg.models.winograd import WinogradConvolution
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
-from polypseg.train.losses import BinaryCrossentropyDice, DeepSupervision, FocalTversky, Lovasz, Structure
+from polypseg.train.losses import BinaryCrossentropyDice, DeepSupervision
 from polypseg.train.optimizers import AdamW
 
 REGISTERED = (
     FusedBatchNormalization,
     WinogradConvolution,
-    HubEncoder,
     BinaryCrossentropyDice,
-    FocalTversky,
-    Lovasz,
-    Structure,
     DeepSupervision,
     DiceCoefficient,
     IoUCoefficient,

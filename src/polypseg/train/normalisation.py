@@ -96,7 +96,7 @@ def calibration_batches(
         plan: How the training changes them.
         num_images: About so many.
     """
-    batches = PyBatches(reader, plan._replace(mix_up=0.0))  # what comes later is no mixture
+    batches = PyBatches(reader, plan)
     for index in range(min(len(batches), max(1, num_images // plan.batch_size))):
         images, _ = batches[index]
         if index == 0 or len(images) == plan.batch_size:

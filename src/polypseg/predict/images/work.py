@@ -13,6 +13,7 @@ import json
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from itertools import accumulate, chain, islice
 from pathlib import Path
 from time import perf_counter
@@ -98,16 +99,34 @@ class _Written(NamedTuple):
     statistics: Mapping[str, float] | None = None
 
 
+@dataclass(frozen=True)
+class WorkOptions:
+    """How images are worked through.
+
+    Attributes:
+        batch_size: Images that the model sees at once, at least 1.
+        max_pixels: A larger image is a fault, found before it is decoded.
+        resume: Skip images whose results are there, made with the same model and settings.
+        streams: Batches that the engine runs at once; as it was opened.
+    """
+
+    batch_size: int = 1
+    max_pixels: int = MAX_PIXELS
+    resume: bool = False
+    streams: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size {self.batch_size}: expected at least 1")
+
+
 def predict_images(
     sources: list[Source],
     output: OutputFolder,
     predictor: Predictor,
     record: Settings,
-    batch_size: int = 1,
-    max_pixels: int = MAX_PIXELS,
-    resume: bool = False,
+    options: WorkOptions = WorkOptions(),
     track: Track = silent,
-    streams: int = 1,
 ) -> Summary:
     """What came of the images, once their results lie in a folder.
 
@@ -116,27 +135,21 @@ def predict_images(
         output: Where results go; its `check` must have passed.
         predictor: From `polypseg.load`.
         record: What the results follow from; it is kept beside them.
-        batch_size: Images that the model sees at once, at least 1.
-        max_pixels: A larger image is a fault, found before it is decoded.
-        resume: Leave out images whose results are there, made with the same model and settings.
+        options: Batches, limits, whether to go on.
         track: Shows progress.
-        streams: Batches that the engine runs at once; as it was opened.
 
     Raises:
         BusyError: Another process writes into the folder.
         DataError: The results cannot be written, or those that are there do not belong to this call.
-        UsageError: A batch size below 1.
     """
-    if batch_size < 1:
-        raise UsageError(f"batch_size {batch_size}: expected at least 1")
     began = perf_counter()
-    work = _Work(output, predictor, (batch_size, streams), max_pixels)
+    work = _Work(output, predictor, options)
     try:
         output.folder.mkdir(parents=True, exist_ok=True)
         with alone_in(output.folder):
             output.check_table()  # again: another call may have ended since the first time
             output.sweep()
-            done = done_names(output, record, sources) if resume else start_anew(output, record)
+            done = done_names(output, record, sources) if options.resume else start_anew(output, record)
             waiting = [source for source in sources if source.name not in done]
             with closing(work.rows(waiting)) as rows:
                 for _ in track(rows, "predicting", len(waiting)):
@@ -168,10 +181,9 @@ def streams_for(num_images: int, threads: int | None = None) -> int:
 class _Work:
     """The stages of one call."""
 
-    def __init__(self, output: OutputFolder, predictor: Predictor, at_once: tuple[int, int], max_pixels: int) -> None:
+    def __init__(self, output: OutputFolder, predictor: Predictor, options: WorkOptions) -> None:
         self.output, self.predictor = output, predictor
-        self.batch_size, self.streams = at_once
-        self.max_pixels = max_pixels
+        self.batch_size, self.streams, self.max_pixels = options.batch_size, options.streams, options.max_pixels
         self.notes: list[str] = []
         self.faults: list[str] = []
         self.num_predicted = 0
