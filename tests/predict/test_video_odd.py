@@ -49,6 +49,26 @@ def part(path, codec, num_frames, begins_at=0, **options):
     return write_video(path, moving_scene(num_frames), pts, codec, "yuv420p", options, tick=tick)
 
 
+class TestEnds:
+    @pytest.mark.parametrize("suffix", ["ts", "m2ts"])
+    def test_a_transport_stream_that_ends_within_a_packet_is_cut_short(self, tmp_path, suffix):
+        whole = part(tmp_path / f"whole.{suffix}", "libx264", 24, bf="0").read_bytes()
+        path = tmp_path / f"cut.{suffix}"
+        path.write_bytes(whole)
+        assert read(path)[0].fault == ""
+        for content in (whole[: len(whole) * 2 // 3 // 192 * 192 - 50], whole[: len(whole) // 2] + bytes(188 * 192)):
+            path.write_bytes(content)
+            assert read(path)[0].fault == "the file is cut short: it ends within a packet"
+
+    def test_what_a_container_says_of_its_end_is_told(self, tmp_path):
+        whole = write_video(tmp_path / "whole.mkv", moving_scene(24)).read_bytes()
+        path = tmp_path / "cut.mkv"
+        path.write_bytes(whole)
+        assert read(path)[0].fault == ""
+        path.write_bytes(whole[: len(whole) * 9 // 10])
+        assert read(path)[0].fault.startswith(("the file is cut short", "the file is damaged"))
+
+
 class TestClock:
     @pytest.mark.parametrize("suffix", ["ts", "m2ts", "vob", "mpg"])
     @pytest.mark.parametrize("num_b_frames", ["0", "2"])

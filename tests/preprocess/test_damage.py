@@ -1,5 +1,7 @@
 """Damaged files are refused, not filled up: JPEG by its decoder's warnings, PNG by its check sums."""
 
+import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from polypseg.errors import ImageError
-from polypseg.preprocess import decode_image, read_image, read_mask
+from polypseg.preprocess import decode_image, open_pages, read_image, read_mask, read_page
 from preprocess.odd_files import (
     JPEG_DAMAGE,
     encoded,
@@ -41,6 +43,44 @@ def test_damaged_jpegs_are_refused_or_hardly_changed(damage, options):
         whole = encoded(frame(rng), "JPEG", **options)
         difference = _accepted_difference(whole, damage(whole, rng))
         assert difference is None or difference <= 0.01, damage.__name__
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"progressive": True, "subsampling": 0}])
+def test_a_jpeg_that_ends_between_two_scans_is_refused(options):
+    # Its decoder warns of nothing: each scan is whole, and shows the picture more finely than the one before.
+    whole = encoded(frame(np.random.default_rng(6)), "JPEG", **options)
+    scans = [found.start() for found in re.finditer(b"\xff\xda", whole)]
+    assert len(scans) > 6
+    for place in scans[-4:]:
+        with pytest.raises(ImageError, match=r"the image is cut short .scans are missing"):
+            decode_image(whole[:place] + b"\xff\xd9")
+    assert decode_image(whole).shape == (120, 160, 3)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_a_second_half_of_zeros_is_refused(kind):
+    whole = encoded(frame(np.random.default_rng(8)), kind)
+    half = whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2)
+    with pytest.raises(ImageError, match=r"the image is cut short .it ends in zeros"):
+        decode_image(half)
+    np.testing.assert_array_equal(decode_image(whole + bytes(4096)), decode_image(whole))  # a disk's block, filled up
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_damaged_jpeg_in_a_tiff_is_refused(tmp_path, mode):
+    picture = PillowImage.fromarray(frame(np.random.default_rng(9))).convert(mode)
+    pages = {"save_all": True, "append_images": [picture]}
+    for options in ({}, pages):
+        whole = encoded(picture, "TIFF", compression="jpeg", **options)
+        with PillowImage.open(io.BytesIO(whole)) as opened:
+            place = opened.tag_v2[273][0] + opened.tag_v2[279][0] // 2
+        path = tmp_path / "page.tif"
+        path.write_bytes(whole)
+        with open_pages(path, "page.tif") as opened:
+            assert read_page(opened, 0, "page.tif").shape == (120, 160, 3)
+        path.write_bytes(whole[:place] + bytes(200) + whole[place + 200 :])
+        with open_pages(path, "page.tif") as opened, pytest.raises(ImageError, match=r"page\.tif: the image is"):
+            read_page(opened, 0, "page.tif")
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])

@@ -212,11 +212,14 @@ def kill_servers(count: int, rng: np.random.Generator) -> list[str]:
         homes = list(temporary.glob("polypseg-serve-*"))
         if len(homes) != 1:
             wrong.append(f"server: {len(homes)} folders of servers, 1 of which is alive")
-        if expected is None:
-            expected = _mask(_asked(address, image))
+        began = time.monotonic()
+        right = _mask(_asked(address, image))
+        seconds, expected = time.monotonic() - began, expected or right
+        if right != expected:
+            wrong.append("server: another answer after a kill")
         with ThreadPoolExecutor(4) as pool:
             asked = [pool.submit(_asked, address, image) for _ in range(4)]
-            time.sleep(float(rng.uniform(0, 0.3)))
+            time.sleep(float(rng.uniform(0, 4)) * seconds)
             os.kill(pid, signal.SIGKILL)
             ended(pid)
         whole = [answer.result() for answer in asked if answer.result()]

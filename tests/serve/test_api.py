@@ -156,6 +156,15 @@ def test_another_file_has_one_page(client):
     problem(segment(client, SMALL, page=2), 404)
 
 
+def test_a_photo_with_further_pictures_is_its_first_one_and_says_so(client):
+    buffer = io.BytesIO()
+    first = Image.fromarray(picture())
+    first.save(buffer, "MPO", save_all=True, append_images=[first.resize((20, 20))])
+    answer = client.post("/v1/segment", content=buffer.getvalue(), headers={"Content-Type": "image/jpeg"}).json()
+    assert answer["image"] == {"height": 40, "width": 60}
+    assert answer["note"] == "holds 2 pictures; the first one was read"
+
+
 def test_a_text_field_is_no_file(client):
     head = b'--b\r\nContent-Disposition: form-data; name="image"%s\r\n\r\n'
     form, headers = png(SMALL) + b"\r\n--b--\r\n", {"Content-Type": "multipart/form-data; boundary=b"}

@@ -15,7 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from polypseg.cli import app
-from polypseg.serve.server import open_socket
+from polypseg.serve.server import LAST_SECONDS, SENDING_SECONDS, open_socket
+from polypseg.serve.settings import Settings
 from serve.models import GatedEngine
 from serve.running import picture, png, serving, wait_until
 
@@ -119,6 +120,11 @@ def test_draining_is_bounded_and_a_second_signal_ends_at_once(red_model):
             engine.gate.set()  # an engine's run itself cannot be stopped
             client.thread.join(10)
             assert not client.thread.is_alive()
+
+
+def test_the_end_comes_in_under_ten_seconds_even_where_an_engine_hangs():
+    # Accepted work, then answers that are being sent, then the end by force (`DrainingServer._end_within`).
+    assert Settings().shutdown_seconds + SENDING_SECONDS + LAST_SECONDS < 10
 
 
 @pytest.mark.parametrize(
