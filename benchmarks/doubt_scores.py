@@ -6,7 +6,7 @@ r"""Which score of a frame tells of which failure: risk-coverage, AURC, AUROC, s
 The scores are chosen on the validation frames of Kvasir-SEG's official split (80 of the 880) alone: as they are and
 perturbed, and with their polyp cut away (`data.recompose`) for false marks. The frames of --test (with polyps) and
 --empty (without) judge what was chosen. A failure is a Dice below 0.5 where there is a polyp, any mark where there is
-none. `mirror` and `scale` cost a prediction each; the others cost what is printed.
+none. `mirror` and `scale` (--agreement) cost a prediction each; the others cost what is printed.
 """
 
 import argparse
@@ -107,23 +107,23 @@ def frame_of(predictor: Predictor, image: NDArray[np.uint8], reference: NDArray[
     return Frame(bool(reference.any()), bool(found.mask.any()), dice(found.mask, reference), scores)
 
 
-def frames_of(predictor: Predictor, samples: Sequence[Sample]) -> list[Frame]:
+def frames_of(predictor: Predictor, samples: Sequence[Sample], more: bool) -> list[Frame]:
     """Each sample as it is."""
-    return [frame_of(predictor, *load_sample(sample), more=True) for sample in samples]
+    return [frame_of(predictor, *load_sample(sample), more) for sample in samples]
 
 
-def validation_frames(predictor: Predictor, samples: Sequence[Sample]) -> tuple[list[Frame], list[Frame]]:
+def validation_frames(predictor: Predictor, samples: Sequence[Sample], more: bool) -> tuple[list[Frame], list[Frame]]:
     """Validation frames as they are and perturbed, and the same with their polyp cut away."""
     rng = np.random.default_rng(0)
     shown, emptied = [], []
     for sample in samples:
         image, mask = load_sample(sample)
         for name, change in PERTURBATIONS.items():
-            shown.append(frame_of(predictor, change.image(image), change.mask(mask), more=name == PLAIN))
+            shown.append(frame_of(predictor, change.image(image), change.mask(mask), more and name == PLAIN))
         image, mask = load_sample(sample, predictor.engine.size)
         empty = without_polyp(image, mask.view(np.uint8), rng)
         if empty is not None:
-            emptied.append(frame_of(predictor, empty, np.zeros(empty.shape[:2], bool), more=True))
+            emptied.append(frame_of(predictor, empty, np.zeros(empty.shape[:2], bool), more))
     return shown, emptied
 
 
@@ -191,21 +191,22 @@ def main() -> None:
     parser.add_argument("--kvasir", type=Path, required=True, help="Kvasir-SEG, for its 80 validation images")
     parser.add_argument("--test", type=Path, required=True, help="frames with polyps of another hospital")
     parser.add_argument("--empty", type=Path, required=True, help="frames without a polyp")
+    parser.add_argument("--agreement", action="store_true", help="try mirror and scale too; three times the work")
     options = parser.parse_args()
     path = resolve(options.model)
-    predictor = load(path, "onnxruntime" if path.suffix == ".onnx" else "auto")
+    predictor = load(path, "onnxruntime", threads=1)
     print(machine(), versions(), options.model, sep="\n")
     kvasir, _ = find_samples(options.kvasir)
     entries = make_split(kvasir, SplitConfig(kind="official")).entries
     validation = [sample for sample in kvasir if entries[sample.name].split == "validation"]
     cost(predictor, validation[0])
-    shown, emptied = validation_frames(predictor, validation)
+    shown, emptied = validation_frames(predictor, validation, options.agreement)
     show("Validation, as they are and perturbed", shown)
     marked = [frame for frame in emptied if frame.is_marked]
     show("Validation, marked: polyps cut away against found ones", marked + [f for f in shown if not f.failed])
     print("\nThe tables below judge; nothing was chosen by them.")
-    test = frames_of(predictor, find_samples(options.test)[0])
-    empty = frames_of(predictor, find_samples(options.empty, empty_masks=True)[0])
+    test = frames_of(predictor, find_samples(options.test)[0], options.agreement)
+    empty = frames_of(predictor, find_samples(options.empty, empty_masks=True)[0], options.agreement)
     show("Other hospital", test)
     show("Other hospital, marked frames", [frame for frame in test if frame.is_marked])
     false = [frame for frame in empty if frame.is_marked]
