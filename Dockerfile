@@ -7,9 +7,15 @@
 # /tmp holds videos while their jobs live (at most 8 of 500 MB and their results); images never leave the memory.
 # A model of your own: -v "$PWD/model.onnx:/model.onnx:ro" -e POLYPSEG_MODEL=/model.onnx
 #
+# The base image is named by a tag, which is given to newer images. For a build that can be made again, name its digest:
+#
+#   docker buildx imagetools inspect python:3.12-slim-bookworm --format '{{.Manifest.Digest}}'
+#   docker build --build-arg BASE=python:3.12-slim-bookworm@sha256:… -t polypseg .
+#
 # On bare metal the same lines, in their order: RUN in a shell in a clone, ENV as exports, CMD as a user without rights.
 # scripts/exercise_dockerfile.py does exactly that in a scratch folder.
-FROM python:3.12-slim-bookworm
+ARG BASE=python:3.12-slim-bookworm
+FROM ${BASE}
 
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./

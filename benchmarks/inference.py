@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -231,6 +232,15 @@ def table(workers: Sequence[Worker], rate: float) -> Iterator[str]:
         )
 
 
+def int8_gains(workers: Sequence[Worker]) -> Iterator[str]:
+    """How many times as fast int8 is as fp32 here, by model and engine."""
+    known = {worker.name: worker for worker in workers}
+    for name, worker in known.items():
+        plain = known.get(name.replace("-int8-", "-fp32-"))
+        if plain is not None and plain is not worker:
+            yield f"\n{CONTESTANTS[name].title}: {ratio(plain, worker):.2f} times as fast as in fp32"
+
+
 def end_to_end(model: Path, runs: int) -> str:
     """From a JPEG file of 600x530 to the mask at its own size, in the default engine."""
     from polypseg.predict.benchmark import BenchmarkOptions, benchmark
@@ -302,8 +312,12 @@ def main() -> None:
 def compare(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Measure, and print what was found."""
     from polypseg.machine import machine, versions
+    from polypseg.predict.engines.restricted import engine_label
 
     names = options.contestants or [key for key, c in CONTESTANTS.items() if options.peer_python or not c.is_peer]
+    if find_spec("openvino") is None:
+        print("OpenVINO is not installed: its contestants are left out")
+        names = [name for name in names if not name.endswith("-openvino")]
     if not options.peer_python and any(CONTESTANTS[name].is_peer for name in names):
         parser.error("the peers need --peer-python; benchmarks/requirements-peers.txt lists what it must hold")
     started = [start(name, options) for name in names]
@@ -312,6 +326,7 @@ def compare(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
         if worker not in workers:
             print(f"Not runnable here, see why with --verbose: {CONTESTANTS[worker.name].title}")
     print(f"Machine: {machine()}\nVersions: {versions()}")
+    print(f"Instruction sets: {engine_label('onnxruntime')}, {engine_label('openvino')}")
     print(f"Peers: {'; '.join(sorted({w.facts['versions'] for w in workers if CONTESTANTS[w.name].is_peer}))}")
     rate = matrix_rate()
     for _ in range(options.rounds):
@@ -323,7 +338,7 @@ def compare(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
         worker.close()
     turns = f"{options.rounds} turns of {options.in_a_row} images"
     print(f"{options.size} px, batch 1, {turns}; matrix rate {rate / 1e9:.0f} GMAC a second, float32\n")
-    print("\n".join(table(workers, rate)), flush=True)
+    print("\n".join([*table(workers, rate), *int8_gains(workers)]), flush=True)
     lite = options.models / "polyp-lite-int8.onnx"
     if options.runs:
         print(f"\n{end_to_end(lite, options.runs)}", flush=True)

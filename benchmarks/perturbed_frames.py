@@ -6,9 +6,9 @@
 
 Dice and recall at the model's own size and at 0.5, means over the validation frames that show a polyp; then those of
 close-ups of the same polyps, and the share of the frames in which more than 0.1 % is marked although their polyp was
-cut away or covered (`data.recompose`). With `--normalisation` the batch normalisation's statistics are measured again
-first: on the training images as they are, or changed as the run's training changed them. Nothing here touches the test
-split.
+cut away or covered (`data.frame_synthesis`). With `--normalisation` the batch normalisation's statistics are measured
+again first: on the training images as they are, or changed as the run's training changed them. Nothing here touches the
+test split.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import numpy as np
 from polypseg.data.batches import make_readers
 from polypseg.data.catalogue import find_samples
 from polypseg.data.epochs import BatchPlan, training_plan
+from polypseg.data.frame_synthesis import close_up, without_polyp
 from polypseg.data.perturbations import PERTURBATIONS, Perturbation
-from polypseg.data.recompose import close_up, without_polyp
 from polypseg.machine import machine, versions
 from polypseg.models.checkpoint import load_model
 from polypseg.models.onnx_weights import copy_onnx_weights

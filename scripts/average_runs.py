@@ -20,15 +20,18 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-import polypseg.train.registered  # noqa: F401  (what compiled models need)
+import polypseg.train.keras_classes  # noqa: F401  (what compiled models need)
 from polypseg.data.batches import make_readers
-from polypseg.data.catalogue import find_samples
 from polypseg.data.epochs import training_plan
+from polypseg.data.splits import verify_split
+from polypseg.explain.gates import measure_run_gates
 from polypseg.models.checkpoint import load_model, save_model
 from polypseg.models.deep_supervision import without_supervised_levels
 from polypseg.records.run import Run, open_run
 from polypseg.records.training_state import load_state
+from polypseg.report.tables import GATE_COLUMNS, gate_rows
 from polypseg.train.normalisation import calibration_batches, measure_normalisation
+from polypseg.train.samples import run_samples, training_draws
 
 NUM_IMAGES = 512
 """Training images, changed as the training changes them, that batch normalisation is measured on."""
@@ -48,32 +51,45 @@ def weights(source: str) -> list[NDArray[np.float32]]:
     return without_supervised_levels(model).get_weights()
 
 
-def training_images(run: Run) -> Iterator[NDArray[np.float32]]:
+def training_images(run: Run, data: Path | None) -> Iterator[NDArray[np.float32]]:
     """Batches as the run's training changed them."""
-    config = run.config()
-    samples, _ = find_samples(Path(run.environment()["data"]))
-    reader = make_readers(samples, run.split(), config.data, config.split)["train"]
-    return calibration_batches(reader, training_plan(config.data, config.train.seed), NUM_IMAGES)
+    config, split = run.config(), run.split()
+    samples, _ = run_samples(run, data)
+    verify_split(split, samples)
+    reader = make_readers(samples, split, config.data, config.split)["train"]
+    plan = training_plan(config.data, config.train.seed, training_draws(samples, split, config))
+    return calibration_batches(reader, plan, NUM_IMAGES)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN[:last]")
     parser.add_argument("--out", type=Path, required=True, help="folder of the new run")
+    parser.add_argument(
+        "--data", type=Path, help="where the first run's images are now; of several sources, the folder above"
+    )
     options = parser.parse_args()
-    first, made = open_run(options.runs[0].removesuffix(":last")), Run(options.out)
-    if made.folder.exists():
-        raise SystemExit(f"{made.folder} is there already; name another folder (--out)")
+    if options.out.exists():
+        raise SystemExit(f"{options.out} is there already; name another folder (--out)")
+    first, made = (
+        open_run(options.runs[0].removesuffix(":last")),
+        Run(options.out.with_name(f"{options.out.name}.part")),
+    )
+    shutil.rmtree(made.folder, ignore_errors=True)  # of a call that was stopped
     model: keras.Model = load_model(first.best_path)
     model.set_weights([np.mean(same, axis=0) for same in zip(*map(weights, options.runs), strict=True)])
-    measure_normalisation(model, training_images(first))
+    measure_normalisation(model, training_images(first, options.data))
     made.best_path.parent.mkdir(parents=True)
     for path in (first.config_path, first.splits_path, first.history_path):
         shutil.copy(path, made.folder)
     record = first.environment() | {"checkpoint_chosen_by": f"the mean of the weights of {' and '.join(options.runs)}"}
     made.environment_path.write_text(json.dumps(record, indent=1), encoding="utf-8")
     save_model(model, made.best_path)
-    print(f"wrote {made.folder}")
+    gates = measure_run_gates(made, options.data)
+    for row in gate_rows(gates) if gates else []:
+        print("  ".join([f"{row[0]}:", *map(" ".join, zip(GATE_COLUMNS, row[1:], strict=True))]))
+    made.folder.rename(options.out)
+    print(f"wrote {options.out}")
 
 
 if __name__ == "__main__":

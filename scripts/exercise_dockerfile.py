@@ -74,7 +74,7 @@ def build(scratch: Path, path: str) -> tuple[dict[str, str], str, str, int]:
             check = rest.split("CMD ", 1)[1]
         elif name == "CMD":
             command = shlex.join(json.loads(rest))
-        elif name not in ("FROM", "EXPOSE", "STOPSIGNAL"):
+        elif name not in ("ARG", "FROM", "EXPOSE", "STOPSIGNAL"):
             raise SystemExit(f"Dockerfile: {name} is not known to this script; teach it")
     return environment, command, check, user
 

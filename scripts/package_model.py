@@ -1,32 +1,112 @@
 """Makes a packaged model of a run: the ONNX file, its card, and its line in the index.
 
     python scripts/package_model.py runs/polyp-lite --name polyp-lite --precision int8 --default \
-        --about "EfficientNet-Lite0 encoder, gated decoder" --data ../data/kvasir-seg
+        --about "EfficientNet-Lite0 encoder, gated decoder" --command "polypseg train …" \
+        --evaluate test --evaluate validation --evaluate cvc-clinicdb=data/cvc-clinicdb \
+        --negatives polypgen-negatives=data/polypgen-negatives
 
-Before it, evaluate the run: `polypseg evaluate RUN --tune-threshold`, then `polypseg evaluate RUN`, and what else the
-card shall tell (`--data OTHER -o RUN/evaluation/NAME`). The card holds figures of exactly this checkpoint.
+    python scripts/package_model.py repaired.onnx --name polyp-lite --splits splits.json \
+        --evaluate test=data/kvasir-seg --evaluate validation=data/kvasir-seg
+
+Before it, choose the run's threshold: `polypseg evaluate RUN --tune-threshold`. Every figure of the card is of the file
+that ships: it is exported and proved, then scored on each data set in the default engine, then its Dice is measured
+through every engine and instruction set of this machine, and the file is written once more with these figures in it.
+What is finished is kept in the folder `--work` and not made again: the same command continues where it was stopped.
+A file that was exported already keeps its card; what it says of figures is replaced.
 """
 
 import argparse
 import hashlib
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jinja2
+import onnx
 
+from polypseg.cli.console import track
+from polypseg.data.samples import Sample
+from polypseg.evaluate.evaluation import evaluate
+from polypseg.evaluate.plan import Plan, model_digest, plan_model, plan_run
+from polypseg.evaluate.reproduce import dices_by_engine, figure_of
+from polypseg.evaluate.score import ScoreOptions
+from polypseg.evaluate.selection import Selection
+from polypseg.export.facts import figures_of
 from polypseg.export.onnx import ExportOptions, export_model
+from polypseg.export.proof import proving_engines
+from polypseg.predict.engines.model_file import read_model_file, write_model_file
+from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.engines.packaged import FOLDER
+from polypseg.predict.engines.restricted import engine_label
+from polypseg.records.atomic import write_text
+from polypseg.records.digests import file_digests
+from polypseg.records.gates import load_gates
 from polypseg.records.model_facts import ModelFacts
 from polypseg.records.run import Run, open_run
+from polypseg.report.tables import gate_rows
 
 LICENCE = "Apache-2.0 for the file; the terms of the training data bind its use"
 
 
 def main() -> None:
     arguments = _arguments()
-    run = open_run(arguments.run)
+    work = arguments.work or Path(f"{arguments.source}-package")
+    work.mkdir(parents=True, exist_ok=True)
+    run = open_run(arguments.source) if arguments.source.is_dir() else None
+    made = _exported(arguments, run, work)
+    facts = read_model_file(made)[1]
+    summaries = {name: _summary(made, plan, work / name) for name, plan in _plans(arguments, run, made)}
+    dices = _dices(made, [plan for _, plan in _plans(arguments, run, made)], summaries, work / "dice.json")
+    figures = {name: figures_of(summary) for name, summary in summaries.items()}
+    facts = facts.model_copy(update={"figures": figures, "dice_by_engine": {**facts.dice_by_engine, **dices}})
     path = FOLDER / f"{arguments.name}.onnx"
-    path.parent.mkdir(exist_ok=True)
+    graph = onnx.load(made)
+    del graph.metadata_props[:]
+    card = _card(run, facts, summaries, arguments)
+    write_model_file(path, graph.SerializeToString(), facts)
+    write_text(FOLDER / f"{arguments.name}.md", card)
+    _add_to_index(arguments, hashlib.sha256(path.read_bytes()).hexdigest())
+    print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB), its card and the index")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="a run folder, or an .onnx file that was exported and proved already")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--about", help="one line that says what it is")
+    parser.add_argument("--version", default="1.0")
+    parser.add_argument("--precision", default="int8", choices=("fp32", "fp16", "int8"))
+    parser.add_argument("--method", default="onnxruntime", help="of int8; the base installation runs ONNX Runtime")
+    parser.add_argument("--data", type=Path, help="where the run's images are now")
+    parser.add_argument("--command", help="for the card: the training's command; several, a line each")
+    parser.add_argument("--notes", type=Path, help="Markdown: known failures and remarks, for the card")
+    parser.add_argument("--default", action="store_true", help="taken where no model is named")
+    parser.add_argument("--work", type=Path, help="folder for what is finished; default: SOURCE-package")
+    parser.add_argument("--splits", type=Path, help="split manifest, where the source is a file")
+    evaluated = "NAME or NAME=DIR: a split of the run (or of --splits, in DIR), or all images in DIR; can be repeated"
+    parser.add_argument("--evaluate", action="append", default=[], help=evaluated)
+    parser.add_argument("--negatives", action="append", default=[], help="NAME=DIR: images without a polyp")
+    arguments = parser.parse_args()
+    if arguments.source.is_dir() and not (arguments.about and arguments.command):
+        parser.error("a run's card needs --about and --command")
+    return arguments
+
+
+def _exported(arguments: argparse.Namespace, run: Run | None, work: Path) -> Path:
+    """The exported and proved file: made now, or by an earlier call from the same checkpoint."""
+    if run is None:
+        return arguments.source
+    path = work / f"{arguments.name}.onnx"
+    if path.is_file():
+        facts = read_model_file(path)[1]
+        source = file_digests([run.best_path])[run.best_path]
+        if (facts.source_digest, facts.precision, facts.version) == (source, arguments.precision, arguments.version):
+            print(f"{path}: exported by an earlier call")
+            return path
+        shutil.rmtree(work)
+        work.mkdir()
     options = ExportOptions(
         precision=arguments.precision,
         method=arguments.method,
@@ -34,67 +114,120 @@ def main() -> None:
         model_version=arguments.version,
         licence=LICENCE,
     )
-    facts = export_model(arguments.run, path, options, arguments.data).facts
-    card = _card(run, facts, arguments)
-    (FOLDER / f"{arguments.name}.md").write_text(card, encoding="utf-8")
-    _add_to_index(arguments, hashlib.sha256(path.read_bytes()).hexdigest())
-    print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB), its card and the index")
+    for note in export_model(arguments.source, path, options, arguments.data, track).notes:
+        print(f"note: {note}")
+    return path
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--about", required=True, help="one line that says what it is")
-    parser.add_argument("--version", default="1.0")
-    parser.add_argument("--precision", default="int8", choices=("fp32", "fp16", "int8"))
-    parser.add_argument("--method", default="onnxruntime", help="of int8; the base installation runs ONNX Runtime")
-    parser.add_argument("--data", type=Path, help="where the run's images are now")
-    parser.add_argument("--command", required=True, help="for the card: the training's command; several, a line each")
-    parser.add_argument("--notes", type=Path, help="Markdown: known failures and remarks, for the card")
-    parser.add_argument("--default", action="store_true", help="taken where no model is named")
-    return parser.parse_args()
+def _plans(arguments: argparse.Namespace, run: Run | None, made: Path) -> list[tuple[str, Plan]]:
+    """What is scored, by the name that the card gives it, the file being what predicts."""
+    found = []
+    for text in arguments.evaluate:
+        name, _, folder = text.partition("=")
+        split = name if name in ("train", "validation", "test") else None
+        if run is not None and split:
+            plan = plan_run(run.folder, Path(folder) if folder else arguments.data, Selection(split=split))
+            engine = open_engine(made)
+            source = {**plan.source, "model": str(made), "model_digest": model_digest(made), "engine": engine.name}
+            plan = replace(plan, engine=engine, source=source, loss=None, threshold=engine.threshold)
+            plan = replace(plan, peak_threshold=engine.facts.peak_threshold)
+        else:
+            manifest = arguments.splits if split else None
+            plan = plan_model(made, Path(folder), Selection(split=split, manifest=manifest))
+        found.append((name, plan))
+    for text in arguments.negatives:
+        name, _, folder = text.partition("=")
+        found.append((name, plan_model(made, Path(folder), Selection(negatives=True))))
+    return found
 
 
-def _card(run: Run, facts: ModelFacts, arguments: argparse.Namespace) -> str:
-    template = Path(__file__).with_name("packaged_card.md.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    summaries = {
-        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted((run.folder / "evaluation").glob("*/summary.json"))
-    }
-    same = {name: s for name, s in summaries.items() if s["provenance"]["model_digest"] == facts.source_digest}
-    values = {
-        "facts": facts,
+def _summary(made: Path, plan: Plan, folder: Path) -> dict[str, Any]:
+    """The summary of a finished evaluation, in which it stands once what made it."""
+    command = f"polypseg evaluate {made.name}"
+    return evaluate(plan, folder, ScoreOptions(), search_leaks=False, command=command, track=track)[1]
+
+
+def _dices(made: Path, plans: list[Plan], summaries: dict[str, Any], kept: Path) -> dict[str, Any]:
+    """The entries of `dice_by_engine`, each kept as soon as it is measured."""
+    digest = model_digest(made)
+    found = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+    if found.get("model_digest") != digest:
+        found = {"model_digest": digest, "figures": {}}
+    with proving_engines(made) as engines:
+        for (name, summary), plan in zip(summaries.items(), plans, strict=True):
+            if name in found["figures"] or not summary["num_polyp_images"]:
+                continue
+            samples = [
+                Sample(case.name, case.image_path, case.reference_path, mask_rule=case.mask_rule)
+                for case in plan.cases
+                if case.image_path and case.reference_path
+            ]
+            found["figures"][name] = figure_of(dices_by_engine(engines, samples, track), samples)
+            write_text(kept, json.dumps(found, indent=1) + "\n")
+    return found["figures"]
+
+
+def _card(run: Run | None, facts: ModelFacts, summaries: dict[str, Any], arguments: argparse.Namespace) -> str:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=loader
+    )
+    engine = next((summary["provenance"]["engine"] for summary in summaries.values()), "")
+    values: dict[str, Any] = {"facts": facts, "summaries": summaries, "engine": engine_label(engine)}
+    if run is None:
+        parts = {
+            name: environment.get_template(f"packaged_{name}.md.j2").render(values) for name in ("rows", "figures")
+        }
+        return _mended(FOLDER / f"{arguments.name}.md", parts["rows"], parts["figures"])
+    gates = load_gates(run.folder)
+    if gates is not None and gates.model_digest != facts.source_digest:
+        gates = None
+    values |= {
+        "gates": gates,
+        "gate_rows": gate_rows(gates) if gates else [],
         "about": arguments.about,
         "command": arguments.command,
         "config": _settings(run),
         "history": run.history(),
-        "summaries": {name: same[name] for name in sorted(same, key=_order)},
         "notes": arguments.notes.read_text(encoding="utf-8").strip() if arguments.notes else "",
-        "cores": run.environment().get("cores"),
     }
-    return environment.from_string(template).render(values) + "\n"
+    return environment.get_template("packaged_card.md.j2").render(values) + "\n"
+
+
+def _mended(card: Path, rows: str, figures: str) -> str:
+    """A card whose run is not at hand, with other figures and other rows on its precision and proof."""
+    old = ("| precision |", "| saturating sums |", "| largest difference")
+    lines = [line for line in card.read_text(encoding="utf-8").splitlines() if not line.startswith(old)]
+    place = next(number for number, line in enumerate(lines) if line.startswith("| licence |"))
+    begin, end = lines.index("## Figures"), lines.index("## How it was trained")
+    lines = [
+        *lines[:place],
+        *rows.strip().splitlines(),
+        *lines[place:begin],
+        *figures.strip().splitlines(),
+        "",
+        *lines[end:],
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _settings(run: Run) -> str:
     """The run's settings, without the paths of the machine that it was trained on."""
-    text, train = run.config_path.read_text(encoding="utf-8").strip(), run.config().train
-    for path in filter(None, (train.start_from, train.teacher)):
+    text, config = run.config_path.read_text(encoding="utf-8").strip(), run.config()
+    sources = [source.path for source in config.sources.values()]
+    for path in filter(None, (config.train.start_from, config.train.teacher, *sources)):
         text = text.replace(path, Path(path).name)
     return text
-
-
-def _order(name: str) -> tuple[int, str]:
-    first = ("test", "validation")
-    return first.index(name) if name in first else len(first), name
 
 
 def _add_to_index(arguments: argparse.Namespace, sha256: str) -> None:
     index = FOLDER / "index.json"
     entries = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else []
+    known = next((entry for entry in entries if entry["name"] == arguments.name), {})
+    about = arguments.about or known.get("about", "")
+    default = arguments.default or (arguments.about is None and known.get("default", False))
     entries = [entry for entry in entries if entry["name"] != arguments.name]
-    entry = {"name": arguments.name, "sha256": sha256, "about": arguments.about, "default": arguments.default}
+    entry = {"name": arguments.name, "sha256": sha256, "about": about, "default": default}
     entries = sorted([*entries, entry], key=lambda known: (not known["default"], known["name"]))
     index.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 

@@ -1,6 +1,7 @@
 import pytest
 
 from polypseg.config import Config, load_config, load_run_config
+from polypseg.config.loading import RenamedSettingWarning
 from polypseg.errors import ConfigError
 
 
@@ -83,3 +84,42 @@ def test_run_recorded_before_a_setting_existed_keeps_what_it_had(text, recorded,
     path.write_text(text)
     assert load_run_config(path).model.gates == recorded
     assert load_config(path).model.gates == new
+
+
+EARLIER_NAMES = "[data]\nnegatives = 0.25\n[train]\naverage = 0.75\n[sources.clean]\nnegatives = true\n"
+
+
+def test_run_with_earlier_names_opens_without_a_word(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(EARLIER_NAMES)
+    config = load_run_config(path)
+    assert (config.data.polyp_removal, config.train.ema_momentum) == (0.25, 0.75)
+    assert config.sources["clean"].negatives  # this name stays
+
+
+def test_earlier_names_are_accepted_with_a_note(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text(EARLIER_NAMES)
+    with pytest.warns(RenamedSettingWarning) as told:
+        config = load_config(path)
+    assert (config.data.polyp_removal, config.train.ema_momentum) == (0.25, 0.75)
+    assert [str(each.message) for each in told] == [
+        f"{path}: data.negatives is now data.polyp_removal; polypseg 0.3 will not accept the earlier name",
+        f"{path}: train.average is now train.ema_momentum; polypseg 0.3 will not accept the earlier name",
+    ]
+    with pytest.warns(RenamedSettingWarning, match="--set: train.average is now train.ema_momentum"):
+        assert load_config(overrides=["train.average=0.5"]).train.ema_momentum == 0.5
+
+
+def test_override_by_the_new_name_changes_a_file_with_the_earlier_one(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text("[train]\naverage = 0.75\n")
+    with pytest.warns(RenamedSettingWarning):
+        assert load_config(path, ["train.ema_momentum=0.5"]).train.ema_momentum == 0.5
+
+
+def test_both_names_of_one_setting_are_refused(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text("[train]\naverage = 0.75\nema_momentum = 0.5\n")
+    with pytest.raises(ConfigError, match=r"train\.average is an earlier name of train\.ema_momentum; keep one"):
+        load_config(path)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import platform
 import subprocess
 import sys
 
@@ -89,7 +90,9 @@ def test_keras_loads_a_model_without_custom_objects_in_any_order_of_imports(befo
     model = attention_unet((8, 8, 3), filters=2, depth=1)
     model.compile("adam", BinaryCrossentropyDice())
     model.save(tmp_path / "model.keras")
-    assert "polypseg.train.registered" in modules_after(f"{before}\n{LOAD.format(path=str(tmp_path / 'model.keras'))}")
+    assert "polypseg.train.keras_classes" in modules_after(
+        f"{before}\n{LOAD.format(path=str(tmp_path / 'model.keras'))}"
+    )
 
 
 HIDE = """
@@ -128,6 +131,29 @@ def test_backend_without_tensorflow_is_the_next_one(tmp_path):
     assert chosen_backend(["tensorflow"], {}, tmp_path) == installed[0]
     (tmp_path / "keras.json").write_text("{}")  # a choice of the user's, left alone
     assert chosen_backend(["tensorflow"], {}, tmp_path) == "None"
+
+
+ONEDNN = """
+import os
+import polypseg, importlib.util
+before = os.environ.get("TF_ENABLE_ONEDNN_OPTS")
+importlib.util.find_spec({package!r})
+print(before, os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
+"""
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="oneDNN is asked for on x86 alone")
+@pytest.mark.parametrize(
+    ("package", "given", "expected"),
+    [("tensorflow", None, "None 1"), ("keras", None, "None 1"), ("keras", "0", "0 0"), ("json", None, "None None")],
+)
+def test_tensorflow_is_told_to_use_onednn_when_it_is_imported_unless_told_otherwise(package, given, expected):
+    environment = {key: value for key, value in os.environ.items() if key != "TF_ENABLE_ONEDNN_OPTS"}
+    if given is not None:
+        environment["TF_ENABLE_ONEDNN_OPTS"] = given
+    code = ONEDNN.format(package=package)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
 
 
 def chosen_backend(hidden, environment, home):

@@ -47,6 +47,10 @@ class BusyError(PolypsegError):
     """Another process writes to the same place."""
 
 
+class ArchiveError(PolypsegError):
+    """An archive of videos is missing, damaged, or cannot be written."""
+
+
 class ModelError(PolypsegError):
     """A model cannot be built or loaded."""
 
@@ -86,6 +90,7 @@ class MissingExtraError(PolypsegError, ImportError):
 EXTRA_OF = {
     "av": "video",
     "fastapi": "serve",
+    "fsspec": "archive",
     "imagehash": "evaluate",
     "keras": "train",
     "keras_hub": "hub",
@@ -94,7 +99,9 @@ EXTRA_OF = {
     "onnx": "export",
     "openvino": "openvino",
     "prometheus_client": "serve",
+    "pyarrow": "archive",
     "python_multipart": "serve",
+    "ray": "cluster",
     "scipy": "evaluate",
     "starlette": "serve",
     "tensorflow": "train",

@@ -142,6 +142,16 @@ def test_attention_of_each_level_is_shown(opened, image, prediction):
     assert np.abs(pictures[1] - pictures[2]).max() > 100
 
 
+def test_attention_opens_on_the_gate_that_agrees_best_and_keeps_a_picked_one(opened, prediction):
+    best = prediction.level_to_show()
+    pick(opened, "view", "attention")
+    assert opened.locator("#caption").inner_text() == f"Attention, gate {best}"
+    pick(opened, "level", 3 - best)
+    pick(opened, "view", "mask")
+    pick(opened, "view", "attention")
+    assert opened.locator("#caption").inner_text() == f"Attention, gate {3 - best}"
+
+
 def test_probability_is_shown_as_a_heat_map_with_its_opacity(opened, image, prediction):
     pick(opened, "view", "probability")
     slide(opened, "#opacity", 1)
@@ -210,7 +220,7 @@ def test_a_region_without_a_sure_pixel_is_left_out_until_the_threshold_is_moved(
     from serve.models import write_red_model
     from serve.running import picture
 
-    with serving(write_red_model(tmp_path / "seeded.onnx", seed_threshold=0.8)) as seeded:
+    with serving(write_red_model(tmp_path / "seeded.onnx", peak_threshold=0.8)) as seeded:
         page = open_page(seeded.base_url)
         give(page, png(picture(16, 16, (2, 4, 8, 5), (153, 0, 0))))
         shown(page)

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from polypseg.formats.outlines import compress_run_lengths, run_lengths
 from polypseg.overlay import contour, line_width_px
 from polypseg.predict.predictor import without_small
-from polypseg.predict.regions import compress_run_lengths, find_regions, run_lengths
+from polypseg.predict.regions import find_regions
 
 
 def computed(page, body, **given):

@@ -1,18 +1,24 @@
 """polypseg benchmark, as it is typed."""
 
 import json
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from export.integer_graph import SIZE, integer_graph, weights_of
 from polypseg.cli import app
-from polypseg.cli.benchmark import lines_of, parse_size
+from polypseg.cli.benchmark import int8_gain, int8_lines, lines_of, parse_size
 from polypseg.errors import UsageError
 from polypseg.predict.benchmark import BenchmarkOptions, Measured, Report
+from polypseg.predict.engines.model_file import write_model_file
 from polypseg.predict.timing import STAGES, Timings
 from polypseg.records.model_facts import ModelFacts
 from predict.tiny_model import write_foreign_model, write_picture, write_tiny_model
+
+module = import_module("polypseg.cli.benchmark")  # the package names the command so
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +124,49 @@ def test_sizes_that_are_none(text):
 def test_size():
     assert parse_size("530x600") == (530, 600)
     assert parse_size("288X384") == (288, 384)
+
+
+def of_int8(instruction_set, saturating_sums, dices=None):
+    entry = measured()
+    figures = {"validation": {"source": 0.9, "engines": {key: {"dice": value} for key, value in (dices or {}).items()}}}
+    facts = entry.facts.model_copy(update={"saturating_sums": saturating_sums, "dice_by_engine": figures})
+    return report(replace(entry, facts=facts, instruction_set=instruction_set))
+
+
+def test_what_int8_gains_and_costs_is_of_this_engine_and_processor(monkeypatch):
+    monkeypatch.setattr(module, "int8_gain", lambda *_: 1.714)
+    dices = {"onnxruntime on AVX2": 0.8985, "openvino on AVX2": 0.5}
+    lines = list(int8_lines(Path("a.onnx"), of_int8("AVX2", 0, dices)))
+    assert lines[-1] == "int8 in onnxruntime on AVX2: 1.71 times as fast as fp32; Dice -0.0015 as proved"
+    lines = list(int8_lines(Path("a.onnx"), of_int8("AMX", 0, dices)))
+    assert lines[-1] == "int8 in onnxruntime on AMX: 1.71 times as fast as fp32; its Dice was not measured"
+
+
+@pytest.mark.parametrize(
+    ("instruction_set", "saturating_sums", "is_warned"),
+    [("AVX2", None, True), ("AVX2", 7, True), ("AVX2", 0, False), ("AVX-512 VNNI", None, False)],
+)
+def test_a_file_that_may_saturate_is_told_where_it_does(monkeypatch, instruction_set, saturating_sums, is_warned):
+    monkeypatch.setattr(module, "int8_gain", lambda *_: None)
+    lines = list(int8_lines(Path("a.onnx"), of_int8(instruction_set, saturating_sums)))
+    assert any("adds two 8-bit products in 16 bits" in line for line in lines) == is_warned
+    assert any("onnx is not installed" in line for line in lines)
+
+
+def test_a_missing_openvino_is_told(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    lines = list(int8_lines(Path("a.onnx"), report(measured())))
+    assert lines[1].startswith("OpenVINO is not installed; it runs most models faster: pip install")
+    assert list(int8_lines(Path("run"), report(measured("keras")))) == []
+
+
+def test_gain_of_int8_is_measured_in_turn(tmp_path):
+    path = tmp_path / "integers.onnx"
+    graph = integer_graph(*weights_of(60))
+    write_model_file(path, graph.SerializeToString(), ModelFacts(size=SIZE, precision="int8"))
+    assert int8_gain(path, "onnxruntime", 1, rounds=3) > 0
+
+
+def test_instruction_set_is_named():
+    entry = replace(measured(), instruction_set="AVX-512 VNNI")
+    assert "tiny, int8, 256 px, in onnxruntime on the CPU with AVX-512 VNNI" in list(lines_of(report(entry)))

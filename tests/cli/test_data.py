@@ -28,7 +28,7 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("command", ["download", "check", "synth"])
+@pytest.mark.parametrize("command", ["download", "check", "convert", "synth"])
 def test_help_reads_like_a_manual(command: str) -> None:
     result = _run(command, "--help")
     assert result.exit_code == 0
@@ -81,6 +81,26 @@ def test_check_of_a_sound_folder(synthetic: Path) -> None:
     ):
         assert line in result.stdout
     assert "polyp area" in result.stdout
+
+
+def test_check_of_several_folders_tells_the_sizes_of_the_splits(synthetic: Path, tmp_path: Path) -> None:
+    other, empty = tmp_path / "other", tmp_path / "empty"
+    for folder, seed in ((other, 7), (empty, 8)):
+        make_synthetic(folder, num_images=12, seed=seed, side_range=(64, 64))
+    for mask in (empty / "masks").iterdir():
+        mask.unlink()
+    (empty / "masks").rmdir()
+    result = _run("check", synthetic, other, "--negatives", empty)
+    assert result.exit_code == 0, result.output
+    rows = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.strip()}
+    assert "as polypseg train splits them" in result.stdout
+    assert [sum(map(int, rows[name])) for name in ("set", "other", "empty")] == [8, 12, 12]
+    assert [int(number) for number in rows["all"]] == [
+        sum(int(rows[name][side]) for name in ("set", "other", "empty")) for side in range(4)
+    ]
+    refused = _run("check", synthetic, "--negatives", other)
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert "declared to show no polyp, and it holds masks (masks/)" in refused.output
 
 
 def _leaky(folder: Path) -> Path:
@@ -279,3 +299,20 @@ def test_check_counts_and_names_files_that_are_no_images(tmp_path: Path) -> None
     assert result.exit_code == 1
     found = " ".join(result.stdout.split())
     assert "3 files are no images that can be read (.heic 2, no ending 1): IM0001, a.heic, b.HEIC" in found
+
+
+def test_convert_writes_and_tells_what_a_format_cannot_hold(tmp_path: Path, synthetic: Path) -> None:
+    result = _run("convert", synthetic, tmp_path / "coco", "--to", "coco")
+    assert result.exit_code == 0, result.output
+    assert "images/ and masks/: wrote 8 frames with" in result.stdout
+    assert len(json.loads((tmp_path / "coco" / "annotations.json").read_text())["images"]) == 8
+    again = _run("convert", tmp_path / "coco" / "annotations.json", tmp_path / "masks", "--to", "masks",
+                 "--images", synthetic / "images", "--polyp-labels", "lesion")  # fmt: skip
+    assert again.exit_code == 1
+    assert "no region is labelled lesion; the labels are: polyp" in again.stderr
+
+
+def test_convert_to_an_unknown_format_is_a_wrong_call(tmp_path: Path, synthetic: Path) -> None:
+    result = _run("convert", synthetic, tmp_path / "out", "--to", "kitti")
+    assert result.exit_code == 2
+    assert "the choices are: coco, cvat, label-studio, labelme, masks, nnunet, voc, yolo" in result.stderr

@@ -47,7 +47,8 @@ def test_evaluate_of_a_run_writes_and_prints(run):
     assert f"{summary['metrics']['dice']['mean']:.3f}" in output
     assert summary["provenance"]["command"].startswith("polypseg")
     assert "nothing to do" in typed("evaluate", run.folder)
-    assert "scored: 2" in typed("evaluate", run.folder, "--restart")
+    assert "scored: 2" in typed("evaluate", run.folder, "--overwrite")
+    assert "note: --restart is now --overwrite" in typed("evaluate", run.folder, "--restart")
 
 
 def test_packaged_model_is_scored_by_its_name(tmp_path, monkeypatch):
@@ -58,7 +59,7 @@ def test_packaged_model_is_scored_by_its_name(tmp_path, monkeypatch):
     summary = json.loads(Path("polyp-lite-evaluation/frames/summary.json").read_text())
     facts = polypseg.load("polyp-lite").engine.facts
     told = [summary["provenance"][key] for key in ("threshold", "seed_threshold")]
-    assert told == [facts.threshold, facts.seed_threshold]
+    assert told == [facts.threshold, facts.peak_threshold]
 
 
 def test_packaged_model_without_data_is_refused():

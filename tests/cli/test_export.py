@@ -63,7 +63,7 @@ def test_exported_model_is_scored_at_its_stored_threshold(folder, tmp_path):
         (["runs/red", "-o", "a.pt"], 2, "expected a file that ends in one of"),
         (["runs/red", "-o", "a.onnx", "--precision", "int4"], 2, "unknown precision 'int4'"),
         (["runs/red", "-o", "a.onnx", "--method", "best"], 2, "unknown quantisation method 'best'"),
-        (["a.onnx", "-o", "b.onnx"], 2, "exported already"),
+        (["a.onnx", "-o", "b.onnx"], 1, "a.onnx: cannot read the model: No such file"),
         (
             ["runs/red/checkpoints/best.keras", "-o", "a.onnx", "--precision", "int8"],
             2,

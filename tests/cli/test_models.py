@@ -3,10 +3,14 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from evaluate.conftest import rectangle, write_image, write_mask
 from polypseg.cli import app
+from polypseg.data.catalogue import find_samples
+from polypseg.evaluate.reproduce import figure_of
 from polypseg.predict.engines import packaged
 from predict.test_packaged import install
 from predict.tiny_model import write_foreign_model, write_tiny_model
@@ -36,15 +40,25 @@ def test_list_tells_what_the_files_say(here):
     )
     lines = typed().splitlines()
     size = (here / "weights" / "first.onnx").stat().st_size / 1e6
-    assert lines[:6] == [
+    assert lines[:7] == [
         f"first (default)  {size:.1f} MB, 0.00 M parameters, 16 px, int8, threshold 0.432",
         "  about first",
+        "  sees: the whole frame",
         "  kvasir-seg test: dice 0.9123, images 120",
         "  speed: fast",
         "  weights: Apache-2.0",
         "  data: research [only]",
     ]
-    assert lines[7].startswith("second  ")
+    assert lines[8].startswith("second  ")
+
+
+def test_list_tells_each_models_protocol_and_what_it_sees(here):
+    write_tiny_model(here / "weights" / "first.onnx", protocol="PraNet: a 8/1/1", training_data="old", field="auto")
+    assert "  trained on: PraNet: a 8/1/1" in typed().splitlines()
+    assert "  sees: the lit field of a frame" in typed().splitlines()
+    write_tiny_model(here / "weights" / "first.onnx", training_data="Kvasir-SEG: 800 train")  # a file of before
+    assert "  trained on: Kvasir-SEG: 800 train" in typed().splitlines()
+    assert typed().splitlines().count("  sees: the whole frame") == 2
 
 
 def test_figures_with_intervals_are_told_with_the_number_of_images(here):
@@ -94,3 +108,36 @@ def test_list_starts_no_runtime(here):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == ""
+
+
+def test_dice_of_each_engine_is_told(here):
+    engines = {"openvino on AVX2": {"dice": 0.9071, "apart": 2}, "onnxruntime on AMX": {"dice": 0.9}}
+    figures = {"validation": {"images": 80, "source": 0.9079, "engines": engines, "digests": "AAAA"}}
+    path = write_tiny_model(here / "weights" / "first.onnx", dice_by_engine=figures, saturating_sums=0)
+    words = "80 images: source 0.9079, openvino on AVX2 0.9071 (2 images apart), onnxruntime on AMX 0.9000"
+    lines = [line.strip() for line in typed().replace("\n    ", " ").splitlines()]
+    assert any(line.startswith("mean Dice, validation, 80 images: source 0.9079") for line in lines)
+    assert "the same integers on every processor, AVX2 and newer" in lines
+    output = " ".join(typed(path).split())
+    assert f"mean Dice, validation: {words}" in output
+    assert "AAAA" not in output
+
+
+def test_check_says_whether_this_machine_reproduces_the_figures(here):
+    data = here / "data"
+    for name in ("a", "b"):
+        write_image(
+            data / "images" / f"{name}.png", np.where(rectangle(16, 16, (2, 6), (2, 6)), 200, 0) + ord(name) - 97
+        )
+        write_mask(data / "masks" / f"{name}.png", rectangle(16, 16, (2, 6), (2, 6)))
+    figure = figure_of({"openvino on AVX2": [0.999, 1.0]}, find_samples(data)[0])
+    write_tiny_model(here / "tiny.onnx", dice_by_engine={"test": figure})
+    words = ["tiny.onnx", "--check", "data", "--engine", "onnxruntime"]
+    output = " ".join(typed(*words).split())
+    assert "test, 2 images: here, in onnxruntime" in output
+    assert "1.0000; stated openvino on AVX2 0.9995: reproduced" in output
+    figure["engines"]["openvino on AVX2"]["dice"] = 0.99
+    write_tiny_model(here / "tiny.onnx", dice_by_engine={"test": figure})
+    output = " ".join(typed(*words, code=1).split())
+    assert "NOT reproduced: +0.0100" in output
+    assert "this machine does not give the stated Dice to 0.002 on: test; take another --engine" in output

@@ -210,7 +210,20 @@ class TestCall:
         write_picture(here / "spot.png", 255, 16, 16, (0, 0, 2, 2))
         typed("tiny.onnx", "spot.png", "--min-area", "5", "-o", "spots")
         assert mask("spot", "spots").max() == 0
-        typed("tiny.onnx", "spot.png", "--min-area", "4", "--tta", "--batch-size", "3", "--threads", "1", "-o", "more")
+        typed(
+            "tiny.onnx",
+            "spot.png",
+            "--min-area",
+            "4",
+            "--tta",
+            "flips",
+            "--batch-size",
+            "3",
+            "--threads",
+            "1",
+            "-o",
+            "more",
+        )
         assert mask("spot", "more").sum() == 4 * 255
 
     def test_defaults_of_the_command_are_those_of_the_library(self):

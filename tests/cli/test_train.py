@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from polypseg.cli import app
 from polypseg.data.synthetic import make_synthetic
 from polypseg.predict.engines.packaged import resolve
+from polypseg.records.gates import load_gates, save_gates
 from polypseg.records.training_state import load_state
 
 SMALL = [
@@ -44,6 +45,33 @@ def test_train_scores_and_draws(trained):
     assert sum(name.startswith("attention_") for name in figures) == 4  # all the validation samples that there are
     assert (run / "evaluation" / "test" / "scores.csv").read_text().count("\n") == 1 + 4
     assert (run / "evaluation" / "test" / "summary.json").is_file()
+
+
+def test_train_ends_with_a_table_of_its_gates(trained):
+    run, output = trained
+    record = load_gates(run)
+    assert [gate.level for gate in record.gates] == [1, 2]
+    assert (record.num_frames, record.measured_on) == (4, "validation")
+    told = output[output.index("Attention gates, over 4 validation frames") :]
+    for gate in record.gates:
+        assert re.search(rf"gate {gate.level} +{gate.mean:.3f} +{gate.spread:.3f} +-?0\.\d{{4}}", told)
+    assert [line.removeprefix("note: ") for line in told.splitlines() if "does not work" in line] == record.warnings()
+
+
+def test_gates_are_measured_again_where_the_model_is_another(trained, monkeypatch):
+    from polypseg.cli.train import _measure_gates
+    from polypseg.explain import gates
+    from polypseg.records.run import Run
+
+    run, _ = trained
+    known = load_gates(run)
+    monkeypatch.setattr(gates, "measure_gates", lambda *arguments: known.model_copy(update={"num_frames": 99}))
+    _measure_gates(Run(run))
+    assert load_gates(run) == known  # of the same model
+    save_gates(run, known.model_copy(update={"model_digest": "0" * 64}))
+    _measure_gates(Run(run))
+    assert load_gates(run) == known.model_copy(update={"num_frames": 99})
+    save_gates(run, known)
 
 
 def test_train_never_overwrites_a_run(trained, sample_folder):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from polypseg.data.catalogue import ENTRIES, entry, find_samples
+from polypseg.data.catalogue import PUBLIC_DATA_SETS, find_samples, public_data_set
 from polypseg.data.layouts import CLINICDB_LAST_FRAMES, recognise
 from polypseg.data.samples import Sample
 from polypseg.errors import DataError, PairingError, UsageError
@@ -158,7 +158,7 @@ def test_find_samples_does_not_look_deeper_than_two_folders(tmp_path: Path) -> N
 @pytest.mark.parametrize("folder", [".", "images"])
 def test_find_samples_images_alone_need_a_word(tmp_path: Path, folder: str) -> None:
     _write(tmp_path / "images/a.png", tmp_path / "images/b.png")
-    with pytest.raises(PairingError, match=r"no folder of masks beside them.*--empty-masks"):
+    with pytest.raises(PairingError, match=r"no folder of masks beside them.*data check --empty-masks"):
         find_samples(tmp_path / folder)
     samples, _ = find_samples(tmp_path / folder, empty_masks=True)
     assert [(s.name, s.mask_path) for s in samples] == [("a", None), ("b", None)]
@@ -239,13 +239,13 @@ def test_find_samples_damaged_groups_are_refused(tmp_path: Path, text: str) -> N
 
 
 def test_entries_have_all_that_is_shown_before_a_download() -> None:
-    assert [known.name for known in ENTRIES] == ["kvasir-seg", "cvc-clinicdb", "polypgen"]
-    for known in ENTRIES:
-        assert all((known.title, known.content, known.home, known.terms, known.citation))
+    assert [known.name for known in PUBLIC_DATA_SETS] == ["kvasir-seg", "cvc-clinicdb", "polypgen", "bkai", "cp-child"]
+    for known in PUBLIC_DATA_SETS:
+        assert all((known.title, known.content, known.home, known.terms_of_use, known.citation))
         assert known.url is None or known.url.startswith("https://")
-    assert entry("kvasir-seg").url == "https://datasets.simula.no/downloads/kvasir-seg.zip"
+    assert public_data_set("kvasir-seg").url == "https://datasets.simula.no/downloads/kvasir-seg.zip"
 
 
 def test_entry_unknown_name_lists_the_choices() -> None:
     with pytest.raises(UsageError, match=r"unknown data set 'kvasir'; did you mean 'kvasir-seg'\?"):
-        entry("kvasir")
+        public_data_set("kvasir")

@@ -202,7 +202,7 @@ def test_inspect_mask_that_changed_since_the_split_is_told(tmp_path: Path) -> No
 def test_inspect_images_without_masks(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     PillowImage.fromarray(_frame(0)).save(tmp_path / "images/a.png")
-    with pytest.raises(PairingError, match="--empty-masks"):
+    with pytest.raises(PairingError, match="--negatives"):
         inspect([tmp_path])
     assert inspect([tmp_path], empty_masks=True).empty == ["a"]
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import stat
 import threading
 import zipfile
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from polypseg.data import download as module
-from polypseg.data.catalogue import Entry, entry, find_samples
+from polypseg.data.catalogue import PublicDataSet, find_samples, public_data_set
 from polypseg.data.download import UnusableArchiveError, download, fetch, unpack
 from polypseg.errors import DataError, DownloadError
 
@@ -109,10 +110,10 @@ def _archive(members: dict[str, bytes] | None = None) -> bytes:
 
 
 @pytest.fixture
-def known(server: Server) -> Entry:
+def known(server: Server) -> PublicDataSet:
     """A data set whose archive the server has."""
     server.content = _archive()
-    return replace(entry("kvasir-seg"), name="tiny", title="Tiny", url=f"{server.url}/tiny.zip")
+    return replace(public_data_set("kvasir-seg"), name="tiny", title="Tiny", url=f"{server.url}/tiny.zip")
 
 
 def _left(folder: Path) -> list[str]:
@@ -229,17 +230,17 @@ def test_fetch_shows_progress_in_mebibytes(server: Server, tmp_path: Path) -> No
     assert told == [("downloading a.zip (MiB)", 4)]
 
 
-def test_download_unpacks_a_data_set(known: Entry, server: Server, tmp_path: Path) -> None:
+def test_download_unpacks_a_data_set(known: PublicDataSet, server: Server, tmp_path: Path) -> None:
     got = download(known, tmp_path / "data" / "tiny")
     assert [sample.name for sample in find_samples(got.folder)[0]] == ["a", "b"]
     assert _left(got.folder) == ["boxes.json", "images", "masks"]  # no outer folder, no litter
-    assert _left(tmp_path / "data") == ["tiny"]  # nor an archive, nor a .part
+    assert _left(tmp_path / "data") == ["tiny", "tiny.sha256"]  # no archive, no .part; what came first is on record
     assert got.sha256 == hashlib.sha256(server.content).hexdigest()
     assert not got.was_checked
 
 
 def test_download_interrupted_midway_goes_on_at_the_next_call(
-    known: Entry, server: Server, tmp_path: Path, pauses: list[float]
+    known: PublicDataSet, server: Server, tmp_path: Path, pauses: list[float]
 ) -> None:
     server.cut_after = [100] * 4
     with pytest.raises(DownloadError, match="run the same command again"):
@@ -249,31 +250,46 @@ def test_download_interrupted_midway_goes_on_at_the_next_call(
     assert server.asked[-1] == "bytes=400-"
 
 
-def test_download_right_checksum_in_any_case(known: Entry, server: Server, tmp_path: Path) -> None:
+def test_download_right_checksum_in_any_case(known: PublicDataSet, server: Server, tmp_path: Path) -> None:
     digest = hashlib.sha256(server.content).hexdigest()
     assert download(known, tmp_path / "tiny", sha256=digest.upper()).was_checked
     assert download(replace(known, sha256=digest), tmp_path / "again").was_checked
 
 
-def test_download_wrong_checksum_is_deleted(known: Entry, server: Server, tmp_path: Path) -> None:
+def test_download_must_bring_what_it_brought_the_first_time(
+    known: PublicDataSet, server: Server, tmp_path: Path
+) -> None:
+    first = download(known, tmp_path / "tiny")
+    shutil.rmtree(tmp_path / "tiny")
+    assert download(known, tmp_path / "tiny") == first._replace(was_checked=True)
+    shutil.rmtree(tmp_path / "tiny")
+    server.content += b"\0"
+    with pytest.raises(DownloadError, match=rf"expected {first.sha256}.*tiny\.sha256 holds what came the first time"):
+        download(known, tmp_path / "tiny")
+    assert _left(tmp_path) == ["tiny.sha256"]
+
+
+def test_download_wrong_checksum_is_deleted(known: PublicDataSet, server: Server, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match=rf"SHA-256 {hashlib.sha256(server.content).hexdigest()}, expected 00ff"):
         download(known, tmp_path / "tiny", sha256="00ff")
     assert _left(tmp_path) == []
 
 
-def test_download_from_a_mirror(known: Entry, server: Server, tmp_path: Path) -> None:
+def test_download_from_a_mirror(known: PublicDataSet, server: Server, tmp_path: Path) -> None:
     elsewhere = replace(known, url="https://nowhere.invalid/downloads/tiny.zip")
     assert download(elsewhere, tmp_path / "tiny", mirror=f"{server.url}/").folder == tmp_path / "tiny"
 
 
-def test_download_into_a_folder_that_holds_something_is_refused(known: Entry, server: Server, tmp_path: Path) -> None:
+def test_download_into_a_folder_that_holds_something_is_refused(
+    known: PublicDataSet, server: Server, tmp_path: Path
+) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match="is already there; check it with: polypseg data check"):
         download(known, tmp_path)
     assert server.asked == []
 
 
-def test_download_into_an_empty_folder(known: Entry, tmp_path: Path) -> None:
+def test_download_into_an_empty_folder(known: PublicDataSet, tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     assert len(find_samples(download(known, tmp_path / "tiny").folder)[0]) == 2
 
@@ -281,7 +297,7 @@ def test_download_into_an_empty_folder(known: Entry, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["cvc-clinicdb", "polypgen"])
 def test_download_of_what_needs_a_hand_says_where_to_get_it(tmp_path: Path, name: str) -> None:
     with pytest.raises(DownloadError, match=r"get it from https://.*polypseg data check FOLDER"):
-        download(entry(name), tmp_path / "set")
+        download(public_data_set(name), tmp_path / "set")
 
 
 @pytest.mark.parametrize(
@@ -294,7 +310,7 @@ def test_download_of_what_needs_a_hand_says_where_to_get_it(tmp_path: Path, name
     ],
 )
 def test_download_unusable_archive_is_deleted(
-    known: Entry, server: Server, tmp_path: Path, content: Callable[[], bytes], message: str
+    known: PublicDataSet, server: Server, tmp_path: Path, content: Callable[[], bytes], message: str
 ) -> None:
     server.content = content()
     with pytest.raises(UnusableArchiveError, match=f"{message}.*it was deleted"):

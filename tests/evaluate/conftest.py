@@ -25,9 +25,9 @@ class RedEngine:
     name = "red"
     size = SIZE
 
-    def __init__(self, threshold=0.5, seed_threshold=0.0):
+    def __init__(self, threshold=0.5, peak_threshold=0.0):
         self.threshold = threshold
-        self.facts = ModelFacts(size=SIZE, threshold=threshold, seed_threshold=seed_threshold)
+        self.facts = ModelFacts(size=SIZE, threshold=threshold, peak_threshold=peak_threshold)
         self.num_images = 0
 
     def run(self, batch):
@@ -100,7 +100,7 @@ SPLITS = {"s0": "train", "s1": "train", "s2": "validation", "s3": "validation", 
 def open_red_engine(model):
     """What `open_engine` gives here: the red model at the run's stored threshold."""
     stored = load_threshold(Path(model))
-    return RedEngine(stored.threshold, stored.seed_threshold)
+    return RedEngine(stored.threshold, stored.peak_threshold)
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_every_scoring_of_the_test_split_is_counted_once(run, tmp_path):
     assert summary["provenance"]["times_test_was_scored"] == 1
     _, summary = run_once(run)  # the same: nothing was scored
     assert summary["provenance"]["times_test_was_scored"] == 1
-    evaluate(plan_run(run.folder), None, ScoreOptions(restart=True), search_leaks=False)
+    evaluate(plan_run(run.folder), None, ScoreOptions(overwrite=True), search_leaks=False)
     assert times_test_was_scored(run) == 2
     run_once(run, selection=Selection(split="validation"))
     assert times_test_was_scored(run) == 2
@@ -164,7 +164,7 @@ def test_damaged_history_is_named(run):
     from polypseg.errors import RunError
 
     (run.folder / "evaluations.json").write_text("{}")
-    with pytest.raises(RunError, match=r"evaluations.json: cannot read"):
+    with pytest.raises(RunError, match=r"evaluations.json: not a list of a run's evaluations, or a damaged one"):
         read_evaluations(run)
 
 

@@ -16,7 +16,7 @@ from polypseg.evaluate.plan import plan_predictions, plan_run
 from polypseg.evaluate.score import ScoreOptions, _append, predict_cases, score
 from polypseg.evaluate.selection import Selection
 from polypseg.metrics.table import ScoreSettings
-from polypseg.predict.predictor import predict_probabilities
+from polypseg.predict.predictor import Predictor
 from polypseg.preprocess import read_image, restore
 from polypseg.records.evaluation import Evaluation, open_evaluation
 
@@ -121,10 +121,10 @@ def test_lost_or_cut_histograms_are_told_and_scores_stay(plan, tmp_path, num_byt
         evaluation.histograms_path.unlink()
     else:
         os.truncate(evaluation.histograms_path, num_bytes)
-    with pytest.raises(ScoreError, match=r"though [36] images are scored already; score again with --restart"):
+    with pytest.raises(ScoreError, match=r"though [36] images are scored already; score again with --overwrite"):
         score(plan, evaluation.folder)
     assert evaluation.scores_path.is_file() == is_finished
-    score(plan, evaluation.folder, ScoreOptions(restart=True))
+    score(plan, evaluation.folder, ScoreOptions(overwrite=True))
     assert (
         evaluation.histograms().sum()
         == evaluation.scores().values["height_px"] @ evaluation.scores().values["width_px"]
@@ -151,7 +151,7 @@ def test_stopped_evaluation_with_other_settings_is_refused_or_thrown_away(plan, 
     with pytest.raises(Killed):
         score(plan, tmp_path / "out", track=kill_after(2))
     other = replace(plan, threshold=0.9)
-    with pytest.raises(ScoreError, match=r"differs in threshold \(0.5 there, 0.9 now\); finish it .*--restart"):
+    with pytest.raises(ScoreError, match=r"differs in threshold \(0.5 there, 0.9 now\); finish it .*--overwrite"):
         score(other, tmp_path / "out")
     with pytest.raises(ScoreError, match="differs in tolerance_px"):
         score(plan, tmp_path / "out", ScoreOptions(ScoreSettings(tolerance_px=3)))
@@ -159,7 +159,7 @@ def test_stopped_evaluation_with_other_settings_is_refused_or_thrown_away(plan, 
         score(replace(plan, source={**plan.source, "model_digest": "other"}), tmp_path / "out")
     with pytest.raises(ScoreError, match="differs in images"):
         score(replace(plan, cases=plan.cases[:3]), tmp_path / "out")
-    evaluation, num_scored = score(other, tmp_path / "out", ScoreOptions(restart=True))
+    evaluation, num_scored = score(other, tmp_path / "out", ScoreOptions(overwrite=True))
     assert num_scored == 6
     assert evaluation.scores().values["predicted_px"].sum() == 0  # 0.8 is below 0.9
 
@@ -173,14 +173,14 @@ def test_finished_evaluation_is_not_made_again_unless_something_changed(plan, tm
     assert again.scores_path.read_bytes() == content
     _, num_scored = score(replace(plan, threshold=0.3), tmp_path / "out")
     assert num_scored == 6
-    _, num_scored = score(replace(plan, threshold=0.3), tmp_path / "out", ScoreOptions(restart=True))
+    _, num_scored = score(replace(plan, threshold=0.3), tmp_path / "out", ScoreOptions(overwrite=True))
     assert num_scored == 6
 
 
 def test_folder_with_other_files_is_not_written_into(plan, data, tmp_path):
     before = (data / "masks" / "s0.png").read_bytes()
     with pytest.raises(ScoreError, match=r"data: holds files, but no evaluation; expected a new or empty folder"):
-        score(plan, data, ScoreOptions(restart=True))
+        score(plan, data, ScoreOptions(overwrite=True))
     assert (data / "masks" / "s0.png").read_bytes() == before
 
 
@@ -219,7 +219,7 @@ def test_predictions_equal_those_of_the_prediction_room(plan):
     from concurrent.futures import ThreadPoolExecutor
 
     images = [read_image(case.image_path) for case in plan.cases]
-    expected = list(predict_probabilities(RedEngine(), images, batch_size=4))
+    expected = [found.probability for found in Predictor(RedEngine()).predict_many(images, batch_size=4)]
     with ThreadPoolExecutor(2) as pool:
         found = list(predict_cases(RedEngine(), plan.cases, 4, pool))
     for prediction, probability in zip(found, expected, strict=True):

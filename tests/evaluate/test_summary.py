@@ -98,6 +98,31 @@ def test_negatives_by_hand(tmp_path):
     assert "alarms_a_minute" not in larger
 
 
+def test_negatives_by_centre_and_source_by_hand(tmp_path):
+    # Of the north two frames, both with an alarm of one of four pixels; of the south one, clear; of the polyps none.
+    pairs = masks({"a": WHOLE, "c": ALARM, "d": CLEAR, "e": ALARM})
+    evaluation = scored(tmp_path, pairs)
+    text = evaluation.scores_path.read_text().splitlines()
+    header = text[0].split(",")
+    where = {"a": ("south", "x"), "c": ("north", "x"), "d": ("south", "y"), "e": ("north", "x")}
+    rows = []
+    for line in text[1:]:
+        row = dict(zip(header, line.split(","), strict=True))
+        row["centre"], row["source"] = where[row["name"]]
+        rows.append(",".join(row.values()))
+    evaluation.scores_path.write_text("\n".join([text[0], *rows]) + "\n")
+    strata = summarise(evaluation, QUICK)["negatives"]["strata"]
+    assert set(strata) == {"centre", "source"}
+    assert {name: found["num_images"] for name, found in strata["centre"].items()} == {"north": 2, "south": 1}
+    assert strata["centre"]["north"]["large_false_positive"]["mean"] == 1
+    assert strata["centre"]["north"]["false_positive_percent"]["mean"] == 25
+    assert strata["centre"]["south"]["any_false_positive"] == {
+        **{"mean": 0, "low": None, "high": None},  # one image: no interval
+        **{"num_images": 1, "num_missing": 0},
+    }
+    assert {name: found["num_images"] for name, found in strata["source"].items()} == {"x": 2, "y": 1}
+
+
 def test_a_false_area_of_one_per_thousand_is_not_large(tmp_path):
     # 1 of 1000 pixels is 0.1 %, 2 are more
     one, two, none = np.zeros((20, 50), bool), np.zeros((20, 50), bool), np.zeros((20, 50), bool)

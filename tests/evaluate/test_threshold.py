@@ -54,12 +54,12 @@ def alarming(run, data):
     return make_run(run.folder.parent / "alarming", data, names)
 
 
-def test_seed_threshold_is_the_highest_that_costs_no_dice(alarming):
+def test_peak_threshold_is_the_highest_that_costs_no_dice(alarming):
     # .6 and .7 keep the false finding of .7059, .8 and .9 leave it out, .95 would leave out the polyp of .9412 too.
     # The threshold itself is chosen first, above 180: everything from there to 240 gives Dice 1. Nearest to .5: 181.
     tuned = tune_plainly(alarming.folder)
     assert tuned.threshold == pytest.approx(180.5 / 255)
-    assert (tuned.seed_threshold, tuned.dice_with_seed) == (0.9, 1)
+    assert (tuned.peak_threshold, tuned.dice_with_peak) == (0.9, 1)
     assert load_threshold(alarming.folder) == tuned
 
 
@@ -76,7 +76,7 @@ def test_perturbed_frames_choose_too(doubtful):
 
 def test_masks_move_with_their_frames(alarming):
     mirror = {"mirrored": Perturbation(lambda image: image[:, ::-1], lambda mask: mask[:, ::-1])}
-    same = {"threshold", "dice", "dice_at_half", "num_frames", "seed_threshold", "dice_with_seed"}
+    same = {"threshold", "dice", "dice_at_half", "num_frames", "peak_threshold", "dice_with_peak"}
     mirrored = tune_threshold(alarming.folder, perturbations=mirror)
     assert mirrored.model_dump(include=same) == tune_plainly(alarming.folder).model_dump(include=same)
 
@@ -85,13 +85,13 @@ def test_all_perturbations_take_part_unless_told_otherwise(alarming):
     assert tune_threshold(alarming.folder).num_frames == 2 * len(PERTURBATIONS)
 
 
-def test_no_seed_threshold_where_no_map_reaches_one(doubtful):
+def test_no_peak_threshold_where_no_map_reaches_one(doubtful):
     # the polyps of .39 would all be lost
     tuned = tune_plainly(doubtful.folder)
-    assert (tuned.seed_threshold, tuned.dice_with_seed) == (0, 1)
+    assert (tuned.peak_threshold, tuned.dice_with_peak) == (0, 1)
 
 
-def test_seed_threshold_is_applied_to_what_is_scored(alarming):
+def test_peak_threshold_is_applied_to_what_is_scored(alarming):
     # Both thresholds by hand: at .5 the false finding of 2x2 is there, with a seed of .9 it is not.
     path = alarming.folder / "threshold.json"
     for seed, alarms in ((0, 1.0), (0.9, 0.0)):

@@ -7,7 +7,8 @@ import pytest
 
 from export.models import SIDE, red_model, small_attention_unet
 from polypseg.errors import ModelError
-from polypseg.export.graph import convert, free_size, gates, largest_stride, multiply_adds
+from polypseg.export.graph import convert, free_size, largest_stride, multiply_adds
+from polypseg.predict.engines.keras_engine import gate_levels
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +100,8 @@ def test_stride_is_that_of_the_coarsest_features(graph):
 
 
 def test_gates_are_found_by_level(model):
-    assert {level: layer.name for level, layer in gates(model).items()} == {
+    assert {level: layer.name for level, layer in gate_levels(model).items()} == {
         1: "gate_1_attention",
         2: "gate_2_attention",
     }
-    assert gates(red_model(16)) == {}
+    assert gate_levels(red_model(16)) == {}

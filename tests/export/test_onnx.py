@@ -4,6 +4,7 @@ import pytest
 
 from export.models import red_model
 from polypseg.errors import ModelError, UsageError
+from polypseg.export import int8 as export_int8
 from polypseg.export import onnx as export_onnx
 from polypseg.export import proof
 from polypseg.export.onnx import ExportOptions, export_model
@@ -59,8 +60,8 @@ def test_auto_measures_both_and_keeps_the_faster(red_run, tmp_path, monkeypatch)
         tools.append(tool)
         return graph
 
-    monkeypatch.setattr(export_onnx, "quantise", quantise)
-    monkeypatch.setattr(export_onnx, "processor_seconds", lambda engine: seconds[tools[-1]])
+    monkeypatch.setattr(export_int8, "quantise", quantise)
+    monkeypatch.setattr(export_int8, "processor_seconds", lambda engine: seconds[tools[-1]])
     exported = export_model(red_run.folder, tmp_path / "red.onnx", ExportOptions("int8"))
     assert tools == ["onnxruntime", "nncf"]
     assert exported.facts.quantised_by == "nncf, 4 images, sigmoids in float"
@@ -79,7 +80,7 @@ def test_int8_goes_on_to_the_careful_variant_and_fails_where_none_is_proved(red_
             weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
         return broken
 
-    monkeypatch.setattr(export_onnx, "quantise", quantise)
+    monkeypatch.setattr(export_int8, "quantise", quantise)
     options = ExportOptions("int8", method="onnxruntime")
     failures = 1
     exported = export_model(red_run.folder, tmp_path / "red.onnx", options)

@@ -7,8 +7,8 @@ import pytest
 
 from export.models import SIDE, small_attention_unet, small_polyp_lite
 from polypseg.errors import ModelError
+from polypseg.export.float16_weights import store_as_float16
 from polypseg.export.graph import convert
-from polypseg.export.half import store_in_half
 from polypseg.export.quantize import quantise
 from polypseg.models.attention_unet import attention_unet
 from polypseg.models.onnx_weights import copy_onnx_weights, read_convolutions
@@ -62,7 +62,7 @@ def test_input_size_and_names_numbered_by_an_export_do_not_matter(unet_graph, tm
 
 def test_half_precision_comes_back_rounded(unet_graph, tmp_path):
     model = fresh_unet()
-    copy_onnx_weights(model, saved(store_in_half(unet_graph), tmp_path / "half.onnx"))
+    copy_onnx_weights(model, saved(store_as_float16(unet_graph), tmp_path / "half.onnx"))
     difference = np.abs(answer(model) - answer(small_attention_unet())).max()
     assert 0 < difference < 0.01
     kernel = model.get_layer("bottleneck_1_convolution").kernel
@@ -149,7 +149,7 @@ def test_what_is_no_onnx_file_is_told_in_a_line(tmp_path):
         copy_onnx_weights(fresh_unet(), tmp_path / "none.onnx")
 
 
-@pytest.mark.parametrize("store", [lambda graph: graph, store_in_half])
+@pytest.mark.parametrize("store", [lambda graph: graph, store_as_float16])
 def test_gates_are_for_gates_of_their_kind(store, unet_graph, tmp_path):
     keras.utils.set_random_seed(1)
     plain = attention_unet((SIDE, SIDE, 3), filters=4, depth=2, gates="plain")

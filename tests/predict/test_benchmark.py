@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 from polypseg.errors import ImageError, ModelError, UsageError
 from polypseg.predict import benchmark as module
 from polypseg.predict.benchmark import BenchmarkOptions, benchmark, draw_jpegs, engines_for
-from polypseg.predict.fresh import Fresh
+from polypseg.predict.child_process import ProcessCost
 from polypseg.predict.timing import STAGES
 from predict.tiny_model import write_picture, write_tiny_model
 
@@ -31,9 +31,9 @@ def commands(monkeypatch):
 
     def fresh(command):
         asked.append(command)
-        return Fresh(next(seconds), 99.0 + len(asked))
+        return ProcessCost(next(seconds), 99.0 + len(asked))
 
-    monkeypatch.setattr(module, "run_fresh", fresh)
+    monkeypatch.setattr(module, "run_in_child_process", fresh)
     return asked
 
 

@@ -8,7 +8,7 @@ from polypseg.errors import DataError, ModelError
 from polypseg.models.attention_unet import attention_unet
 from polypseg.models.checkpoint import save_model
 from polypseg.predict.engines.opening import open_engine
-from polypseg.predict.predictor import predict_mask, predict_probabilities
+from polypseg.predict.predictor import Predictor
 from polypseg.records.model_facts import ModelFacts
 
 
@@ -38,6 +38,16 @@ class Brightness:
     def run(self, batch):
         self.batches.append(len(batch))
         return batch[..., :1]
+
+
+def predict_probabilities(engine, images, batch_size=8):
+    for prediction in Predictor(engine).predict_many(images, batch_size):
+        yield prediction.probability
+
+
+def predict_mask(engine, image):
+    prediction = Predictor(engine).predict(image)
+    return prediction.probability, prediction.mask
 
 
 def test_maps_come_back_at_the_own_size_of_each_image(run_folder):

@@ -41,7 +41,7 @@ def test_probability_and_attention_are_means():
 
 def test_facts_are_of_all_members():
     engine = EnsembleEngine([Constant(0.2), Constant(0.5)], 0.4, 0.9)
-    assert (engine.size, engine.threshold, engine.facts.threshold, engine.facts.seed_threshold) == (8, 0.4, 0.4, 0.9)
+    assert (engine.size, engine.threshold, engine.facts.threshold, engine.facts.peak_threshold) == (8, 0.4, 0.4, 0.9)
     assert engine.facts.num_parameters == 6
     assert engine.facts.name == "ensemble of 2 constant"
 
@@ -72,7 +72,7 @@ def test_folder_of_a_group_opens_as_its_ensemble(tmp_path):
         (tmp_path / f"fold-{seed}" / "checkpoints").mkdir(parents=True)
         save_model(attention_unet((8, 8, 3), 2, 1), tmp_path / f"fold-{seed}" / "checkpoints" / "best.keras")
     engine = open_engine(tmp_path)
-    assert (engine.threshold, engine.facts.seed_threshold) == (0.3, 0.7)
+    assert (engine.threshold, engine.facts.peak_threshold) == (0.3, 0.7)
     batch = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
     members = [open_engine(tmp_path / name).run(batch) for name in ("fold-1", "fold-2")]
     assert not np.array_equal(*members)

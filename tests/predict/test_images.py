@@ -21,7 +21,8 @@ from polypseg.predict.images.outputs import OutputFolder, OutputOptions
 from polypseg.predict.images.resume import record_of
 from polypseg.predict.images.sources import find_sources
 from polypseg.predict.images.table import COLUMNS, read_rows
-from polypseg.predict.images.work import map_ahead, predict_images
+from polypseg.predict.images.work import predict_images
+from polypseg.predict.lookahead import map_ahead
 from polypseg.predict.predictor import PredictOptions, load
 from predict.tiny_model import write_picture, write_tiny_model
 

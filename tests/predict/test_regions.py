@@ -6,7 +6,8 @@ import pytest
 from pycocotools import mask as coco_tools
 
 from polypseg.errors import DataError
-from polypseg.predict.regions import compress_run_lengths, find_regions, run_lengths
+from polypseg.formats.outlines import compress_run_lengths, run_lengths
+from polypseg.predict.regions import find_regions
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # NumPy's, of what pycocotools calls
 

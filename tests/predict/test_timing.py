@@ -109,7 +109,7 @@ def test_a_batch_is_one_run_and_goes_round_the_images(red_and_black):
 
 
 def test_the_stages_make_the_predictors_mask(tmp_path):
-    model = write_tiny_model(tmp_path / "tiny.onnx", threshold=0.3, seed_threshold=0.6)
+    model = write_tiny_model(tmp_path / "tiny.onnx", threshold=0.3, peak_threshold=0.6)
     image = np.random.default_rng(0).integers(0, 256, (40, 50))
     paths = [
         write_picture(tmp_path / "a.png", 200, 40, 50, (4, 4, 9, 30)),

@@ -6,7 +6,7 @@ from polypseg.records.model_facts import REQUIRED, ModelFacts, from_metadata, to
 FULL = ModelFacts(
     size=256,
     threshold=0.375,
-    seed_threshold=0.6,
+    peak_threshold=0.6,
     name="007",
     version="1.0",
     precision="int8",

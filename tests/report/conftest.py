@@ -20,13 +20,13 @@ from PIL import Image
 from polypseg.config import load_config
 from polypseg.evaluate.evaluation import evaluate
 from polypseg.evaluate.plan import Plan, plan_predictions
-from polypseg.evaluate.selection import Case, add_digests, label_splits
+from polypseg.evaluate.selection import ImageToScore, add_digests, label_splits
 from polypseg.evaluate.summary import SummaryOptions
 from polypseg.progress import silent
 from polypseg.records.digests import file_digests
 from polypseg.records.run import Run, record_start, write_config, write_history
 from polypseg.records.split import Split, SplitEntry
-from polypseg.report.record import read_record
+from polypseg.report.report_input import read_report_input
 
 OPTIONS = SummaryOptions(num_resamples=200)
 HALF = "half <b>&"
@@ -102,7 +102,8 @@ def score_run(run: Run, data: Path, label: str = "test"):
     """The evaluation of the run on the four, their maps in the place of the model's."""
     split = run.split()
     cases = add_digests(
-        [Case(n, *(data / f / f"{n}.png" for f in ("images", "masks", "maps")), group="B") for n in NAMES], silent
+        [ImageToScore(n, *(data / f / f"{n}.png" for f in ("images", "masks", "maps")), group="B") for n in NAMES],
+        silent,
     )
     source = {
         "kind": "run",
@@ -142,12 +143,12 @@ def saved_run(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def maps_record(saved_maps):
-    return read_record(saved_maps / "evaluation")
+    return read_report_input(saved_maps / "evaluation")
 
 
 @pytest.fixture(scope="session")
 def run_record(saved_run):
-    return read_record(saved_run)
+    return read_report_input(saved_run)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from polypseg.report.card import model_card
 from polypseg.report.claim import claim_checklist
 from polypseg.report.documents import escape_markdown, render_markdown, write_draft
 from polypseg.report.html import render_page
-from polypseg.report.record import read_record
+from polypseg.report.report_input import read_report_input
 from report.conftest import OPTIONS, score_maps, write_data
 
 
@@ -45,6 +45,7 @@ def test_card_of_a_run_tells_model_data_and_figures(run_record):
     assert card.startswith("# Model card, draft: kvasir\n")
     assert "**Not a medical device.**" in card
     assert cells(card, "what chose the checkpoint")[1] == "lowest val_loss on the validation split (epoch 2: 0.4000)"
+    assert cells(card, "protocol")[1] == "own split: 1/1/4 (train/validation/test)"
     assert cells(card, "train") == ["train", "1", "1"]
     assert cells(card, "Dice")[1] == "0.556"  # (1 + 2/3 + 0) / 3
     assert cells(card, "frames with any false-positive pixel")[1] == "100.0 %"
@@ -57,7 +58,7 @@ def test_report_of_a_packaged_model_tells_what_its_file_says_and_no_absolute_pat
     write_data(tmp_path / "data")
     facts = resolve("polyp-lite")
     evaluation, _ = evaluate(plan_model(facts, tmp_path / "data"), tmp_path / "out", summary_options=OPTIONS)
-    record = read_record(evaluation.folder)
+    record = read_report_input(evaluation.folder)
     card, page = model_card(record), render_page(record, with_images=False)
     # What `polypseg models` prints of the packaged file: 4.42 M parameters, int8, Kvasir-SEG.
     for text in (card, page):
@@ -81,7 +82,7 @@ def test_card_of_maps_marks_the_model_as_unknown(maps_record):
 
 def test_card_of_polyp_images_alone_marks_false_alarms_as_unknown(tmp_path):
     score_maps(tmp_path, names=["exact", "missed"])
-    card = model_card(read_record(tmp_path / "evaluation"))
+    card = model_card(read_report_input(tmp_path / "evaluation"))
     assert "how often the model raises a false alarm is **unknown**" in card
 
 

@@ -10,7 +10,7 @@ from polypseg.records.threshold import Threshold
 from polypseg.report.claim import PART, RECORDED, answer, claim_checklist
 from polypseg.report.claim_items import ITEMS
 from polypseg.report.documents import UNKNOWN
-from polypseg.report.record import read_record
+from polypseg.report.report_input import read_report_input
 from report.conftest import score_maps
 from report.test_card import cells, tables
 
@@ -97,13 +97,13 @@ def test_training_is_told_as_it_was_set(run_record):
         *PRETRAINED,
         "loss.name=focal_tversky",
         "data.augment=strong",
-        "data.negatives=0.15",
+        "data.polyp_removal=0.15",
         "train.optimizer=adamw",
         "train.weight_decay=0.01",
         "train.encoder_rate=0.33",
         "train.schedule=one_cycle",
         "train.clip_norm=5.0",
-        "train.average=0.995",
+        "train.ema_momentum=0.995",
         "train.monitor=val_dice",
         "train.start_from=/home/me/runs/before",
         "train.teacher=/home/me/runs/five",
@@ -193,17 +193,17 @@ def test_answer_on_external_data_comes_from_the_other_evaluations(own_run):
     other = shutil.copytree(own_run / "evaluation" / "test", own_run / "evaluation" / "clinicdb")
     for path in (other / "summary.json", other / "evaluation.json"):
         path.write_text(path.read_text().replace('"split": "test"', '"split": "external"'))
-    given = answers(read_record(own_run))
+    given = answers(read_report_input(own_run))
     assert given[33].status == PART
     assert given[33].text.startswith("clinicdb: mean Dice 0.556")
-    external = answers(read_record(other))
+    external = answers(read_report_input(other))
     assert external[33].text.startswith("data: mean Dice 0.556")
     assert external[32].text.startswith("test: mean Dice 0.556")
 
 
 def test_answers_of_polyp_free_images_alone(tmp_path):
     score_maps(tmp_path, names=["clean"])
-    given = answers(read_record(tmp_path / "evaluation"))
+    given = answers(read_report_input(tmp_path / "evaluation"))
     assert given[2].text == "1 image scored; none of them with a polyp."
     assert given[30].status == given[36].status == given[37].status == given[39].status == UNKNOWN
     assert "frames with any false-positive pixel: 100.0 %" in given[38].text

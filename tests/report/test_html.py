@@ -13,7 +13,7 @@ from polypseg.records.run import Run, write_history, write_members
 from polypseg.report.cases import choose_cases, data_uri
 from polypseg.report.facts import epoch_words
 from polypseg.report.html import render_page
-from polypseg.report.record import read_record
+from polypseg.report.report_input import read_report_input
 from report.conftest import HALF, score_maps
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -170,7 +170,7 @@ def test_page_counts_how_often_the_test_split_was_scored(own_run, run_page, no_c
     add_evaluation(
         Run(own_run), {"splits": ["test"], "split": "test", "num_images": 4, "threshold": 0.5, "model_digest": "ff"}
     )
-    text = render_page(read_record(own_run), with_images=False)
+    text = render_page(read_report_input(own_run), with_images=False)
     assert ">2 ×<" in text
     assert "The test split of this run was scored 2 times" in text
 
@@ -223,7 +223,7 @@ def test_page_of_images_carries_their_terms(run_page, own_run, no_charts):
     record = json.loads(summary.read_text())
     record["provenance"]["data"] = "/gone/Kvasir-SEG"
     summary.write_text(json.dumps(record))
-    text = Page(render_page(read_record(own_run))).text
+    text = Page(render_page(read_report_input(own_run))).text
     assert "Terms of Kvasir-SEG: For research and education only; any commercial use needs" in text
     assert "MultiMedia Modeling" in text
 
@@ -233,7 +233,7 @@ def test_page_says_which_image_is_gone_or_changed(tmp_path, no_charts):
     (tmp_path / "images" / "missed.png").unlink()
     shutil.copy(tmp_path / "images" / "clean.png", tmp_path / "images" / "exact.png")
     (tmp_path / "evaluation" / "masks" / "clean.png").unlink()
-    text = Page(render_page(read_record(tmp_path / "evaluation"))).text
+    text = Page(render_page(read_report_input(tmp_path / "evaluation"))).text
     assert "missed.png is not there any more. missed" in text
     assert "exact.png was changed after it was scored. exact" in text
     assert "Some pictures are missing" in text
@@ -242,7 +242,7 @@ def test_page_says_which_image_is_gone_or_changed(tmp_path, no_charts):
 
 def test_page_of_black_and_white_maps_draws_no_curves(tmp_path):
     score_maps(tmp_path, grey=False)
-    text = render_page(read_record(tmp_path / "evaluation"))
+    text = render_page(read_report_input(tmp_path / "evaluation"))
     assert "hold no probabilities" in text
     assert "Reliability" not in text
     assert "Dice against polyp size" in text
@@ -251,7 +251,7 @@ def test_page_of_black_and_white_maps_draws_no_curves(tmp_path):
 @pytest.mark.filterwarnings("error")
 def test_page_of_polyp_free_images_alone(tmp_path, no_charts):
     score_maps(tmp_path, names=["clean"])
-    text = Page(render_page(read_record(tmp_path / "evaluation"))).text
+    text = Page(render_page(read_report_input(tmp_path / "evaluation"))).text
     assert "No image with a polyp was scored, so there is no Dice" in text
     assert "Over 1 image without a polyp" in text
     assert "Largest false alarms" in text
@@ -260,7 +260,7 @@ def test_page_of_polyp_free_images_alone(tmp_path, no_charts):
 @pytest.mark.filterwarnings("error")
 def test_page_without_polyp_free_images_says_what_is_unknown(tmp_path, no_charts):
     score_maps(tmp_path, names=["exact"])
-    text = Page(render_page(read_record(tmp_path / "evaluation"))).text
+    text = Page(render_page(read_report_input(tmp_path / "evaluation"))).text
     assert "how often the model sees a polyp where there is none is unknown" in text
     assert "no interval can be told" in text
     assert "mean Dice 1.000 1 image mean IoU" in text
@@ -271,7 +271,7 @@ def test_page_tells_what_of_the_run_cannot_be_read(own_run, no_charts):
     run.environment_path.write_text("{")
     run.history_path.unlink()
     run.best_path.write_bytes(b"trained on")
-    text = Page(render_page(read_record(own_run), with_images=False)).text
+    text = Page(render_page(read_report_input(own_run), with_images=False)).text
     assert "environment.json: cannot read the run's record" in text
     assert "history.csv: no epoch of this run is finished yet" in text
     assert "The run's checkpoint has changed since this evaluation" in text
@@ -280,11 +280,11 @@ def test_page_tells_what_of_the_run_cannot_be_read(own_run, no_charts):
 
 def test_page_of_a_copied_evaluation_finds_its_run_or_says_that_it_is_gone(saved_run, tmp_path, no_charts):
     copied = shutil.copytree(saved_run / "evaluation" / "test", tmp_path / "copied")
-    assert read_record(copied).run.folder == saved_run  # where the evaluation recorded it
+    assert read_report_input(copied).run.folder == saved_run  # where the evaluation recorded it
     summary = json.loads((copied / "summary.json").read_text())
     summary["provenance"]["run"] = "/gone/kvasir"
     (copied / "summary.json").write_text(json.dumps(summary))
-    record = read_record(copied)
+    record = read_report_input(copied)
     assert record.run is None
     assert "The run folder /gone/kvasir is not there any more" in Page(render_page(record)).text
 
@@ -297,17 +297,17 @@ def test_page_shows_a_group_that_is_in_two_splits(own_run, no_charts):
         for name, entry in split.entries.items()
     }
     split.__class__(split.source, split.seed, entries).save(run.splits_path)
-    text = Page(render_page(read_record(own_run), with_images=False)).text
+    text = Page(render_page(read_report_input(own_run), with_images=False)).text
     assert "1 group (sequences or patients) are in more than one split" in text
     assert "In more than one split: B" in text
 
 
 def test_record_refuses_what_is_no_evaluation(tmp_path, own_run):
     with pytest.raises(ScoreError, match="no evaluation here"):
-        read_record(tmp_path)
+        read_report_input(tmp_path)
     (own_run / "evaluation" / "test" / "summary.json").unlink()
-    with pytest.raises(ScoreError, match=r"summary.json: cannot be read.*polypseg evaluate"):
-        read_record(own_run)
+    with pytest.raises(ScoreError, match=r"summary.json: cannot read the file of an evaluation.*polypseg evaluate"):
+        read_report_input(own_run)
 
 
 def test_group_tells_the_epochs_of_its_members(own_run):
@@ -319,7 +319,7 @@ def test_group_tells_the_epochs_of_its_members(own_run):
     for name, history in (("fold-1", rows), ("fold-2", rows[:2])):
         (own_run / name).mkdir()
         write_history(Run(own_run / name), history)
-    record = read_record(own_run)
+    record = read_report_input(own_run)
     assert epoch_words(record.run) == "fold-1 3, fold-2 2 of at most 7, 0:05:00 (h:mm:ss)"
     text = Page(render_page(record, with_images=False)).text
     assert "fold-1: 3 epochs; lowest validation loss 0.4000 in epoch 2." in text

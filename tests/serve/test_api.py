@@ -180,6 +180,21 @@ def test_attention_comes_by_level_at_the_own_size(client):
     assert pixels(coarse).max() == 51
 
 
+def test_gate_to_look_at_first_is_the_one_that_agrees_best_with_the_mask(client):
+    # Attention 1 is the image's green, attention 2 its blue. Green is 255 on the polyp and blue everywhere 100, or the
+    # other way round. Without a polyp it is the middle one of two, the finer.
+    polyp = np.zeros((16, 16), bool)
+    polyp[4:8, 4:12] = True
+    for channel, other, expected in ((1, 2, 1), (2, 1, 2)):
+        image = np.zeros((16, 16, 3), np.uint8)
+        image[polyp, 0] = image[polyp, channel] = 255
+        image[..., other] = 100
+        assert segment(client, image, attention=True).json()["attention_level"] == expected
+    image[..., 0] = 0
+    assert segment(client, image, attention=True).json()["attention_level"] == 1
+    assert segment(client, image).json().get("attention_level") is None
+
+
 @pytest.mark.parametrize(
     ("query", "area"),
     [({"threshold": 0.8}, 40), ({"threshold": 0.81}, 0), ({"min_area": 40}, 40), ({"min_area": 41}, 0)],

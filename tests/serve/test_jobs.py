@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 
 from polypseg.errors import DataError, RequestError
-from polypseg.serve.jobs import JobRecord, Jobs, JobTrack
+from polypseg.serve.jobs import HOME_PREFIX, JobRecord, Jobs, JobTrack
 from polypseg.serve.schemas import VideoQuery, VideoResult
 from polypseg.serve.settings import Settings
 from polypseg.serve.video_file import FileSink
@@ -288,6 +288,30 @@ def test_close_cancels_and_removes_the_folder():
     run(scenario)
     assert [record.state for record in scenario.records] == ["cancelled", "cancelled"]
     assert not scenario.records[0].folder.parent.exists()
+
+
+def test_what_a_killed_server_left_is_removed_and_a_living_one_keeps_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / f"{HOME_PREFIX}0123"
+    (left / "job").mkdir(parents=True)
+    (left / "job" / "source").write_bytes(b"a video of before")
+    (tmp_path / f".{left.name}.lock").write_bytes(b"")  # its process is dead, and holds no lock
+    kept = tmp_path / "of-somebody-else"
+    kept.mkdir()
+
+    async def scenario(jobs, work):
+        first = begin(jobs)
+        assert not left.exists()
+        other = Jobs(work, Settings())
+        second = begin(other)
+        assert first.folder.is_dir()
+        assert second.folder.is_dir()
+        work.gate.set()
+        await other.close()
+        assert first.folder.is_dir()
+
+    run(scenario)
+    assert list(tmp_path.iterdir()) == [kept]
 
 
 def test_a_server_without_a_place_for_files_says_so(monkeypatch, tmp_path):

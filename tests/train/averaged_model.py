@@ -22,7 +22,7 @@ def nested_model(average=0.9):
     features = keras.layers.BatchNormalization(name="outer")(image)
     outputs = keras.layers.Conv2D(1, 1, name="head")(keras.layers.Add()([features, inner(image)]))
     model = keras.Model(image, outputs)
-    model.compile(build_optimizer(TrainConfig(average=average, learning_rate=0.1), 10), "mse")
+    model.compile(build_optimizer(TrainConfig(ema_momentum=average, learning_rate=0.1), 10), "mse")
     images = np.random.default_rng(0).random((8, 2, 2, 3), np.float32)
     model.fit(images, images[..., :1], batch_size=4, epochs=3, verbose=0)
     for weight in model.trainable_variables:

@@ -114,7 +114,7 @@ def test_state_of_a_kill_between_model_and_state_is_the_one_before(tmp_path):
 def test_no_state_is_none_and_a_damaged_one_an_error(tmp_path):
     assert load_state(tmp_path) is None
     (tmp_path / "state.json").write_text("{")
-    with pytest.raises(RunError, match="cannot read the saved state"):
+    with pytest.raises(RunError, match="not a saved state of a training, or a damaged one"):
         load_state(tmp_path)
     (tmp_path / "state.json").write_text(
         json.dumps({"epoch": 1, "model": "epoch-0001.keras", "callbacks": {}, "history": [], "finished": False})

@@ -128,5 +128,5 @@ def test_what_is_no_group_is_refused(folder, tmp_path, trainings):
     with pytest.raises(RunError, match="already holds a run"):
         train_group(folder, tmp_path / "two", config(folds=2))
     (tmp_path / "two" / "members.json").write_text("{")
-    with pytest.raises(RunError, match="cannot read the members of the group"):
+    with pytest.raises(RunError, match="not a list of a group's runs, or a damaged one"):
         resume_group(tmp_path / "two")

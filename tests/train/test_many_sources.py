@@ -1,6 +1,9 @@
 """Trainings on several folders of data: what is recorded, resumed, warned of; and the lit field in training."""
 
+import runpy
+import sys
 import warnings
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,6 +19,7 @@ from polypseg.data.splits import make_split
 from polypseg.data.synthetic import make_synthetic
 from polypseg.export.onnx import export_model
 from polypseg.predict.engines.opening import open_engine
+from polypseg.records.gates import load_gates
 from polypseg.train.fit import resume, train
 from polypseg.train.named_models import SeenImagesWarning, warn_of_seen_images
 from polypseg.train.samples import PartedGroupsWarning, run_samples, source_counts, split_samples
@@ -80,6 +84,19 @@ def test_moved_sources_are_found_in_one_folder(run, folders, tmp_path):
         assert len(samples) == 30
     finally:
         moved.rename(folders)
+
+
+def test_mean_of_runs_of_several_sources_measures_them_all(run, folders, tmp_path, monkeypatch, capsys):
+    script = Path(__file__).parents[2] / "scripts" / "average_runs.py"
+    made, moved = tmp_path / "mean", tmp_path / "moved"
+    monkeypatch.setattr(sys, "argv", [script.name, str(run.folder), "--out", str(made), "--data", str(moved)])
+    folders.rename(moved)
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    finally:
+        moved.rename(folders)
+    assert f"wrote {made}" in capsys.readouterr().out
+    assert load_gates(made).num_frames == len(run.split().names("validation"))
 
 
 def split_of_north(folders, seed):

@@ -121,7 +121,7 @@ def test_clip_is_of_all_gradients_together():
 
 def test_average_by_hand():
     weights = variables(a__kernel=4)
-    optimizer = build_optimizer(TrainConfig(average=0.75, learning_rate=1.0), 10)
+    optimizer = build_optimizer(TrainConfig(ema_momentum=0.75, learning_rate=1.0), 10)
     seen = []
     for _ in range(3):
         step(optimizer, weights, 2)
@@ -136,7 +136,7 @@ def test_average_by_hand():
 def tiny_model():
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    model.compile(build_optimizer(TrainConfig(optimizer="adamw", average=0.9, learning_rate=0.1), 10), "mse")
+    model.compile(build_optimizer(TrainConfig(optimizer="adamw", ema_momentum=0.9, learning_rate=0.1), 10), "mse")
     model.fit(np.ones((4, 3), np.float32), np.zeros((4, 2), np.float32), epochs=3, verbose=0)
     return model
 

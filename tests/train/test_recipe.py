@@ -1,4 +1,4 @@
-"""The modern recipe as a whole: AdamW, one cycle, averages, mixed precision, recomposed frames, deep supervision."""
+"""The modern recipe as a whole: AdamW, one cycle, averages, mixed precision, synthesised frames, deep supervision."""
 
 import runpy
 import sys
@@ -12,6 +12,8 @@ from polypseg.config import config_from
 from polypseg.errors import UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.models.deep_supervision import SUPERVISED
+from polypseg.records.digests import file_digests
+from polypseg.records.gates import load_gates
 from polypseg.records.run import Run
 from polypseg.records.training_state import load_state
 from polypseg.train.fit import resume, train
@@ -20,13 +22,13 @@ from train.killing import train_and_kill
 RECIPE = {
     "split": {"kind": "ratio", "validation": 0.25, "test": 0.25, "near_duplicate_bits": -1},
     "data": {
-        **{"size": 32, "batch_size": 4, "augment": "strong", "negatives": 0.2, "copy_paste": 0.2, "jpeg": 0.3},
+        **{"size": 32, "batch_size": 4, "augment": "strong", "polyp_removal": 0.2, "copy_paste": 0.2, "jpeg": 0.3},
         **{"colour_transfer": 0.3, "elastic": 0.3, "close_ups": 0.2, "mix_up": 0.3},
     },
     "model": {"filters": 2, "depth": 2, "dropout": 0.2, "deep_supervision": True},
     "train": {
         **{"epochs": 3, "optimizer": "adamw", "learning_rate": 0.02, "encoder_rate": 0.5, "weight_decay": 0.01},
-        **{"clip_norm": 1.0, "average": 0.8, "schedule": "one_cycle", "monitor": "val_dice"},
+        **{"clip_norm": 1.0, "ema_momentum": 0.8, "schedule": "one_cycle", "monitor": "val_dice"},
         **{"mixed_precision": True, "deterministic": True, "tensorboard": False},
     },
 }
@@ -75,7 +77,7 @@ def test_best_model_is_the_average_alone_and_what_was_judged(run):
     assert run.environment()["checkpoint_chosen_by"] == "highest val_dice on the validation split"
 
 
-def test_mean_of_a_best_and_a_last_epoch_leaves_the_supervised_levels_out(run, tmp_path, monkeypatch):
+def test_mean_of_a_best_and_a_last_epoch_leaves_the_supervised_levels_out(run, tmp_path, monkeypatch, capsys):
     made = Run(tmp_path / "mean")
     script = Path(__file__).parents[2] / "scripts" / "average_runs.py"
     monkeypatch.setattr(sys, "argv", [script.name, str(run.folder), f"{run.folder}:last", "--out", str(made.folder)])
@@ -86,6 +88,8 @@ def test_mean_of_a_best_and_a_last_epoch_leaves_the_supervised_levels_out(run, t
     mean = load_model(made.best_path).trainable_variables
     assert {v.path for v in mean} == set(best)
     assert all(np.allclose(v.numpy(), (best[v.path] + averages[v.path]) / 2, atol=1e-6) for v in mean)
+    assert "gate 1:  mean 0." in capsys.readouterr().out
+    assert load_gates(made.folder).model_digest == file_digests([made.best_path])[made.best_path]
 
 
 def test_first_epochs_average_is_kept_with_statistics_of_its_own(sample_folder, tmp_path):
@@ -121,7 +125,7 @@ def test_planned_length_of_a_schedule_cannot_be_changed(run):
     ("table", "setting", "value"),
     [
         ("data", "augment", "standard"),
-        ("data", "negatives", 0.6),
+        ("data", "polyp_removal", 0.6),
         ("data", "copy_paste", 0.6),
         ("data", "jpeg", 1.0),
         ("data", "close_ups", 0.6),
@@ -152,7 +156,7 @@ def test_every_setting_of_the_recipe_acts(table, setting, value, run, sample_fol
 
 
 def test_average_acts_and_none_keeps_the_weights_themselves(sample_folder, tmp_path):
-    run = train(sample_folder, tmp_path / "plain", recipe(epochs=1, average=0.0))
+    run = train(sample_folder, tmp_path / "plain", recipe(epochs=1, ema_momentum=0.0))
     last = load_model(load_state(run.last_folder).model_path, compiled=True)
     kept = {weight.path: weight.numpy() for layer in last.layers for weight in layer.weights}
     best = [weight for layer in load_model(run.best_path).layers for weight in layer.weights]

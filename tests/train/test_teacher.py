@@ -73,13 +73,13 @@ class CountingReader:
 @pytest.mark.parametrize("mix_up", [0.0, 0.7])
 def test_batches_carry_what_the_teacher_says_of_the_augmented_image(mix_up):
     # This teacher answers with the image's own red, so that the softened mask must be that of the very image given.
-    def soften(images, masks):
+    def change_masks(images, masks):
         return 0.5 * masks + 0.5 * images[..., :1]
 
     plan = BatchPlan(4, "standard", True, 3, mix_up=mix_up)
     plain = tf_batches(CountingReader(), plan, EpochCounter())
-    soft = tf_batches(CountingReader(), plan, EpochCounter(), soften)
-    arrays = PyBatches(CountingReader(), plan, EpochCounter(), soften)
+    soft = tf_batches(CountingReader(), plan, EpochCounter(), change_masks)
+    arrays = PyBatches(CountingReader(), plan, EpochCounter(), change_masks)
     arrays.on_epoch_begin()
     for index, ((images, masks), (same, softened_masks)) in enumerate(zip(plain, soft, strict=True)):
         np.testing.assert_array_equal(images, same)

@@ -6,6 +6,7 @@ import typer
 
 from polypseg import __version__
 from polypseg.cli import console as _console
+from polypseg.cli.archive import app as archive_app
 from polypseg.cli.benchmark import benchmark
 from polypseg.cli.calibrate import calibrate
 from polypseg.cli.compare import compare
@@ -69,6 +70,7 @@ app.add_typer(data_app, name="data", rich_help_panel="Data")
 app.command(rich_help_panel="Train")(_console.one_line_errors(train))
 app.command(rich_help_panel="Train")(_console.one_line_errors(summary))
 app.command(rich_help_panel="Use")(_console.one_line_errors(predict))
+app.add_typer(archive_app, name="archive", rich_help_panel="Use")
 app.command(rich_help_panel="Use")(_console.one_line_errors(models))
 app.command(rich_help_panel="Use")(_console.one_line_errors(serve))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(evaluate))

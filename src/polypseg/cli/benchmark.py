@@ -36,8 +36,9 @@ def benchmark(
     """Measure the speed of a model on this machine, from image file to mask.
 
     Prints the time of each stage (read, decode, resize, infer, resize back, threshold), images per second, peak memory,
-    the cold start of polypseg predict, and whether 25 frames per second (40 ms) and a delay of 120 ms are reached. Stop
-    other work on the machine first: it makes all figures worse. The load is printed.
+    the cold start of polypseg predict, and whether 25 frames per second (40 ms) and a delay of 120 ms are reached.
+    Names the processor's instruction set, and says what int8 gains in speed and costs in Dice with it. Stop other work
+    on the machine first: it makes all figures worse. The load is printed.
 
     [bold]Examples[/bold]
 
@@ -62,7 +63,7 @@ def benchmark(
     if path.is_dir() or path.suffix.lower() == ".keras":
         import_keras_quietly()
     report = measure(path, options, image or (), shape, lambda said: messages.print(f"[dim]{escape(said)}[/dim]"))
-    console.print(escape("\n".join(lines_of(report))))
+    console.print(escape("\n".join([*lines_of(report), *int8_lines(path, report)])))
     if json_file is not None:
         write_text(json_file, json.dumps(report.record(), indent=1) + "\n")
         console.print(escape(f"wrote {json_file}"))
@@ -104,7 +105,8 @@ def _engine_lines(measured: "Measured") -> Iterator[str]:
 
     facts, timings = measured.facts, measured.timings
     waited = ", waited for at each run" if measured.device == "GPU" else ""
-    yield f"{facts.name}, {facts.precision}, {facts.size} px, in {measured.engine} on the {measured.device}{waited}"
+    device = measured.device + (f" with {measured.instruction_set}" if measured.instruction_set else "")
+    yield f"{facts.name}, {facts.precision}, {facts.size} px, in {measured.engine} on the {device}{waited}"
     yield ""
     yield "| stage | p50 ms | p95 ms | p99 ms | share |"
     yield "|---|---|---|---|---|"
@@ -130,3 +132,63 @@ def _ratio_lines(measured: list["Measured"]) -> Iterator[str]:
         if each is not fastest:
             ratio = fastest.timings.images_per_second / each.timings.images_per_second
             yield f"{fastest.engine} gives {ratio:.2f} times the images a second of {each.engine}"
+
+
+def int8_lines(path: Path, report: "Report") -> Iterator[str]:
+    """What int8 gains and costs here, and whether an engine is missing; nothing for a Keras model."""
+    from importlib.util import find_spec
+
+    from polypseg.machine import has_int8_dot_products
+
+    if path.suffix.lower() != ".onnx":
+        return
+    yield ""
+    if find_spec("openvino") is None:
+        yield 'OpenVINO is not installed; it runs most models faster: pip install "polypseg[openvino]"'
+    for measured in report.measured:
+        facts = measured.facts
+        if facts.precision != "int8":
+            continue
+        name = f"{measured.engine} on {measured.instruction_set}" if measured.instruction_set else measured.engine
+        gain = int8_gain(path, measured.engine, report.options.threads)
+        speed = f"{gain:.2f} times as fast as fp32" if gain else "speed beside fp32 not measured, onnx is not installed"
+        stated = facts.dice_by_engine.get("validation", {})
+        dice = stated.get("engines", {}).get(name, {}).get("dice")
+        cost = f"Dice {dice - stated['source']:+.4f} as proved" if dice is not None else "its Dice was not measured"
+        yield f"int8 in {name}: {speed}; {cost}"
+        if facts.saturating_sums != 0 and not has_int8_dot_products(measured.instruction_set):
+            yield (
+                "This processor adds two 8-bit products in 16 bits, and the file does not say that its products fit: "
+                "its masks may differ here. Export it again with --precision int8, or take fp16"
+            )
+
+
+def int8_gain(path: Path, engine: str, threads: int | None, rounds: int = 15) -> float | None:
+    """How many times as fast an int8 file is as the same in fp32, in turn, median by round; None without onnx."""
+    from importlib.util import find_spec
+    from statistics import median
+    from tempfile import TemporaryDirectory
+    from time import perf_counter
+
+    import numpy as np
+
+    from polypseg.predict.engines.opening import open_engine
+
+    if find_spec("onnx") is None:
+        return None
+    from polypseg.export.exported import write_in_float
+
+    with TemporaryDirectory() as folder:
+        plain = write_in_float(path, Path(folder) / "fp32.onnx")
+        engines = [open_engine(path, engine, threads), open_engine(plain, engine, threads)]
+    batch = np.random.default_rng(0).random((1, engines[0].size, engines[0].size, 3), np.float32)
+    ratios = []
+    for _ in range(rounds):
+        taken = []
+        for each in engines:
+            each.run(batch)  # the other one's threads may still spin
+            began = perf_counter()
+            each.run(batch)
+            taken.append(perf_counter() - began)
+        ratios.append(taken[1] / taken[0])
+    return median(ratios)

@@ -57,6 +57,7 @@ def compare(
     from polypseg.evaluate.compare import METRICS, comparable_scores, save_comparison
     from polypseg.evaluate.compare import compare as compare_evaluations
     from polypseg.records.evaluation import open_evaluation
+    from polypseg.records.lock import alone_in
 
     opened = list(zip(_labels(evaluations), map(open_evaluation, evaluations), strict=True))
     metrics = tuple(metric or METRICS)
@@ -65,8 +66,10 @@ def compare(
         console.print(comparison_table(group))
     scores = comparable_scores(opened)
     labelled = [(label, each) for (label, _), each in zip(opened, scores, strict=True)]
-    written = save_comparison(results, labelled, out)
-    drawn = _draw_cases(dict(opened), results, metrics[0], cases, out, file_format.value)
+    out.mkdir(parents=True, exist_ok=True)
+    with alone_in(out):
+        written = save_comparison(results, labelled, out)
+        drawn = _draw_cases(dict(opened), results, metrics[0], cases, out, file_format.value)
     if cases and not drawn:
         console.print("no figure: the evaluations are equal, or their images or masks are missing")
     written += drawn

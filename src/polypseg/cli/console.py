@@ -106,6 +106,12 @@ def require_keras(extra: str = "train") -> None:
 _START_UP_NOTICES = ("oneDNN custom operations are on", "before absl::InitializeLog()")
 
 
+def note_earlier_option(is_given: bool, earlier: str, name: str) -> None:
+    """Print that an option has another name now, if it was given by its earlier one."""
+    if is_given:
+        messages.print(f"[yellow]note:[/yellow] {earlier} is now {name}; polypseg 0.3 will not accept the earlier name")
+
+
 def one_line_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     """The command, with its errors told in one line and its exit code set: 1 for data and files, 2 for the call."""
 

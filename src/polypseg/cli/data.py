@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polypseg.cli.console import console, messages, one_line_errors, track
-from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
+from polypseg.cli.conversion import convert
+from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
 
 if TYPE_CHECKING:
-    from polypseg.data.catalogue import Entry
+    from polypseg.data.catalogue import PublicDataSet
     from polypseg.data.checks import Findings
 
 SHOWN_PAIRS = 12
@@ -20,14 +21,16 @@ SHOWN_SIZES = 6
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Download, draw and check data sets.",
+    help="Download, draw, check and convert data sets.",
 )
 
 
 @app.command()
 @one_line_errors
 def download(
-    name: Annotated[str, typer.Argument(help="kvasir-seg; for cvc-clinicdb and polypgen, print where to get them.")],
+    name: Annotated[
+        str, typer.Argument(help="kvasir-seg; for cvc-clinicdb, polypgen, bkai and cp-child, print where to get them.")
+    ],
     to: Annotated[
         Path | None, typer.Option(help="Target folder; must be new or empty.", show_default="data/NAME")
     ] = None,
@@ -51,10 +54,10 @@ def download(
 
     polypseg data download kvasir-seg --to elsewhere/kvasir --accept-terms
     """
-    from polypseg.data.catalogue import entry
+    from polypseg.data.catalogue import public_data_set
     from polypseg.data.download import download as fetch_data_set
 
-    known = entry(name)
+    known = public_data_set(name)
     target = to if to is not None else Path("data") / known.name
     if known.url is not None:
         _show_terms(known, accept_terms)
@@ -70,18 +73,21 @@ def check(
     folders: Annotated[
         list[Path], typer.Argument(metavar="DIR...", help="Data sets; several are also compared with each other.")
     ],
+    negatives: Annotated[
+        list[Path] | None, typer.Option(help="Folder of frames without a polyp and without masks; can be repeated.")
+    ] = None,
     splits: Annotated[Path | None, typer.Option(help="Check leaks across this split (splits.json of a run).")] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="Write a picture of each pair of near-duplicates to this folder.")
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings to this JSON file.")] = None,
     empty_masks: Annotated[
-        bool,
-        typer.Option("--empty-masks", help="Accept images without masks, and a set without any polyp."),
+        bool, typer.Option("--empty-masks", help="The data may be without a polyp: no mask need hold one.")
     ] = False,
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",
     mask_channel: MaskChannel = "",
+    polyp_labels: PolypLabels = "",
     bits: Annotated[
         int,
         typer.Option(
@@ -95,7 +101,8 @@ def check(
     """Check data sets: sizes, polyp areas, unusable files, near-duplicates and leaks.
 
     Recognises Kvasir-SEG, CVC-ClinicDB, PolypGen, PraNet's TrainDataset and
-    TestDataset, and any folder with images/ and masks/.
+    TestDataset, any folder with images/ and masks/, and images with annotations
+    (COCO, Label Studio, CVAT, LabelMe, VIA, YOLO, Pascal VOC, nnU-Net).
 
     A leak is a pair of images that show the same frame or scene (also resized,
     compressed, cropped, rotated or mirrored) in two splits or two data sets, or
@@ -105,6 +112,9 @@ def check(
     A mask is black and one other value or colour. If the files hold more, say which values or colours are polyp
     (--polyp-values, --polyp-colours) or which channel holds the mask (--mask-channel); train and evaluate have the same
     options.
+
+    Of several folders, the sizes of the splits are shown by folder, as polypseg train makes them unless it is told
+    otherwise.
 
     The exit code is 1 if a file cannot be used, or if files that are no images lie among the images.
 
@@ -116,6 +126,8 @@ def check(
 
     polypseg data check data/kvasir-seg data/cvc-clinicdb --json findings.json
 
+    polypseg data check data/kvasir-seg data/bkai --negatives data/cp-child
+
     polypseg data check data/bkai --polyp-colours "#ff0000,#00ff00"
     """
     from polypseg.data.checks import inspect
@@ -125,9 +137,10 @@ def check(
     from polypseg.records.split import load_split
 
     split = load_split(splits) if splits is not None else None
-    rule = mask_rule(polyp_values, polyp_colours, mask_channel)
-    findings = inspect(folders, split, empty_masks, bits, track, rule)
+    rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
+    findings = inspect(folders, split, empty_masks, bits, track, rule, negatives or [])
     _show_samples(findings)
+    _show_planned(findings)
     _show_faults(findings)
     if bits >= 0:
         _show_leaks(findings)
@@ -143,6 +156,9 @@ def check(
         raise typer.Exit(1)
 
 
+app.command()(convert)
+
+
 @app.command()
 @one_line_errors
 def synth(
@@ -152,6 +168,14 @@ def synth(
     smallest: Annotated[int, typer.Option(min=16, help="Smallest height and width in pixels.")] = 224,
     largest: Annotated[int, typer.Option(min=16, help="Largest height and width in pixels.")] = 352,
     empty_share: Annotated[float, typer.Option(min=0, max=1, help="Share of the sequences without a polyp.")] = 0.0,
+    procedure: Annotated[
+        bool, typer.Option("--procedure", help="Draw whole procedures instead of single frames.")
+    ] = False,
+    num_procedures: Annotated[int, typer.Option(min=1, help="With --procedure: number of procedures.")] = 2,
+    seconds: Annotated[float, typer.Option(min=1, help="With --procedure: length of each.")] = 60.0,
+    frame_rate: Annotated[float, typer.Option(min=1, help="With --procedure: frames per second.")] = 25.0,
+    num_lesions: Annotated[int, typer.Option(min=0, max=50, help="With --procedure: polyps in each.")] = 3,
+    side: Annotated[int, typer.Option(min=16, help="With --procedure: height and width in pixels.")] = 256,
 ) -> None:
     """Draw a synthetic data set: colonoscopy-like frames with exact masks, made by formulas.
 
@@ -161,7 +185,19 @@ def synth(
     [bold]Example[/bold]
 
     polypseg data synth demo/data --num-images 160 --empty-share 0.1
+
+    polypseg data synth demo/procedures --procedure --seconds 120
+
+    With --procedure: a camera moves through a tube, and polyps come, turn, hide behind folds and leave. Writes
+    OUT/videos, OUT/masks (the grey level is the polyp's number) and OUT/lesions.json (COCO boxes with lesion ids).
     """
+    if procedure:
+        from polypseg.data.procedure import ProcedureRequest, make_procedures
+
+        request = ProcedureRequest(seconds, frame_rate, side, num_lesions)
+        names = make_procedures(out, num_procedures, seed, request, track)
+        console.print(f"wrote {len(names)} procedures of {seconds:g} s, their masks and lesions.json to {out}")
+        return
     from polypseg.data.synthetic import make_synthetic
 
     samples = make_synthetic(out, num_images, seed, (smallest, largest), empty_share, track)
@@ -169,13 +205,13 @@ def synth(
     console.print(f"wrote {len(samples)} frames of {sequences} sequences and their masks to {out}")
 
 
-def _show_terms(known: "Entry", accepted: bool) -> None:
+def _show_terms(known: "PublicDataSet", accepted: bool) -> None:
     """Print the terms; stop unless they are accepted."""
     from polypseg.errors import UsageError
 
     console.print(f"[bold]{known.title}[/bold]: {known.content}")
     console.print(f"owners' page: {known.home}")
-    console.print(f"terms: {known.terms}")
+    console.print(f"terms: {known.terms_of_use}")
     console.print(f"cite: {known.citation}")
     if accepted:
         return
@@ -224,6 +260,27 @@ def _show_samples(findings: "Findings") -> None:
         )
     for note in findings.notes[:SHOWN_FAULTS]:
         console.print(f"[yellow]note:[/yellow] {_escaped(note)}")
+
+
+def _show_planned(findings: "Findings") -> None:
+    """The sizes of the splits by source, of several folders."""
+    from rich.table import Table
+
+    from polypseg.data.planned_split import SIDES
+
+    planned = findings.planned
+    if planned is None:
+        return
+    if planned.refusal:
+        console.print(f"[yellow]note:[/yellow] not trained on together as they are: {_escaped(planned.refusal)}")
+        return
+    table = Table("as polypseg train splits them", box=None, pad_edge=False)
+    for side in SIDES:
+        table.add_column(side, justify="right")
+    for name, counts in planned.counts.items():
+        table.add_row(_escaped(name), *(str(counts[side]) for side in SIDES))
+    table.add_row("all", *(str(sum(counts[side] for counts in planned.counts.values())) for side in SIDES))
+    console.print(table)
 
 
 def _show_faults(findings: "Findings") -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
+from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
 
 if TYPE_CHECKING:
     from polypseg.evaluate.plan import Plan
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from polypseg.evaluate.summary import SummaryOptions
     from polypseg.records.evaluation import Evaluation
 
-WHAT, WHICH, HOW, SUMMED = "What to evaluate", "Images", "Scoring", "Summary"
+WHAT, WHICH, HOW, SUMMED, PROCEDURES = "What to evaluate", "Images", "Scoring", "Summary", "Whole procedures"
 
 
 def evaluate(
@@ -23,10 +23,24 @@ def evaluate(
         typer.Argument(metavar="RUN|MODEL", help="A run folder; with --data also a model file or an included model."),
     ] = None,
     predictions: Annotated[
-        Path | None, typer.Option(help="Folder of masks or probability maps of another program.", rich_help_panel=WHAT)
+        Path | None,
+        typer.Option(
+            help="Folder of masks or probability maps of another program; for procedures a COCO results list or "
+            "findings.csv.",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     references: Annotated[
-        Path | None, typer.Option(help="Folder of the reference masks for --predictions.", rich_help_panel=WHAT)
+        Path | None,
+        typer.Option(
+            help="Folder of the reference masks; for procedures also COCO boxes with lesion ids (.json) or "
+            "intervals (.csv).",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option(help="Folder of video files, or of folders of frames, one per procedure.", rich_help_panel=WHAT),
     ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Folder of the images for --predictions, for figures.", rich_help_panel=WHAT)
@@ -59,6 +73,7 @@ def evaluate(
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",
     mask_channel: MaskChannel = "",
+    polyp_labels: PolypLabels = "",
     threshold: Annotated[
         float | None,
         typer.Option(help="Threshold; default: the run's own (0.5 unless tuned).", rich_help_panel=HOW),
@@ -108,12 +123,16 @@ def evaluate(
         bool, typer.Option("--save-maps", help="Write probability maps as 8-bit PNG.", rich_help_panel=HOW)
     ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.", rich_help_panel=HOW)] = 8,
-    restart: Annotated[bool, typer.Option("--restart", help="Replace an earlier result.", rich_help_panel=HOW)] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing results.", rich_help_panel=HOW)
+    ] = False,
+    restart: Annotated[bool, typer.Option("--restart", hidden=True)] = False,
     protocol: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Print figures as papers report them: pranet (stretches maps), kvasir or duck.",
+            help="Print figures as papers report them: pranet (stretches maps), kvasir, duck; for procedures "
+            "true-colon or true-colon-realcolon.",
             rich_help_panel=SUMMED,
         ),
     ] = None,
@@ -140,8 +159,54 @@ def evaluate(
     ] = 100,
     frame_rate: Annotated[
         float | None,
-        typer.Option(min=0, help="Frames per second, to report alarms per minute.", rich_help_panel=SUMMED),
+        typer.Option(
+            min=0, help="Frames per second, to report alarms per minute; of folders of frames.", rich_help_panel=SUMMED
+        ),
     ] = None,
+    validation: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME,…",
+            help="Procedures on which the matched threshold is chosen; the others are evaluated.",
+            rich_help_panel=PROCEDURES,
+        ),
+    ] = "",
+    budget: Annotated[
+        float, typer.Option(min=0, help="False alerts allowed at the matched threshold.", rich_help_panel=PROCEDURES)
+    ] = 0.045,
+    burden: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What --budget counts: false-positive-rate, or per minute clean-frames, false-frames, runs, "
+            "alerts-0.5s, alerts-15frames, …",
+            rich_help_panel=PROCEDURES,
+        ),
+    ] = "false-positive-rate",
+    withhold: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="FRAMES",
+            help="Hide detections of at most this many frames.",
+            rich_help_panel=PROCEDURES,
+        ),
+    ] = 0,
+    smooth: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Smooth over time: none, exponential or window.", rich_help_panel=PROCEDURES),
+    ] = "none",
+    smooth_frames: Annotated[
+        int, typer.Option(min=2, max=100, help="Number of frames to smooth over.", rich_help_panel=PROCEDURES)
+    ] = 5,
+    coco_results: Annotated[
+        bool,
+        typer.Option(
+            "--coco-results",
+            help="Write findings as a COCO results list, and the references with their lesion ids.",
+            rich_help_panel=PROCEDURES,
+        ),
+    ] = False,
     leaks: Annotated[
         bool,
         typer.Option(
@@ -177,12 +242,28 @@ def evaluate(
     polypseg evaluate runs/kvasir --data frames-without-polyps --negatives --frame-rate 25
 
     polypseg evaluate --predictions results/PraNet/Kvasir --references TestDataset/Kvasir/masks --protocol pranet
+
+    polypseg evaluate polyp-lite --videos procedures/ --references lesions.json --frame-rate 25 -o deployment
+
+    With --videos, whole procedures are evaluated: false alerts, lesions found and when, curves, and a report page.
     """
     import shlex
     import sys
     from dataclasses import replace
 
-    from polypseg.cli.console import console, track
+    from polypseg.cli.evaluate_videos import VideoCall, concerns_videos, evaluate_videos
+
+    command = shlex.join(["polypseg", *sys.argv[1:]])
+    if concerns_videos(videos, predictions, protocol):
+        evaluate_videos(
+            VideoCall(
+                model, videos, predictions, references, protocol, threshold, validation, budget, burden, withhold,
+                smooth, smooth_frames, frame_rate, _two_numbers(area_limits), coco_results, seed, out, field, tta,
+                command,
+            )
+        )  # fmt: skip
+        return
+    from polypseg.cli.console import console, note_earlier_option, track
     from polypseg.errors import UsageError, unknown_name
     from polypseg.evaluate.evaluation import evaluate as evaluate_plan
     from polypseg.evaluate.plan import with_field, with_tta
@@ -192,10 +273,15 @@ def evaluate(
     from polypseg.evaluate.summary import SummaryOptions
     from polypseg.metrics.table import ScoreSettings
     from polypseg.predict.engines.packaged import resolve
+    from polypseg.predict.predictor import PredictOptions
     from polypseg.preprocess import field_rule, mask_rule
 
+    if validation or withhold or coco_results or smooth != "none":
+        raise UsageError("--validation, --withhold, --smooth and --coco-results are for procedures: name --videos")
     if model is not None and not Path(model).exists():
         model = str(resolve(model))
+    note_earlier_option(restart, "--restart", "--overwrite")
+    PredictOptions(tta=tta, field=field_rule(field))  # refuses a wrong name before anything is read
     if protocol is not None and protocol not in PROTOCOLS:
         raise UsageError(unknown_name("protocol", protocol, PROTOCOLS))
     settings = ScoreSettings(tolerance_px=tolerance, min_area_px=min_area, min_max=min_max or protocol == "pranet")
@@ -211,10 +297,9 @@ def evaluate(
         raise UsageError("--unperturbed belongs to --tune-threshold; a split is always scored as it is")
     if tune_threshold:
         split = _tune(model, (predictions, data), split, threshold, (batch_size, tta, unperturbed))
-    rule = mask_rule(polyp_values, polyp_colours, mask_channel)
+    rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
     selection = Selection(split, splits, names, negatives, skip_bad, rule or None)
-    options = ScoreOptions(settings, batch_size, save_maps, skip_bad, restart, processes=True)
-    command = shlex.join(["polypseg", *sys.argv[1:]])
+    options = ScoreOptions(settings, batch_size, save_maps, skip_bad, overwrite or restart, processes=True)
     if split == "validation" and _is_cross_validation(model):
         _refuse_for_folds({"--names": names, "--threshold": threshold, "--out": out, "--splits": splits})
         evaluation, summary = _out_of_fold(Path(str(model)), data, options, summary_options, tta)
@@ -225,7 +310,7 @@ def evaluate(
         with_tta(_plan(model, data, (predictions, references, images), selection), tta), field_rule(field)
     )
     if threshold is not None:
-        plan = replace(plan, threshold=threshold, seed_threshold=0.0, threshold_source="given (--threshold)")
+        plan = replace(plan, threshold=threshold, peak_threshold=0.0, threshold_source="given (--threshold)")
     evaluation, summary = evaluate_plan(plan, out, options, summary_options, leaks, command, track)
     _show(summary, protocol)
     console.print(f"wrote {evaluation.scores_path}, {evaluation.summary_path}")
@@ -328,8 +413,8 @@ def _tune(
         f"(validation images{ways}; {tuned.dice_at_half:.4f} at 0.5)"
     )
     console.print(
-        f"seed threshold {tuned.seed_threshold:g}: a component without a pixel of that probability is left out, mean "
-        f"Dice {tuned.dice_with_seed:.4f}; both stored in {Path(model) / 'threshold.json'}"
+        f"peak threshold {tuned.peak_threshold:g}: a component without a pixel of that probability is left out, mean "
+        f"Dice {tuned.dice_with_peak:.4f}; both stored in {Path(model) / 'threshold.json'}"
     )
     return "validation"
 
@@ -338,7 +423,7 @@ def _show(summary: dict[str, Any], protocol: str | None) -> None:
     from rich.markup import escape
 
     from polypseg.cli.console import console
-    from polypseg.cli.scores_table import metric_table, negative_table, protocol_table, stratum_tables
+    from polypseg.cli.scores_table import metric_table, negative_tables, protocol_table, stratum_tables
 
     facts = summary["provenance"]
     judged = facts.get("run") or facts.get("model") or facts["predictions"]
@@ -348,15 +433,14 @@ def _show(summary: dict[str, Any], protocol: str | None) -> None:
     console.print(escape(f"{judged}: {where}; threshold {facts['threshold']:.4g} ({facts['threshold_source']})"))
     if not facts["num_scored_now"]:
         console.print(
-            "nothing to do: this model was already evaluated on these data with these settings (--restart repeats it)"
+            "nothing to do: this model was already evaluated on these data with these settings (--overwrite repeats it)"
         )
     if summary["num_polyp_images"]:
         console.print(metric_table(summary))
         for table in stratum_tables(summary):
             console.print(table)
-    negatives = negative_table(summary)
-    if negatives is not None:
-        console.print(negatives)
+    for table in negative_tables(summary):
+        console.print(table)
     if protocol is not None and summary["num_polyp_images"]:
         console.print(protocol_table(summary, protocol))
     if summary["model_size"]:

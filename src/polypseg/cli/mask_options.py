@@ -14,6 +14,12 @@ PolypColours = Annotated[
     str,
     typer.Option(metavar="#ff0000,green", help="Colours, by number or name; all else is none.", rich_help_panel=MASKS),
 ]
+PolypLabels = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME,NAME", help="Labels in annotation files; all else is none. *: every label.", rich_help_panel=MASKS
+    ),
+]
 MaskChannel = Annotated[
     str,
     typer.Option(metavar="NAME", help="The channel that is the mask: red, green, blue, alpha.", rich_help_panel=MASKS),

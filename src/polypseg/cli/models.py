@@ -15,16 +15,25 @@ def models(
     export_to: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Copy the model file and its card into this folder.")
     ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Measure the model's stated Dice again on the images in this folder."),
+    ] = None,
+    engine: Annotated[str, typer.Option(metavar="NAME", help="With --check: auto, onnxruntime or openvino.")] = "auto",
 ) -> None:
-    """List the included models: size, parameters, threshold, figures and terms.
+    """List the included models: size, parameters, threshold, training protocol, figures and terms.
 
-    With a name, prints the card of the model; with an .onnx file exported by polypseg, the facts stored in it.
+    With a name, prints the card of the model; with an .onnx file exported by polypseg, the facts stored in it. With
+    --check, tells whether this machine reproduces the stated Dice to 0.002, for each data set that lies in the folder;
+    the exit code is 1 where it does not.
 
     [bold]Examples[/bold]
 
     polypseg models
 
     polypseg models polyp-lite --export-to deploy/
+
+    polypseg models polyp-lite --check data/kvasir-seg
     """
     from rich.markup import escape
 
@@ -34,6 +43,9 @@ def models(
     from polypseg.records.onnx_metadata import read_facts
 
     known = {model.name: model for model in packaged_models()}
+    if check is not None:
+        _check(name, check, engine)
+        return
     if name is None:
         if export_to is not None:
             raise UsageError("--export-to needs the name of a model")
@@ -51,8 +63,10 @@ def models(
         return
     if export_to is not None or not Path(name).exists():
         raise ModelError(unknown_name("packaged model", name, known) + "; or give an .onnx file")
-    facts = read_facts(Path(name)).model_dump(mode="json")
-    for key, value in facts.items():
+    facts = read_facts(Path(name))
+    for words, figure in facts.dice_by_engine.items():
+        console.print(escape(f"mean Dice, {words}: {engine_words(figure)}"))
+    for key, value in facts.model_dump(mode="json", exclude={"dice_by_engine", "self_test", "seen_images"}).items():
         if value not in ("", None, {}, []):
             console.print(escape(f"{key}: {'; '.join(_figures(value)) if isinstance(value, dict) else value}"))
 
@@ -70,11 +84,67 @@ def _lines(model: "Packaged") -> Iterator[str]:
     default = " (default)" if model.default else ""
     yield f"[bold]{escape(model.name)}[/bold]{default}  {', '.join(parts)}, threshold {facts.threshold:.3g}"
     yield f"  {escape(model.about)}"
+    trained = facts.protocol or facts.training_data
+    if trained:
+        yield f"  trained on: {escape(trained)}"
+    yield f"  sees: {'the lit field of a frame' if facts.field == 'auto' else 'the whole frame'}"
     for figure in _figures(facts.figures):
         yield f"  {escape(figure)}"
+    for words, figure in facts.dice_by_engine.items():
+        yield f"  {escape(f'mean Dice, {words}, {engine_words(figure)}')}"
+    if facts.saturating_sums is not None:
+        yield f"  {escape(processor_words(facts.saturating_sums))}"
     for label, text in (("weights", facts.licence), ("data", facts.terms)):
         if text:
             yield f"  {label}: {escape(text)}"
+
+
+def processor_words(saturating_sums: int) -> str:
+    """On which processors an int8 file gives the same, by its saturating sums."""
+    if saturating_sums == 0:
+        return "the same integers on every processor, AVX2 and newer"
+    return f"{saturating_sums} sums saturate on processors without int8 dot products: other masks there"
+
+
+def _check(name: str | None, data: Path, engine: str) -> None:
+    """Print whether this machine reproduces a model's figures.
+
+    Raises:
+        ModelError: It does not.
+    """
+    from polypseg.cli.console import console, track
+    from polypseg.errors import ModelError
+    from polypseg.evaluate.reproduce import TOLERANCE
+    from polypseg.evaluate.reproduce import check as check_figures
+    from polypseg.predict.engines.opening import open_engine
+    from polypseg.predict.engines.packaged import resolve
+    from polypseg.predict.engines.restricted import engine_label
+
+    opened = open_engine(resolve(name), engine)
+    checked = check_figures(opened, data, track)
+    for each in checked:
+        said = ", ".join(f"{key} {value:.4f}" for key, value in each.stated.items())
+        verdict = "reproduced" if each.is_reproduced else f"NOT reproduced: {each.change:+.4f}"
+        console.print(
+            f"{each.name}, {each.num_images} images: here, in {engine_label(opened.name)}, {each.found:.4f}; stated "
+            f"{said}: {verdict}",
+            markup=False,
+        )
+    wrong = [each.name for each in checked if not each.is_reproduced]
+    if wrong:
+        raise ModelError(
+            f"{opened.facts.name}: this machine does not give the stated Dice to {TOLERANCE} on: {', '.join(wrong)}; "
+            "take another --engine, or an fp32 export"
+        )
+
+
+def engine_words(figures: dict[str, Any]) -> str:
+    """A data set's figures by engine and instruction set, as one line tells them."""
+    parts = [f"source {figures['source']:.4f}"] if "source" in figures else []
+    for name, found in figures["engines"].items():
+        apart = f" ({found['apart']} images apart)" if found.get("apart") else ""
+        parts.append(f"{name} {found['dice']:.4f}{apart}")
+    return f"{figures['images']} images: {', '.join(parts)}"
 
 
 def _figures(figures: dict[str, Any]) -> list[str]:

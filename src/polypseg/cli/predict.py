@@ -56,8 +56,13 @@ def predict(
         float | None, typer.Option(help="Threshold of the probability; default: the model's own.", rich_help_panel=HOW)
     ] = None,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Average over four mirror images (four times the work).", rich_help_panel=HOW)
-    ] = False,
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Test-time augmentation: none, or flips (mean of four mirror images, four times the work).",
+            rich_help_panel=HOW,
+        ),
+    ] = "none",
     field: Annotated[
         str | None,
         typer.Option(
@@ -147,7 +152,7 @@ def predict(
 
     polypseg predict polyp-lite frames/ -o results --overlays --coco
 
-    polypseg predict runs/kvasir "frames/*.png" -o results --tta --probabilities npz --resume
+    polypseg predict runs/kvasir "frames/*.png" -o results --tta flips --probabilities npz --resume
 
     polypseg predict model.onnx video.mp4 -o out.mp4 --withhold 6
 
@@ -171,7 +176,7 @@ def predict(
     from polypseg.records.calibration import load_calibration
 
     promise = None if calibration is None else load_calibration(calibration)
-    options = PredictOptions(threshold, "flips" if tta else "none", min_area, attention, field_rule(field), promise)
+    options = PredictOptions(threshold, tta, min_area, attention, field_rule(field), promise)
     call = _Call(named, engine, threads, options)
     if films:
         video = VideoOptions(
@@ -257,10 +262,18 @@ def _films(model: str | None, paths: list[str], camera: int | None, out: Path) -
     if films and (camera is not None) + len(paths) > 1:
         raise UsageError("predict one video or camera at a time, and nothing else with it")
     if films:
+        _refuse_missing(films[0])
         check_output(out)
     elif out.suffix.lower() in VIDEO_SUFFIXES:
         raise UsageError(f"{out}: named like a video, and images are given; name a folder for their results")
     return films
+
+
+def _refuse_missing(film: Path | int) -> None:
+    from polypseg.errors import DataError
+
+    if isinstance(film, Path) and not film.exists():
+        raise DataError(f"{film}: no such file or folder")
 
 
 def _is_picture(out: Path) -> bool:
@@ -278,6 +291,7 @@ def _predict_to_file(paths: list[str], out: Path, call: _Call, max_pixels: int, 
     from polypseg.errors import UsageError
     from polypseg.predict.images.outputs import write_mask
     from polypseg.predict.images.sources import find_sources
+    from polypseg.records.lock import alone_at
 
     sources = find_sources(paths)
     if out.suffix.lower() != ".png":
@@ -290,7 +304,9 @@ def _predict_to_file(paths: list[str], out: Path, call: _Call, max_pixels: int, 
         raise UsageError(f"{out} exists; replace it with --overwrite, or name another file")
     _, predictor = call.load()
     prediction = predictor.predict(sources[0].read(max_pixels))
-    write_mask(prediction, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with alone_at(out):
+        write_mask(prediction, out)
     share = 100 * float(prediction.mask.mean())
     console.print(escape(f"wrote {out}: polyp in {share:.1f} % of the image"))
 
@@ -358,11 +374,9 @@ def _predict_video(source: Path | int, out: Path, call: _Call, options: "VideoOp
     from rich.markup import escape
 
     from polypseg.cli.console import console, track
-    from polypseg.errors import DataError, UsageError
+    from polypseg.errors import UsageError
     from polypseg.predict.video.work import predict_video
 
-    if isinstance(source, Path) and not source.exists():
-        raise DataError(f"{source}: no such file or folder")
     there = [str(path) for path in (out, out.with_suffix(".csv"), out.with_suffix(".png")) if path.exists()]
     if there and not overwrite:
         raise UsageError(f"{', '.join(there)}: exists; replace it with --overwrite, or name another file")

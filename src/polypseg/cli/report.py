@@ -46,24 +46,27 @@ def report(
     polypseg report results/PraNet/Kvasir-evaluation/scores.csv -o review/
     """
     from polypseg.cli.console import console, messages
+    from polypseg.records.lock import alone_at
     from polypseg.report.card import model_card
     from polypseg.report.claim import claim_checklist
     from polypseg.report.documents import write_draft
     from polypseg.report.html import write_page
-    from polypseg.report.record import read_record
+    from polypseg.report.report_input import read_report_input
 
-    record = read_record(scores)
+    record = read_report_input(scores)
     page = page_path(record.evaluation.folder, out)
-    written = [write_page(record, page, images, cases)]
-    for name, draft in (("model_card.md", model_card(record)), ("claim.md", claim_checklist(record))):
-        path = page.with_name(name)
-        if write_draft(path, draft, overwrite):
-            written.append(path)
-        else:
-            messages.print(f"kept {path}: it was edited (--overwrite replaces it)", markup=False)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    with alone_at(page):
+        written = [write_page(record, page, images, cases)]
+        for name, draft in (("model_card.md", model_card(record)), ("claim.md", claim_checklist(record))):
+            path = page.with_name(name)
+            if write_draft(path, draft, overwrite):
+                written.append(path)
+            else:
+                messages.print(f"kept {path}: it was edited (--overwrite replaces it)", markup=False)
     console.print(f"wrote {', '.join(map(str, written))}", markup=False)
     if images and cases:
-        terms = record.terms.terms
+        terms = record.terms_of_use.text
         messages.print(
             f"the page contains pictures of the data (--no-images removes them); terms: {terms}", markup=False
         )

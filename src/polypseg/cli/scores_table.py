@@ -1,4 +1,4 @@
-"""What `evaluate` and `compare` print: tables of a summary and of a comparison."""
+"""What `evaluate`, `compare` and `train` print: tables of a summary, of a comparison and of attention gates."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,10 +6,20 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from polypseg.report.tables import figure, interval, stratum_rows
+from polypseg.report.tables import (
+    GATE_COLUMNS,
+    NEGATIVE_STRATUM,
+    figure,
+    gate_rows,
+    interval,
+    negative_stratum_rows,
+    plural,
+    stratum_rows,
+)
 
 if TYPE_CHECKING:
     from polypseg.evaluate.compare import PairedResult
+    from polypseg.records.gates import GatesRecord
 
 _STYLE: dict[str, Any] = {
     "box": SIMPLE_HEAD,
@@ -123,6 +133,22 @@ def negative_table(summary: Mapping[str, Any]) -> Table | None:
     return table
 
 
+def negative_tables(summary: Mapping[str, Any]) -> Iterator[Table | str]:
+    """The images without a polyp, all together, and as `stratum_tables`; nothing where there is none."""
+    together = negative_table(summary)
+    if together is not None:
+        yield together
+    for way, rows in negative_stratum_rows(summary).items():
+        if len(rows) > SHOWN_STRATA:
+            yield f"Without a polyp, by {way}: {len(rows)} parts, in summary.json"
+            continue
+        table = _table(f"Without a polyp, by {way}")
+        _add_columns(table, *NEGATIVE_STRATUM)
+        for row in rows:
+            table.add_row(*row)
+        yield table
+
+
 def protocol_table(summary: Mapping[str, Any], protocol: str) -> Table:
     """The figures that one line of papers reports, by its names."""
     stretched = summary["settings"]["min_max"] or protocol != "pranet"
@@ -153,6 +179,16 @@ def comparison_table(results: Sequence["PairedResult"]) -> Table:
             p_value(result.permutation_p),
             f"{result.comparison.wins}/{result.comparison.losses}/{result.comparison.ties}",
         )
+    return table
+
+
+def gate_table(record: "GatesRecord", name: str = "") -> Table:
+    """A row a gate of a run, the finest first; with the name of the run where there are several."""
+    frames = plural(record.num_frames, f"{record.measured_on} frame".strip())
+    table = _table(f"Attention gates{' of ' if name else ''}{name}, over {frames}")
+    _add_columns(table, *GATE_COLUMNS)
+    for row in gate_rows(record):
+        table.add_row(*row)
     return table
 
 

@@ -22,8 +22,9 @@ def show(
 ) -> None:
     """Draw the figures of a run into its folder figures/.
 
-    Draws training curves, random validation samples (image, reference, prediction, attention, Dice), the attention of
-    every level, the graph of the model, and the scores if the run was evaluated.
+    Draws training curves, random validation samples (image, reference, prediction, Dice, and the attention of the level
+    that agrees best with the prediction), the attention of every level, the graph of the model, and the scores if the
+    run was evaluated.
 
     [bold]Example[/bold]
 
@@ -49,32 +50,42 @@ def draw_run(
         The paths of the pictures.
 
     Raises:
+        BusyError: Another process draws them.
         RunError: Not a run, or no epoch of it is finished.
     """
-    import numpy as np
-
-    from polypseg.cli.console import import_keras_quietly, track
+    from polypseg.cli.console import import_keras_quietly
+    from polypseg.records.lock import alone_in
+    from polypseg.records.run import open_run
 
     import_keras_quietly()
+    run = open_run(folder)
+    if run.members():
+        return _draw_group(run, num_samples, seed, data, file_format)
+    run.figures_folder.mkdir(exist_ok=True)
+    with alone_in(run.figures_folder):
+        return _draw(run, num_samples, seed, data, file_format)
+
+
+def _draw(run: "Run", num_samples: int, seed: int, data: Path | None, file_format: str) -> list[Path]:
+    """As `draw_run`, of one run whose pictures nobody else draws."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from polypseg.cli.console import track
     from polypseg.data.samples import load_sample
-    from polypseg.explain.attention import attention_maps
     from polypseg.metrics.overlap import dice
     from polypseg.models.graph import draw_model
     from polypseg.predict.engines.keras_engine import KerasEngine
-    from polypseg.predict.predictor import predict_mask
-    from polypseg.records.run import open_run
+    from polypseg.predict.predictor import PredictOptions, Predictor
     from polypseg.records.threshold import load_threshold
     from polypseg.report.figures import SampleRow, attention_figure, sample_figure, training_curves
     from polypseg.train.samples import run_samples
 
-    run = open_run(folder)
-    if run.members():
-        return _draw_group(run, num_samples, seed, data, file_format)
     history = run.history()
     stored = load_threshold(run.folder)
     field = run.config().data.field
-    engine = KerasEngine(run.best_path, stored.threshold, seed_threshold=stored.seed_threshold, field=field)
-    run.figures_folder.mkdir(exist_ok=True)
+    engine = KerasEngine(run.best_path, stored.threshold, peak_threshold=stored.peak_threshold, field=field)
     monitor = run.config().train.monitor
     written = [training_curves(history, run.figures_folder / f"training_curves.{file_format}", monitor)]
     written += draw_model(engine.model, run.figures_folder / "model")
@@ -82,23 +93,21 @@ def draw_run(
     validation = run.split().select(found, "validation")
     count = min(num_samples, len(validation))
     chosen = np.random.default_rng(seed).choice(len(validation), count, replace=False)
-    has_gates = any(layer.name.endswith("_attention") for layer in engine.model.layers)
+    has_gates = bool(engine.facts.attention_levels)
+    predictor = Predictor(engine, PredictOptions(attention=has_gates))
     rows = []
     for index in track(chosen, "drawing samples", count):
         sample = validation[int(index)]
         image, reference = load_sample(sample)
-        _, predicted = predict_mask(engine, image)
-        levels = attention_maps(engine.model, image, field) if has_gates else []
-        score = dice(predicted, reference)
-        finest = levels[0] if levels else None
-        rows.append(
-            SampleRow(sample.name, image, reference, predicted, score, finest.map, finest.level)
-            if finest
-            else SampleRow(sample.name, image, reference, predicted, score)
-        )
-        if levels:
+        prediction = predictor.predict(image)
+        row = SampleRow(sample.name, image, reference, prediction.mask, dice(prediction.mask, reference))
+        if has_gates:
+            maps, shown = dict(prediction.attention()), prediction.level_to_show()
+            row = replace(row, attention=maps[shown], level=shown)
+            labels = {level: f"level {level}{', agrees best' if level == shown else ''}" for level in maps}
             path = run.figures_folder / f"attention_{sample.name}.{file_format}"
-            written.append(attention_figure(image, [(f"level {a.level}", a.map) for a in levels], path))
+            written.append(attention_figure(image, [(labels[level], maps[level]) for level in maps], path))
+        rows.append(row)
     written.append(sample_figure(rows, run.figures_folder / f"validation_samples.{file_format}"))
     return written + _draw_test_scores(run, file_format)
 

@@ -1,5 +1,6 @@
 """`polypseg train`: from a folder of images to a trained, scored and pictured run."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
+from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
 
 if TYPE_CHECKING:
     from polypseg.config import Config
     from polypseg.data.named_splits import SplitFiles
     from polypseg.preprocess import MaskRule
+    from polypseg.records.run import Run
 
 
 def train(
@@ -54,6 +56,7 @@ def train(
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",
     mask_channel: MaskChannel = "",
+    polyp_labels: PolypLabels = "",
     evaluate: Annotated[
         bool, typer.Option("--evaluate/--no-evaluate", help="Evaluate the test split once, at the end.")
     ] = True,
@@ -88,7 +91,7 @@ def train(
     require_keras()
     from polypseg.data.named_splits import SplitFiles
 
-    rule = mask_rule(polyp_values, polyp_colours, mask_channel)
+    rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
     run_folder = runs / name
     split_files = SplitFiles(splits, train_names, validation_names, test_names)
     if resume:
@@ -136,6 +139,7 @@ def rule_settings(rule: "MaskRule") -> list[str]:
     colours = ", ".join(f'"{colour}"' for colour in rule.colours)
     settings = [f"data.polyp_values=[{', '.join(map(str, rule.values))}]"] if rule.values else []
     settings += [f"data.polyp_colours=[{colours}]"] if rule.colours else []
+    settings += [f"data.polyp_labels={json.dumps(rule.labels)}"] if rule.labels else []
     return settings + ([f'data.mask_channel="{rule.channel}"'] if rule.channel else [])
 
 
@@ -234,6 +238,24 @@ def _finish(run_folder: Path, evaluate: bool) -> None:
         _evaluate(run_folder)
     for path in draw_run(run_folder):
         console.print(f"wrote {path}")
+    _measure_gates(run)
+
+
+def _measure_gates(run: "Run") -> None:
+    """Measures the attention gates of a run, or of each member of a group, and says which of them do not work."""
+    from polypseg.cli.console import console, messages, track
+    from polypseg.cli.scores_table import gate_table
+    from polypseg.explain.gates import measure_run_gates
+
+    members = run.members()
+    for member in members or [run]:
+        record = measure_run_gates(member, track=track)
+        if record is None:
+            continue
+        name = member.folder.name if members else ""
+        console.print(gate_table(record, name))
+        for text in record.warnings():
+            messages.print(f"[yellow]note:[/yellow] {name}{': ' if name else ''}{text}")
 
 
 def _evaluate(run_folder: Path, split: str | None = None) -> None:

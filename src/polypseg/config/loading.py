@@ -1,10 +1,11 @@
 """Configs from files and from the command line.
 
 A run's config.toml holds all the settings that there were when it was written; `load_run_config` fills in what newer
-settings would have been.
+settings would have been. Earlier names of settings (`RENAMED`) are accepted everywhere, with a note outside of runs.
 """
 
 import tomllib
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from polypseg.config.tables import Config, SourceConfig
-from polypseg.errors import ConfigError, unknown_name
+from polypseg.errors import ConfigError, PolypsegWarning, unknown_name
+
+RENAMED: Mapping[str, str] = {"data.negatives": "data.polyp_removal", "train.average": "train.ema_momentum"}
+"""Names of polypseg 0.1 that 0.2 accepts in configs and --set, and that runs may keep."""
+
+
+class RenamedSettingWarning(PolypsegWarning):
+    """A config uses the earlier name of a setting."""
 
 
 def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Config:
@@ -32,6 +40,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
     overrides = list(overrides)
     if path is not None:
         tables = _read_tables(path)
+        _rename(tables, str(path))
     for override in overrides:
         _override(tables, override)
     if path is None or not overrides:
@@ -54,6 +63,7 @@ def load_run_config(path: Path) -> Config:
         ConfigError: As `load_config`.
     """
     tables = _read_tables(path)
+    _rename(tables)
     for name, values in EARLIER.items():
         table = tables.setdefault(name, {})
         if isinstance(table, dict):
@@ -61,12 +71,35 @@ def load_run_config(path: Path) -> Config:
     return config_from(tables, source=str(path))
 
 
+def _rename(tables: Mapping[str, Any], warn_of: str = "") -> None:
+    """Give settings their names of today, with a warning where they come from a config of the user's (`warn_of`).
+
+    Raises:
+        ConfigError: A setting is there under both of its names.
+    """
+    for earlier, name in RENAMED.items():
+        (table, old), new = earlier.split("."), name.partition(".")[2]
+        values = tables.get(table)
+        if not isinstance(values, dict) or old not in values:
+            continue
+        if new in values:
+            raise ConfigError(f"{warn_of or 'config'}: {earlier} is an earlier name of {name}; keep one of the two")
+        values[new] = values.pop(old)
+        if warn_of:
+            _warn_of_renaming(warn_of, earlier)
+
+
+def _warn_of_renaming(source: str, earlier: str) -> None:
+    message = f"{source}: {earlier} is now {RENAMED[earlier]}; polypseg 0.3 will not accept the earlier name"
+    warnings.warn(message, RenamedSettingWarning, stacklevel=4)
+
+
 def _read_tables(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, tables 100,000 deep
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
 
 
@@ -95,14 +128,16 @@ def with_absolute_paths(config: Config) -> Config:
 
 def _override(tables: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
+    if key.strip() in RENAMED:
+        _warn_of_renaming("--set", key.strip())
+    parts = RENAMED.get(key.strip(), key.strip()).split(".")
     if not equals or len(parts) != (3 if parts[0] == "sources" else 2) or not all(parts):
         raise ConfigError(
             f"--set {override!r}: expected table.key=value, for example train.epochs=10 or sources.NAME.weight=0.5"
         )
     try:
         value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     table = tables
     for part in parts[:-1]:

@@ -82,7 +82,7 @@ class DataConfig(_Table):
     augment: Literal["none", "flip", "standard", "strong"] = Field(
         "standard", description="preset, training split only"
     )
-    negatives: float = Field(
+    polyp_removal: float = Field(
         0.0, ge=0, le=1, description="share of training images shown without their polyp, cut away or covered"
     )
     copy_paste: float = Field(0.0, ge=0, le=1, description="share of training images that get another image's polyp")
@@ -116,6 +116,9 @@ class DataConfig(_Table):
     polyp_colours: tuple[str, ...] = Field(
         (), description="colours that mean polyp in the masks, as #rrggbb or a name; empty: found by their pixels"
     )
+    polyp_labels: tuple[str, ...] = Field(
+        (), description="labels that mean polyp in annotation files; empty: the label polyp alone; * for every label"
+    )
     mask_channel: Literal["", "red", "green", "blue", "alpha"] = Field(
         "", description="channel of the mask files that holds the mask; empty: the file as it is seen"
     )
@@ -123,9 +126,9 @@ class DataConfig(_Table):
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "DataConfig":
-        if self.negatives + self.copy_paste + self.close_ups > 1:
+        if self.polyp_removal + self.copy_paste + self.close_ups > 1:
             raise ValueError(
-                f"data.negatives {self.negatives} + data.copy_paste {self.copy_paste} + data.close_ups "
+                f"data.polyp_removal {self.polyp_removal} + data.copy_paste {self.copy_paste} + data.close_ups "
                 f"{self.close_ups} are more than 1"
             )
         return self
@@ -197,8 +200,12 @@ class TrainConfig(_Table):
     encoder_rate: float = Field(1.0, ge=0, description="adamw: the encoder's rate as a share of learning_rate")
     weight_decay: float = Field(0.0, ge=0, description="adamw: of kernels; biases and normalisation are left alone")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of all gradients together; unset: none")
-    average: float = Field(
-        0.0, ge=0, lt=1, description="momentum of the moving average of the weights, which is judged and kept; 0: none"
+    ema_momentum: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="momentum of the exponential moving average (EMA) of the weights, which is evaluated and saved "
+        "instead of the last weights; 0: none",
     )
     schedule: Literal["plateau", "cosine", "one_cycle"] = Field(
         "plateau",

@@ -20,10 +20,10 @@ from polypseg.data.augment import augment
 from polypseg.data.duplicates import join, similar_pairs
 from polypseg.data.epochs import BatchPlan, EpochCounter, training_plan
 from polypseg.data.fingerprints import fingerprint
+from polypseg.data.frame_synthesis import synthesise
 from polypseg.data.in_memory import PolypDataset, checked_dataset
 from polypseg.data.looks import look, sorted_into_kinds
 from polypseg.data.mix_up import kept_shares, mixed
-from polypseg.data.recompose import recompose
 from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import assign, make_split
 from polypseg.errors import PolypsegError, UsageError, missing_extra
@@ -189,20 +189,23 @@ def _assign_arrays(data: PolypDataset, config: SplitConfig, track: Track) -> dic
     return {n: [name for name, split in zip(names, assigned, strict=True) if split == n] for n in SPLIT_NAMES}
 
 
-Soften = Callable[[Any, Any], Any]
+BatchTransform = Callable[[Any, Any], Any]
 """Batches of images and masks to what shall be answered in the masks' stead (train/teacher.py)."""
 
 
 def tf_batches(
-    reader: SampleReader, plan: BatchPlan, counter: EpochCounter | None = None, soften: Soften | None = None
+    reader: SampleReader,
+    plan: BatchPlan,
+    counter: EpochCounter | None = None,
+    change_masks: BatchTransform | None = None,
 ) -> "tf.data.Dataset":
     """The reader's samples as a `tf.data.Dataset` of batches; each iteration is one epoch.
 
     Args:
         reader: Reads them.
-        plan: Order, augmentation, recomposition.
+        plan: Order, augmentation, synthesis.
         counter: Of the epochs.
-        soften: Changes the masks of a finished batch.
+        change_masks: Changes the masks of a finished batch.
 
     Raises:
         MissingExtraError: TensorFlow is not installed.
@@ -224,11 +227,11 @@ def tf_batches(
         indices = tf.data.Dataset.from_tensor_slices(tf.ensure_shape(order, (num_shown,))).batch(plan.batch_size)
         return tf.data.Dataset.zip((indices, tf.data.Dataset.from_tensor_slices(tf.ensure_shape(keys, (None, 2)))))
 
-    def read_recomposed(indices: NDArray[np.int64], key: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        return recompose(*reader.read(indices), key, plan.recomposition)
+    def read_synthesised(indices: NDArray[np.int64], key: Any) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        return synthesise(*reader.read(indices), key, plan.synthesis)
 
     def read(indices: Any, key: Any) -> tuple[Any, Any, Any]:
-        images, masks = tf.numpy_function(read_recomposed, [indices, key], (tf.uint8, tf.uint8))
+        images, masks = tf.numpy_function(read_synthesised, [indices, key], (tf.uint8, tf.uint8))
         return tf.ensure_shape(images, (None, size, size, 3)), tf.ensure_shape(masks, (None, size, size, 1)), key
 
     def finish(images: Any, masks: Any, key: Any) -> tuple[Any, Any]:
@@ -242,20 +245,20 @@ def tf_batches(
     steps = -(-num_shown // plan.batch_size)
     batches = tf.data.Dataset.range(1).flat_map(batches_of_epoch)
     batches = batches.map(read, num_parallel_calls=2).map(finish, num_parallel_calls=tf.data.AUTOTUNE)
-    batches = batches if soften is None else _softened(batches, soften)
+    batches = batches if change_masks is None else _with_changed_masks(batches, change_masks)
     return batches.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4)
 
 
-def _softened(batches: "tf.data.Dataset", soften: Soften) -> "tf.data.Dataset":
+def _with_changed_masks(batches: "tf.data.Dataset", change_masks: BatchTransform) -> "tf.data.Dataset":
     """The batches with their masks changed; in the graph of the pipeline where TensorFlow is Keras' backend too."""
     import tensorflow as tf
 
     def outside(images: Any, masks: Any) -> Any:
-        return keras.ops.convert_to_numpy(soften(images, masks))
+        return keras.ops.convert_to_numpy(change_masks(images, masks))
 
     def change(images: Any, masks: Any) -> tuple[Any, Any]:
         if keras.backend.backend() == "tensorflow":
-            return images, soften(images, masks)
+            return images, change_masks(images, masks)
         return images, tf.ensure_shape(tf.numpy_function(outside, [images, masks], tf.float32), masks.shape)
 
     return batches.map(change)
@@ -265,10 +268,14 @@ class PyBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """The same batches without TensorFlow, in order and content, as a `keras.utils.PyDataset` of NumPy arrays."""
 
     def __init__(
-        self, reader: SampleReader, plan: BatchPlan, counter: EpochCounter | None = None, soften: Soften | None = None
+        self,
+        reader: SampleReader,
+        plan: BatchPlan,
+        counter: EpochCounter | None = None,
+        change_masks: BatchTransform | None = None,
     ) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
-        self._reader, self._plan, self._soften = reader, plan, soften
+        self._reader, self._plan, self._soften = reader, plan, change_masks
         self._counter = counter or EpochCounter()
         self._order, self._keys = plan.epoch(reader.count, 0)
 
@@ -282,7 +289,7 @@ class PyBatches(keras.utils.PyDataset):  # type: ignore[misc]
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         chosen = self._order[index * self._plan.batch_size : (index + 1) * self._plan.batch_size]
         key = [int(part) for part in self._keys[index]]
-        images, masks = recompose(*self._reader.read(chosen), key, self._plan.recomposition)
+        images, masks = synthesise(*self._reader.read(chosen), key, self._plan.synthesis)
         changed = augment(
             keras.ops.convert_to_tensor(normalise(images)),
             keras.ops.convert_to_tensor(masks.astype(np.float32)),
@@ -296,7 +303,7 @@ class PyBatches(keras.utils.PyDataset):  # type: ignore[misc]
         return keras.ops.convert_to_numpy(changed[0]), keras.ops.convert_to_numpy(softened)
 
 
-BatchMaker = Callable[[SampleReader, BatchPlan, EpochCounter, Soften | None], Any]
+BatchMaker = Callable[[SampleReader, BatchPlan, EpochCounter, BatchTransform | None], Any]
 
 
 def batch_maker() -> BatchMaker:

@@ -17,24 +17,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from polypseg.data.catalogue import find_samples
 from polypseg.data.duplicates import HASH_BITS, SimilarPair, similar_pairs
 from polypseg.data.fingerprints import Fingerprint, fingerprint
 from polypseg.data.group_table import sizes_in_words
+from polypseg.data.known_splits import known_splits
 from polypseg.data.layouts import recognise
 from polypseg.data.masks import inverted, set_faults
-from polypseg.data.official import is_kvasir_seg, official_test_names
+from polypseg.data.planned_split import PlannedSplit, plan_split
 from polypseg.data.samples import Fault, MaskFacts, Sample, mask_facts
+from polypseg.data.sources import samples_of_source
 from polypseg.errors import DataError, UsageError
 from polypseg.preprocess import AUTOMATIC, MaskRule, read_noted
 from polypseg.progress import Track, silent
-from polypseg.records.digests import file_digests
 from polypseg.records.split import Split
 
 AREA_BOUNDS = (0.01, 0.05, 0.1, 0.2, 0.4)
 """Between the classes of polyp area, as shares of the image."""
-
-_CHANGED = "has changed since the split was made"
 
 
 @dataclass(frozen=True)
@@ -98,6 +96,7 @@ class Findings:
         strangers: Samples of the split manifest that are not in the data, or that have changed since.
         sets: What keeps the masks of a whole data set from being references.
         notes: What a user should know besides, a line each.
+        planned: The sizes of the splits by source, of several folders without a manifest.
     """
 
     samples: tuple[Inspected, ...]
@@ -107,6 +106,7 @@ class Findings:
     strangers: tuple[Fault, ...]
     sets: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
+    planned: PlannedSplit | None = None
 
     @property
     def faults(self) -> list[Fault]:
@@ -140,6 +140,7 @@ class Findings:
         return {
             "num_samples": len(self.samples),
             "splits": dict(Counter(found.split for found in self.samples if found.split)),
+            **({"planned_split": self.planned.record()} if self.planned else {}),
             "sizes": {f"{height}x{width}": n for (height, width), n in sorted(self.sizes().items())},
             "polyp_areas": dict(self.areas()),
             "without_polyp": self.empty,
@@ -159,6 +160,7 @@ def inspect(
     bits: int = HASH_BITS,
     track: Track = silent,
     rule: MaskRule = AUTOMATIC,
+    negatives: Sequence[Path] = (),
 ) -> Findings:
     """What there is to know about one or several data sets.
 
@@ -169,22 +171,24 @@ def inspect(
         bits: As in `similar_pairs`; -1 looks for no near-duplicates.
         track: Shows progress.
         rule: What means polyp in the mask files.
+        negatives: More data sets, of frames without a polyp and without masks.
 
     Raises:
-        PairingError: A folder is no data set.
+        PairingError: A folder is no data set, or one of `negatives` holds masks.
         UsageError: A folder is named twice.
     """
-    if len({folder.resolve() for folder in folders}) != len(folders):
+    every = [*folders, *negatives]
+    if len({folder.resolve() for folder in every}) != len(every):
         raise UsageError("a folder is named twice; name each data set once")
     samples: list[tuple[Sample, str]] = []
     unpaired: list[Fault] = []
     notes: list[str] = []
-    for folder, source in zip(folders, _source_names(folders), strict=True):
-        found, faults = find_samples(folder, empty_masks, rule)
+    for place, (folder, source) in enumerate(zip(every, _source_names(every), strict=True)):
+        found, faults = samples_of_source(folder, place >= len(folders), rule, empty_masks)
         notes += _group_notes(folder, found)
         samples += [(sample, source) for sample in found]
         unpaired += faults
-    splits, strangers = _assign(samples, split)
+    splits, strangers = known_splits(samples, split, dict(zip(_source_names(every), every, strict=True)))
     inspected: list[Inspected] = []
     prints: list[Fingerprint | None] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -196,8 +200,10 @@ def inspect(
     notes += [found.note for found in inspected if found.note]
     leaks = _leaks(inspected, prints, bits, track) if bits >= 0 else []
     found_groups = _split_groups(inspected)
+    planned = _planned(folders, negatives, inspected, leaks) if split is None and len(every) > 1 else None
     return Findings(
-        tuple(inspected), tuple(unpaired), tuple(leaks), found_groups, tuple(strangers), tuple(sets), tuple(notes)
+        *(tuple(inspected), tuple(unpaired), tuple(leaks), found_groups, tuple(strangers), tuple(sets), tuple(notes)),
+        planned,
     )
 
 
@@ -244,42 +250,18 @@ def _group_notes(folder: Path, samples: Sequence[Sample]) -> list[str]:
     return [f"{sizes_in_words(groups)}; from {'; '.join(sources)}"] if sources and groups else []
 
 
-def _assign(samples: Sequence[tuple[Sample, str]], split: Split | None) -> tuple[list[str | None], list[Fault]]:
-    """The split of each sample, and what of the manifest is not in the data or has changed."""
-    if split is None:
-        by_source: dict[str, list[str]] = {}
-        for sample, source in samples:
-            by_source.setdefault(source, []).append(sample.name)
-        test = {source: official_test_names(names) for source, names in by_source.items() if is_kvasir_seg(names)}
-        return [
-            ("test" if s.name in test[source] else "train") if source in test else None for s, source in samples
-        ], []
-    known = [sample for sample, _ in samples if sample.name in split.entries]
-    digests = file_digests([path for sample in known for path in (sample.image_path, sample.mask_path) if path])
-    assigned: list[str | None] = []
-    met: set[str] = set()
-    changed: dict[str, Path] = {}
-    strangers: list[Fault] = []
-    for sample, _ in samples:
-        entry = split.entries.get(sample.name)
-        matches = entry is not None and digests[sample.image_path] == entry.image_digest
-        assigned.append(entry.split if entry is not None and matches else None)
-        if entry is None:
-            continue
-        if not matches:
-            changed[sample.name] = sample.image_path
-            continue
-        met.add(sample.name)
-        if entry.mask_digest is not None and sample.mask_path and digests[sample.mask_path] != entry.mask_digest:
-            strangers.append(Fault(str(sample.mask_path), _CHANGED))
-    strangers += [
-        Fault(str(changed[name]), _CHANGED)
-        if name in changed
-        else Fault(name, "is in the split manifest, but not in the data")
-        for name in split.entries
-        if name not in met
-    ]
-    return assigned, strangers
+def _planned(
+    folders: Sequence[Path], negatives: Sequence[Path], inspected: Sequence[Inspected], leaks: Sequence[Leak]
+) -> PlannedSplit:
+    """The split that a training would make of what can be used."""
+    every = [*folders, *negatives]
+    by_source = dict(zip(_source_names(every), every, strict=True))
+    usable: dict[Path, list[Sample]] = {folder: [] for folder in every}
+    for found in inspected:
+        if found.fault is None:
+            usable[by_source[found.source]].append(found.sample)
+    alike = [(a.sample, b.sample) for a, b, *_ in leaks if a.fault is None and b.fault is None]
+    return plan_split(folders, negatives, usable, alike)
 
 
 def _leaks(inspected: Sequence[Inspected], prints: Sequence[Fingerprint | None], bits: int, track: Track) -> list[Leak]:

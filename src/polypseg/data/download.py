@@ -22,10 +22,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from polypseg.data.catalogue import Entry
+from polypseg.data.catalogue import PublicDataSet
 from polypseg.data.layouts import recognise
 from polypseg.errors import DataError, DownloadError
 from polypseg.progress import Track, silent
+from polypseg.records.atomic import write_text
 
 CHUNK_BYTES = 1 << 20
 MAX_UNPACKED_BYTES = 4 << 30
@@ -53,14 +54,15 @@ class Downloaded(NamedTuple):
 
 
 def download(
-    known: Entry, to: Path, sha256: str | None = None, mirror: str | None = None, track: Track = silent
+    known: PublicDataSet, to: Path, sha256: str | None = None, mirror: str | None = None, track: Track = silent
 ) -> Downloaded:
     """The data set in the folder `to`, downloaded and unpacked.
 
     Args:
         known: From the catalogue.
         to: Must not exist, or be empty. The archive lies beside it while it is being fetched.
-        sha256: What the archive's digest must be; the catalogue's where that knows it.
+        sha256: What the archive's digest must be; the catalogue's where that knows it, else that of the first download
+            to this place, which is kept beside it in NAME.sha256.
         mirror: Address of a folder to fetch the archive from, in place of the owners' one.
         track: Shows progress, in MiB.
 
@@ -81,16 +83,30 @@ def download(
     archive = to.with_name(f"{to.name}.zip")
     if not archive.exists():
         fetch(url, archive, track)
-    expected = sha256 or known.sha256
+    pin = to.with_name(f"{to.name}.sha256")
+    expected = sha256 or known.sha256 or _pinned(pin)
     found = _digest(archive)
     if expected is not None and found != expected.lower():
         archive.unlink()
         raise DownloadError(
             f"{url}: the archive is not what was expected (SHA-256 {found}, expected {expected}); it was deleted: "
-            "try again, and if this repeats, ask the owners whether the file was changed"
+            f"try again, and if this repeats, ask the owners whether the file was changed{_of_earlier(expected, pin)}"
         )
     _settle(archive, to, track)
+    write_text(pin, f"{found}  {archive.name}\n")
     return Downloaded(to, found, expected is not None)
+
+
+def _pinned(pin: Path) -> str | None:
+    """The digest of the first download to a place, kept beside it; None where there was none."""
+    try:
+        return pin.read_text(encoding="utf-8").split()[0]
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _of_earlier(expected: str, pin: Path) -> str:
+    return f" ({pin} holds what came the first time)" if expected == _pinned(pin) else ""
 
 
 def fetch(url: str, path: Path, track: Track = silent, pause_seconds: float = 1.0) -> None:

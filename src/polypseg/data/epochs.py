@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.config import DataConfig
-from polypseg.data.recompose import Recomposition
+from polypseg.data.frame_synthesis import SynthesisShares
 
 
 class EpochCounter:
@@ -38,7 +38,7 @@ class BatchPlan(NamedTuple):
         preset: Augmentation preset.
         shuffled: Whether the order is drawn again each epoch.
         seed: What order and augmentation follow from, with the epoch.
-        recomposition: Shares of the samples that are made of others, bent or compressed again.
+        synthesis: Shares of the samples that are made of others, bent or compressed again.
         mix_up: Share of the samples that another one shines through.
         draws: How often an epoch shows each sample, on average; empty for once each.
     """
@@ -47,7 +47,7 @@ class BatchPlan(NamedTuple):
     preset: str
     shuffled: bool
     seed: int
-    recomposition: Recomposition = Recomposition()
+    synthesis: SynthesisShares = SynthesisShares()
     mix_up: float = 0.0
     draws: tuple[float, ...] = ()
 
@@ -85,5 +85,5 @@ def drawn(draws: Sequence[float], generator: np.random.Generator) -> NDArray[np.
 
 def training_plan(config: DataConfig, seed: int, draws: tuple[float, ...] = ()) -> BatchPlan:
     """How training samples are batched: in a new order each epoch, changed as the config says."""
-    shares = Recomposition(**{name: getattr(config, name) for name in Recomposition._fields})
+    shares = SynthesisShares(**{name: getattr(config, name) for name in SynthesisShares._fields})
     return BatchPlan(config.batch_size, config.augment, True, seed, shares, config.mix_up, draws)

@@ -1,7 +1,8 @@
 """How the folders of data sets look: which holds the images, which the masks, and what belongs together.
 
 Decisions:
-- A folder is recognised from the names of its folders and files alone; no image is opened.
+- A folder is recognised from the names of its folders and files, and from its annotation files; no image is opened.
+- Masks come before annotations: Kvasir-SEG has boxes in a JSON file beside them.
 - Groups come from the layout (PolypGen's sequences), from a sequences.csv or groups.csv beside the images, or,
   for CVC-ClinicDB, from the table in its own read-me file.
 """
@@ -16,6 +17,8 @@ from polypseg.data.group_table import NO_GROUPS, GroupTable, read_groups
 from polypseg.data.official import is_kvasir_seg
 from polypseg.data.samples import MASK_NAME_SUFFIXES
 from polypseg.errors import PairingError
+from polypseg.formats.finding import TITLES, Found, find_annotations, frame_names
+from polypseg.formats.images import ImageFiles
 from polypseg.preprocess import is_image_file, refuse_odd_names, unicode_name
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "originals", "frames")
@@ -46,6 +49,7 @@ class Part(NamedTuple):
         centre: Of all its samples; None if unknown.
         is_negative: Whether the data set itself says that no image of it shows a polyp.
         table: The group of each image, where a file or the data set's documentation tells.
+        annotations: What says where the polyps are, in place of masks; None where there is none.
     """
 
     images: Path
@@ -55,13 +59,14 @@ class Part(NamedTuple):
     centre: str | None = None
     is_negative: bool = False
     table: GroupTable = NO_GROUPS
+    annotations: Found | None = None
 
 
 class Layout(NamedTuple):
     """How a folder was understood.
 
     Attributes:
-        name: kvasir-seg, cvc-clinicdb, polypgen, pairs, subsets or images.
+        name: kvasir-seg, cvc-clinicdb, polypgen, pairs, subsets, images, or an annotation format.
         title: The same in words.
         parts: Its sub-sets, at least one.
     """
@@ -76,7 +81,7 @@ def recognise(folder: Path) -> Layout:
 
     Raises:
         PairingError: It is no folder, or none of the known layouts; what was looked for and found is said.
-        DataError: The file that tells the groups is damaged.
+        DataError: The file that tells the groups or one of annotations is damaged.
     """
     if not folder.is_dir():
         raise PairingError(
@@ -86,8 +91,8 @@ def recognise(folder: Path) -> Layout:
     if layout is None:
         raise PairingError(
             f"{folder}: not recognised as a data set; looked for images/ + masks/ (or alike), Original/ + "
-            "Ground Truth/ (CVC-ClinicDB), data_C1/ to data_C6/ (PolypGen), folders of such folders (TestDataset), or "
-            f"images; found {_found(folder)}"
+            f"Ground Truth/ (CVC-ClinicDB), data_C1/ to data_C6/ (PolypGen), folders of such folders (TestDataset), "
+            f"annotations ({', '.join(TITLES.values())}), or images; found {_found(folder)}"
         )
     return layout
 
@@ -103,6 +108,14 @@ def _layout(folder: Path, depth: int) -> Layout | None:
         if parts:
             return Layout("polypgen", f"PolypGen, {len(parts)} centres and sequences", parts)
     pair = image_and_mask_folders(folder)
+    if pair and _image_files(pair[1]):
+        return recognise_pair(folder, *pair)
+    annotations = find_annotations(folder)
+    if annotations is not None:
+        table = read_groups(folder, frame_names(annotations, ImageFiles(folder)).values())
+        return Layout(
+            annotations.format, annotations.title, (Part(folder, None, table=table, annotations=annotations),)
+        )
     if pair:
         return recognise_pair(folder, *pair)
     subsets = tuple(_subsets(folders.values()))

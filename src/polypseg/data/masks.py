@@ -21,7 +21,7 @@ MOST_OF_BORDER = 0.5
 
 def rule_of(config: DataConfig) -> MaskRule:
     """What means polyp in the masks of a run's data."""
-    return MaskRule(config.polyp_values, config.polyp_colours, config.mask_channel)
+    return MaskRule(config.polyp_values, config.polyp_colours, config.mask_channel, config.polyp_labels)
 
 
 def mixed_values(facts: Sequence[MaskFacts], rule: MaskRule) -> str:
@@ -80,7 +80,7 @@ def set_faults(facts: Sequence[MaskFacts], rule: MaskRule, empty_masks: bool) ->
     if facts and not empty_masks and not any(fact.share for fact in facts):
         found.append(
             f"none of the {len(facts)} masks holds a polyp: every one is empty; a lost channel or a failed export? "
-            "If no image shows a polyp, say so with --empty-masks"
+            "If no image shows a polyp, say so: --empty-masks (data check, train)"
         )
     doubtful = inverted(facts, rule)
     with_polyp = sum(fact.share > 0 for fact in facts)

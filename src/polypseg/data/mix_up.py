@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 ALPHA = 0.4
 """Of the beta distribution that the proportion is drawn from: mostly a little, now and then one half."""
 _STREAM = 0x6D6978
-"""Keeps the draws apart from those of `recompose`, whose keys end in the place in the batch."""
+"""Keeps the draws apart from those of `synthesise`, whose keys end in the place in the batch."""
 
 
 def kept_shares(count: int, key: Sequence[int], share: float) -> NDArray[np.float32]:

@@ -27,15 +27,14 @@ from polypseg.preprocess import (
     FieldRule,
     MaskRule,
     endings,
-    field_of,
     image_size,
     is_image_file,
     is_left_out,
+    model_view,
     read_image,
     read_mask,
     read_mask_file,
     refuse_odd_names,
-    resize_image,
     resize_mask,
     unicode_name,
 )
@@ -178,8 +177,8 @@ def load_sample(sample: Sample, size: int | None = None, field: FieldRule = "who
         raise ImageError(_unlike(sample, image.shape[:2], mask.shape))
     if size is None:
         return image, mask
-    seen, _ = field_of(image, field)
-    return resize_image(seen.crop(image), (size, size)), resize_mask(seen.crop(mask), (size, size))
+    view = model_view(image, size, field)
+    return view.square, resize_mask(view.field.crop(mask), (size, size))
 
 
 def check_samples(

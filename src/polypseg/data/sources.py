@@ -84,15 +84,36 @@ def find_source_samples(
             declared so and holds masks.
         DataError: A group's name is in two sources, or a file of groups is damaged.
     """
-    samples: list[Sample] = []
+    samples: dict[str, list[Sample]] = {}
     faults: list[Fault] = []
     for name, source in sources.items():
-        found, unpaired = _of_source(Path(source.path or ""), source.negatives, rule)
+        samples[name], unpaired = samples_of_source(Path(source.path or ""), source.negatives, rule)
         faults += unpaired
-        samples += [replace(sample, name=f"{name}_{sample.name}", source=name) for sample in found]
-    _refuse_shared_groups(samples)
-    samples = [replace(s, group=s.group and f"{s.source}_{s.group}") for s in samples]
-    return sorted(samples, key=lambda sample: sample.name), faults
+    return as_one(samples), faults
+
+
+def as_one(samples: Mapping[str, Sequence[Sample]]) -> list[Sample]:
+    """The samples of all sources in order of their names, which begin with their source's, as those of groups do.
+
+    Args:
+        samples: By source, with the names that they have in it.
+
+    Raises:
+        DataError: A group's name is in two sources.
+    """
+    named = [
+        replace(sample, name=source_name(source, sample), source=source)
+        for source, found in samples.items()
+        for sample in found
+    ]
+    _refuse_shared_groups(named)
+    named = [replace(sample, group=sample.group and f"{sample.source}_{sample.group}") for sample in named]
+    return sorted(named, key=lambda sample: sample.name)
+
+
+def source_name(source: str, sample: Sample) -> str:
+    """The name of a sample among several sources."""
+    return f"{source}_{sample.name}"
 
 
 def own_name(sample: Sample) -> str:
@@ -123,14 +144,31 @@ def _declared(config: Config, name: str) -> bool:
     return name in config.sources and config.sources[name].negatives
 
 
-def _of_source(folder: Path, negatives: bool, rule: MaskRule) -> tuple[list[Sample], list[Fault]]:
+def samples_of_source(
+    folder: Path, negatives: bool, rule: MaskRule = AUTOMATIC, empty_masks: bool = False
+) -> tuple[list[Sample], list[Fault]]:
+    """The samples of one folder, with the names that they have in it, and the files that do not pair.
+
+    Args:
+        folder: As `find_samples` takes it.
+        negatives: No frame shows a polyp, and there are no masks.
+        rule: What means polyp in the mask files.
+        empty_masks: As in `find_samples`.
+
+    Raises:
+        PairingError: It is no data set, or was declared to show no polyp and holds masks.
+    """
     if not negatives:
-        return find_samples(folder, rule=rule)
-    masks = next((part.masks for part in recognise(folder).parts if part.masks is not None), None)
-    if masks is not None:
+        return find_samples(folder, empty_masks, rule)
+    parts = recognise(folder).parts
+    masks = next((f"masks ({part.masks.name}/)" for part in parts if part.masks is not None), "")
+    annotations = next(
+        (f"annotations ({part.annotations.title})" for part in parts if part.annotations is not None), ""
+    )
+    if masks or annotations:
         raise PairingError(
-            f"{folder}: declared to show no polyp, and it holds masks ({masks.name}/); name it with --data, or "
-            "move the masks away"
+            f"{folder}: declared to show no polyp, and it holds {masks or annotations}; name it with --data, or move "
+            f"the {'masks' if masks else 'annotations'} away"
         )
     return find_samples(folder, empty_masks=True)
 

@@ -56,13 +56,34 @@ def make_split(
     paths = [s.image_path for s in ordered]
     joined = _near_duplicates(paths, config, track)
     looks = kinds_of_looks(paths, config.looks, track) if config.looks else None
-    assigned: Sequence[SplitName | None]
-    if sources:
-        units = join_units(len(names), [*by_group([s.group for s in ordered]), *joined])
-        assigned, source = assign_sources(ordered, units, sources, config)
-    else:
-        assigned, source = assign(names, [s.group for s in ordered], joined, config, looks)
+    assigned, source = assign_samples(ordered, joined, config, sources, looks)
     return split_of(ordered, assigned, source, config.seed, track)
+
+
+def assign_samples(
+    samples: Sequence[Sample],
+    joined: Sequence[Sequence[int]],
+    config: SplitConfig,
+    sources: Mapping[str, SourceConfig] = MappingProxyType({}),
+    looks: Sequence[int] | None = None,
+) -> tuple[Sequence[SplitName | None], str]:
+    """The split of each sample, None for one that is left out, and where they come from in words.
+
+    Args:
+        samples: With unique names, in order of them.
+        joined: As in `assign`.
+        config: Kind, shares and seed.
+        sources: As in `make_split`.
+        looks: As in `assign`.
+
+    Raises:
+        SplitError: As `assign`, or as `assign_sources`.
+    """
+    groups = [sample.group for sample in samples]
+    if sources:
+        units = join_units(len(samples), [*by_group(groups), *joined])
+        return assign_sources(samples, units, sources, config)
+    return assign([sample.name for sample in samples], groups, joined, config, looks)
 
 
 def split_of(

@@ -20,6 +20,7 @@ from polypseg.data.samples import Sample
 from polypseg.data.scene import SMALLEST_SIDE, draw_frame, draw_scene
 from polypseg.errors import DataError, UsageError
 from polypseg.progress import Track, silent
+from polypseg.records.lock import alone_in
 
 FRAMES_PER_SEQUENCE = 4
 
@@ -43,16 +44,26 @@ def make_synthetic(
         track: Shows progress.
 
     Raises:
+        BusyError: Another process works in the folder.
         DataError: The folder already holds images.
         UsageError: A number that cannot be.
     """
     _check_request(num_images, side_range, empty_share)
     folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder):
+        return _draw(folder, num_images, seed, side_range, empty_share, track)
+
+
+def _draw(
+    folder: Path, num_images: int, seed: int, side_range: tuple[int, int], empty_share: float, track: Track
+) -> list[Sample]:
+    """As `make_synthetic`, in a folder in which nobody else works."""
     images_dir, masks_dir = folder / "images", folder / "masks"
     if images_dir.exists() and any(images_dir.iterdir()):
         raise DataError(f"{images_dir}: already holds files; expected a new or empty folder: remove it or name another")
-    images_dir.mkdir(parents=True, exist_ok=True)
-    masks_dir.mkdir(parents=True, exist_ok=True)
+    images_dir.mkdir(exist_ok=True)
+    masks_dir.mkdir(exist_ok=True)
     samples = []
     for index in track(range(num_images), "drawing frames", num_images):
         sequence = index // FRAMES_PER_SEQUENCE

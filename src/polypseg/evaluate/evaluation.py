@@ -14,6 +14,7 @@ from polypseg.predict.engines.packaged import FOLDER
 from polypseg.progress import Track, silent
 from polypseg.records.evaluation import Evaluation, run_evaluation
 from polypseg.records.evaluations import add_evaluation, read_evaluations, times_test_was_scored
+from polypseg.records.lock import alone_in
 from polypseg.records.scores import Scores
 
 
@@ -38,9 +39,26 @@ def evaluate(
         track: Shows progress.
 
     Raises:
+        BusyError: Another process works in the folder.
         ScoreError: An image cannot be scored, or the folder holds a stopped evaluation with other settings.
     """
-    evaluation, num_scored = score(plan, folder or default_folder(plan), score_options, track)
+    folder = folder or default_folder(plan)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder):
+        return _evaluate(plan, folder, score_options, summary_options, search_leaks, command, track)
+
+
+def _evaluate(
+    plan: Plan,
+    folder: Path,
+    score_options: ScoreOptions | None,
+    summary_options: SummaryOptions | None,
+    search_leaks: bool,
+    command: str,
+    track: Track,
+) -> tuple[Evaluation, dict[str, Any]]:
+    """As `evaluate`, in a folder in which nobody else works."""
+    evaluation, num_scored = score(plan, folder, score_options, track)
     scores = evaluation.scores()
     _count(plan, evaluation, scores)
     faulty = [name for name, fault in zip(scores.names, scores.text["fault"], strict=True) if fault]
@@ -124,7 +142,7 @@ def _count(plan: Plan, evaluation: Evaluation, scores: Scores) -> None:
         "data_digest": plan.data_digest(),
         "model_digest": plan.source["model_digest"],
         "threshold": plan.threshold,
-        "seed_threshold": plan.seed_threshold,
+        "seed_threshold": plan.peak_threshold,
         "tta": plan.tta,
         "num_images": len(scores),
         "folder": str(evaluation.folder),

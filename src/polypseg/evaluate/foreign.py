@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from polypseg.data.masks import inverted, set_faults
 from polypseg.data.samples import MaskFacts, Sample, mask_facts
 from polypseg.errors import ImageError, ScoreError, listed
-from polypseg.evaluate.selection import Case
+from polypseg.evaluate.selection import ImageToScore
 from polypseg.preprocess import image_size, read_map, read_mask
 from polypseg.progress import Track
 
@@ -73,7 +73,7 @@ class _Look(NamedTuple):
     is_transparent: bool
 
 
-def judge_references(cases: Sequence[Case], track: Track) -> dict[str, bool]:
+def judge_references(cases: Sequence[ImageToScore], track: Track) -> dict[str, bool]:
     """Whether each reference holds a polyp, by name; files that cannot be read are left out, scoring tells of them.
 
     Raises:
@@ -95,7 +95,9 @@ def judge_references(cases: Sequence[Case], track: Track) -> dict[str, bool]:
     return with_polyp
 
 
-def judge_predictions(folder: Path, cases: Sequence[Case], with_polyp: Mapping[str, bool], track: Track) -> list[str]:
+def judge_predictions(
+    folder: Path, cases: Sequence[ImageToScore], with_polyp: Mapping[str, bool], track: Track
+) -> list[str]:
     """What a reader of the scores should know of a folder of maps.
 
     Args:
@@ -117,7 +119,7 @@ def judge_predictions(folder: Path, cases: Sequence[Case], with_polyp: Mapping[s
     return [*_dim_note(looks, cases), *_turned_note(folder, cases)]
 
 
-def _facts(case: Case) -> MaskFacts | None:
+def _facts(case: ImageToScore) -> MaskFacts | None:
     if case.reference_path is None:
         return None
     with suppress(ImageError):  # said when it is scored
@@ -125,7 +127,7 @@ def _facts(case: Case) -> MaskFacts | None:
     return None
 
 
-def _look(case: Case, has_polyp: bool | None) -> _Look | None:
+def _look(case: ImageToScore, has_polyp: bool | None) -> _Look | None:
     if case.prediction_path is None:
         return None
     with suppress(ImageError):  # said when it is scored
@@ -168,7 +170,7 @@ def _refuse_labels(folder: Path, looks: Sequence[_Look]) -> None:
         )
 
 
-def _refuse_swapped_sides(folder: Path, cases: Sequence[Case]) -> None:
+def _refuse_swapped_sides(folder: Path, cases: Sequence[ImageToScore]) -> None:
     swapped = []
     for case in cases:
         with suppress(ImageError):
@@ -183,7 +185,7 @@ def _refuse_swapped_sides(folder: Path, cases: Sequence[Case]) -> None:
         )
 
 
-def _dim_note(looks: Sequence[_Look], cases: Sequence[Case]) -> list[str]:
+def _dim_note(looks: Sequence[_Look], cases: Sequence[ImageToScore]) -> list[str]:
     highest = max((look.brightest for look in looks), default=0)
     if not 0 < highest <= 127 or all(case.reference_path is None for case in cases):
         return []
@@ -193,7 +195,7 @@ def _dim_note(looks: Sequence[_Look], cases: Sequence[Case]) -> list[str]:
     ]
 
 
-def _turned_note(folder: Path, cases: Sequence[Case]) -> list[str]:
+def _turned_note(folder: Path, cases: Sequence[ImageToScore]) -> list[str]:
     """A note where the maps fit better in another way up, and the folder is too small to be sure.
 
     Raises:
@@ -217,7 +219,7 @@ def _turned_note(folder: Path, cases: Sequence[Case]) -> list[str]:
     return [words]
 
 
-def _small_pairs(cases: Sequence[Case]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def _small_pairs(cases: Sequence[ImageToScore]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """Map and reference of some of the cases with a polyp, both in [0, 1] and of one small size."""
     chosen = [case for case in cases if case.prediction_path is not None and case.reference_path is not None]
     pairs = []

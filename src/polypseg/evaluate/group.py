@@ -105,7 +105,7 @@ def validation_plans(folder: Path, data: Path | None = None, track: Track = sile
     stored = load_threshold(folder)
     plans = [plan_run(member.folder, data, Selection(split="validation"), track) for member in group.members()]
     return [
-        replace(plan, threshold=stored.threshold, seed_threshold=stored.seed_threshold, threshold_source=stored.source)
+        replace(plan, threshold=stored.threshold, peak_threshold=stored.peak_threshold, threshold_source=stored.source)
         for plan in plans
     ]
 

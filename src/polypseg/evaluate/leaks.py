@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 from polypseg.data.catalogue import find_samples
 from polypseg.data.duplicates import similar_across
 from polypseg.data.samples import Fault, Sample
-from polypseg.errors import DataError
+from polypseg.errors import DataError, ScoreError
 from polypseg.evaluate.plan import Plan
-from polypseg.evaluate.selection import Case
+from polypseg.evaluate.selection import ImageToScore
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import write_text
 from polypseg.records.evaluation import RUN_FOLDER
+from polypseg.records.reading import FileKind, read_json
 from polypseg.train.samples import run_samples
 
 TRAINING = ("train", "validation")
@@ -88,11 +89,11 @@ def find_leaks(plan: Plan, leave_out: Sequence[str] = (), search: bool = True, t
     return LeakReport(sorted(identical + similar, key=lambda leak: -leak.similarity), "")
 
 
-def _is_asked_for(case: Case, plan: Plan) -> bool:
+def _is_asked_for(case: ImageToScore, plan: Plan) -> bool:
     return plan.label == "all" and case.split in TRAINING
 
 
-def _identical(cases: Sequence[Case], plan: Plan) -> list[Leak]:
+def _identical(cases: Sequence[ImageToScore], plan: Plan) -> list[Leak]:
     """Cases whose bytes are those of a training image."""
     entries = plan.manifest.entries.items() if plan.manifest else ()
     seen = {entry.image_digest: (name, entry.split) for name, entry in entries if entry.split in TRAINING}
@@ -118,7 +119,7 @@ def _training_samples(plan: Plan) -> list[Sample]:
     return []
 
 
-def _similar(cases: Sequence[Case], training: Sequence[Sample], plan: Plan, track: Track) -> list[Leak]:
+def _similar(cases: Sequence[ImageToScore], training: Sequence[Sample], plan: Plan, track: Track) -> list[Leak]:
     with_image = [case for case in cases if case.image_path is not None]
     digests = "".join(case.digests[0] for case in with_image) + (plan.manifest.digest() if plan.manifest else "")
     key = hashlib.sha256(digests.encode()).hexdigest()
@@ -132,7 +133,7 @@ def _similar(cases: Sequence[Case], training: Sequence[Sample], plan: Plan, trac
     return [Leak(**leak) for leak in kept[key]]
 
 
-def _search(cases: Sequence[Case], training: Sequence[Sample], plan: Plan, track: Track) -> list[Leak]:
+def _search(cases: Sequence[ImageToScore], training: Sequence[Sample], plan: Plan, track: Track) -> list[Leak]:
     paths = [case.image_path for case in cases if case.image_path is not None]
     entries = plan.manifest.entries if plan.manifest else {}
     return [
@@ -152,7 +153,6 @@ def _kept(path: Path | None) -> dict[str, Any]:
     if path is None or not path.is_file():
         return {}
     try:
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path, dict[str, Any], FileKind("list of near-duplicates", ScoreError, "remove it"))
+    except ScoreError:
         return {}
-    return kept

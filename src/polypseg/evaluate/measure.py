@@ -19,7 +19,7 @@ from polypseg.arrays import Mask, Probability
 from polypseg.config import LossConfig
 from polypseg.errors import DataError, ScoreError
 from polypseg.evaluate.model_size import model_size_columns
-from polypseg.evaluate.selection import Case
+from polypseg.evaluate.selection import ImageToScore
 from polypseg.metrics.table import ScoreSettings, score_image
 from polypseg.metrics.thresholds import NUM_LEVELS, Histogram, to_levels
 from polypseg.preprocess import Field, put_back, read_grey, read_mask, resize_mask, to_mask, whole_frame
@@ -28,7 +28,7 @@ from polypseg.records.evaluation import Evaluation
 from polypseg.records.scores import Row
 
 
-class Prediction(NamedTuple):
+class PredictedMap(NamedTuple):
     """What predicts one image.
 
     Attributes:
@@ -69,7 +69,7 @@ class Measure:
     save_maps: bool = False
     skip_bad: bool = False
 
-    def __call__(self, case: Case, prediction: Prediction) -> Measured:
+    def __call__(self, case: ImageToScore, prediction: PredictedMap) -> Measured:
         """The row and the histogram of one image; its mask is on disk afterwards.
 
         Raises:
@@ -83,10 +83,14 @@ class Measure:
                 raise ScoreError(f"{message}; mend or remove it, or leave it out with --skip-bad") from error
             return Measured({**case.texts(), "fault": message}, np.zeros((2, NUM_LEVELS), np.int64))
 
-    def _measured(self, case: Case, prediction: Prediction) -> Measured:
+    def of_pair(self, pair: tuple[ImageToScore, PredictedMap]) -> Measured:
+        """As a call, of an image and its prediction."""
+        return self(*pair)
+
+    def _measured(self, case: ImageToScore, prediction: PredictedMap) -> Measured:
         probability, reference, resized_from = _read_pair(case, prediction)
         scored = score_image(probability, reference, self.settings)
-        predicted = to_mask(probability, self.settings.threshold, self.settings.seed_threshold)
+        predicted = to_mask(probability, self.settings.threshold, self.settings.peak_threshold)
         row: Row = {
             **case.texts(),
             "reference_digest": mask_digest(reference),
@@ -105,7 +109,7 @@ class Measure:
         return Measured(row, scored.histogram)
 
 
-def read_pair(case: Case, prediction: Prediction) -> tuple[Probability, Mask]:
+def read_pair(case: ImageToScore, prediction: PredictedMap) -> tuple[Probability, Mask]:
     """Probability and reference of one image, at the reference's size.
 
     Raises:
@@ -139,7 +143,7 @@ def write_grey(path: Path, grey: NDArray[np.uint8]) -> None:
     write_bytes(path, content.tobytes())
 
 
-def _read_pair(case: Case, prediction: Prediction) -> tuple[Probability, Mask, str]:
+def _read_pair(case: ImageToScore, prediction: PredictedMap) -> tuple[Probability, Mask, str]:
     """Probability and reference at the reference's size, and the size of a file that had another."""
     if prediction.fault:
         raise DataError(prediction.fault)
@@ -165,6 +169,6 @@ def _read_pair(case: Case, prediction: Prediction) -> tuple[Probability, Mask, s
     return grey.astype(np.float32) / np.float32(255), reference, resized_from
 
 
-def _read_reference(case: Case, shape: tuple[int, int]) -> Mask:
+def _read_reference(case: ImageToScore, shape: tuple[int, int]) -> Mask:
     """The reference mask, which is empty and of the shape given where the image shows no polyp."""
     return np.zeros(shape, bool) if case.reference_path is None else read_mask(case.reference_path, case.mask_rule)

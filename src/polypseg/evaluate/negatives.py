@@ -8,15 +8,48 @@ Decisions:
   of a data set are no video: read it as an order of magnitude.
 """
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from polypseg.evaluate.strata import places_by_stratum
 from polypseg.metrics.statistics import Interval, bootstrap_means
 from polypseg.records.scores import Scores
 
 LARGE_PERCENT = 0.1
 """From which a frame's false-positive area, in % of the image, is large: about 18x18 px of a 622x529 frame."""
+
+
+STRATUM_FIGURES = ("large_false_positive", "any_false_positive", "alarm", "false_positive_percent")
+"""What is worked out for each stratum."""
+
+
+def negative_strata(
+    scores: Scores, ways: Mapping[str, Sequence[str]], alarm_area_px: int, **bootstrap: Any
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """The figures of the images without a polyp by way of dividing them and by stratum.
+
+    Args:
+        scores: All rows.
+        ways: The stratum of each row, by way (`strata.all_strata`).
+        alarm_area_px: As of `negative_figures`.
+        bootstrap: confidence, num_resamples and seed.
+
+    Returns:
+        For each stratum num_images, and an `Interval` each for `STRATUM_FIGURES`; of a single image or group without
+        limits.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for way, strata in ways.items():
+        for stratum, chosen in places_by_stratum(strata, scores.is_polyp_free).items():
+            own = scores.select(chosen)
+            figures = negative_figures(own, alarm_area_px, **bootstrap) or {}
+            spread = {} if len(set(own.groups() or own.names)) > 1 else {"low": math.nan, "high": math.nan}
+            kept = {name: figures[name]._replace(**spread) for name in STRATUM_FIGURES}
+            found.setdefault(way, {})[stratum] = {"num_images": len(own), **kept}
+    return found
 
 
 def negative_figures(

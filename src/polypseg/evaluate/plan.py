@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.config import LossConfig
+from polypseg.data.annotated import DRAWN
 from polypseg.data.catalogue import find_samples
 from polypseg.data.masks import rule_of
 from polypseg.data.samples import Fault, Sample, find_images, pair_samples, refuse
@@ -20,7 +21,7 @@ from polypseg.errors import PairingError, UsageError, listed, unknown_name
 from polypseg.evaluate.foreign import judge_predictions, judge_references
 from polypseg.evaluate.selection import (
     EXTERNAL,
-    Case,
+    ImageToScore,
     Selection,
     add_digests,
     cases_of,
@@ -57,13 +58,13 @@ class Plan:
         run: The run that is judged; None where there is none.
         manifest: The splits, to know what was trained on; None where unknown.
         skipped: What was left out before scoring.
-        seed_threshold: A component counts only where one of its pixels reaches this; 0 counts all.
+        peak_threshold: A component counts only where one of its pixels reaches this; 0 counts all.
         tta: Test-time augmentation of the engine (`predict.predictor.FLIPS`); `with_tta` sets it.
         field: Instead of the model's own way: what of each image it sees; `with_field` sets it.
         notes: What a reader of the scores should know of the files, a sentence each.
     """
 
-    cases: Sequence[Case]
+    cases: Sequence[ImageToScore]
     label: str
     threshold: float
     threshold_source: str
@@ -73,7 +74,7 @@ class Plan:
     run: Run | None = None
     manifest: Split | None = None
     skipped: Sequence[Fault] = field(default_factory=tuple)
-    seed_threshold: float = 0.0
+    peak_threshold: float = 0.0
     tta: str = "none"
     field: FieldRule | None = None
     notes: Sequence[str] = ()
@@ -121,8 +122,9 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
     }
     where = _threshold_source(folder, source["model_digest"])
     loss = run.config().loss
-    seed = engine.facts.seed_threshold
-    return Plan(cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults, seed)
+    return Plan(
+        cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults, engine.facts.peak_threshold
+    )
 
 
 def plan_model(path: Path, data: Path, selection: Selection | None = None, track: Track = silent) -> Plan:
@@ -144,7 +146,7 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
     source = {
         "kind": "model",
         **_model_record(path, engine),
-        "facts": engine.facts.model_dump(mode="json", exclude_defaults=True),
+        "facts": engine.facts.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"self_test"}),
         **_data_record(data, label, manifest),
         "checkpoint_chosen_by": engine.facts.checkpoint_chosen_by or "unknown",
     }
@@ -152,7 +154,7 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
         "default" if engine.threshold == DEFAULT_THRESHOLD else "stored in the model"
     )
     plan = Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults)
-    return replace(plan, seed_threshold=engine.facts.seed_threshold)
+    return replace(plan, peak_threshold=engine.facts.peak_threshold)
 
 
 def with_field(plan: Plan, field: FieldRule | None) -> Plan:
@@ -215,7 +217,7 @@ def plan_predictions(
     pairs, faults = _pair_predictions(predictions, references, selection)
     shown = {unicode_name(path.stem): path for path in find_images(images)} if images else {}
     cases = [
-        Case(pair.name, shown.get(pair.name), pair.mask_path, pair.image_path, mask_rule=pair.mask_rule)
+        ImageToScore(pair.name, shown.get(pair.name), pair.mask_path, pair.image_path, mask_rule=pair.mask_rule)
         for pair in pairs
     ]
     cases = keep_named(cases, selection.names)
@@ -241,14 +243,14 @@ def _cases_in(
     selection: Selection,
     track: Track,
     own_rule: MaskRule = AUTOMATIC,
-) -> tuple[str, list[Case], tuple[Fault, ...]]:
+) -> tuple[str, list[ImageToScore], tuple[Fault, ...]]:
     """The label and the cases of the samples of a folder of data, and what was left out."""
     samples, faults = found
     label, is_own = EXTERNAL, False
     if manifest is not None:
         label, samples, is_own = choose_split(samples, manifest, selection.split, data)
     if is_own and selection.mask_rule is None:  # the run's own masks mean what they meant to it, wherever they are now
-        samples = [replace(sample, mask_rule=own_rule) for sample in samples]
+        samples = [s if s.mask_rule == DRAWN else replace(s, mask_rule=own_rule) for s in samples]
     if selection.negatives and samples and all(sample.mask_path for sample in samples):
         raise UsageError("--negatives is for images without masks; these have masks, which tell it themselves")
     if not is_own:

@@ -4,7 +4,7 @@ Decisions:
 - evaluation.json is written first: what is scored and how. Rows are appended as they come, in the order of the
   cases; a kill leaves whole rows and at most one broken one, which is cut off.
 - The same command goes on where it was stopped, and a finished evaluation is not made again, as long as model, data
-  and settings are the same to the last digest. A stopped one with other settings is refused unless `restart` throws
+  and settings are the same to the last digest. A stopped one with other settings is refused unless `overwrite` throws
   it away: rows that were made in two ways must not stand in one table.
 - The model runs in this thread; reading, metrics and writing run beside it, a few images ahead at most.
 """
@@ -13,9 +13,8 @@ import json
 import os
 import shutil
 import signal
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,21 +28,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg import __version__
-from polypseg.arrays import Image
 from polypseg.data.perturbations import AS_IT_IS, Perturbation
 from polypseg.errors import DataError, ScoreError
-from polypseg.evaluate.measure import Measure, Measured, Prediction
+from polypseg.evaluate.measure import Measure, Measured, PredictedMap
 from polypseg.evaluate.plan import Plan
-from polypseg.evaluate.selection import Case
+from polypseg.evaluate.selection import ImageToScore
 from polypseg.metrics.table import ScoreSettings
 from polypseg.metrics.thresholds import NUM_LEVELS
 from polypseg.predict.engines.engine import Engine
-from polypseg.predict.predictor import run_augmented
-from polypseg.preprocess import Field, FieldRule, field_of, normalise, read_image, resize_image
+from polypseg.predict.lookahead import map_ahead
+from polypseg.predict.predictor import PredictOptions, Predictor
+from polypseg.preprocess import FieldRule, ModelView, model_view, normalise, read_image
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import put_in_place, write_text
 from polypseg.records.evaluation import Evaluation
-from polypseg.records.lock import alone_at
+from polypseg.records.lock import LOCK_NAME, alone_at
+from polypseg.records.reading import FileKind, open_npy
 from polypseg.records.scores import COLUMNS, format_row, header
 
 FORMAT = 1
@@ -63,7 +63,7 @@ class ScoreOptions:
         batch_size: Images that the model sees at once.
         save_maps: Write the probability maps too.
         skip_bad: An image that cannot be scored becomes a row with a fault instead of an error.
-        restart: Throw away what an evaluation with other settings has left, or score again.
+        overwrite: Throw away what an evaluation with other settings has left, or score again.
         workers: How many images are worked on at once; None for one a core.
         processes: Work in processes where there are many images; threads hold one another up in Python's own code. A
             script that asks for it must guard its own start (`if __name__ == "__main__"`), as multiprocessing says.
@@ -73,7 +73,7 @@ class ScoreOptions:
     batch_size: int = 8
     save_maps: bool = False
     skip_bad: bool = False
-    restart: bool = False
+    overwrite: bool = False
     workers: int | None = None
     processes: bool = False
 
@@ -95,12 +95,12 @@ def score(
     """
     options = options or ScoreOptions()
     options = replace(
-        options, settings=replace(options.settings, threshold=plan.threshold, seed_threshold=plan.seed_threshold)
+        options, settings=replace(options.settings, threshold=plan.threshold, peak_threshold=plan.peak_threshold)
     )
     evaluation = Evaluation(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with alone_at(folder):
-        num_done = begin(evaluation, _record(plan, options), len(plan.cases), options.restart)
+        num_done = begin(evaluation, _record(plan, options), len(plan.cases), options.overwrite)
         pending = plan.cases[num_done:]
         measure = Measure(evaluation, options.settings, plan.loss, options.save_maps, options.skip_bad)
         _make_histograms(evaluation.histograms_path, len(plan.cases))
@@ -112,52 +112,53 @@ def score(
 
 
 def measure_all(
-    cases: Sequence[Case], plan: Plan, measure: Measure, options: ScoreOptions, pool: Executor
+    cases: Sequence[ImageToScore], plan: Plan, measure: Measure, options: ScoreOptions, pool: Executor
 ) -> Iterator[Measured]:
     """What each case gives, in order."""
-    predictions: Iterator[Prediction] = (Prediction() for _ in cases)
+    predictions: Iterator[PredictedMap] = (PredictedMap() for _ in cases)
     if plan.engine is not None:
         predictions = predict_cases(plan.engine, cases, options.batch_size, pool, plan.tta)
     work = zip(cases, predictions, strict=True)
-    return _in_order(pool, measure, work, _AHEAD * (options.workers or os.cpu_count() or 1))
+    return map_ahead(pool, measure.of_pair, work, _AHEAD * (options.workers or os.cpu_count() or 1))
 
 
 def predict_cases(
     engine: Engine,
-    cases: Sequence[Case],
+    cases: Sequence[ImageToScore],
     batch_size: int,
     pool: Executor,
     tta: str = "none",
     perturbation: Perturbation = AS_IT_IS,
-) -> Iterator[Prediction]:
-    """The model's own map of each case, in order; the same numbers as `predict.predictor.predict_probabilities`.
+) -> Iterator[PredictedMap]:
+    """The model's own map of each case, in order, through `Predictor`.
 
     An image that cannot be read is a prediction with a fault. A perturbation changes what the model sees, at its size.
     """
-    waiting = iter(cases)
+    predictor, waiting = Predictor(engine, PredictOptions(tta=tta)), iter(cases)
+    read_view = partial(_read_view, size=engine.size, field=engine.facts.field)
     while chunk := list(islice(waiting, batch_size)):
-        read = list(pool.map(partial(_read_square, size=engine.size, field=engine.facts.field), chunk))
+        read = list(pool.map(read_view, chunk))
         good = [found for found in read if not isinstance(found, str)]
         maps: Iterator[NDArray[np.float32]] = iter(())
         if good:
-            batch = normalise(np.stack([perturbation.image(found.square) for found in good]))
-            maps = iter(run_augmented(engine, batch, tta).probabilities[..., 0])
+            pixels = [normalise(perturbation.image(found.view.square)) for found in good]
+            maps = iter(predictor.run(pixels).probabilities[..., 0])
         for found in read:
             if isinstance(found, str):
-                yield Prediction(fault=found)
+                yield PredictedMap(fault=found)
             else:
-                yield Prediction(next(maps), found.shape, found.field)
+                yield PredictedMap(next(maps), found.shape, found.view.field)
 
 
-def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restart: bool) -> int:
+def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, overwrite: bool) -> int:
     """How many rows are there already; the folder is ready for the others afterwards.
 
     Raises:
-        ScoreError: A stopped evaluation with other settings is there, or a damaged one, and `restart` is False; or
+        ScoreError: A stopped evaluation with other settings is there, or a damaged one, and `overwrite` is False; or
             files that are no evaluation.
     """
     is_stopped, is_finished = evaluation.unfinished_path.is_file(), evaluation.scores_path.is_file()
-    if evaluation.record_path.is_file() and (is_stopped or is_finished) and not restart:
+    if evaluation.record_path.is_file() and (is_stopped or is_finished) and not overwrite:
         old = evaluation.record()
         differing = _differences(old, record)
         if not differing:
@@ -166,7 +167,7 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restar
             if num_done and not _histograms_fit(evaluation.histograms_path, num_cases):
                 raise ScoreError(
                     f"{evaluation.histograms_path}: missing or damaged, though {num_done} images are scored already; "
-                    "score again with --restart"
+                    "score again with --overwrite"
                 )
             write_text(
                 evaluation.record_path, json.dumps(record | {"id": old["id"], "started": old["started"]}, indent=1)
@@ -176,7 +177,7 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, restar
         if is_stopped:
             raise ScoreError(
                 f"{evaluation.folder}: holds a stopped evaluation that differs in {', '.join(differing)}; finish it "
-                "with its own settings, choose another folder (--out), or throw it away (--restart)"
+                "with its own settings, choose another folder (--out), or throw it away (--overwrite)"
             )
     _clear(evaluation)
     write_text(evaluation.record_path, json.dumps(record, indent=1))
@@ -191,7 +192,7 @@ def _clear(evaluation: Evaluation) -> None:
         ScoreError: It holds files, and no evaluation of polypseg: its masks/ may be somebody's references.
     """
     evaluation.folder.mkdir(parents=True, exist_ok=True)
-    if not evaluation.record_path.is_file() and any(evaluation.folder.iterdir()):
+    if not evaluation.record_path.is_file() and {p.name for p in evaluation.folder.iterdir()} - {LOCK_NAME}:
         raise ScoreError(
             f"{evaluation.folder}: holds files, but no evaluation; expected a new or empty folder (--out), so that "
             "nothing of yours is written over"
@@ -227,7 +228,7 @@ def _record(plan: Plan, options: ScoreOptions) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": dict(plan.source),
         "threshold_source": plan.threshold_source,
-        "settings": {**asdict(options.settings), "groups": list(options.settings.groups)},
+        "settings": _settings_record(options.settings),
         "save_maps": options.save_maps,
         "skip_bad": options.skip_bad,
         "columns": list(COLUMNS),
@@ -235,6 +236,12 @@ def _record(plan: Plan, options: ScoreOptions) -> dict[str, Any]:
         "skipped": [fault._asdict() for fault in plan.skipped],
         "samples": [case.record() for case in plan.cases],
     }
+
+
+def _settings_record(settings: ScoreSettings) -> dict[str, Any]:
+    """The settings by the keys of evaluation.json, which calls the peak threshold `seed_threshold`."""
+    values = {**asdict(settings), "groups": list(settings.groups)}
+    return values | {"seed_threshold": values.pop("peak_threshold")}
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
@@ -297,8 +304,8 @@ def _make_histograms(path: Path, num_cases: int) -> None:
 
 def _histograms_fit(path: Path, num_cases: int) -> bool:
     try:
-        return bool(np.load(path, mmap_mode="r", allow_pickle=False).shape == (num_cases, 2, NUM_LEVELS))
-    except (OSError, ValueError, EOFError):
+        return open_npy(path, FileKind("histogram", ScoreError, "score again")).shape == (num_cases, 2, NUM_LEVELS)
+    except ScoreError:
         return False
 
 
@@ -312,19 +319,18 @@ def _cut_to_whole_rows(path: Path, num_cases: int) -> int:
         write_text(path, header())
     num_rows = max(0, whole.count(b"\n") - 1)
     if num_rows > num_cases or (whole and not whole.decode("utf-8").startswith(header())):
-        raise ScoreError(f"{path}: does not fit its evaluation.json; throw it away (--restart)")
+        raise ScoreError(f"{path}: does not fit its evaluation.json; throw it away (--overwrite)")
     return num_rows
 
 
-class _Square(NamedTuple):
-    """What the model sees of an image, the image's own height and width, and the part that it shows."""
+class _Read(NamedTuple):
+    """What the model sees of an image, and the image's own height and width."""
 
-    square: Image
+    view: ModelView
     shape: tuple[int, int]
-    field: Field
 
 
-def _read_square(case: Case, size: int, field: FieldRule) -> _Square | str:
+def _read_view(case: ImageToScore, size: int, field: FieldRule) -> _Read | str:
     """What the model sees of a case's image, or why it cannot be read."""
     if case.image_path is None:
         return f"{case.name}: there is no image for the model"
@@ -332,18 +338,4 @@ def _read_square(case: Case, size: int, field: FieldRule) -> _Square | str:
         image = read_image(case.image_path)
     except DataError as error:
         return str(error)
-    seen, _ = field_of(image, field)
-    return _Square(resize_image(seen.crop(image), (size, size)), (image.shape[0], image.shape[1]), seen)
-
-
-def _in_order(
-    pool: Executor, measure: Measure, work: Iterable[tuple[Case, Prediction]], ahead: int
-) -> Iterator[Measured]:
-    """What each piece of work gives, in order, with at most `ahead` pieces in the pool."""
-    waiting: deque[Future[Measured]] = deque()
-    for case, prediction in work:
-        waiting.append(pool.submit(measure, case, prediction))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+    return _Read(model_view(image, size, field), (image.shape[0], image.shape[1]))

@@ -23,7 +23,7 @@ EXTERNAL = "external"
 
 
 @dataclass(frozen=True)
-class Case:
+class ImageToScore:
     """One image to be scored.
 
     Attributes:
@@ -99,10 +99,10 @@ class Selection:
             raise UsageError(unknown_name("split", self.split, (*SPLIT_NAMES, "all")))
 
 
-def cases_of(samples: Iterable[Sample]) -> list[Case]:
+def cases_of(samples: Iterable[Sample]) -> list[ImageToScore]:
     """The cases of samples whose predictions a model will make."""
     return [
-        Case(s.name, s.image_path, s.mask_path, None, s.group, s.centre, s.source, mask_rule=s.mask_rule)
+        ImageToScore(s.name, s.image_path, s.mask_path, None, s.group, s.centre, s.source, mask_rule=s.mask_rule)
         for s in samples
     ]
 
@@ -130,7 +130,7 @@ def choose_split(
     return split, manifest.select(samples, split), True
 
 
-def label_splits(cases: Sequence[Case], manifest: Split, is_own: bool) -> list[Case]:
+def label_splits(cases: Sequence[ImageToScore], manifest: Split, is_own: bool) -> list[ImageToScore]:
     """The cases, each with its split: of the manifest's own by name, of others by an image of the same bytes.
 
     Raises:
@@ -150,7 +150,7 @@ def label_splits(cases: Sequence[Case], manifest: Split, is_own: bool) -> list[C
     return [replace(case, split=known.get(case.digests[0], EXTERNAL)) for case in cases]
 
 
-def keep_named(cases: Sequence[Case], names: Path | None) -> list[Case]:
+def keep_named(cases: Sequence[ImageToScore], names: Path | None) -> list[ImageToScore]:
     """The cases whose names a file lists (all without one), in order of their names.
 
     Raises:
@@ -185,7 +185,7 @@ def read_names(path: Path) -> set[str]:
     return names
 
 
-def add_digests(cases: Sequence[Case], track: Track) -> list[Case]:
+def add_digests(cases: Sequence[ImageToScore], track: Track) -> list[ImageToScore]:
     """The cases with the digests of their files.
 
     Raises:
@@ -196,6 +196,6 @@ def add_digests(cases: Sequence[Case], track: Track) -> list[Case]:
     return [replace(case, digests=tuple(digests[path] if path else "" for path in case.paths)) for case in cases]
 
 
-def _is_unchanged(case: Case, manifest: Split) -> bool:
+def _is_unchanged(case: ImageToScore, manifest: Split) -> bool:
     entry = manifest.entries[case.name]
     return case.digests[:2] == (entry.image_digest, entry.mask_digest or "")

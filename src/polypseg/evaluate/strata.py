@@ -16,6 +16,7 @@ from polypseg.errors import ScoreError, UsageError, listed, unknown_name
 from polypseg.records.scores import Scores
 
 UNKNOWN = "unknown"
+AREA_WAY = "polyp area"
 AREA_LIMITS = (5.0, 20.0)
 """In % of the image: a polyp below the first is small, above the second large."""
 
@@ -53,7 +54,7 @@ def all_strata(
         ScoreError: The table cannot be read, lacks a column, or knows none of the images.
         UsageError: A table without columns, or the reverse.
     """
-    ways = {"polyp area": area_strata(scores, limits)}
+    ways = {AREA_WAY: area_strata(scores, limits)}
     known: dict[str, Sequence[str]] = {
         "centre": scores.text["centre"],
         "source": scores.text["source"],

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from polypseg.errors import ScoreError
 from polypseg.evaluate.curves import sum_curves
-from polypseg.evaluate.negatives import negative_figures
+from polypseg.evaluate.negatives import negative_figures, negative_strata
 from polypseg.evaluate.protocols import PROTOCOLS, pooled_counts, protocol_figures
-from polypseg.evaluate.strata import AREA_LIMITS, all_strata, places_by_stratum
+from polypseg.evaluate.strata import AREA_LIMITS, AREA_WAY, all_strata, places_by_stratum
 from polypseg.metrics.calibration import brier_score, expected_calibration_error
 from polypseg.metrics.overlap import Counts
 from polypseg.metrics.statistics import Interval, bootstrap_means, bootstrap_ratio
@@ -97,14 +97,15 @@ def summarise(
     min_max = bool(record["settings"]["min_max"])
     curves = sum_curves(evaluation.histograms(), scores, min_max, options.alarm_area_px)
     polyps = scores.select(scores.has_polyp)
+    ways = all_strata(scores, options.area_limits, options.strata_table, options.strata_columns)
     summary = {
         "num_images": int(scores.is_scored.sum()),
         "num_polyp_images": len(polyps),
         "num_polyp_free_images": int(scores.is_polyp_free.sum()),
         "left_out": _left_out(scores, record),
         "metrics": metric_figures(polyps, curves["histogram"], options),
-        "strata": stratum_figures(scores, options),
-        "negatives": negative_figures(scores, options.alarm_area_px, options.frame_rate, **options.bootstrap()),
+        "strata": stratum_figures(scores, ways, options),
+        "negatives": _negatives(scores, ways, options),
         "model_size": _model_size(scores, record),
         "protocols": {name: protocol_figures(name, scores, curves) for name in PROTOCOLS},
         "average_precision": float(curves["average_precision"]),
@@ -155,9 +156,26 @@ def metric_figures(polyps: Scores, histogram: NDArray[np.int64], options: Summar
     return figures
 
 
-def stratum_figures(scores: Scores, options: SummaryOptions) -> dict[str, dict[str, dict[str, Any]]]:
-    """Aggregates of the images with a polyp by way of dividing them and by stratum."""
-    ways = all_strata(scores, options.area_limits, options.strata_table, options.strata_columns)
+def _negatives(scores: Scores, ways: Mapping[str, Sequence[str]], options: SummaryOptions) -> dict[str, Any] | None:
+    """The images without a polyp, all together and by stratum: of every way but the polyp's area."""
+    found = negative_figures(scores, options.alarm_area_px, options.frame_rate, **options.bootstrap())
+    others = {way: strata for way, strata in ways.items() if way != AREA_WAY}
+    return found and {
+        **found,
+        "strata": negative_strata(scores, others, options.alarm_area_px, **options.bootstrap()),
+    }
+
+
+def stratum_figures(
+    scores: Scores, ways: Mapping[str, Sequence[str]], options: SummaryOptions
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Aggregates of the images with a polyp by way of dividing them and by stratum.
+
+    Args:
+        scores: All rows.
+        ways: The stratum of each row, by way.
+        options: Of the bootstrap.
+    """
     return {
         way: {
             stratum: _stratum(scores.select(chosen), options)

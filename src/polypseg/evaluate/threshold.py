@@ -5,12 +5,12 @@ at 255 thresholds, at the images' own sizes; the best is written to RUN/threshol
 test split never takes part.
 
 Then a second threshold is chosen, for restraint where there is no polyp: a component of the mask counts only where one
-of its pixels reaches it (`preprocess.to_mask`). It is the highest of `SEEDS` that costs at most `MOST_DICE_LOST`.
+of its pixels reaches it (`preprocess.to_mask`). It is the highest of `PEAKS` that costs at most `MOST_DICE_LOST`.
 
 Decisions:
 - Frames as they are alone choose badly: a model is surer of the endoscopes that it was trained on than of others, so
   that high thresholds cost nothing there and polyps elsewhere (docs/explanation/experiments.md has the figures).
-- What the seed threshold may cost is a price, not a finding: no image tells how many false alarms a polyp is worth.
+- What the peak threshold may cost is a price, not a finding: no image tells how many false alarms a polyp is worth.
 """
 
 import os
@@ -34,11 +34,12 @@ from polypseg.metrics.overlap import dice
 from polypseg.metrics.thresholds import NUM_LEVELS, ThresholdCurves, level_histogram, threshold_of, to_levels
 from polypseg.preprocess import to_mask, whole_frame
 from polypseg.progress import Track, silent
+from polypseg.records.lock import alone_at
 from polypseg.records.run import open_run
-from polypseg.records.threshold import Threshold, save_threshold
+from polypseg.records.threshold import NAME, Threshold, save_threshold
 
 CHOSEN_ON = "validation"
-SEEDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+PEAKS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 MOST_DICE_LOST = 0.005
 """Of the mean Dice that chose the threshold, for the sake of frames without a polyp."""
 
@@ -62,11 +63,26 @@ def tune_threshold(
         perturbations: How the images are changed, each in all of these ways; `UNPERTURBED` leaves them as they are.
 
     Raises:
+        BusyError: Another process chooses the run's threshold.
         RunError: Not a run.
         SplitError: The run has no validation split, or its data changed.
         ScoreError: No validation image shows a polyp.
     """
-    is_cross_validation = bool(open_run(run).config().split.folds)
+    opened = open_run(run)
+    with alone_at(opened.folder / NAME):
+        return _tune(run, bool(opened.config().split.folds), data, (batch_size, tta), perturbations, track)
+
+
+def _tune(
+    run: Path,
+    is_cross_validation: bool,
+    data: Path | None,
+    how: tuple[int, str],
+    perturbations: Mapping[str, Perturbation],
+    track: Track,
+) -> Threshold:
+    """As `tune_threshold`, with a batch size and an augmentation, of a run whose threshold nobody else chooses."""
+    batch_size, tta = how
     plans = validation_plans(run, data, track) if is_cross_validation else []
     plans = plans or [plan_run(run, data, Selection(split=CHOSEN_ON), track)]
     plans = [with_tta(plan, tta) for plan in plans]
@@ -75,17 +91,17 @@ def tune_threshold(
     for probability, reference in pairs():
         curves.add(level_histogram(to_levels(probability), reference))
     threshold = curves.best_threshold("dice")
-    seed, dice_with_seed = _best_seed(pairs(), threshold)
+    peak, dice_with_peak = _best_peak(pairs(), threshold)
     tuned = Threshold(
         threshold=threshold,
         dice=float(curves.mean_dice[_level_of(threshold)]),
         dice_at_half=float(curves.mean_dice[_level_of(0.5)]),
         num_frames=curves.num_polyp_images,
-        seed_threshold=seed,
-        dice_with_seed=dice_with_seed,
+        peak_threshold=peak,
+        dice_with_peak=dice_with_peak,
         chosen_on=OUT_OF_FOLD if is_cross_validation else CHOSEN_ON,
         chosen_by="largest mean Dice over the images with a polyp",
-        seed_chosen_by=f"the highest of {SEEDS} that costs at most {MOST_DICE_LOST} of it",
+        peak_chosen_by=f"the highest of {PEAKS} that costs at most {MOST_DICE_LOST} of it",
         perturbations=tuple(perturbations),
         tta=tta,
         data_digest=" ".join(plan.data_digest() for plan in plans),
@@ -96,11 +112,11 @@ def tune_threshold(
     return tuned
 
 
-def _best_seed(pairs: Iterable[tuple[Probability, Mask]], threshold: float) -> tuple[float, float]:
-    """The highest seed threshold that costs little Dice at the threshold, and the mean Dice with it."""
-    candidates = (0.0, *(seed for seed in SEEDS if seed > threshold))
+def _best_peak(pairs: Iterable[tuple[Probability, Mask]], threshold: float) -> tuple[float, float]:
+    """The highest peak threshold that costs little Dice at the threshold, and the mean Dice with it."""
+    candidates = (0.0, *(peak for peak in PEAKS if peak > threshold))
     dices = [
-        [dice(to_mask(probability, threshold, seed), reference) for seed in candidates]
+        [dice(to_mask(probability, threshold, peak), reference) for peak in candidates]
         for probability, reference in pairs
         if reference.any()
     ]

@@ -1,23 +1,22 @@
 """Attention maps: the coefficients of a model's gates, at the image's own size."""
 
-from weakref import WeakKeyDictionary
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import keras
-import numpy as np
-
-from polypseg.arrays import Image, check_image
+from polypseg.arrays import Image
 from polypseg.errors import ModelError
-from polypseg.predict.engines.keras_engine import GATE_SUFFIX
-from polypseg.predict.predictor import AttentionMap
-from polypseg.preprocess import FieldRule, field_of, normalise, put_back, resize_image
+from polypseg.predict.attention import AttentionMap
+from polypseg.predict.engines.keras_engine import KerasEngine
+from polypseg.predict.predictor import PredictOptions, Predictor
+from polypseg.preprocess import FieldRule
+
+if TYPE_CHECKING:
+    import keras
 
 __all__ = ["AttentionMap", "attention_maps"]
 
-_READERS: "WeakKeyDictionary[keras.Model, keras.Model]" = WeakKeyDictionary()
-"""The model that gives the gates' outputs, for each model that was asked."""
 
-
-def attention_maps(model: keras.Model, image: Image, field: FieldRule = "whole") -> list[AttentionMap]:
+def attention_maps(model: "keras.Model", image: Image, field: FieldRule = "whole") -> list[AttentionMap]:
     """The gates' coefficients alpha for an image, the finest level first.
 
     Args:
@@ -32,23 +31,12 @@ def attention_maps(model: keras.Model, image: Image, field: FieldRule = "whole")
     Reference:
         Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018, fig. 3.
     """
-    gates = [layer for layer in model.layers if layer.name.endswith(GATE_SUFFIX)]
-    if not gates:
-        raise ModelError(f"the model {model.name!r} has no attention gates; expected an attention_unet")
-    size = model.input_shape[1:3]
-    if None in size:
+    if None in model.input_shape[1:3]:
         raise ModelError(f"the model {model.name!r} has no fixed input size; build it with one")
-    image = check_image(image)
-    seen, _ = field_of(image, field)
-    batch = normalise(resize_image(seen.crop(image), size))[None]
-    if model not in _READERS:  # built once a model: each new one costs a compilation
-        _READERS[model] = keras.Model(model.input, {gate.name: gate.output for gate in gates})
-    alphas = _READERS[model].predict_on_batch(batch)
-    found = [
-        AttentionMap(
-            int(name.removesuffix(GATE_SUFFIX).rpartition("_")[2]),
-            put_back(np.asarray(keras.ops.convert_to_numpy(alpha))[0, ..., 0], seen, image.shape),
-        )
-        for name, alpha in alphas.items()
-    ]
-    return sorted(found, key=lambda attention: attention.level)
+    return Predictor(_engine_of(model), PredictOptions(attention=True, field=field)).predict(image).attention()
+
+
+@lru_cache(maxsize=1)
+def _engine_of(model: "keras.Model") -> KerasEngine:
+    """The engine of a model; that of the last model is kept, for a new one costs a compilation."""
+    return KerasEngine(model)

@@ -212,7 +212,7 @@ def calibrate(
         model=predictor.engine.facts.name or model.name,
         model_sha256=model_file_digest(model),
         threshold=predictor.threshold,
-        seed_threshold=predictor.seed_threshold,
+        peak_threshold=predictor.peak_threshold,
         field=predictor.field,
         tta=options.tta,
         min_area_px=options.min_area_px,

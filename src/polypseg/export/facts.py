@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from polypseg import __version__
-from polypseg.data.terms import terms_of
+from polypseg.data.protocols import protocol_of
+from polypseg.data.terms_of_use import terms_of_split, terms_of_use
 from polypseg.errors import ModelError
 from polypseg.export.graph import OPSET
 from polypseg.export.source import Source
@@ -47,7 +48,7 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
         size=own.size,
         field=own.field,
         threshold=own.threshold,
-        seed_threshold=own.seed_threshold,
+        peak_threshold=own.peak_threshold,
         threshold_source=_threshold_source(source, digest),
         name=name or (source.run.folder.resolve().name if source.run else source.path.stem),
         version=model_version,
@@ -64,17 +65,18 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
 
 def _training_facts(source: Source) -> dict[str, Any]:
     if source.run is None or source.manifest is None:
-        return {"training_data": "unknown", "checkpoint_chosen_by": "unknown", "terms": terms_of("", []).terms}
-    folder = str(source.environment["data"])
-    terms = terms_of(folder, list(source.manifest.entries), source.manifest.source)
-    counts = ", ".join(f"{len(source.manifest.names(split))} {split}" for split in SPLIT_NAMES)
+        return {"training_data": "unknown", "checkpoint_chosen_by": "unknown", "terms": terms_of_use("", []).text}
+    folder, manifest = str(source.environment["data"]), source.manifest
+    terms = terms_of_split(manifest, source.run.config().sources, folder)
+    counts = ", ".join(f"{len(manifest.names(split))} {split}" for split in SPLIT_NAMES)
     cited = f" ({terms.citation})" if terms.citation else ""
     return {
-        "training_data": f"{terms.title or Path(folder).name}: {counts}; split: {source.manifest.source}",
+        "protocol": protocol_of(manifest),
+        "training_data": f"{terms.title or Path(folder).name}: {counts}; split: {manifest.source}",
         "split_digest": source.manifest.digest(),
         "seen_images": seen_of_split(source.manifest).pack(),
         "checkpoint_chosen_by": str(source.environment.get("checkpoint_chosen_by", "unknown")),
-        "terms": terms.terms + cited,
+        "terms": terms.text + cited,
     }
 
 
@@ -97,13 +99,14 @@ def _figures(source: Source, digest: str, threshold: float) -> dict[str, Any]:
             summary = json.loads(path.read_text(encoding="utf-8"))
             facts = summary["provenance"]
             if facts["model_digest"] == digest and abs(facts["threshold"] - threshold) < 1e-9:
-                found[path.parent.name] = _figures_of(summary)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                found[path.parent.name] = figures_of(summary)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue  # a damaged evaluation has no figures to carry
     return found
 
 
-def _figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+def figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model file carries of an evaluation's summary."""
     measured = {name: summary["metrics"].get(name, {}) for name in FIGURES}
     measured |= {name: (summary.get("negatives") or {}).get(name, {}) for name in NEGATIVE_FIGURES}
     scores = {

@@ -18,7 +18,7 @@ from typing import Any
 from polypseg import __version__
 from polypseg.errors import ModelError, UsageError
 from polypseg.export.folding import fold_normalisations
-from polypseg.predict.engines.keras_engine import GATE_SUFFIX
+from polypseg.predict.engines.keras_engine import gate_levels
 from polypseg.predict.engines.onnx_engine import ATTENTION, IMAGE, PROBABILITY
 
 OPSET = 18
@@ -40,7 +40,7 @@ def convert(model: Any, attention: bool = True) -> Any:
 
     outputs = {PROBABILITY: model.output}
     if attention:
-        outputs |= {f"{ATTENTION}{level}": layer.output for level, layer in gates(model).items()}
+        outputs |= {f"{ATTENTION}{level}": layer.output for level, layer in gate_levels(model).items()}
     graph = _converted(keras.Model(model.input, outputs), tuple(model.input_shape[1:]))
     stamp(graph)
     _order_outputs(graph, list(outputs))
@@ -59,13 +59,6 @@ def stamp(graph: Any) -> None:
     for entry in [entry for entry in graph.opset_import if entry.domain not in used]:
         graph.opset_import.remove(entry)
     del graph.metadata_props[:]
-
-
-def gates(model: Any) -> dict[int, Any]:
-    """The layers that give a gate's coefficients, by level, the finest (1) first."""
-    found = [layer for layer in model.layers if layer.name.endswith(GATE_SUFFIX)]
-    by_level = {int(layer.name.removesuffix(GATE_SUFFIX).rpartition("_")[2]): layer for layer in found}
-    return dict(sorted(by_level.items()))
 
 
 def free_size(graph: Any) -> Any:

@@ -3,23 +3,27 @@
 Decisions:
 - A copy is made in a temporary folder, opened by the engines that users run, and proved. Only then is the target
   written, in one step. What is not proved leaves no file.
-- int8 tries one variant after another, the fastest first, and keeps the first that is proved (quantize.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from polypseg import __version__
 from polypseg.arrays import Image
 from polypseg.errors import ModelError, UsageError, unknown_name
+from polypseg.export.exported import open_exported
 from polypseg.export.facts import facts_of
-from polypseg.export.graph import convert, free_size, gates, largest_stride, multiply_adds
-from polypseg.export.half import store_in_half
-from polypseg.export.proof import LARGEST_DIFFERENCE, Prover, evenly, installed_engines, sample_squares
-from polypseg.export.quantize import METHODS, NUM_CALIBRATION, methods, processor_seconds, quantise, variants
+from polypseg.export.float16_weights import store_as_float16
+from polypseg.export.graph import convert, free_size, largest_stride, multiply_adds
+from polypseg.export.int8 import best_int8, calibration_squares, proved
+from polypseg.export.proof import LARGEST_DIFFERENCE, Prover
+from polypseg.export.quantize import METHODS
 from polypseg.export.source import Source, open_source
 from polypseg.export.targets import (
     LiteRtModel,
@@ -31,10 +35,10 @@ from polypseg.export.targets import (
     write_litert,
     write_openvino,
 )
-from polypseg.predict.engines.engine import Engine
+from polypseg.predict.engines.keras_engine import gate_levels
 from polypseg.predict.engines.model_file import write_model_file
-from polypseg.predict.engines.opening import open_engine
 from polypseg.progress import Track, silent
+from polypseg.records.lock import alone_at
 from polypseg.records.model_facts import ModelFacts
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -100,17 +104,18 @@ def export_model(
     data: Path | None = None,
     track: Track = silent,
 ) -> Exported:
-    """Write a run's best checkpoint, or a `.keras` file, as one file for other programs, after it was proved.
+    """Write a run's best checkpoint, or a model's file, as one file for other programs, after it was proved.
 
     Args:
-        source: The run folder or the file.
+        source: The run folder, a `.keras` file, or an `.onnx` file that polypseg exported.
         out: The file to write; its ending says what: `.onnx`, `.xml` (OpenVINO IR) or `.tflite` (LiteRT).
         options: Precision, attention, names.
         data: Where the run's images are now; for a `.keras` file a folder of images and masks that nothing is
-            tested on.
+            tested on; for an `.onnx` file the folder that its model was trained on.
         track: Shows progress.
 
     Raises:
+        BusyError: Another process writes the file.
         ModelError: The export is not its source, or the model cannot be converted; nothing was written.
         UsageError: An unknown ending, precision or method, or int8 without images.
         MissingExtraError: A converter is not installed.
@@ -121,46 +126,100 @@ def export_model(
         exported.facts.dice_change
     """
     out, target = Path(out), target_of(Path(out))
+    if Path(source).suffix.lower() == ".onnx":
+        return _export_again(Path(source), out, options, data, track)
     check_installed(target)
-    opened = open_source(source, data)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with alone_at(out):
+        return _export(open_source(source, data), out, target, options, track)
+
+
+def _export(opened: Source, out: Path, target: str, options: ExportOptions, track: Track) -> Exported:
+    """As `export_model`, to a file that nobody else writes."""
     if options.precision == "int8" and not (opened.calibration and opened.validation):
         raise UsageError(
             f"int8 needs images to calibrate with and to be proved on, and {opened.without or 'there are too few'}; "
             "name their folder with --data DIR, or export fp32 or fp16"
         )
-    graph = convert(opened.engine.model, options.attention)
+    graph = convert(opened.model, options.attention)
     facts = facts_of(opened, options.name, options.model_version, options.licence).model_copy(
         update={"precision": options.precision, "multiply_adds": multiply_adds(graph)}
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     if target == ".tflite":
         facts, notes = _export_litert(opened, out, facts, Prover(opened, False, track))
     else:
         if options.any_size:
             facts = facts.model_copy(update={"stride": largest_stride(graph, facts.size)})
             graph = free_size(graph)
-            check_other_size(graph, opened.engine.model, facts)
+            check_other_size(graph, opened.model, facts)
+        levels = tuple(gate_levels(opened.model)) if options.attention else ()
+        facts = facts.model_copy(update={"attention_levels": levels})
         facts, notes = _export_graph(opened, out, (graph, facts), options, track)
-    if opened.without:
-        notes = [*notes, f"{opened.without}: proved on synthetic images only"]
+    return _exported(out, facts, notes, opened)
+
+
+def _export_again(path: Path, out: Path, options: ExportOptions, data: Path | None, track: Track) -> Exported:
+    """Write an exported model in another precision, or as an OpenVINO IR.
+
+    Raises:
+        UsageError: What needs the Keras model is asked for, or int8 without images.
+    """
+    if target_of(out) == ".tflite" or options.any_size:
+        raise UsageError(f"{path}: exported already; LiteRT and --any-size need the run folder or the .keras file")
+    source, stored, plain, known = open_exported(path, data, options.attention)
+    given = {"name": options.name, "version": options.model_version, "licence": options.licence}
+    made_by = f"polypseg {__version__}, again, from {known.precision} by {known.exported_by}"
+    facts = known.model_copy(
+        update={
+            **{key: value for key, value in given.items() if value},
+            "precision": options.precision,
+            "exported_by": made_by,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "quantised_by": known.quantised_by if known.precision == "int8" else "",
+            **{key: ModelFacts.model_fields[key].default for key in ("saturating_sums", "counted_on", "self_test")},
+        }
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if options.precision == "int8" == known.precision and known.saturating_sums == 0 and out.suffix.lower() == ".onnx":
+        write_model_file(
+            out, stored.SerializeToString(), known.model_copy(update={k: v for k, v in given.items() if v})
+        )
+        note = f"{path.name} is right on every processor already: the same weights"
+        return Exported(out, known, out.stat().st_size, (note,))
+    if options.precision == "int8" and not (source.calibration and source.validation):
+        raise UsageError(
+            f"{path}: int8 needs images to calibrate with and to be proved on; name the folder that the model was "
+            "trained on with --data DIR, or export fp32 or fp16"
+        )
+    integers = stored if known.precision == "int8" else None
+    facts, notes = _export_graph(source, out, (plain, facts), options, track, integers)
+    return _exported(out, facts, notes, source)
+
+
+def _exported(out: Path, facts: ModelFacts, notes: Sequence[str], source: Source) -> Exported:
+    if source.without:
+        notes = [*notes, f"{source.without}: proved on synthetic images only"]
     return Exported(out, facts, sum(path.stat().st_size for path in _written(out)), tuple(notes))
 
 
 def _export_graph(
-    source: Source, out: Path, made: tuple[Any, ModelFacts], options: ExportOptions, track: Track
+    source: Source,
+    out: Path,
+    made: tuple[Any, ModelFacts],
+    options: ExportOptions,
+    track: Track,
+    integers: Any = None,
 ) -> tuple[ModelFacts, list[str]]:
-    """Write an ONNX file, or an OpenVINO IR of it."""
+    """Write an ONNX file, or an OpenVINO IR of it; `integers` as `best_int8`."""
     graph, facts = made
-    levels = tuple(gates(source.engine.model)) if options.attention else ()
-    facts = facts.model_copy(update={"attention_levels": levels})
     notes: list[str] = []
-    prover = Prover(source, bool(levels), track)
+    prover = Prover(source, bool(facts.attention_levels), track)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         if options.precision == "int8":
-            graph, facts, notes = best_int8((graph, facts), path, prover, options.method)
+            graph, facts, notes = best_int8((graph, facts), path, prover, options.method, integers)
         else:
-            graph = store_in_half(graph) if options.precision == "fp16" else graph
+            graph = store_as_float16(graph) if options.precision == "fp16" else graph
             facts = proved(graph, facts, path, prover)
         write_model_file(path, graph.SerializeToString(), facts)
         if out.suffix.lower() == ".xml":
@@ -171,58 +230,6 @@ def _export_graph(
         else:
             write_model_file(out, graph.SerializeToString(), facts)
     return facts, notes
-
-
-def proved(graph: Any, facts: ModelFacts, path: Path, prover: Prover) -> ModelFacts:
-    """The facts with what the proof gives, after a file of the graph was written to `path` and proved in all engines.
-
-    Raises:
-        ModelError: It is not its source.
-    """
-    write_model_file(path, graph.SerializeToString(), facts)
-    engines: dict[str, Engine] = {name: open_engine(path, name) for name in installed_engines()}
-    return facts.model_copy(update=prover.prove(engines, facts.precision))
-
-
-def best_int8(
-    made: tuple[Any, ModelFacts], path: Path, prover: Prover, method: str
-) -> tuple[Any, ModelFacts, list[str]]:
-    """The int8 graph that takes the least processor time of those that are proved, its facts, and what was measured.
-
-    Raises:
-        ModelError: None is proved.
-    """
-    source = prover.source
-    squares = calibration_squares(source)
-    candidates, notes, faults = [], [], []
-    default = installed_engines()[0]
-    for tool in methods(method):
-        for words, in_float in variants(made[0]):
-            graph = quantise(made[0], squares, tool, in_float)
-            facts = made[1].model_copy(update={"quantised_by": f"{tool}, {len(squares)} images, {words}"})
-            try:
-                facts = proved(graph, facts, path, prover)
-            except ModelError as error:
-                faults.append(error)
-                notes.append(f"{tool}, {words}: refused, {str(error).partition(';')[0]}")
-                continue
-            seconds = processor_seconds(open_engine(path, default, threads=1))
-            candidates.append((seconds, graph, facts))
-            notes.append(
-                f"{tool}, {words}: {1000 * seconds:.1f} ms of processor time in {default}, Dice change "
-                f"{facts.dice_change:+.4f}"
-            )
-            break
-    if not candidates:
-        raise faults[0]
-    _, graph, facts = min(candidates, key=lambda candidate: candidate[0])
-    return graph, facts, notes
-
-
-def calibration_squares(source: Source) -> list[Image]:
-    """The images that int8 is calibrated with, as the model sees them, (size, size, 3) uint8 each."""
-    chosen = evenly(source.calibration, NUM_CALIBRATION)
-    return [seen.square for seen in sample_squares(chosen, source.engine.facts)]
 
 
 def check_other_size(graph: Any, model: Any, facts: ModelFacts) -> None:
@@ -257,7 +264,7 @@ def _export_litert(source: Source, out: Path, facts: ModelFacts, prover: Prover)
     if facts.precision == "int8":
         squares = calibration_squares(source)
         facts = facts.model_copy(update={"quantised_by": f"LiteRT converter, {len(squares)} images"})
-    content = to_litert(source.engine.model, facts.precision, squares)
+    content = to_litert(source.model, facts.precision, squares)
     facts = facts.model_copy(update={"opset": None, "attention_levels": ()})
     facts = facts.model_copy(update=prover.prove({"litert": LiteRtModel(content, facts)}, facts.precision))
     write_litert(content, facts, out)

@@ -7,14 +7,18 @@ Decisions:
   model's thresholds, must be that of fp32 to `LARGEST_DICE_CHANGE`, and so must that over the same images as they are
   and perturbed (`data.perturbations`), whose thresholds were chosen there.
 - fp16 without images to measure Dice on must keep to `LARGEST_HALF_DIFFERENCE`; int8 needs images.
+- Where the processor has newer instructions than AVX2, OpenVINO is asked once more, held back to AVX2. ONNX Runtime
+  cannot be held back: there the count of saturating sums is the proof (pair_sums.py).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from itertools import chain, islice
+from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -27,11 +31,17 @@ from polypseg.data.samples import Sample
 from polypseg.data.synthetic import synthetic_image
 from polypseg.errors import ModelError
 from polypseg.export.source import Source
+from polypseg.machine import onednn_instruction_set
 from polypseg.metrics.overlap import dice
 from polypseg.predict.engines.engine import Engine, Outputs
-from polypseg.preprocess import Field, field_of, normalise, read_image, read_mask, resize_image, restore, to_mask
+from polypseg.predict.engines.opening import open_engine
+from polypseg.predict.engines.restricted import OLDEST, RestrictedEngine, engine_label
+from polypseg.predict.predictor import run_augmented
+from polypseg.preprocess import ModelView, model_view, normalise, read_image, read_mask, resize_image, restore, to_mask
 from polypseg.progress import Track, silent
+from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import ModelFacts
+from polypseg.records.seen import seen_of
 
 LARGEST_DIFFERENCE = 1e-4
 LARGEST_HALF_DIFFERENCE = 1e-2
@@ -39,6 +49,8 @@ LARGEST_DICE_CHANGE = 0.002
 NUM_SYNTHETIC = 8
 MOST_COMPARED = 100
 """Validation images at most whose probabilities are compared and that are perturbed; unperturbed, all give the Dice."""
+APART = 0.05
+"""Of Dice: images that change by more are counted."""
 _BATCH = 4
 """Images at once, so that the free batch is proved too."""
 
@@ -62,31 +74,28 @@ def installed_engines() -> list[str]:
     return [*(["openvino"] if find_spec("openvino") else []), "onnxruntime"]
 
 
+@contextmanager
+def proving_engines(path: Path) -> Iterator[dict[str, Engine]]:
+    """All that runs an exported model here, by name, on the instruction sets that the machine has."""
+    with ExitStack() as stack:
+        engines: dict[str, Engine] = {engine_label(name): open_engine(path, name) for name in installed_engines()}
+        if "openvino" in installed_engines() and onednn_instruction_set() not in (OLDEST, ""):
+            restricted = stack.enter_context(RestrictedEngine(path))
+            engines[restricted.name] = restricted
+        yield engines
+
+
 def synthetic_squares(size: int, count: int = NUM_SYNTHETIC) -> Iterator[Image]:
     """Synthetic frames as the model sees them, (size, size, 3) uint8."""
     for seed in range(count):
         yield resize_image(synthetic_image(np.random.default_rng(seed))[0], (size, size))
 
 
-class Seen(NamedTuple):
-    """What a model sees of a sample.
-
-    Attributes:
-        square: Shape (size, size, 3), uint8.
-        field: The part of the image that it shows.
-    """
-
-    square: Image
-    field: Field
-
-
-def sample_squares(samples: Sequence[Sample], facts: ModelFacts) -> Iterator[Seen]:
+def sample_squares(samples: Sequence[Sample], facts: ModelFacts) -> Iterator[ModelView]:
     """The images of samples as a model of those facts sees them, read ahead in threads."""
 
-    def read(sample: Sample) -> Seen:
-        image = read_image(sample.image_path)
-        field, _ = field_of(image, facts.field)
-        return Seen(resize_image(field.crop(image), (facts.size, facts.size)), field)
+    def read(sample: Sample) -> ModelView:
+        return model_view(read_image(sample.image_path), facts.size, facts.field)
 
     with ThreadPoolExecutor(2) as pool:
         waiting = iter(samples)
@@ -130,7 +139,7 @@ def check_difference(found: Mapping[str, Difference], limit: float, precision: s
         for what in ("probability", "attention"):
             if not (value := getattr(difference, what)) <= limit:
                 raise ModelError(
-                    f"the {precision} export is not its source: in {name} the largest difference in {what} from Keras "
+                    f"the {precision} export is not its source: in {name} the largest difference in {what} from it "
                     f"is {value:.2g} over {difference.num_images} images, at most {limit:.0e} is allowed; nothing was "
                     "written"
                 )
@@ -159,19 +168,19 @@ class Prover:
         ]
 
     @cached_property
-    def reference_dices(self) -> dict[str, float]:
-        """The mean Dice of the Keras model, by perturbation; one that leaves no polyp in any frame is left out.
+    def reference_dices(self) -> dict[str, list[float]]:
+        """The Dice of each image in the source, by perturbation; one that leaves no polyp in any frame is left out.
 
         Raises:
             ModelError: No validation image shows a polyp.
         """
         if not self.shown:
             raise ModelError("none of the validation images shows a polyp; a Dice to prove the export by needs one")
-        found = {name: self._dices({"keras": self.source.engine}, name) for name in PERTURBATIONS}
-        return {name: dices["keras"] for name, dices in found.items() if dices}
+        found = {name: self._dices({"source": self.source.engine}, name) for name in PERTURBATIONS}
+        return {name: dices["source"] for name, dices in found.items() if dices}
 
     def prove(self, engines: Mapping[str, Engine], precision: str) -> dict[str, Any]:
-        """The facts that the proof gives: `largest_difference`, `dice_change`, `proved_on`.
+        """The facts that the proof gives: `largest_difference`, `dice_change`, `dice_by_engine`, `proved_on`.
 
         Raises:
             ModelError: The file is not its source.
@@ -184,29 +193,36 @@ class Prover:
         found = differences(self.source.engine, engines, tracked, self.attention)
         limit = {"fp32": LARGEST_DIFFERENCE, "fp16": LARGEST_HALF_DIFFERENCE}.get(precision, 1.0)
         largest = check_difference(found, limit if precision == "fp32" or not validation else 1.0, precision)
-        proof = {"largest_difference": largest, "dice_change": None}
+        proof: dict[str, Any] = {"largest_difference": largest, "dice_change": None, "dice_by_engine": {}}
         if precision != "fp32" and validation:
-            proof["dice_change"] = self._check_dice(engines, precision)
+            proof |= self._check_dice(engines, precision)
         masks = f", Dice on {self._perturbed_words()}" if proof["dice_change"] is not None else ""
         kind = "validation" if self.source.run else "named"
         on = f"{NUM_SYNTHETIC} synthetic and {len(compared)} {kind} images{masks}"
         return {**proof, "proved_on": f"{on}, in {' and '.join(engines)}"}
 
-    def _check_dice(self, engines: Mapping[str, Engine], precision: str) -> float:
-        """The change of the mean Dice over the images as they are, in the engine where it is largest.
+    def _check_dice(self, engines: Mapping[str, Engine], precision: str) -> dict[str, Any]:
+        """The change of the mean Dice over the images as they are, in the engine where it is largest, and all means.
 
         Raises:
             ModelError: It is too large, over the images as they are or over all perturbations.
         """
         plain = self._dices(engines, PLAIN)
         change = _largest_change(
-            plain, self.reference_dices[PLAIN], f"the {precision} export", f"{len(self.shown)} validation images"
+            {name: fmean(dices) for name, dices in plain.items()},
+            fmean(self.reference_dices[PLAIN]),
+            f"the {precision} export",
+            f"{len(self.shown)} validation images",
         )
-        found = [plain, *(self._dices(engines, key) for key in self.reference_dices if key != PLAIN)]
-        means = {engine: fmean(dices[engine] for dices in found) for engine in engines}
-        images = f"validation images ({self._perturbed_words()})"
-        _largest_change(means, fmean(self.reference_dices.values()), f"the {precision} export", images)
-        return change
+        found = {PLAIN: plain} | {key: self._dices(engines, key) for key in self.reference_dices if key != PLAIN}
+        means = {engine: fmean(fmean(dices[engine]) for dices in found.values()) for engine in engines}
+        reference = fmean(fmean(dices) for dices in self.reference_dices.values())
+        _largest_change(means, reference, f"the {precision} export", f"validation images ({self._perturbed_words()})")
+        seen = seen_of(file_digests([sample.image_path for sample in self.shown]).values()).pack()
+        figures = {"validation": {**_figures({PLAIN: plain}, self.reference_dices), "digests": seen}}
+        if len(found) > 1:
+            figures["validation, perturbed too"] = _figures(found, self.reference_dices)
+        return {"dice_change": change, "dice_by_engine": figures}
 
     def _perturbed_words(self) -> str:
         """Over how many images the Dice is, and how many of them were perturbed."""
@@ -214,9 +230,22 @@ class Prover:
         some = f", {num_perturbed} of them" if num_perturbed < num_shown else ""
         return f"{num_shown}{some} in {len(self.reference_dices)} perturbations"
 
-    def _dices(self, engines: Mapping[str, Engine], perturbation: str) -> dict[str, float]:
+    def _dices(self, engines: Mapping[str, Engine], perturbation: str) -> dict[str, list[float]]:
         samples = self.shown if perturbation == PLAIN else evenly(self.shown, MOST_COMPARED)
-        return mean_dices(engines, samples, self.source.engine.facts, self.track, PERTURBATIONS[perturbation])
+        return image_dices(engines, samples, self.source.engine.facts, self.track, PERTURBATIONS[perturbation])
+
+
+def _figures(
+    found: Mapping[str, Mapping[str, Sequence[float]]], reference: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
+    """Of each engine the mean of the means by perturbation, and how many images changed by more than `APART`."""
+    engines = {}
+    for engine in found[PLAIN]:
+        pairs = [(a, b) for key in found for a, b in zip(found[key][engine], reference[key], strict=True)]
+        mean = fmean(fmean(found[key][engine]) for key in found)
+        engines[engine] = {"dice": round(mean, 6), "apart": sum(abs(a - b) > APART for a, b in pairs)}
+    source = fmean(fmean(reference[key]) for key in found)
+    return {"images": sum(len(reference[key]) for key in found), "source": round(source, 6), "engines": engines}
 
 
 def _largest_change(dices: Mapping[str, float], reference: float, export: str, images: str) -> float:
@@ -244,14 +273,14 @@ def evenly(samples: Sequence[Sample], most: int) -> list[Sample]:
     return [samples[index * len(samples) // count] for index in range(count)]
 
 
-def mean_dices(
+def image_dices(
     engines: Mapping[str, Engine],
     samples: Sequence[Sample],
     facts: ModelFacts,
     track: Track = silent,
     perturbation: Perturbation = AS_IT_IS,
-) -> dict[str, float]:
-    """The mean Dice of each engine over the images with a polyp, at the images' own sizes; empty where there is none.
+) -> dict[str, list[float]]:
+    """By engine the Dice of each image with a polyp, at the images' own sizes; empty where no image shows one.
 
     Args:
         engines: By name, all of one input size.
@@ -260,19 +289,19 @@ def mean_dices(
         track: Shows progress.
         perturbation: How images and masks are changed first.
     """
-    sums, count = dict.fromkeys(engines, 0.0), 0
-    squares = zip(samples, sample_squares(samples, facts), strict=True)
-    for sample, (square, field) in track(squares, "comparing masks", len(samples)):
+    found: dict[str, list[float]] = {name: [] for name in engines}
+    views = zip(samples, sample_squares(samples, facts), strict=True)
+    for sample, (square, field, _) in track(views, "comparing masks", len(samples)):
         reference = read_mask(sample.mask_path, sample.mask_rule) if sample.mask_path else np.zeros((1, 1), bool)
         changed = perturbation.mask(field.crop(reference)) if reference.any() else reference
         if not changed.any():
             continue
-        count += 1
         batch = normalise(perturbation.image(square)[None])
         for name, engine in engines.items():
-            probability = restore(engine.run(batch)[0, ..., 0], (changed.shape[0], changed.shape[1]))
-            sums[name] += dice(to_mask(probability, facts.threshold, facts.seed_threshold), changed)
-    return {name: total / count for name, total in sums.items()} if count else {}
+            probabilities = run_augmented(engine, batch).probabilities
+            probability = restore(probabilities[0, ..., 0], (changed.shape[0], changed.shape[1]))
+            found[name].append(dice(to_mask(probability, facts.threshold, facts.peak_threshold), changed))
+    return {name: dices for name, dices in found.items() if dices}
 
 
 def _outputs(engine: Engine, batch: NDArray[np.float32], with_attention: bool) -> Outputs:

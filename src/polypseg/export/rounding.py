@@ -35,7 +35,9 @@ from polypseg.export.pair_sums import (
 LARGEST_WEIGHT = 127
 SHRINKS = (1.0, 0.9, 0.8, 0.7)
 """Steps that are tried, as shares of the one that clips nothing."""
-PLACES = 512
+NUM_IMAGES = 64
+"""Calibration images at most that its statistics are taken from."""
+PLACES = 256
 """Of an image and a layer at most, spread evenly, that its statistics are taken from."""
 DAMPING = 0.01
 """Of the mean of the diagonal; keeps the correction small where an input hardly varies."""
@@ -56,6 +58,18 @@ class Statistics(NamedTuple):
     means: Array
 
 
+class Safe(NamedTuple):
+    """A quantised graph of which no two products can leave 16 bits.
+
+    Attributes:
+        graph: An `onnx.ModelProto`.
+        losses: By convolution, what the rounding changes in its outputs over how much they vary (both squared).
+    """
+
+    graph: Any
+    losses: dict[str, float]
+
+
 class Rounded(NamedTuple):
     """Rows of weights in 8 bits.
 
@@ -68,7 +82,7 @@ class Rounded(NamedTuple):
     steps: Array
 
 
-def round_safely(graph: Any, weights: Mapping[str, NDArray[np.float32]], squares: Sequence[Image]) -> Any:
+def round_safely(graph: Any, weights: Mapping[str, NDArray[np.float32]], squares: Sequence[Image]) -> Safe:
     """A copy of a quantised graph with new weights, of which no two products can leave 16 bits.
 
     Args:
@@ -83,20 +97,24 @@ def round_safely(graph: Any, weights: Mapping[str, NDArray[np.float32]], squares
     stored = {value.name: value for value in copy.graph.initializer}
     layers = quantised_convolutions(copy)
     statistics = layer_statistics(graph, layers, squares)
+    losses = {}
     for layer in layers:
         kernels = np.asarray(weights[layer.name], np.float64)
         rows = rows_of(kernels, layer.kind, layer.weights.shape[0])
         bias = _bias(stored, layer)
         least = np.abs(bias) / (_LARGEST_BIAS * layer.step)  # else the bias would leave 32 bits
         channels = _by_channel(np.arange(len(bias)), rows.shape, layer)
-        rounded = round_rows(rows, statistics[layer.name].covariance, channels, least)
+        covariance = statistics[layer.name].covariance
+        rounded = round_rows(rows, covariance, channels, least)
         _store(stored, layer, rounded, kernels.shape)
+        error = rounded.values * rounded.steps[..., None] - rows
+        changed, whole = (float(((each @ covariance) * each).sum()) for each in (error, rows))
+        losses[layer.name] = changed / whole if whole else 0.0
         if layer.stored[2]:
-            error = rounded.values * rounded.steps[..., None] - rows
             shift = np.einsum("grk,gk->gr", error, statistics[layer.name].means) * layer.step
             means = np.bincount(channels.ravel(), shift.ravel()) / np.bincount(channels.ravel())
             _store_bias(stored, layer, bias - means)
-    return copy
+    return Safe(copy, losses)
 
 
 def layer_statistics(

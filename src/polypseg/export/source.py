@@ -16,6 +16,7 @@ from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Sample
 from polypseg.data.splits import verify_split
 from polypseg.errors import DataError, ModelError, UsageError
+from polypseg.predict.engines.engine import Engine
 from polypseg.predict.engines.keras_engine import KerasEngine
 from polypseg.predict.engines.opening import open_engine
 from polypseg.records.run import Run, open_run
@@ -28,8 +29,8 @@ class Source:
     """A model to export.
 
     Attributes:
-        engine: The Keras model, ready to run.
-        path: Its `.keras` file.
+        engine: The Keras model, ready to run; or the graph of an exported file, in fp32.
+        path: Its `.keras` file; or the exported one.
         run: The run that it is of; None for a file by itself.
         manifest: The run's splits.
         data: The folder of its images; None where there is none, or it is not at hand.
@@ -38,7 +39,7 @@ class Source:
         without: Why there are no images; empty where there are.
     """
 
-    engine: KerasEngine
+    engine: Engine
     path: Path
     run: Run | None = None
     manifest: Split | None = None
@@ -46,6 +47,17 @@ class Source:
     calibration: Sequence[Sample] = ()
     validation: Sequence[Sample] = ()
     without: str = ""
+
+    @property
+    def model(self) -> Any:
+        """The Keras model.
+
+        Raises:
+            UsageError: It is not at hand.
+        """
+        if not isinstance(self.engine, KerasEngine):
+            raise UsageError(f"{self.path}: exported already, and this needs the run folder or the .keras file")
+        return self.engine.model
 
     @property
     def environment(self) -> dict[str, Any]:
@@ -68,7 +80,7 @@ def open_source(path: Path | str, data: Path | None = None) -> Source:
     """
     path = Path(path)
     if path.suffix.lower() == ".onnx":
-        raise UsageError(f"{path}: exported already; give the run folder or the .keras file that it was made from")
+        raise UsageError(f"{path}: exported already; open_exported takes it, this the run folder or the .keras file")
     if not path.is_dir():
         source = Source(_keras_engine(path), path)
         return _with_own_halves(source, data) if data else replace(source, without="no folder of data was named")

@@ -154,7 +154,7 @@ def to_litert(model: Any, precision: str, squares: Sequence[Image]) -> bytes:
 
 def write_litert(content: bytes, facts: ModelFacts, out: Path) -> None:
     """Write the file, and its facts beside it as JSON, each in one step."""
-    text = json.dumps(facts.model_dump(mode="json"), indent=1).encode()
+    text = json.dumps(facts.model_dump(mode="json", by_alias=True), indent=1).encode()
     write_bytes(out.with_suffix(".json"), text)
     write_bytes(out, content)
 

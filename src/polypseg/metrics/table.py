@@ -91,7 +91,7 @@ class ScoreSettings:
 
     Attributes:
         threshold: A pixel is polyp from this probability on, in (0, 1].
-        seed_threshold: A component counts only where one of its pixels reaches this; 0 counts all.
+        peak_threshold: A component counts only where one of its pixels reaches this; 0 counts all.
         groups: Which groups of columns are worked out; boundary and saliency take most of the time.
         tolerance_px: Of nsd_px.
         tolerance_percent: Of nsd_percent, in % of the image diagonal (1 % of a 622x529 image is 8 px).
@@ -101,7 +101,7 @@ class ScoreSettings:
     """
 
     threshold: float = 0.5
-    seed_threshold: float = 0.0
+    peak_threshold: float = 0.0
     groups: tuple[Group, ...] = GROUPS
     tolerance_px: float = 2.0
     tolerance_percent: float = 1.0
@@ -112,8 +112,8 @@ class ScoreSettings:
     def __post_init__(self) -> None:
         if not 0 < self.threshold <= 1:
             raise UsageError(f"threshold is {self.threshold}; expected more than 0 and at most 1")
-        if not 0 <= self.seed_threshold <= 1:
-            raise UsageError(f"seed_threshold is {self.seed_threshold}; expected 0 to 1")
+        if not 0 <= self.peak_threshold <= 1:
+            raise UsageError(f"peak_threshold is {self.peak_threshold}; expected 0 to 1")
         for group in self.groups:
             if group not in GROUPS:
                 raise UsageError(unknown_name("group of metrics", group, GROUPS))
@@ -162,7 +162,7 @@ def score_image(probability: Probability, reference: Mask, settings: ScoreSettin
     settings = settings or ScoreSettings()
     probability, reference = check_probability(probability), check_mask(reference, "reference")
     check_same_shape(probability, reference)
-    predicted = to_mask(probability, settings.threshold, settings.seed_threshold)
+    predicted = to_mask(probability, settings.threshold, settings.peak_threshold)
     levels = to_levels(probability)
     histogram = level_histogram(levels, reference)
     wanted = set(settings.groups)

@@ -158,6 +158,32 @@ class PrecisionRecall(NamedTuple):
     average_precision: float
 
 
+def roc_area(histogram: Histogram) -> float:
+    """The area under the ROC curve: how likely a pixel of the polyp has a higher level than one of the background.
+
+    Equal levels count one half.
+
+    Args:
+        histogram: Shape (2, 256), from `level_histogram`.
+
+    Returns:
+        In [0, 1]: 1 where every polyp pixel is above every other, 0.5 for a constant map. NaN where there is no pixel
+        of the polyp, or of the background.
+
+    Reference:
+        Hanley, McNeil, "The Meaning and Use of the Area under a ROC Curve", Radiology 143(1), 1982.
+
+    >>> roc_area(level_histogram(np.array([[1, 5, 9]], np.uint8), np.array([[0, 0, 1]], bool)))
+    1.0
+    """
+    background, polyp = np.asarray(histogram, np.float64)
+    num_pairs = background.sum() * polyp.sum()
+    if not num_pairs:
+        return float("nan")
+    below = np.cumsum(background) - background
+    return float(np.sum(polyp * (below + background / 2)) / num_pairs)
+
+
 def precision_recall(histogram: Histogram) -> PrecisionRecall:
     """Precision and recall at each level; pooled over images where the histogram is a sum.
 

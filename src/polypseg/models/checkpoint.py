@@ -31,7 +31,7 @@ def load_model(path: Path | str, compiled: bool = False) -> keras.Model:
     Args:
         path: A `.keras` file, as `checkpoints/best.keras` of a run.
         compiled: Whether to bring back loss, metrics, optimizer and the precision of the training as well
-            (train/registered.py knows them).
+            (train.keras_classes.py knows them).
 
     Raises:
         ModelError: No such file, not a Keras file, or one that holds what polypseg does not know.

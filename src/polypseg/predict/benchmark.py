@@ -23,9 +23,9 @@ from PIL import Image as PillowImage
 
 from polypseg.data.synthetic import synthetic_image
 from polypseg.errors import UsageError, unknown_name
-from polypseg.machine import machine, versions
+from polypseg.machine import instruction_set, machine, onednn_instruction_set, versions
+from polypseg.predict.child_process import run_in_child_process
 from polypseg.predict.engines.engine import ENGINES
-from polypseg.predict.fresh import run_fresh
 from polypseg.predict.predictor import load
 from polypseg.predict.timing import Percentiles, Timings, Verdict, percentiles, time_runs, verdicts
 from polypseg.preprocess import read_image
@@ -50,7 +50,7 @@ class BenchmarkOptions:
         batch_size: Images that the model sees at once.
         runs: Measured runs of a batch.
         warm_up: Runs before them.
-        cold_starts: Fresh processes, whose median time is the cold start.
+        cold_starts: ProcessCost processes, whose median time is the cold start.
     """
 
     engine: str = "auto"
@@ -84,6 +84,7 @@ class Measured:
         timings: By stage.
         cold_start_seconds: Of `polypseg predict` of one image, from the process' start to its end.
         peak_mib: Of a process that predicts all images at the batch size; None where the system does not tell.
+        instruction_set: That the engine uses here, as `AVX2`; empty where it is not known.
     """
 
     engine: str
@@ -92,6 +93,7 @@ class Measured:
     timings: Timings
     cold_start_seconds: float
     peak_mib: float | None
+    instruction_set: str = ""
 
     @property
     def end_to_end(self) -> Percentiles:
@@ -180,10 +182,11 @@ def _measure(
         command = [sys.executable, "-m", "polypseg", "predict", "--model", str(model), "--engine", name]
         command += ["-o", f"{folder}/out", "--overwrite"]
         command += ["--threads", str(options.threads)] if options.threads else []
-        starts = [run_fresh([*command, copies[0]]) for _ in range(options.cold_starts)]
-        whole = run_fresh([*command, "--batch-size", str(options.batch_size), *copies])
+        starts = [run_in_child_process([*command, copies[0]]) for _ in range(options.cold_starts)]
+        whole = run_in_child_process([*command, "--batch-size", str(options.batch_size), *copies])
     cold_start = median(start.seconds for start in starts)
-    return Measured(name, device, facts, timings, cold_start, whole.peak_mib)
+    own = onednn_instruction_set() if name == "openvino" else instruction_set()
+    return Measured(name, device, facts, timings, cold_start, whole.peak_mib, own if device == "CPU" else "")
 
 
 def _numbered_copies(paths: Sequence[Path], folder: Path) -> list[str]:
@@ -229,6 +232,7 @@ def _record_of(measured: Measured) -> dict[str, Any]:
     return {
         "engine": measured.engine,
         "device": measured.device,
+        "instruction_set": measured.instruction_set,
         "name": measured.facts.name,
         "precision": measured.facts.precision,
         "size": measured.facts.size,

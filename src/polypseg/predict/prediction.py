@@ -1,25 +1,13 @@
 """What a model says of one image, at the image's own size."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from polypseg.arrays import Image, Mask, Probability
 from polypseg.errors import ModelError
 from polypseg.overlay import DOUBTFUL, TRUE_POSITIVE, Colour, contour, line_width_px, overlay
+from polypseg.predict.attention import AttentionMap, level_to_show
 from polypseg.predict.doubt import UNKNOWN, Doubt
 from polypseg.preprocess import Field
-
-
-class AttentionMap(NamedTuple):
-    """The coefficients of one gate.
-
-    Attributes:
-        level: 1 is the finest gate.
-        map: Shape (H, W) float32 in [0, 1], at the image's own size.
-    """
-
-    level: int
-    map: Probability
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,3 +72,11 @@ class Prediction:
         if not self._attention:
             raise ModelError("this prediction holds no attention; ask for it: PredictOptions(attention=True)")
         return list(self._attention)
+
+    def level_to_show(self) -> int:
+        """The gate whose coefficients agree best with the mask (`attention.level_to_show`).
+
+        Raises:
+            ModelError: As `attention`.
+        """
+        return level_to_show(self.attention(), self.mask, self.field) or 1

@@ -20,23 +20,22 @@ from numpy.typing import NDArray
 
 from polypseg.arrays import Image, Mask, Probability, check_image
 from polypseg.errors import UsageError, unknown_name
+from polypseg.predict.attention import AttentionMap
 from polypseg.predict.doubt import doubt_of
 from polypseg.predict.engines.checking import check_probabilities
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.nested import nested_mask
-from polypseg.predict.prediction import AttentionMap as AttentionMap
 from polypseg.predict.prediction import Prediction as Prediction
 from polypseg.preprocess import (
     MAX_PIXELS,
     Field,
     FieldRule,
-    field_of,
     field_rule,
+    model_view,
     normalise,
     put_back,
     read_image,
-    resize_image,
     to_mask,
 )
 from polypseg.records.calibration import Calibration
@@ -117,9 +116,9 @@ class Predictor:
         return self.engine.threshold if self.options.threshold is None else self.options.threshold
 
     @property
-    def seed_threshold(self) -> float:
+    def peak_threshold(self) -> float:
         """What one pixel of a component must reach, else it is left out; none where another threshold was given."""
-        return self.engine.facts.seed_threshold if self.options.threshold is None else 0.0
+        return self.engine.facts.peak_threshold if self.options.threshold is None else 0.0
 
     @property
     def field(self) -> FieldRule:
@@ -131,7 +130,7 @@ class Predictor:
         """What a calibration depends on besides the model (`records.calibration.CONDITIONS`)."""
         return {
             "threshold": self.threshold,
-            "seed_threshold": self.seed_threshold,
+            "peak_threshold": self.peak_threshold,
             "field": self.field,
             "tta": self.options.tta,
             "min_area_px": self.options.min_area_px,
@@ -172,9 +171,8 @@ class Predictor:
             image: Shape (H, W, 3), uint8.
             field: Where it is known already (a video follows it); None to find it as the model wants it.
         """
-        seen, is_found = (field, True) if field is not None else field_of(check_image(image), self.field)
-        square = resize_image(seen.crop(image), (self.engine.size, self.engine.size))
-        return Prepared(normalise(square), seen, "" if is_found else NO_PICTURE)
+        view = model_view(check_image(image), self.engine.size, self.field, field)
+        return Prepared(normalise(view.square), view.field, "" if view.is_found else NO_PICTURE)
 
     def run(self, prepared: Sequence[NDArray[np.float32]]) -> Outputs:
         """The second step: what the model says of the pixels of prepared images."""
@@ -192,7 +190,7 @@ class Predictor:
         """
         began = perf_counter()
         probability = put_back(outputs.probabilities[0, ..., 0], prepared.field, image.shape[:2])
-        mask = without_small(to_mask(probability, self.threshold, self.seed_threshold), self.options.min_area_px)
+        mask = without_small(to_mask(probability, self.threshold, self.peak_threshold), self.options.min_area_px)
         maps = tuple(
             AttentionMap(level, put_back(values[0], prepared.field, image.shape[:2]))
             for level, values in sorted(outputs.attention.items())
@@ -312,24 +310,3 @@ def without_small(mask: Mask, min_area_px: int) -> Mask:
     keep = statistics[:, cv2.CC_STAT_AREA] >= min_area_px
     keep[0] = False
     return np.asarray(keep[labels])
-
-
-def predict_probabilities(engine: Engine, images: Iterable[Image], batch_size: int = 8) -> Iterator[Probability]:
-    """The probability map of each image, at the image's own size, in order.
-
-    Args:
-        engine: From `open_engine`.
-        images: Each (H, W, 3) uint8, of any size; read as they are needed, so that memory stays flat.
-        batch_size: Images that the model sees at once.
-
-    Yields:
-        (H, W) float32 in [0, 1].
-    """
-    for prediction in Predictor(engine).predict_many(images, batch_size):
-        yield prediction.probability
-
-
-def predict_mask(engine: Engine, image: Image) -> tuple[Probability, Mask]:
-    """Probability and mask (probability at least the engine's threshold) of one image, at its own size."""
-    prediction = Predictor(engine).predict(image)
-    return prediction.probability, prediction.mask

@@ -148,7 +148,7 @@ def stages_of(predictor: Predictor, paths: Sequence[Path], clock: Clock) -> tupl
         for n, (image, each) in enumerate(zip(images, prepared, strict=True))
     ]
     marks.append(clock())
-    masks = [to_mask(probability, predictor.threshold, predictor.seed_threshold) for probability in probabilities]
+    masks = [to_mask(probability, predictor.threshold, predictor.peak_threshold) for probability in probabilities]
     masks = [without_small(mask, predictor.options.min_area_px) for mask in masks]
     marks.append(clock())
     return marks, masks

@@ -25,6 +25,7 @@ from polypseg.preprocess.masks import AUTOMATIC, MaskRule, mask_rule, read_grey,
 from polypseg.preprocess.reading import (
     MAX_PIXELS,
     decode_image,
+    decode_noted,
     image_size,
     num_pages,
     open_pages,
@@ -32,7 +33,16 @@ from polypseg.preprocess.reading import (
     read_noted,
     read_page,
 )
-from polypseg.preprocess.resizing import normalise, put_back, resize_image, resize_mask, restore, to_mask
+from polypseg.preprocess.resizing import (
+    ModelView,
+    model_view,
+    normalise,
+    put_back,
+    resize_image,
+    resize_mask,
+    restore,
+    to_mask,
+)
 
 __all__ = [
     "AUTOMATIC",
@@ -43,8 +53,10 @@ __all__ = [
     "MAX_FILE_BYTES",
     "MAX_PIXELS",
     "MaskRule",
+    "ModelView",
     "READABLE",
     "decode_image",
+    "decode_noted",
     "endings",
     "field_of",
     "field_rule",
@@ -53,6 +65,7 @@ __all__ = [
     "is_image_file",
     "is_left_out",
     "mask_rule",
+    "model_view",
     "normalise",
     "num_pages",
     "open_pages",

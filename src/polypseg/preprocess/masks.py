@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote, unquote
 
 import cv2
 import numpy as np
@@ -50,11 +51,13 @@ class MaskRule:
         values: Grey values, or places in a palette; everything else is background. Empty: found by the file's pixels.
         colours: As #rrggbb or a name (red); everything else is background. Empty: found by the file's pixels.
         channel: red, green, blue or alpha: read as a grey mask; empty for the file as it is seen.
+        labels: Of annotation files; everything else is background. Empty: the label polyp.
     """
 
     values: tuple[int, ...] = ()
     colours: tuple[str, ...] = ()
     channel: str = ""
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself or is no colour, value or channel.
@@ -73,7 +76,7 @@ class MaskRule:
         self.rgb()
 
     def __bool__(self) -> bool:
-        return bool(self.values or self.colours or self.channel)
+        return bool(self.values or self.colours or self.channel or self.labels)
 
     @property
     def is_explicit(self) -> bool:
@@ -86,7 +89,12 @@ class MaskRule:
         >>> MaskRule(values=(1, 2)).text(), MaskRule.parse("values=1,2") == MaskRule(values=(1, 2))
         ('values=1,2', True)
         """
-        parts = {"values": ",".join(map(str, self.values)), "colours": ",".join(self.colours), "channel": self.channel}
+        parts = {
+            "values": ",".join(map(str, self.values)),
+            "colours": ",".join(self.colours),
+            "channel": self.channel,
+            "labels": quote(",".join(self.labels)),
+        }
         return " ".join(f"{key}={value}" for key, value in parts.items() if value)
 
     @classmethod
@@ -97,7 +105,8 @@ class MaskRule:
             UsageError: No such rule.
         """
         given = dict(part.partition("=")[::2] for part in text.split())
-        return mask_rule(given.get("values", ""), given.get("colours", ""), given.get("channel", ""))
+        texts = [given.get(key, "") for key in ("values", "colours", "channel", "labels")]
+        return mask_rule(texts[0], texts[1], texts[2], labels=unquote(texts[3]))
 
     def rgb(self) -> list[tuple[int, int, int]]:
         """The colours as numbers.
@@ -119,7 +128,7 @@ AUTOMATIC = MaskRule()
 """What is polyp is found by each file's pixels."""
 
 
-def mask_rule(values: str = "", colours: str = "", channel: str = "") -> MaskRule:
+def mask_rule(values: str = "", colours: str = "", channel: str = "", labels: str = "") -> MaskRule:
     """The rule of the options' texts, lists with commas.
 
     Raises:
@@ -132,7 +141,8 @@ def mask_rule(values: str = "", colours: str = "", channel: str = "") -> MaskRul
     if not all(re.fullmatch(r"\d{1,5}", part) for part in parts):
         raise UsageError(f"--polyp-values {values!r}: expected whole numbers with commas between them, as 1,2")
     named = tuple(part.strip() for part in colours.split(",") if part.strip())
-    return MaskRule(tuple(map(int, parts)), named, channel)
+    told = tuple(part.strip() for part in labels.split(",") if part.strip())
+    return MaskRule(tuple(map(int, parts)), named, channel, told)
 
 
 class MaskFile(NamedTuple):

@@ -2,11 +2,10 @@
 
 Decisions:
 - Pillow tells what a file is (only the formats that are meant: none that starts another program) and decodes it (EXIF,
-  CMYK, palette, 16 bit). A JPEG, which nearly every frame is, is decoded by libjpeg-turbo with its warnings as errors
-  (`damage`): the same pixels in less time.
+  CMYK, palette, 16 bit). A JPEG is decoded by libjpeg-turbo with its warnings as errors: the same pixels, sooner.
 - A file's orientation is always applied, to masks and maps as to images: all are handled as a viewer shows them.
-- Nothing is repaired silently: what cannot be read as one image stops with its name. A photo of a phone that carries
-  further pictures (a preview, a gain map) is its first one, which is what a viewer shows; that is noted.
+- Nothing is repaired silently: what cannot be read as one image stops with its name. A phone's photo that carries more
+  pictures (a preview, a gain map) is its first one, as a viewer shows it; that is noted.
 """
 
 import io
@@ -24,7 +23,7 @@ from PIL import Image as PillowImage
 
 from polypseg.arrays import Image
 from polypseg.errors import ImageError
-from polypseg.preprocess.damage import cut_short, decode_jpeg, png_fault
+from polypseg.preprocess.damage import cut_short, decode_jpeg, png_fault, tail_fault, tiff_fault
 from polypseg.preprocess.emptiness import checked_frame
 from polypseg.preprocess.files import EMPTY, READABLE, check_regular, file_content, kind_of
 
@@ -103,15 +102,16 @@ def read_image(path: Path | str, max_pixels: int = MAX_PIXELS) -> Image:
 
 def read_noted(path: Path | str, max_pixels: int = MAX_PIXELS) -> tuple[Image, str]:
     """As `read_image`, with what a user should know of the file (that it holds further pictures); mostly empty."""
-    return _decoded(file_content(Path(path)), str(path), max_pixels)
+    return decode_noted(file_content(Path(path)), str(path), max_pixels)
 
 
 def decode_image(content: bytes, name: str = "image", max_pixels: int = MAX_PIXELS) -> Image:
     """As `read_image`, from the bytes of a file."""
-    return _decoded(content, name, max_pixels)[0]
+    return decode_noted(content, name, max_pixels)[0]
 
 
-def _decoded(content: bytes, name: str, max_pixels: int) -> tuple[Image, str]:
+def decode_noted(content: bytes, name: str, max_pixels: int) -> tuple[Image, str]:
+    """As `read_noted`, from the bytes of a file."""
     if content.startswith(b"\xff\xd8"):
         with _opened(content, name, max_pixels) as opened:
             if opened.mode == "RGB" and _is_jpeg(opened):
@@ -169,7 +169,9 @@ def read_page(opened: PillowImage.Image, page: int, name: str, max_pixels: int =
     try:
         opened.seek(page)
         _check_pixels(opened, name, max_pixels)
-        is_deep = _is_deep(opened, b"")
+        is_deep, fault = _is_deep(opened, b""), tiff_fault(opened)
+        if fault:
+            raise ImageError(f"{name}: {fault}")
         opened.load()
         found = ImageOps.exif_transpose(opened)  # a copy: the file stays where the next page can be sought
     except ImageError:
@@ -201,6 +203,22 @@ def image_size(path: Path | str) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def is_turned(path: Path | str) -> bool:
+    """Whether a file's orientation says that its stored pixels are to be turned.
+
+    Raises:
+        ImageError: No such file, or not an image.
+    """
+    try:
+        check_regular(Path(path))
+        with PillowImage.open(path, formats=_FORMATS) as opened:
+            return opened.getexif().get(ExifTags.Base.Orientation, 1) in _UPRIGHT
+    except ImageError:
+        raise
+    except _UNREADABLE as error:
+        raise ImageError(f"{path}: {_reason(error, _head(Path(path)))}") from error
+
+
 def decode_stored(content: bytes, name: str, max_pixels: int) -> Stored:
     """The upright image of a file's bytes, its values as they are stored.
 
@@ -215,12 +233,14 @@ def decode_stored(content: bytes, name: str, max_pixels: int) -> Stored:
             if opened.mode != "CMYK":
                 upright = _upright(np.ascontiguousarray(pixels[..., 0]) if is_grey(pixels) else pixels, opened, name)
                 return Stored(PillowImage.fromarray(upright), True, False, note)
-        fault = png_fault(content)
-        if fault:
-            raise ImageError(f"{name}: {fault}")
         try:
+            fault = png_fault(content) or tail_fault(content) or tiff_fault(opened)
+            if fault:
+                raise ImageError(f"{name}: {fault}")
             opened.load()
             ImageOps.exif_transpose(opened, in_place=True)  # in place: without an orientation it copies nothing
+        except ImageError:
+            raise
         except _UNREADABLE as error:
             raise ImageError(f"{name}: {_reason(error)}") from error
         return Stored(opened, is_lossy, is_deep, note)

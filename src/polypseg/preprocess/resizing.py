@@ -6,12 +6,14 @@ Decisions:
   pixel of the result.
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Image, Mask, Probability
-from polypseg.preprocess.field import Field
+from polypseg.preprocess.field import Field, FieldRule, field_of
 
 
 def resize_image(image: Image, size: tuple[int, int]) -> Image:
@@ -33,6 +35,33 @@ def resize_mask(mask: Mask, size: tuple[int, int]) -> Mask:
     return np.asarray(covered >= 0.5)
 
 
+class ModelView(NamedTuple):
+    """What the model sees of an image.
+
+    Attributes:
+        square: Shape (size, size, 3), uint8.
+        field: The part of the image that it shows.
+        is_found: False where no picture was found, and all of the frame is shown.
+    """
+
+    square: Image
+    field: Field
+    is_found: bool
+
+
+def model_view(image: Image, size: int, rule: FieldRule, field: Field | None = None) -> ModelView:
+    """What a model of an input size sees of an image (H, W, 3) uint8.
+
+    Args:
+        image: Shape (H, W, 3), uint8.
+        size: Side of the model's square in pixels.
+        rule: `auto` for the lit field, `whole` for all of the frame.
+        field: Where it is known already (a video follows it); None to find it by the rule.
+    """
+    seen, is_found = (field, True) if field is not None else field_of(image, rule)
+    return ModelView(resize_image(seen.crop(image), (size, size)), seen, is_found)
+
+
 def normalise(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Images (…, H, W, 3) uint8 as the model takes them: float32 in [0, 1]."""
     return np.divide(images, np.float32(255), dtype=np.float32)
@@ -52,13 +81,13 @@ def put_back(probability: NDArray[np.floating], field: Field, size: tuple[int, .
     return np.asarray(field.place(inner, (size[0], size[1])), np.float32)
 
 
-def to_mask(probability: Probability, threshold: float, seed_threshold: float = 0.0) -> Mask:
+def to_mask(probability: Probability, threshold: float, peak_threshold: float = 0.0) -> Mask:
     """The mask of a probability map: True from the threshold on, where a component is sure enough of itself.
 
     Args:
         probability: Shape (H, W), float32 in [0, 1].
         threshold: A pixel is polyp from this probability on (compared in float32).
-        seed_threshold: A component (8-connected) counts only where one of its pixels reaches this; up to `threshold`
+        peak_threshold: A component (8-connected) counts only where one of its pixels reaches this; up to `threshold`
             it changes nothing.
 
     Returns:
@@ -72,12 +101,12 @@ def to_mask(probability: Probability, threshold: float, seed_threshold: float = 
     """
     mask = np.asarray(probability >= np.float32(threshold))
     left, top, wide, high = cv2.boundingRect(mask.view(np.uint8))
-    if seed_threshold <= threshold or wide == 0:
+    if peak_threshold <= threshold or wide == 0:
         return mask
     inside = slice(top, top + high), slice(left, left + wide)  # all of the mask; a polyp fills a part of the image
     count, labels = cv2.connectedComponents(np.ascontiguousarray(mask[inside]).view(np.uint8), connectivity=8)
     keep = np.zeros(count, bool)
-    keep[labels[probability[inside] >= np.float32(seed_threshold)]] = True
+    keep[labels[probability[inside] >= np.float32(peak_threshold)]] = True
     if not keep[1:].all():
         mask[inside] = keep.take(labels)
     return mask

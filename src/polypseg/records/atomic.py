@@ -10,9 +10,11 @@ Decisions:
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
@@ -62,3 +64,39 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically, in UTF-8, with its line ends as they are; its folder exists."""
     write_bytes(path, text.encode("utf-8"))
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """A temporary folder to fill; it gets the name `folder` when the block ends, and is removed if it fails.
+
+    Args:
+        folder: The folder to make; the one that holds it exists. Where somebody made it meanwhile, theirs stays.
+            Its hidden name is made for this call alone: processes of several machines may build the same folder.
+    """
+    temporary = folder.with_name(f".{folder.name}.{uuid4().hex}.part")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                with file.open("rb+") as written:
+                    os.fsync(written.fileno())
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+        _flush_folder(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring the names of a folder to the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -21,7 +21,7 @@ KIND = FileKind("calibration", ModelError, "make one with: polypseg calibrate MO
 Family = Literal["threshold", "dilation"]
 Side = Literal["outer", "inner"]
 
-CONDITIONS = ("threshold", "seed_threshold", "field", "tta", "min_area_px")
+CONDITIONS = ("threshold", "peak_threshold", "field", "tta", "min_area_px")
 """What of a prediction a calibration depends on, besides the model."""
 
 
@@ -52,7 +52,7 @@ class Calibration(Saved):
         model: Name.
         model_sha256: Digest of its file.
         threshold: Of the mask, as the next four of `CONDITIONS`.
-        seed_threshold: Of a component.
+        peak_threshold: Of a component.
         field: What of a frame the model saw.
         tta: Test-time augmentation.
         min_area_px: Smaller components were left out.
@@ -72,7 +72,7 @@ class Calibration(Saved):
     model: str = ""
     model_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     threshold: float = Field(ge=0, le=1)
-    seed_threshold: float = Field(0.0, ge=0, le=1)
+    peak_threshold: float = Field(0.0, ge=0, le=1)
     field: Literal["auto", "whole"] = "whole"
     tta: str = "none"
     min_area_px: int = Field(0, ge=0)

@@ -9,7 +9,6 @@ masks/           the predicted masks, black and white PNG, one a name
 maps/            the probability maps as 8-bit PNG, where they were asked for
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,11 @@ from numpy.typing import NDArray
 from polypseg.arrays import MASK_THRESHOLD, Mask
 from polypseg.errors import ScoreError
 from polypseg.preprocess import read_grey
+from polypseg.records.reading import FileKind, open_npy, read_json, read_npz
 from polypseg.records.run import Run
 from polypseg.records.scores import Scores, read_scores
+
+_KIND = FileKind("file of an evaluation", ScoreError, "score again with: polypseg evaluate")
 
 RUN_FOLDER = "evaluation"
 """Within a run folder; each evaluated split has a folder of its own in it."""
@@ -95,7 +97,7 @@ class Evaluation:
         Raises:
             ScoreError: They are missing or damaged.
         """
-        return _read_json(self.summary_path)
+        return read_json(self.summary_path, dict[str, Any], _KIND)
 
     def record(self) -> dict[str, Any]:
         """What was scored and how, read from the folder.
@@ -103,22 +105,15 @@ class Evaluation:
         Raises:
             ScoreError: It is missing or damaged.
         """
-        return _read_json(self.record_path)
+        return read_json(self.record_path, dict[str, Any], _KIND)
 
     def histograms(self) -> NDArray[np.int32]:
         """Shape (N, 2, 256), row i that of row i of the scores; read from disk as it is needed."""
-        try:
-            return np.asarray(np.load(self.histograms_path, mmap_mode="r", allow_pickle=False))
-        except (OSError, ValueError) as error:
-            raise ScoreError(f"{self.histograms_path}: cannot read the histograms ({error})") from error
+        return open_npy(self.histograms_path, _KIND)
 
     def curves(self) -> dict[str, NDArray[Any]]:
         """The saved curves by name (`curves.py` says which)."""
-        try:
-            with np.load(self.curves_path, allow_pickle=False) as saved:
-                return {name: saved[name] for name in saved.files}
-        except (OSError, ValueError) as error:
-            raise ScoreError(f"{self.curves_path}: cannot read the curves ({error})") from error
+        return read_npz(self.curves_path, (), _KIND)
 
     def mask_path(self, name: str) -> Path:
         """Where the predicted mask of an image is."""
@@ -160,11 +155,3 @@ def open_evaluation(path: Path | str) -> Evaluation:
     if (path / "config.toml").is_file():
         raise ScoreError(f"{path}: this run's test split was not scored yet; do it with: polypseg evaluate {path}")
     raise ScoreError(f"{path}: no evaluation here; expected a folder or scores.csv that polypseg evaluate wrote")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ScoreError(f"{path}: cannot be read ({error}); score again with: polypseg evaluate") from error
-    return record

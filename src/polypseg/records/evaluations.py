@@ -11,7 +11,14 @@ from typing import Any
 
 from polypseg.errors import RunError
 from polypseg.records.atomic import write_text
+from polypseg.records.lock import alone_at
+from polypseg.records.reading import FileKind, read_json
 from polypseg.records.run import Run
+
+PATIENCE_SECONDS = 10.0
+"""For another evaluation of the run that is being written down this moment."""
+
+_KIND = FileKind("list of a run's evaluations", RunError, "put it back from a copy, or remove it to count from none")
 
 
 def read_evaluations(run: Run) -> list[dict[str, Any]]:
@@ -26,10 +33,9 @@ def read_evaluations(run: Run) -> list[dict[str, Any]]:
     path = _path(run)
     if not path.exists():
         return []
-    try:
-        evaluations: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["evaluations"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cannot read the run's evaluations ({error!r})") from error
+    evaluations = read_json(path, dict[str, list[dict[str, Any]]], _KIND).get("evaluations")
+    if evaluations is None:
+        raise _KIND.damaged(path, "it lacks evaluations")
     return evaluations
 
 
@@ -37,10 +43,12 @@ def add_evaluation(run: Run, facts: Mapping[str, Any]) -> None:
     """Write one more evaluation down.
 
     Raises:
+        BusyError: Another process keeps the file.
         RunError: The file is damaged.
     """
     entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **facts}
-    write_text(_path(run), json.dumps({"evaluations": [*read_evaluations(run), entry]}, indent=1))
+    with alone_at(_path(run), PATIENCE_SECONDS):
+        write_text(_path(run), json.dumps({"evaluations": [*read_evaluations(run), entry]}, indent=1))
 
 
 def times_test_was_scored(run: Run) -> int:

@@ -44,15 +44,24 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone_at(path: Path) -> Iterator[None]:
-    """Nobody else writes this file until the block ends; its folder exists. Raises as `alone_in`."""
-    with _held(path.with_name(f".{path.name}.lock"), path):
+def alone_at(path: Path, patience_seconds: float = 0.0) -> Iterator[None]:
+    """Nobody else writes this file until the block ends; its folder exists.
+
+    Args:
+        path: The file; it need not be there.
+        patience_seconds: For which to wait, where the other one is done in a moment.
+
+    Raises:
+        BusyError: Somebody does.
+        OSError: The lock file cannot be written.
+    """
+    with _held(path.with_name(f".{path.name}.lock"), path, patience_seconds):
         yield
 
 
 @contextmanager
-def _held(lock: Path, place: Path) -> Iterator[None]:
-    descriptor = _taken(lock, place)
+def _held(lock: Path, place: Path, patience_seconds: float = 0.0) -> Iterator[None]:
+    descriptor = _waited_for(lock, place, time.monotonic() + patience_seconds)
     try:
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)
@@ -62,6 +71,16 @@ def _held(lock: Path, place: Path) -> Iterator[None]:
         with suppress(OSError):  # while it is held: nobody else can hold this name
             lock.unlink()
         os.close(descriptor)
+
+
+def _waited_for(lock: Path, place: Path, until: float) -> int:
+    while True:
+        try:
+            return _taken(lock, place)
+        except BusyError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.02)
 
 
 def _taken(lock: Path, place: Path) -> int:
@@ -118,7 +137,7 @@ def _holder() -> dict[str, str | int]:
 def _read(lock: Path) -> dict[str, str | int]:
     try:
         found = json.loads(lock.read_bytes()[:_LARGEST])
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}  # it is just being written, or gone
     return found if isinstance(found, dict) else {}
 

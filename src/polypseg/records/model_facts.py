@@ -22,13 +22,17 @@ REQUIRED = ("size", "normalisation", "threshold", "target")
 class ModelFacts(BaseModel):
     """The facts of one model file; what nobody recorded is empty or None."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     size: int = Field(ge=8, le=4096, description="side in pixels of the square that the model sees")
     normalisation: str = Field(NORMALISATION, pattern="^rgb/255$")
     threshold: float = Field(DEFAULT_THRESHOLD, ge=0, le=1, description="a pixel is polyp from this probability on")
-    seed_threshold: float = Field(
-        0.0, ge=0, le=1, description="a component counts only where one of its pixels reaches this; 0: any"
+    peak_threshold: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        alias="seed_threshold",
+        description="a component counts only where one of its pixels reaches this; 0: any",
     )
     field: Literal["auto", "whole"] = Field(
         "whole", description="what of a frame the model sees: auto for the lit field; files without it see all"
@@ -45,6 +49,9 @@ class ModelFacts(BaseModel):
     num_parameters: int | None = None
     multiply_adds: int | None = Field(None, description="of one image, in the convolutions")
     opset: int | None = None
+    protocol: str = Field(
+        "", description="which images trained, validated and tested, by source; files of before: none"
+    )
     training_data: str = Field("", description="data set and split, in words")
     split_digest: str = Field("", description="of the split manifest")
     seen_images: str = Field("", description="beginnings of the digests of all images but the tested ones, packed")
@@ -59,6 +66,16 @@ class ModelFacts(BaseModel):
     largest_difference: float | None = Field(None, description="largest probability difference from Keras, as proved")
     dice_change: float | None = Field(None, description="largest change of the mean Dice from fp32, as proved")
     proved_on: str = Field("", description="the images and the engines of both, in words")
+    saturating_sums: int | None = Field(
+        None,
+        description="of two 8-bit products that leave 16 bits, as counted; 0: right on AVX2 too; None: not counted",
+    )
+    counted_on: str = Field("", description="the images of the count, in words")
+    calibration_digest: str = Field("", description="SHA-256 of the images that int8 was calibrated with")
+    dice_by_engine: dict[str, Any] = Field(
+        default_factory=dict, description="mean Dice of this very file by data set, engine and instruction set"
+    )
+    self_test: str = Field("", description="pictures and what the model says of them, for engines/self_test.py")
 
 
 def to_metadata(facts: ModelFacts) -> dict[str, str]:
@@ -67,7 +84,7 @@ def to_metadata(facts: ModelFacts) -> dict[str, str]:
     >>> to_metadata(ModelFacts(size=256))["polypseg.size"]
     '256'
     """
-    values = facts.model_dump(mode="json")
+    values = facts.model_dump(mode="json", by_alias=True)
     return {PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 
@@ -103,5 +120,5 @@ def from_metadata(metadata: Mapping[str, str], source: str) -> ModelFacts:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

@@ -14,7 +14,7 @@ import io
 import stat
 import tomllib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,9 +31,12 @@ MEBIBYTE = 1 << 20
 
 
 class Saved(BaseModel):
-    """A typed value of a saved file; keys that it does not know, of a newer polypseg, are passed over."""
+    """A typed value of a saved file; unknown keys, of a newer polypseg, are ignored.
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    A field with an alias has that name in the file, and its own in the program.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,35 @@ def parse_rows(text: str, needed: Sequence[str], source: Path | str, kind: FileK
         if cells:
             rows.append(dict(zip(header, cells, strict=True)))
     return rows
+
+
+def stream_rows(path: Path, columns: Sequence[str], kind: FileKind) -> Iterator[list[str]]:
+    """The rows of a CSV file of any size, one after another, without its first line.
+
+    Bytes that are no UTF-8 come as surrogates, as in Python's names of files: what was written is read again.
+
+    Args:
+        path: The file.
+        columns: Its first line, exactly.
+        kind: For the message; its size does not bound this file.
+
+    Raises:
+        PolypsegError: Of the kind: it cannot be read, has other columns, or a row has more or fewer cells.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
+            reader = csv.reader(opened, strict=True)
+            header = next(reader, [])
+            if header != list(columns):
+                raise kind.damaged(path, f"its columns are {', '.join(header) or 'missing'}")
+            for cells in reader:
+                if len(cells) != len(header):
+                    raise kind.damaged(path, f"line {reader.line_num}: {len(cells)} cells, {len(header)} expected")
+                yield cells
+    except csv.Error as error:
+        raise kind.damaged(path, error) from error
+    except OSError as error:
+        raise kind.error(f"{path}: cannot read the {kind.name}: {error.strerror}; {kind.mend}") from error
 
 
 def read_npz(path: Path, needed: Sequence[str], kind: FileKind) -> dict[str, NDArray[Any]]:

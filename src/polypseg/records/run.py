@@ -31,6 +31,7 @@ from polypseg.config import Config, load_run_config
 from polypseg.errors import RunError
 from polypseg.machine import installed_versions, processor
 from polypseg.records.atomic import write_text
+from polypseg.records.reading import FileKind, Saved, read_json, read_rows
 from polypseg.records.split import Split, load_split
 from polypseg.records.training_state import HISTORY_COLUMNS, HistoryRow
 
@@ -45,6 +46,12 @@ PACKAGES = (
     "opencv-python-headless",
     "pillow",
 )
+
+_MEND = "put it back from a copy, or start a new run (--name)"
+
+
+class _Members(Saved):
+    members: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -106,11 +113,8 @@ class Run:
         """
         if not self.members_path.is_file():
             return []
-        try:
-            names = json.loads(self.members_path.read_text(encoding="utf-8"))["members"]
-            return [Run(self.folder / str(name)) for name in names]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{self.members_path}: cannot read the members of the group ({error!r})") from error
+        found = read_json(self.members_path, _Members, FileKind("list of a group's runs", RunError, _MEND))
+        return [Run(self.folder / name) for name in found.members]
 
     def config(self) -> Config:
         """The settings, read from the folder."""
@@ -126,12 +130,10 @@ class Run:
         Raises:
             RunError: It is missing or damaged.
         """
-        try:
-            record: dict[str, Any] = json.loads(self.environment_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.environment_path}: cannot read the run's record ({error})") from error
-        if not isinstance(record, dict) or "data" not in record:
-            raise RunError(f"{self.environment_path}: not a run's record: it does not name its data")
+        kind = FileKind("run's record", RunError, _MEND)
+        record = read_json(self.environment_path, dict[str, Any], kind)
+        if not isinstance(record.get("data"), str):
+            raise kind.damaged(self.environment_path, "it does not name its data")
         return record
 
     def history(self) -> list[HistoryRow]:
@@ -140,15 +142,14 @@ class Run:
         Raises:
             RunError: It is missing: no epoch was finished yet.
         """
+        if not self.history_path.exists():
+            raise RunError(f"{self.history_path}: no epoch of this run is finished yet")
+        kind = FileKind("history of a training", RunError, "polypseg train --resume writes it again")
+        rows = read_rows(self.history_path, HISTORY_COLUMNS[:1], kind)
         try:
-            text = self.history_path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise RunError(f"{self.history_path}: no epoch of this run is finished yet") from error
-        try:
-            rows = csv.DictReader(io.StringIO(text))
             return [{key: float(value) for key, value in row.items() if value} for row in rows]
-        except (ValueError, TypeError) as error:
-            raise RunError(f"{self.history_path}: damaged: {error}; polypseg train --resume writes it again") from error
+        except ValueError as error:
+            raise kind.damaged(self.history_path, error) from error
 
 
 def open_run(folder: Path | str) -> Run:

@@ -1,4 +1,7 @@
-"""threshold.json: the thresholds of a run, and on which images they were chosen."""
+"""threshold.json: the thresholds of a run, and on which images they were chosen.
+
+The file calls the peak threshold `seed_threshold`, as polypseg 0.1 did.
+"""
 
 import json
 import math
@@ -20,15 +23,15 @@ class Threshold(Saved):
 
     Attributes:
         threshold: The probability from which on a pixel is polyp.
-        seed_threshold: What one pixel of a component must reach; 0 where none is asked for.
+        peak_threshold: What one pixel of a component must reach; 0 where none is asked for.
         dice: Mean Dice at the threshold over the images with a polyp, each in all of its perturbations; NaN where
             unknown, as the next two.
         dice_at_half: The same at 0.5.
-        dice_with_seed: Mean Dice at both.
+        dice_with_peak: Mean Dice at both.
         num_frames: Over how many; each perturbation of an image counts.
         chosen_on: `validation` or `out-of-fold`; empty where nothing was chosen.
         chosen_by: How the threshold was, in words.
-        seed_chosen_by: How the seed threshold was.
+        peak_chosen_by: How the peak threshold was.
         perturbations: The ways in which the images were changed.
         tta: Test-time augmentation in use.
         data_digest: Of what it was chosen on.
@@ -37,14 +40,14 @@ class Threshold(Saved):
     """
 
     threshold: float = Field(ge=0, le=1)
-    seed_threshold: float = Field(0.0, ge=0, le=1)
+    peak_threshold: float = Field(0.0, ge=0, le=1, alias="seed_threshold")
     dice: float = math.nan
     dice_at_half: float = math.nan
-    dice_with_seed: float = math.nan
+    dice_with_peak: float = Field(math.nan, alias="dice_with_seed")
     num_frames: int = 0
     chosen_on: str = "validation"
     chosen_by: str = ""
-    seed_chosen_by: str = ""
+    peak_chosen_by: str = Field("", alias="seed_chosen_by")
     perturbations: tuple[str, ...] = ()
     tta: str = "none"
     data_digest: str = ""
@@ -84,4 +87,4 @@ def load_threshold(run_folder: Path) -> Threshold:
 
 def save_threshold(run_folder: Path, chosen: Threshold) -> None:
     """Write the thresholds into a run, where every engine finds them."""
-    write_text(run_folder / NAME, json.dumps(chosen.model_dump(mode="json"), indent=1))
+    write_text(run_folder / NAME, json.dumps(chosen.model_dump(mode="json", by_alias=True), indent=1))

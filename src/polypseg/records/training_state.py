@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from polypseg.errors import RunError
 from polypseg.records.atomic import write_text
+from polypseg.records.reading import FileKind, Saved, read_json
 
 HistoryRow = dict[str, float]
 HISTORY_COLUMNS = (
@@ -40,6 +41,14 @@ class SavedState(NamedTuple):
     finished: bool
 
 
+class _Record(Saved):
+    epoch: int
+    model: str
+    callbacks: dict[str, dict[str, Any]]
+    history: list[HistoryRow]
+    finished: bool
+
+
 def load_state(folder: Path) -> SavedState | None:
     """The state saved in a folder (`checkpoints/last`), or None where no epoch was finished.
 
@@ -49,13 +58,8 @@ def load_state(folder: Path) -> SavedState | None:
     path = folder / "state.json"
     if not path.exists():
         return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        state = SavedState(
-            record["epoch"], folder / record["model"], record["callbacks"], record["history"], record["finished"]
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: cannot read the saved state of the training ({error!r}); start a new run") from error
+    found = read_json(path, _Record, FileKind("saved state of a training", RunError, "start a new run (--name)"))
+    state = SavedState(found.epoch, folder / found.model, found.callbacks, found.history, found.finished)
     if not state.model_path.is_file():
         raise RunError(f"{path} names {state.model_path.name}, which is not there; start a new run")
     return state

@@ -11,7 +11,7 @@ Reference:
 from polypseg import __version__
 from polypseg.report import facts, tables
 from polypseg.report.documents import UNKNOWN, render_markdown
-from polypseg.report.record import Record, split_counts
+from polypseg.report.report_input import ReportInput, split_counts
 
 CARD_METRICS = (
     "dice",
@@ -28,7 +28,7 @@ CARD_METRICS = (
 """What a card tells; the others are in the page."""
 
 
-def model_card(record: Record) -> str:
+def model_card(record: ReportInput) -> str:
     """The card as Markdown."""
     rows, _ = tables.metric_rows(record.summary)
     run = record.run
@@ -42,13 +42,17 @@ def model_card(record: Record) -> str:
         "model_facts": facts.model_facts(record),
         "training_facts": facts.training_facts(record),
         "licence": record.model_says.get("licence", UNKNOWN),
-        "training_terms": record.training_terms,
+        "training_terms_of_use": record.training_terms_of_use,
+        "gates": {name: (gates, tables.gate_rows(gates)) for name, gates in run.gates.items()} if run else {},
+        "gate_columns": tables.GATE_COLUMNS,
         "splits": split_counts(run.split) if run and run.split else {},
         "data_facts": facts.data_facts(record),
         "metric_rows": [row for row in rows if row.name in CARD_METRICS],
         "strata": {way: tables.stratum_rows(strata) for way, strata in record.summary["strata"].items()},
         "most_strata": 12,
         "negative_rows": tables.negative_rows(record.summary),
+        "negative_strata": tables.negative_stratum_rows(record.summary),
+        "negative_head": tables.NEGATIVE_STRATUM,
         "threshold": facts.threshold_words(record),
         "warnings": [f"{text[:1].upper()}{text[1:]}." for text in facts.warnings(record)],
         "scored": facts.scored_words(record),

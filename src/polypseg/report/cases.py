@@ -23,7 +23,7 @@ from polypseg.errors import PolypsegError, ScoreError
 from polypseg.overlay import compare_overlay, contour, line_width_px
 from polypseg.preprocess import MaskRule, read_image, read_mask, resize_image
 from polypseg.report.figures import pick_cases
-from polypseg.report.record import Record
+from polypseg.report.report_input import ReportInput
 from polypseg.report.tables import figure, polyp_percent
 
 SIDE_PX = 420
@@ -33,7 +33,7 @@ GROUND = 40
 
 
 @dataclass(frozen=True)
-class Case:
+class ExampleImage:
     """One image in a report.
 
     Attributes:
@@ -49,7 +49,7 @@ class Case:
     missing: str = ""
 
 
-def choose_cases(record: Record, count: int, with_pictures: bool = True) -> dict[str, list[Case]]:
+def choose_cases(record: ReportInput, count: int, with_pictures: bool = True) -> dict[str, list[ExampleImage]]:
     """The worst, median and best images, and the largest false alarms, by these names; an empty group is left out.
 
     Args:
@@ -69,7 +69,9 @@ def choose_cases(record: Record, count: int, with_pictures: bool = True) -> dict
     samples = {sample["name"]: sample for sample in record.details["samples"]}
     return {
         label: [
-            _drawn(record, samples.get(name, {}), name, facts[name]) if with_pictures else Case(name, facts[name])
+            _drawn(record, samples.get(name, {}), name, facts[name])
+            if with_pictures
+            else ExampleImage(name, facts[name])
             for name in names
         ]
         for label, names in groups.items()
@@ -77,7 +79,7 @@ def choose_cases(record: Record, count: int, with_pictures: bool = True) -> dict
     }
 
 
-def _polyp_facts(record: Record) -> dict[str, str]:
+def _polyp_facts(record: ReportInput) -> dict[str, str]:
     polyps = record.polyps
     columns = zip(polyps.names, polyps.values["dice"], polyps.values["iou"], polyp_percent(polyps), strict=True)
     return {
@@ -86,7 +88,7 @@ def _polyp_facts(record: Record) -> dict[str, str]:
     }
 
 
-def _false_alarm_facts(record: Record) -> dict[str, str]:
+def _false_alarm_facts(record: ReportInput) -> dict[str, str]:
     free = record.polyp_free
     num_pixels = free.values["height_px"] * free.values["width_px"]
     shares = 100 * free.values["predicted_px"] / num_pixels
@@ -95,19 +97,19 @@ def _false_alarm_facts(record: Record) -> dict[str, str]:
     }
 
 
-def _drawn(record: Record, sample: Mapping[str, Any], name: str, facts: str) -> Case:
+def _drawn(record: ReportInput, sample: Mapping[str, Any], name: str, facts: str) -> ExampleImage:
     try:
         predicted = record.evaluation.predicted_mask(name)
         reference = _reference(sample, predicted)
         image = _image(sample, reference)
     except (PolypsegError, OSError) as error:
-        return Case(name, facts, missing=str(error).partition("\n")[0])
+        return ExampleImage(name, facts, missing=str(error).partition("\n")[0])
     ground = np.full((*reference.shape, 3), GROUND, np.uint8) if image is None else image
     laid = compare_overlay(ground, predicted, reference)
     if reference.any():
         laid = contour(laid, reference, width_px=line_width_px(laid.shape))
     pictures = [] if image is None else [(f"{name}: the image", data_uri(image))]
-    return Case(name, facts, (*pictures, (f"{name}: {_seen(predicted, reference)}", data_uri(laid))))
+    return ExampleImage(name, facts, (*pictures, (f"{name}: {_seen(predicted, reference)}", data_uri(laid))))
 
 
 def _reference(sample: Mapping[str, Any], predicted: Mask) -> Mask:
@@ -165,6 +167,6 @@ def data_uri(image: Image) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode()}"
 
 
-def any_missing(groups: Mapping[str, Sequence[Case]]) -> bool:
+def any_missing(groups: Mapping[str, Sequence[ExampleImage]]) -> bool:
     """Whether a picture could not be drawn."""
     return any(case.missing for cases in groups.values() for case in cases)

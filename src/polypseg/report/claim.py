@@ -14,7 +14,7 @@ from polypseg.report import facts, tables
 from polypseg.report.claim_items import ITEMS, Item
 from polypseg.report.documents import UNKNOWN, render_markdown
 from polypseg.report.figures import pick_cases
-from polypseg.report.record import Record, split_counts
+from polypseg.report.report_input import ReportInput, split_counts
 from polypseg.report.tables import figure, interval, plural
 
 RECORDED, PART = "recorded", "in part"
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     text: str
 
 
-def claim_checklist(record: Record) -> str:
+def claim_checklist(record: ReportInput) -> str:
     """The checklist as Markdown."""
     answers = [(item, answer(item, record)) for item in ITEMS]
     sections: dict[str, list[tuple[Item, Answer]]] = {}
@@ -40,18 +40,18 @@ def claim_checklist(record: Record) -> str:
     return render_markdown("claim.md.j2", record=record, sections=sections, counts=counts, version=__version__)
 
 
-def answer(item: Item, record: Record) -> Answer:
+def answer(item: Item, record: ReportInput) -> Answer:
     """What the record says to an item."""
     asked = _ANSWERS.get(item.number)
     return (asked(record) if asked else None) or Answer(UNKNOWN, "")
 
 
-def _title(record: Record) -> Answer | None:
+def _title(record: ReportInput) -> Answer | None:
     network = facts.network_words(record.run)
     return None if network == UNKNOWN else Answer(PART, f"Deep learning, a convolutional network ({network}).")
 
 
-def _abstract(record: Record) -> Answer:
+def _abstract(record: ReportInput) -> Answer:
     summary = record.summary
     text = f"{plural(summary['num_images'], 'image')} scored; "
     if summary["num_polyp_images"]:
@@ -60,14 +60,16 @@ def _abstract(record: Record) -> Answer:
     return Answer(PART, f"{text}none of them with a polyp.")
 
 
-def _retrospective(record: Record) -> Answer | None:
-    if not record.terms.is_public:
+def _retrospective(record: ReportInput) -> Answer | None:
+    if not record.terms_of_use.is_public:
         return None
-    return Answer(RECORDED, f"Retrospective: the images are those of a published data set, {record.terms.title}.")
+    return Answer(
+        RECORDED, f"Retrospective: the images are those of a published data set, {record.terms_of_use.title}."
+    )
 
 
-def _sources(record: Record) -> Answer:
-    terms, training = record.terms, record.training_terms
+def _sources(record: ReportInput) -> Answer:
+    terms, training = record.terms_of_use, record.training_terms_of_use
     scored = f"Scored: {terms.title or 'data without a known name'} ({terms.citation or 'no citation known'})"
     if training is None:
         return Answer(PART, f"{scored}. Training data: {record.model_says.get('training_data', UNKNOWN)}.")
@@ -78,7 +80,7 @@ def _sources(record: Record) -> Answer:
     return Answer(PART, f"{learned}. {scored}; {digest}.")
 
 
-def _criteria(record: Record) -> Answer:
+def _criteria(record: ReportInput) -> Answer:
     skipped = record.run.environment.get("skipped", []) if record.run else []
     trained = f"; in training: {plural(len(skipped), 'file')}" if record.run else ""
     return Answer(
@@ -86,7 +88,7 @@ def _criteria(record: Record) -> Answer:
     )
 
 
-def _preprocessing(record: Record) -> Answer | None:
+def _preprocessing(record: ReportInput) -> Answer | None:
     size = record.source.get("size")
     if size is None:
         return None
@@ -98,11 +100,11 @@ def _preprocessing(record: Record) -> Answer | None:
     )
 
 
-def _subsets(record: Record) -> Answer:
+def _subsets(record: ReportInput) -> Answer:
     return Answer(PART, f"Whole images; scored: {record.source['split']} split, {plural(len(record.scores), 'image')}.")
 
 
-def _missing(record: Record) -> Answer:
+def _missing(record: ReportInput) -> Answer:
     figures = record.summary["metrics"].get("hd95_px", {})
     undefined = figures.get("num_missing", 0) if record.summary["num_polyp_images"] else 0
     return Answer(
@@ -112,12 +114,12 @@ def _missing(record: Record) -> Answer:
     )
 
 
-def _reference(record: Record) -> Answer:
-    cited = f" Data set: {record.terms.citation}." if record.terms.citation else ""
+def _reference(record: ReportInput) -> Answer:
+    cited = f" Data set: {record.terms_of_use.citation}." if record.terms_of_use.citation else ""
     return Answer(PART, f"Masks of the polyp's pixels, two-valued (above 127 of 255), at the image's own size.{cited}")
 
 
-def _partitions(record: Record) -> Answer | None:
+def _partitions(record: ReportInput) -> Answer | None:
     if record.run is None or record.run.split is None:
         return None
     split = record.run.split
@@ -127,7 +129,7 @@ def _partitions(record: Record) -> Answer | None:
     )
 
 
-def _disjoint(record: Record) -> Answer | None:
+def _disjoint(record: ReportInput) -> Answer | None:
     if record.run is None or record.run.split is None:
         return None
     shared, unchecked = record.run.shared_groups, record.source["leaks"]["unchecked"]
@@ -140,13 +142,13 @@ def _disjoint(record: Record) -> Answer | None:
     return Answer(RECORDED, f"Group: {level}. Scored {leaks}.")
 
 
-def _sample_size(record: Record) -> Answer:
+def _sample_size(record: ReportInput) -> Answer:
     summary = record.summary
     polyps = plural(summary["num_polyp_images"], "image with a polyp", "images with a polyp")
     return Answer(PART, f"{polyps} and {summary['num_polyp_free_images']} without one were scored.")
 
 
-def _model(record: Record) -> Answer | None:
+def _model(record: ReportInput) -> Answer | None:
     network = facts.network_words(record.run)
     if record.run is None or network == UNKNOWN:
         return None
@@ -154,13 +156,13 @@ def _model(record: Record) -> Answer | None:
     return Answer(PART, f"{network}; {parameters} parameters; one probability a pixel. Code: polypseg {__version__}.")
 
 
-def _software(record: Record) -> Answer | None:
+def _software(record: ReportInput) -> Answer | None:
     words = facts.version_words(record.run.environment) if record.run else UNKNOWN
     scored = f"Scored with polypseg {record.source['polypseg']}"
     return Answer(PART, f"{scored}.") if words == UNKNOWN else Answer(RECORDED, f"{words}. {scored}.")
 
 
-def _initial(record: Record) -> Answer | None:
+def _initial(record: ReportInput) -> Answer | None:
     config = record.run.config if record.run else None
     if config is None or config.model.name not in RANDOM_STARTS:
         return None
@@ -172,7 +174,7 @@ def _initial(record: Record) -> Answer | None:
     return Answer(PART, f"Encoder {encoder}: pre-trained weights ({weights}); all else random, seed {seed}.")
 
 
-def _training(record: Record) -> Answer | None:
+def _training(record: ReportInput) -> Answer | None:
     if record.run is None or record.run.config is None:
         return None
     run = record.run
@@ -184,7 +186,7 @@ def _training(record: Record) -> Answer | None:
     )
 
 
-def _final_model(record: Record) -> Answer | None:
+def _final_model(record: ReportInput) -> Answer | None:
     words = facts.checkpoint_words(record)
     if words == UNKNOWN:
         return None
@@ -192,18 +194,18 @@ def _final_model(record: Record) -> Answer | None:
     return Answer(RECORDED, f"Checkpoint: {words}; threshold: {facts.threshold_words(record)}{scored}.")
 
 
-def _ensemble(record: Record) -> Answer | None:
+def _ensemble(record: ReportInput) -> Answer | None:
     words = facts.passes_words(record)
     return None if words == UNKNOWN else Answer(RECORDED, f"{words[0].upper()}{words[1:]}.")
 
 
-def _metrics(record: Record) -> Answer:
+def _metrics(record: ReportInput) -> Answer:
     rows, _ = tables.metric_rows(record.summary)
     labels = [row.label for row in rows] + [row[0] for row in tables.negative_rows(record.summary)]
     return Answer(PART, f"{'; '.join(labels)}. Definitions: polypseg's documentation of metrics.")
 
 
-def _uncertainty(record: Record) -> Answer:
+def _uncertainty(record: ReportInput) -> Answer:
     drawn = record.summary["intervals"]
     return Answer(
         RECORDED,
@@ -212,7 +214,7 @@ def _uncertainty(record: Record) -> Answer:
     )
 
 
-def _robustness(record: Record) -> Answer | None:
+def _robustness(record: ReportInput) -> Answer | None:
     ways = [way for way, strata in record.summary["strata"].items() if strata]
     if not ways:
         return None
@@ -220,17 +222,17 @@ def _robustness(record: Record) -> Answer | None:
     return Answer(PART, f"Strata by {', '.join(ways)}{curve}.")
 
 
-def _is_test(record: Record) -> bool:
+def _is_test(record: ReportInput) -> bool:
     return bool(record.source["split"] == "test")
 
 
-def _internal(record: Record) -> Answer | None:
+def _internal(record: ReportInput) -> Answer | None:
     if _is_test(record):
         return Answer(RECORDED, f"Test split of the same data: mean Dice {facts.headline(record, 'dice')}.")
     return _other(record, is_internal=True)
 
 
-def _external(record: Record) -> Answer | None:
+def _external(record: ReportInput) -> Answer | None:
     if record.source["split"] == "external" and record.run is not None:
         if not record.summary["num_polyp_images"]:
             return Answer(PART, f"{record.data_name}: images without a polyp alone; see item 38.")
@@ -238,7 +240,7 @@ def _external(record: Record) -> Answer | None:
     return _other(record, is_internal=False)
 
 
-def _other(record: Record, is_internal: bool) -> Answer | None:
+def _other(record: ReportInput, is_internal: bool) -> Answer | None:
     """What the run's other evaluations tell: its own test split, or other data."""
     others = record.run.others if record.run else {}
     found = [
@@ -250,13 +252,13 @@ def _other(record: Record, is_internal: bool) -> Answer | None:
     return Answer(RECORDED if is_internal else PART, f"{'; '.join(found)}.") if found else None
 
 
-def _included(record: Record) -> Answer:
+def _included(record: ReportInput) -> Answer:
     groups = record.scores.groups()
     counted = f", of {len(set(groups))} groups (sequences or patients)" if groups else ""
     return Answer(PART, f"{plural(len(record.scores), 'image')}{counted}; left out: {facts.left_out_words(record)}.")
 
 
-def _characteristics(record: Record) -> Answer | None:
+def _characteristics(record: ReportInput) -> Answer | None:
     sizes: Mapping[str, Mapping[str, Any]] = record.summary["strata"].get("polyp area", {})
     if not sizes:
         return None
@@ -264,7 +266,7 @@ def _characteristics(record: Record) -> Answer | None:
     return Answer(PART, f"Polyp area of the scored images: {counts}.")
 
 
-def _performance(record: Record) -> Answer | None:
+def _performance(record: ReportInput) -> Answer | None:
     if not record.summary["num_polyp_images"]:
         return None
     rows, _ = tables.metric_rows(record.summary)
@@ -274,7 +276,7 @@ def _performance(record: Record) -> Answer | None:
     return Answer(PART, f"{'; '.join(words)}: {record.source['split']} split. All others: report.html, summary.json.")
 
 
-def _diagnostic(record: Record) -> Answer | None:
+def _diagnostic(record: ReportInput) -> Answer | None:
     words = [f"{label}: {value} ({spread})" for label, value, spread in tables.negative_rows(record.summary)]
     if record.summary["num_polyp_images"]:
         lesions = record.summary["metrics"]["lesion_sensitivity"]
@@ -282,7 +284,7 @@ def _diagnostic(record: Record) -> Answer | None:
     return Answer(PART, f"{'; '.join(words)}.") if words else None
 
 
-def _failures(record: Record) -> Answer | None:
+def _failures(record: ReportInput) -> Answer | None:
     polyps = record.polyps
     places = pick_cases(polyps.values["dice"], 4)["worst"] if len(polyps) else []
     if not places:
@@ -291,29 +293,30 @@ def _failures(record: Record) -> Answer | None:
     return Answer(PART, f"The lowest Dice: {', '.join(worst)}; pictures and strata: report.html.")
 
 
-def _limitations(record: Record) -> Answer:
+def _limitations(record: ReportInput) -> Answer:
     known = [f"{text[:1].upper()}{text[1:]}." for text in facts.warnings(record)]
     return Answer(PART, " ".join(known)) if known else Answer(UNKNOWN, "")
 
 
-def _implications(record: Record) -> Answer:
+def _implications(record: ReportInput) -> Answer:
     return Answer(PART, "Not a medical device: for research and education.")
 
 
-def _protocol(record: Record) -> Answer:
+def _protocol(record: ReportInput) -> Answer:
     own = "; of the training: config.toml, splits.json, environment.json, history.csv" if record.run else ""
     return Answer(PART, f"Of the evaluation: evaluation.json, summary.json, scores.csv{own}.")
 
 
-def _availability(record: Record) -> Answer:
+def _availability(record: ReportInput) -> Answer:
     model = record.source.get("model_digest")
     weights = f" Model file: SHA-256 {model}." if model else ""
     return Answer(
-        PART, f"Software: polypseg {__version__}, Apache-2.0.{weights} Terms of the scored data: {record.terms.terms}"
+        PART,
+        f"Software: polypseg {__version__}, Apache-2.0.{weights} Terms of the scored data: {record.terms_of_use.text}",
     )
 
 
-_ANSWERS: dict[int, Callable[[Record], Answer | None]] = {
+_ANSWERS: dict[int, Callable[[ReportInput], Answer | None]] = {
     1: _title,
     2: _abstract,
     5: _retrospective,

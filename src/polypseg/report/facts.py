@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from polypseg.config import LossConfig, TrainConfig
+from polypseg.data.protocols import protocol_of
 from polypseg.records.threshold import DEFAULT, NAME
 from polypseg.report.documents import UNKNOWN
-from polypseg.report.record import Record, RunRecord
+from polypseg.report.report_input import ReportInput, RunFacts
 from polypseg.report.tables import figure, plural
 
 Fact = tuple[str, str]
 
 
-def model_facts(record: Record) -> list[Fact]:
+def model_facts(record: ReportInput) -> list[Fact]:
     """What was judged, what chose its checkpoint and its threshold."""
     source, run = record.source, record.run
     if source["kind"] == "predictions":
@@ -54,12 +55,13 @@ def short_path(path: Any) -> str:
     return str(Path(*given.parts[1:][-2:])) if given.is_absolute() else str(path)
 
 
-def training_facts(record: Record) -> list[Fact]:
+def training_facts(record: ReportInput) -> list[Fact]:
     """How the model was trained: from its run, or what its file says; empty where neither is known."""
     if record.run is not None:
         return _run_facts(record.run)
     says = record.model_says
     facts = [
+        ("protocol", says.get("protocol")),
         ("data", says.get("training_data")),
         ("split, SHA-256", says.get("split_digest")),
         ("terms of the data", says.get("terms")),
@@ -70,11 +72,13 @@ def training_facts(record: Record) -> list[Fact]:
     return [(label, str(value)) for label, value in facts if value]
 
 
-def _run_facts(run: RunRecord) -> list[Fact]:
+def _run_facts(run: RunFacts) -> list[Fact]:
     environment = run.environment
     facts = [("data", short_path(environment.get("data", UNKNOWN)))]
     facts += (
-        [("split", run.split.source), ("split, SHA-256", run.split.digest())] if run.split else [("split", UNKNOWN)]
+        [("protocol", protocol_of(run.split)), ("split", run.split.source), ("split, SHA-256", run.split.digest())]
+        if run.split
+        else [("split", UNKNOWN)]
     )
     facts += [("training", training_words(run)), ("augmentation", augmentation_words(run))]
     facts.append(("epochs", epoch_words(run)))
@@ -86,9 +90,9 @@ def _run_facts(run: RunRecord) -> list[Fact]:
     return facts
 
 
-def data_facts(record: Record) -> list[Fact]:
+def data_facts(record: ReportInput) -> list[Fact]:
     """Which images were scored, and what their owners allow."""
-    summary, source, terms = record.summary, record.source, record.terms
+    summary, source, terms = record.summary, record.source, record.terms_of_use
     counted = plural(summary["num_polyp_images"], "image with a polyp", "images with a polyp")
     facts = [
         ("data", f"{terms.title or UNKNOWN} in {short_path(record.data) if record.data else UNKNOWN}"),
@@ -97,7 +101,7 @@ def data_facts(record: Record) -> list[Fact]:
         ("left out", left_out_words(record)),
         ("resized to the reference", f"{source['num_resized']} of {len(record.scores)} predictions"),
         ("data, SHA-256", str(source["data_digest"])),
-        ("terms of the data", terms.terms),
+        ("terms of the data", terms.text),
         ("to be cited", terms.citation or UNKNOWN),
     ]
     if "split_source" in source:
@@ -105,7 +109,7 @@ def data_facts(record: Record) -> list[Fact]:
     return facts
 
 
-def evaluation_facts(record: Record) -> list[Fact]:
+def evaluation_facts(record: ReportInput) -> list[Fact]:
     """How it was scored."""
     source, intervals, settings = record.source, record.summary["intervals"], record.summary["settings"]
     drawn = f"{100 * intervals['confidence']:g} %, percentiles of {intervals['num_resamples']} bootstrap samples"
@@ -121,7 +125,7 @@ def evaluation_facts(record: Record) -> list[Fact]:
     ]
 
 
-def warnings(record: Record) -> Iterator[str]:
+def warnings(record: ReportInput) -> Iterator[str]:
     """What a reader of the figures must know besides them."""
     yield from record.source["notes"]
     yield from record.unreadable
@@ -135,6 +139,8 @@ def warnings(record: Record) -> Iterator[str]:
         )
     if run is not None and run.shared_groups:
         yield f"{plural(len(run.shared_groups), 'group')} (sequences or patients) are in more than one split"
+    for name, gates in (run.gates if run is not None else {}).items():
+        yield from (f"{name}: {text}" if name else text for text in gates.warnings())
     if "--threshold" in record.source["threshold_source"]:
         yield "the threshold was given by hand; nothing tells on which images it was chosen"
     if record.source["checkpoint_chosen_by"] == UNKNOWN:
@@ -145,10 +151,10 @@ def warnings(record: Record) -> Iterator[str]:
         yield "no image without a polyp was scored: how often the model raises a false alarm is unknown"
 
 
-def threshold_words(record: Record) -> str:
+def threshold_words(record: ReportInput) -> str:
     """The threshold and where it comes from."""
-    seed = record.source.get("seed_threshold", 0.0)
-    surer = f" (components with a pixel of at least {seed:.4g})" if seed > record.source["threshold"] else ""
+    peak = record.source.get("seed_threshold", 0.0)
+    surer = f" (components with a pixel of at least {peak:.4g})" if peak > record.source["threshold"] else ""
     words = f"{record.source['threshold']:.4g}{surer}, {record.source['threshold_source']}"
     chosen = record.run.threshold if record.run else DEFAULT
     if chosen.threshold == record.source["threshold"] and NAME in words:
@@ -158,7 +164,7 @@ def threshold_words(record: Record) -> str:
     return words
 
 
-def passes_words(record: Record) -> str:
+def passes_words(record: ReportInput) -> str:
     """Whether a map is the mean of several: of an ensemble's models, of mirror images."""
     if record.source["kind"] == "predictions":
         return UNKNOWN
@@ -169,7 +175,7 @@ def passes_words(record: Record) -> str:
     return "none: one model, one pass" if models == "one model" else f"{models}, one pass each"
 
 
-def checkpoint_words(record: Record) -> str:
+def checkpoint_words(record: ReportInput) -> str:
     """What chose the checkpoint, and its epoch; a mean of several runs' weights is of none."""
     words = str(record.source["checkpoint_chosen_by"])
     run = record.run
@@ -178,7 +184,7 @@ def checkpoint_words(record: Record) -> str:
     return words if run is None or best is None else f"{words} (epoch {best['epoch']:g}: {best[run.monitor]:.4f})"
 
 
-def network_words(run: RunRecord | None) -> str:
+def network_words(run: RunFacts | None) -> str:
     """The network and what shapes it; what it does without is left out."""
     if run is None or run.config is None:
         return UNKNOWN
@@ -198,7 +204,7 @@ def _setting(name: str, value: Any) -> str:
     return f"{name} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
 
 
-def training_words(run: RunRecord) -> str:
+def training_words(run: RunFacts) -> str:
     """Loss, optimiser and schedule."""
     if run.config is None:
         return UNKNOWN
@@ -209,7 +215,7 @@ def training_words(run: RunRecord) -> str:
         f"from the weights of {start}" if start else "",
         f"taught by {teacher}, which has {100 * train.teacher_weight:g} % of the say" if teacher else "",
         f"gradients of a norm of at most {train.clip_norm:g}" if train.clip_norm else "",
-        f"moving average of the weights, momentum {train.average:g}" if train.average else "",
+        f"moving average of the weights, momentum {train.ema_momentum:g}" if train.ema_momentum else "",
         "mixed precision" if train.mixed_precision else "",
     ]
     return "; ".join(
@@ -224,13 +230,13 @@ def training_words(run: RunRecord) -> str:
     )
 
 
-def augmentation_words(run: RunRecord) -> str:
+def augmentation_words(run: RunFacts) -> str:
     """The preset, and what else is done to a share of the training images."""
     if run.config is None:
         return UNKNOWN
     data = run.config.data
     shares = (
-        (data.negatives, "shown without their polyp"),
+        (data.polyp_removal, "shown without their polyp"),
         (data.copy_paste, "given another image's polyp"),
         (data.jpeg, "compressed again"),
         (data.colour_transfer, "in another image's colours"),
@@ -266,7 +272,7 @@ def _schedule_words(train: TrainConfig) -> str:
     return f"learning rate {train.learning_rate:g}, {course[train.schedule]}"
 
 
-def epoch_words(run: RunRecord) -> str:
+def epoch_words(run: RunFacts) -> str:
     """How many epochs were trained, of how many at most, and how long; of a group each member's number."""
     histories = run.member_histories or {"": run.history}
     if not any(histories.values()):
@@ -293,13 +299,13 @@ def version_words(environment: Mapping[str, Any]) -> str:
     return ", ".join(python + packages + backend) or UNKNOWN
 
 
-def left_out_words(record: Record) -> str:
+def left_out_words(record: ReportInput) -> str:
     """How many files or images were left out."""
     left_out: Sequence[Mapping[str, str]] = record.summary["left_out"]
     return plural(len(left_out), "file or image", "files or images") if left_out else "none"
 
 
-def scored_words(record: Record) -> str:
+def scored_words(record: ReportInput) -> str:
     """How often the run's test split was scored."""
     if record.run is not None:
         return str(record.run.times_test_was_scored)
@@ -307,7 +313,7 @@ def scored_words(record: Record) -> str:
     return UNKNOWN if times is None else f"{times}, up to this evaluation"
 
 
-def headline(record: Record, metric: str) -> str:
+def headline(record: ReportInput, metric: str) -> str:
     """Mean of a metric with its interval, in words."""
     figures = record.summary["metrics"][metric]
     if figures["mean"] is None:

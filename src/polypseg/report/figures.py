@@ -111,7 +111,7 @@ def plot_samples(rows: Sequence[SampleRow]) -> Figure:
     The predicted mask is in colours (found, missed, false alarm), with the reference's border in white.
 
     Args:
-        rows: Samples of any sizes.
+        rows: Samples of any sizes; where their attention is of different levels, each is named in its picture.
 
     Raises:
         DataError: No rows, or arrays that do not fit one another.
@@ -120,7 +120,7 @@ def plot_samples(rows: Sequence[SampleRow]) -> Figure:
     titles = ["image", "reference mask", "predicted mask"]
     attended = any(row.attention is not None for row in rows)
     levels = sorted({row.level for row in rows if row.attention is not None})
-    titles += [f"attention, level {' and '.join(map(str, levels))}"] if attended else []
+    titles += [f"attention, level {levels[0]}" if len(levels) == 1 else "attention"] if attended else []
     bottom = 0.3
     shapes = [[row.image.shape] for row in rows]
     figure, grid = canvas.image_grid(shapes, len(titles), margins_in=(1.6, 0.05, 0.28, bottom))
@@ -129,6 +129,8 @@ def plot_samples(rows: Sequence[SampleRow]) -> Figure:
             canvas.show_image(axes, picture)
         if row.attention is not None:
             canvas.show_image(cells[3], heat_map(row.image, row.attention))
+            if len(levels) > 1:
+                _name_level(cells[3], row.level)
         elif attended:
             cells[3].text(0.5, 0.5, "none", ha="center", va="center", fontsize=SMALL_PT, color=FAINT)
         canvas.label_row(figure, cells[0], canvas.shortened(row.name), f"Dice {_score(row.dice)}")
@@ -324,6 +326,12 @@ def _name_kinds(figure: Figure, above: Axes) -> None:
         handletextpad=0.3,
         columnspacing=0.6,
     )
+
+
+def _name_level(axes: Axes, level: int) -> None:
+    """Writes the level of an attention map into its corner: rows may show different ones."""
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
+    axes.text(0.03, 0.05, f"level {level}", transform=axes.transAxes, fontsize=SMALL_PT, color=INK, bbox=box)
 
 
 def _unit(colour: Colour) -> tuple[float, float, float]:

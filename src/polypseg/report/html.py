@@ -28,7 +28,7 @@ from polypseg.report.curve_panels import (
 )
 from polypseg.report.documents import render_html, trusted
 from polypseg.report.figures import KINDS, plot_training_curves
-from polypseg.report.record import Record, split_counts
+from polypseg.report.report_input import ReportInput, split_counts
 from polypseg.report.svg import inline_svg
 from polypseg.report.tables import figure, interval, plural
 
@@ -47,7 +47,7 @@ class Chart(NamedTuple):
     is_wide: bool = False
 
 
-def write_page(record: Record, path: Path, with_images: bool = True, num_cases: int = 4) -> Path:
+def write_page(record: ReportInput, path: Path, with_images: bool = True, num_cases: int = 4) -> Path:
     """The path, once the page is written there.
 
     Args:
@@ -61,7 +61,7 @@ def write_page(record: Record, path: Path, with_images: bool = True, num_cases: 
     return path
 
 
-def render_page(record: Record, with_images: bool = True, num_cases: int = 4) -> str:
+def render_page(record: ReportInput, with_images: bool = True, num_cases: int = 4) -> str:
     """The page; arguments as `write_page`."""
     metric_rows, absent = tables.metric_rows(record.summary)
     cases = choose_cases(record, num_cases, with_images)
@@ -80,6 +80,8 @@ def render_page(record: Record, with_images: bool = True, num_cases: int = 4) ->
         "strata": {way: tables.stratum_rows(strata) for way, strata in record.summary["strata"].items()},
         "most_strata": MOST_STRATA,
         "negative_rows": tables.negative_rows(record.summary),
+        "negative_strata": tables.negative_stratum_rows(record.summary),
+        "negative_head": ["", *tables.NEGATIVE_STRATUM],
         "scatter": list(_distribution_charts(record)),
         "curves": list(_curve_charts(record)),
         "alarms": list(_alarm_charts(record)),
@@ -95,12 +97,16 @@ def render_page(record: Record, with_images: bool = True, num_cases: int = 4) ->
         "model_facts": facts.model_facts(record),
         "training_facts": facts.training_facts(record),
         "data_facts": facts.data_facts(record),
+        "gates": {name: (found, tables.gate_rows(found)) for name, found in record.run.gates.items()}
+        if record.run
+        else {},
+        "gate_columns": ["", *tables.GATE_COLUMNS],
         "evaluation_facts": facts.evaluation_facts(record),
     }
     return render_html("page.html.j2", **values)
 
 
-def _tiles(record: Record) -> Iterator[tuple[str, str, str]]:
+def _tiles(record: ReportInput) -> Iterator[tuple[str, str, str]]:
     """The figures that the page begins with: label, value, detail."""
     metrics, negatives = record.summary["metrics"], record.summary["negatives"]
     if record.summary["num_polyp_images"]:
@@ -121,7 +127,7 @@ def _tiles(record: Record) -> Iterator[tuple[str, str, str]]:
         yield "test split scored", f"{record.run.times_test_was_scored} ×", "in all evaluations of this run"
 
 
-def _distribution_charts(record: Record) -> Iterator[Chart]:
+def _distribution_charts(record: ReportInput) -> Iterator[Chart]:
     dice = record.polyps.values["dice"]
     known = np.isfinite(dice)
     if not known.any():
@@ -136,7 +142,7 @@ def _distribution_charts(record: Record) -> Iterator[Chart]:
     yield _chart(chart, "area", f"Dice against the polyp's area. {caption}", caption)
 
 
-def _curve_charts(record: Record) -> Iterator[Chart]:
+def _curve_charts(record: ReportInput) -> Iterator[Chart]:
     """Reliability, precision and recall, and the threshold: of maps that hold probabilities."""
     if not record.has_probabilities or not record.summary["num_polyp_images"]:
         return
@@ -160,7 +166,7 @@ def _curve_charts(record: Record) -> Iterator[Chart]:
     yield _chart(plot_thresholds(curves, threshold), "thresholds", f"Scores against the threshold. {caption}", caption)
 
 
-def _alarm_charts(record: Record) -> Iterator[Chart]:
+def _alarm_charts(record: ReportInput) -> Iterator[Chart]:
     """Sensitivity against false alarms; of polyp-free images alone, the alarms against the threshold."""
     negatives = record.summary["negatives"]
     if negatives is None or not record.has_probabilities:
@@ -177,7 +183,7 @@ def _alarm_charts(record: Record) -> Iterator[Chart]:
         yield _chart(chart, "alarms", f"Share of frames with a false alarm against the threshold. {caption}", caption)
 
 
-def _training_charts(record: Record) -> Iterator[Chart]:
+def _training_charts(record: ReportInput) -> Iterator[Chart]:
     """The curves of a run; of a group, those of each member."""
     run = record.run
     if run is None:
@@ -200,14 +206,14 @@ def _chart(figure_: Any, name: str, alt: str, caption: str) -> Chart:
     return Chart(trusted(inline_svg(figure_, name, alt)), caption)
 
 
-def _without_leaks(record: Record) -> tuple[int, str, str] | None:
+def _without_leaks(record: ReportInput) -> tuple[int, str, str] | None:
     if not record.leaks or not record.summary["num_polyp_images"]:
         return None
     leaked = sorted({str(leak["scored"]) for leak in record.leaks})
     return tables.without_leaks(record.polyps, leaked, record.summary["intervals"])
 
 
-def _split_rows(record: Record) -> list[list[str]]:
+def _split_rows(record: ReportInput) -> list[list[str]]:
     """Split, images, share, groups."""
     if record.run is None or record.run.split is None:
         return []
@@ -219,7 +225,7 @@ def _split_rows(record: Record) -> list[list[str]]:
     ]
 
 
-def _other_rows(record: Record) -> list[list[str]]:
+def _other_rows(record: ReportInput) -> list[list[str]]:
     """Name, images with a polyp, mean Dice, interval, images without a polyp, frames with a false alarm."""
     others: Mapping[str, Mapping[str, Any]] = record.run.others if record.run else {}
     rows = []

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from polypseg.metrics.statistics import bootstrap_mean
 from polypseg.metrics.table import COLUMNS
+from polypseg.records.gates import GatesRecord
 from polypseg.records.scores import Scores
 
 METRICS = {
@@ -54,6 +55,12 @@ NEGATIVES = (
     ("false_findings_a_minute", "false findings, a minute at {frame_rate:g} frames a second", 1, ""),
 )
 """Figure of the images without a polyp, its words, its factor and its unit."""
+
+NEGATIVE_STRATUM = ("images", "over 0.1 % of the image", "interval", "any false pixel")
+"""Headings of `negative_stratum_rows`, after the stratum: shares of the frames."""
+
+GATE_COLUMNS = ("mean", "spread", "Dice lost if constant")
+"""Headings of `gate_rows`, after the gate itself."""
 
 MEANINGS = {column.name: column.meaning for column in COLUMNS}
 PROTOCOL_TITLES = {
@@ -128,6 +135,28 @@ def negative_rows(summary: Mapping[str, Any]) -> list[list[str]]:
             keys = ("mean", "low", "high")
             values = {key: None if negatives[name][key] is None else factor * negatives[name][key] for key in keys}
             rows.append([label.format(**negatives), f"{figure(values['mean'])}{unit}", interval(values)])
+    return rows
+
+
+def negative_stratum_rows(summary: Mapping[str, Any]) -> dict[str, list[list[str]]]:
+    """By way of dividing the images without a polyp, a row a stratum: its cells are those of `NEGATIVE_STRATUM`."""
+    strata = (summary["negatives"] or {}).get("strata", {})  # summaries of before have none
+    rows: dict[str, list[list[str]]] = {}
+    for way, found in strata.items():
+        for stratum, figures in found.items():
+            large, any_ = (figures[name] for name in ("large_false_positive", "any_false_positive"))
+            percents = {key: None if large[key] is None else 100 * large[key] for key in ("mean", "low", "high")}
+            cells = [str(figures["num_images"]), f"{figure(percents['mean'])} %", interval(percents)]
+            rows.setdefault(way, []).append([stratum, *cells, f"{figure(100 * any_['mean'])} %"])
+    return rows
+
+
+def gate_rows(record: GatesRecord) -> list[list[str]]:
+    """Gate, mean and spread of its coefficients, and the Dice that is lost where they are all set to that mean."""
+    rows = []
+    for gate in record.gates:
+        lost = "–" if gate.dice_lost is None else f"{round(gate.dice_lost, 4) + 0.0:.4f}"  # no -0.0000
+        rows.append([f"gate {gate.level}", f"{gate.mean:.3f}", f"{gate.spread:.3f}", lost])
     return rows
 
 

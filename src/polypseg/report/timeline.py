@@ -121,7 +121,7 @@ def read_timeline(table: Path) -> Timeline:
                 states["withheld"].append(float(row["num_withheld"]) > 0)
                 states["dropped"].append("dropped" in faults)
                 states["damaged"].append(bool(faults) and "dropped" not in faults)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise DataError(f"{table}: cannot read the table of the video ({error})") from error
     if not seconds:
         raise DataError(f"{table}: holds no frames")

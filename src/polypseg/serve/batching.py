@@ -25,7 +25,7 @@ from polypseg.records.model_facts import ModelFacts
 
 
 @dataclass(frozen=True)
-class Run:
+class EngineResult:
     """What an engine says of one image.
 
     Attributes:
@@ -42,7 +42,7 @@ class _Waiting:
     batch: NDArray[np.float32]
     way: tuple[str, bool]
     """Test-time augmentation, and whether attention is wanted: what runs together must agree on both."""
-    run: "Future[Run]" = field(default_factory=Future)
+    run: "Future[EngineResult]" = field(default_factory=Future)
 
 
 class Batcher:
@@ -68,7 +68,7 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, batch: NDArray[np.float32], tta: str = "none", attention: bool = False) -> "Future[Run]":
+    def submit(self, batch: NDArray[np.float32], tta: str = "none", attention: bool = False) -> "Future[EngineResult]":
         """The run of one image, soon.
 
         Args:
@@ -110,7 +110,7 @@ class Batcher:
             for index, waiting in enumerate(group):
                 own = slice(index, index + 1)
                 maps = {level: values[own] for level, values in outputs.attention.items()}
-                waiting.run.set_result(Run(Outputs(outputs.probabilities[own], maps), seconds))
+                waiting.run.set_result(EngineResult(Outputs(outputs.probabilities[own], maps), seconds))
 
     def _next_group(self) -> list[_Waiting]:
         """What runs together next: the oldest and those right behind it that go the same way; empty at the end."""

@@ -2,7 +2,8 @@
 
 Decisions:
 - A video is the one thing that is written to disk, in a folder of the server's own (mode 0700) that goes with the
-  server; a job's files go when it is deleted, or `job_seconds` after it ended.
+  server; a job's files go when it is deleted, or `job_seconds` after it ended. What a killed server left, the next one
+  removes: it can take the lock of the folder, which a living server holds.
 - Where all places or all bytes are taken, ended jobs give way: those whose end was told first, then those that nobody
   has asked for in `unfetched_seconds`; so nobody can fill a server with videos and leave. What waits or runs stays.
 - A job's name is 128 bits of chance and the only key to it; no path is ever made of what a client sends.
@@ -22,7 +23,8 @@ from pathlib import Path
 from time import monotonic
 from typing import TypeVar
 
-from polypseg.errors import RequestError
+from polypseg.errors import BusyError, RequestError
+from polypseg.records.lock import alone_at
 from polypseg.serve.problems import problem_of
 from polypseg.serve.schemas import Job, JobState, Problem, VideoQuery, VideoResult
 from polypseg.serve.settings import Settings
@@ -31,6 +33,8 @@ from polypseg.serve.video_file import bytes_in, no_room
 T = TypeVar("T")
 
 SOURCE, OUTPUT = "source", "result.mp4"
+
+HOME_PREFIX = "polypseg-serve-"
 
 FRAMES_A_LOOK = 25
 """After so many frames it is looked how much all videos take on disk."""
@@ -126,6 +130,7 @@ class Jobs:
         self._records: dict[str, JobRecord] = {}
         self._num_receiving = 0
         self._home: Path | None = None
+        self._lock = contextlib.ExitStack()
         self._thread = ThreadPoolExecutor(1, "polypseg-video")
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -209,6 +214,7 @@ class Jobs:
         """Remove all files, whoever still writes them."""
         if self._home is not None:
             shutil.rmtree(self._home, ignore_errors=True)
+        self._lock.close()
 
     async def _run(self, record: JobRecord) -> None:
         try:
@@ -253,10 +259,20 @@ class Jobs:
     def _new_folder(self) -> Path:
         try:
             if self._home is None:
-                self._home = Path(tempfile.mkdtemp(prefix="polypseg-"))
+                self._home = self._new_home()
             return Path(tempfile.mkdtemp(dir=self._home))
         except OSError as error:
             raise no_room() from error
+
+    def _new_home(self) -> Path:
+        place = Path(tempfile.gettempdir())
+        for left in place.glob(f"{HOME_PREFIX}*"):
+            with contextlib.suppress(BusyError, OSError), alone_at(left):
+                shutil.rmtree(left, ignore_errors=True)
+        home = place / f"{HOME_PREFIX}{secrets.token_hex(8)}"
+        self._lock.enter_context(alone_at(home))
+        home.mkdir(mode=0o700)
+        return home
 
     def _tell(self) -> None:
         if self._observe is not None:

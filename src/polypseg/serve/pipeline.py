@@ -17,10 +17,11 @@ from PIL import UnidentifiedImageError
 
 from polypseg.arrays import Image
 from polypseg.errors import DataError, RequestError
+from polypseg.formats.outlines import compress_run_lengths, run_lengths
 from polypseg.predict.engines.engine import Engine
 from polypseg.predict.predictor import Prediction, Predictor, Prepared
-from polypseg.predict.regions import Region, compress_run_lengths, find_regions, run_lengths
-from polypseg.preprocess import decode_image, num_pages, open_pages, read_page
+from polypseg.predict.regions import Region, find_regions
+from polypseg.preprocess import decode_noted, num_pages, open_pages, read_page
 from polypseg.serve.schemas import BatchQuery
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
@@ -61,17 +62,20 @@ def prepare(content: bytes, predictor: Predictor, max_pixels: int, page: int | N
     Raises:
         RequestError: 400 not an image; 404 no such page; 413 too many pixels, found before they are decoded.
     """
-    began = perf_counter()
+    began, note, num_pages = perf_counter(), "", 1
     kind = check_header(content, max_pixels)
     try:
         if kind == "TIFF":
             image, num_pages = _tiff_page(content, max_pixels, page)
         else:
             _check_page(page, 1)
-            image, num_pages = decode_image(content, NAME, max_pixels), 1
+            image, note = decode_noted(content, NAME, max_pixels)
     except DataError as error:
         raise _no_image(str(error).removeprefix(f"{NAME}: ")) from error
-    return Decoded(image, predictor.prepare(image), perf_counter() - began, num_pages)
+    seen = predictor.prepare(image)
+    if note:
+        seen = seen._replace(note="; ".join(text for text in (note.removeprefix(f"{NAME}: "), seen.note) if text))
+    return Decoded(image, seen, perf_counter() - began, num_pages)
 
 
 def _tiff_page(content: bytes, max_pixels: int, page: int | None) -> tuple[Image, int]:
@@ -82,7 +86,7 @@ def _tiff_page(content: bytes, max_pixels: int, page: int | None) -> tuple[Image
         _check_page(page, number)
         if number > 1:
             return read_page(opened, (page or 1) - 1, NAME, max_pixels), number
-    return decode_image(content, NAME, max_pixels), 1
+    return decode_noted(content, NAME, max_pixels)[0], 1
 
 
 def _check_page(page: int | None, number: int) -> None:
@@ -135,7 +139,7 @@ def describe(prediction: Prediction, query: BatchQuery, predictor: Predictor) ->
         "model": served_by(predictor.engine),
         "image": {"height": height, "width": width},
         "threshold": predictor.threshold,
-        "seed_threshold": predictor.seed_threshold,
+        "peak_threshold": predictor.peak_threshold,
         "field": dict(zip(("top", "left", "height", "width"), prediction.field, strict=True)),
         "note": prediction.note,
         "area_px": area,
@@ -175,6 +179,7 @@ def _pictures(prediction: Prediction, query: BatchQuery) -> dict[str, Any]:
     if query.attention:
         maps = prediction.attention()
         pictures["attention"] = [{"level": level} | _picture(_grey(coefficients)) for level, coefficients in maps]
+        pictures["attention_level"] = prediction.level_to_show()
     return pictures
 
 

@@ -119,7 +119,7 @@ class Segmentation(BaseModel):
     page: int = Field(description="of the file, counted from 1; 1 but for a TIFF of several")
     num_pages: int = Field(description="that the file holds")
     threshold: float
-    seed_threshold: float = Field(description="one pixel of each component reaches it, else it is left out")
+    peak_threshold: float = Field(description="one pixel of each component reaches it, else it is left out")
     area_px: int
     area_percent: float
     num_components: int
@@ -130,6 +130,12 @@ class Segmentation(BaseModel):
     probability: Picture | None = Field(None, description="8-bit grey, the value times 255; absent unless asked for")
     overlay: Picture | None = Field(None, description="absent unless asked for")
     attention: list[AttentionPicture] | None = Field(None, description="absent unless asked for")
+    attention_level: int | None = Field(
+        None,
+        ge=1,
+        description="the gate whose coefficients agree best with the mask (area under the ROC curve); the middle one "
+        "where nothing was found",
+    )
     seconds: Seconds
 
 
@@ -198,7 +204,7 @@ class ServedModel(BaseModel):
     size: int
     engine: str
     threshold: float
-    seed_threshold: float
+    peak_threshold: float
     precision: str
     attention_levels: list[int]
     num_parameters: int | None

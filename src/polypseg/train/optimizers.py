@@ -77,8 +77,8 @@ def build_optimizer(
     shared: dict[str, Any] = {
         "learning_rate": learning_rate(config, num_steps),
         "global_clipnorm": config.clip_norm,
-        "use_ema": config.average > 0,
-        "ema_momentum": config.average,
+        "use_ema": config.ema_momentum > 0,
+        "ema_momentum": config.ema_momentum,
     }
     if config.optimizer == "adam":
         return keras.optimizers.Adam(**shared)

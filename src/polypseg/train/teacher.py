@@ -1,7 +1,7 @@
 """Distillation: a trained model, or the members of a cross-validation, whose probabilities a smaller one learns from.
 
 Decisions:
-- The teacher sees the batch as the student does, augmented and recomposed, so that its answer belongs to that picture.
+- The teacher sees the batch as the student does, augmented and synthesised, so that its answer belongs to that picture.
 - Reference and probability are mixed before the loss, so that every loss that takes probabilities serves, and the mask
   keeps a say where the teacher errs.
 - A teacher that was trained on the student's validation images flatters the student there
@@ -15,13 +15,13 @@ import keras
 from keras import ops
 
 from polypseg.config import Config
-from polypseg.data.batches import Soften
+from polypseg.data.batches import BatchTransform
 from polypseg.errors import ModelError
 from polypseg.models.checkpoint import load_model
 from polypseg.train.named_models import teacher_files
 
 
-def teacher_of(config: Config) -> Soften | None:
+def teacher_of(config: Config) -> BatchTransform | None:
     """What mixes masks with the probability of the config's teacher; None without one."""
     settings = config.train
     if settings.teacher is None:
@@ -29,7 +29,7 @@ def teacher_of(config: Config) -> Soften | None:
     return load_teacher(Path(settings.teacher), config.data.size, settings.teacher_weight)
 
 
-def load_teacher(path: Path, size: int, weight: float) -> Soften:
+def load_teacher(path: Path, size: int, weight: float) -> BatchTransform:
     """What mixes the masks of a batch with the mean probability of the teacher's models.
 
     Args:
@@ -42,11 +42,11 @@ def load_teacher(path: Path, size: int, weight: float) -> Soften:
     """
     models = [_at_size(load_model(file), file, size) for file in teacher_files(path)]
 
-    def soften(images: Any, masks: Any) -> Any:
+    def change_masks(images: Any, masks: Any) -> Any:
         probability = sum(model(images, training=False) for model in models) / len(models)
         return (1.0 - weight) * ops.cast(masks, "float32") + weight * probability
 
-    return soften
+    return change_masks
 
 
 def _at_size(model: keras.Model, file: Path, size: int) -> keras.Model:

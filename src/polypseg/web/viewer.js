@@ -23,6 +23,7 @@ export class Viewer {
   connect(onRerun) {
     const plan = () => this.plan();
     for (const id of ["view", "drawn", "levels"]) byId(id).addEventListener("change", plan);
+    byId("levels").addEventListener("change", () => { this.item.level = Number(checked("level")); });
     byId("layout").addEventListener("change", () => this.setLayout(checked("layout")));
     byId("compare").addEventListener("input", () => this.placeDivider());
     byId("opacity").addEventListener("input", (event) => {
@@ -67,22 +68,21 @@ export class Viewer {
       "This browser cannot show the file itself. The picture is the server’s, with the mask at the model’s threshold already on it.";
     byId("smallest").value = item.smallest;
     byId("stage").style.setProperty("--ratio", width / height);
-    this.showLevels(item.answer.attention ?? []);
+    this.showLevels(item.answer.attention ?? [], item.level ?? item.answer.attention_level);
     show(byId("original"), item.decoded.base, width, height);
     this.render();
   }
 
-  showLevels(attention) {
+  /* A gate that was picked by hand stays with its image; else the one that agrees best with the mask is opened. */
+  showLevels(attention, opened) {
     byId("view-attention").hidden = attention.length === 0;
     if (attention.length === 0 && checked("view") === "attention") document.querySelector("input[name=view]").checked = true;
-    const before = checked("level");
     const options = attention.map(({ level }) => {
       const label = document.createElement("label");
-      label.append(element("input", "", { type: "radio", name: "level", value: level, checked: String(level) === before }), element("span", String(level)));
+      label.append(element("input", "", { type: "radio", name: "level", value: level, checked: level === opened }), element("span", String(level)));
       return label;
     });
     byId("levels").replaceChildren(byId("levels").firstElementChild, ...options);
-    if (attention.length && !checked("level")) byId("levels").querySelector("input").checked = true;
   }
 
   setLayout(layout) {
@@ -176,9 +176,9 @@ export class Viewer {
 
   /* At the model's own threshold a region also needs one sure pixel; at another, as in the API, it does not. */
   conditions(threshold) {
-    const seed = this.item.answer.seed_threshold ?? 0;
-    const isSeeded = this.item.threshold === null && seed > threshold;
-    const words = isSeeded ? `; a region counts where one of its pixels reaches ${thresholdText(seed)}` : "";
+    const peak = this.item.answer.peak_threshold ?? 0;
+    const hasPeak = this.item.threshold === null && peak > threshold;
+    const words = hasPeak ? `; a region counts where one of its pixels reaches ${thresholdText(peak)}` : "";
     return `At threshold ${thresholdText(threshold)}${words}.`;
   }
 
@@ -246,7 +246,7 @@ export class Viewer {
   /* What the JSON file holds: the server's answer without its pictures, or what was recomputed here. */
   record() {
     const { item, found } = this;
-    const { probability: map, overlay, attention, ...answer } = item.answer;
+    const { probability: map, overlay, attention, attention_level, ...answer } = item.answer;
     if (item.threshold === null && item.smallest === 0) return { file: item.name, ...answer };
     const { width, height } = answer.image;
     const area = found.polyps.reduce((sum, polyp) => sum + polyp.area_px, 0);
@@ -256,7 +256,7 @@ export class Viewer {
       ...answer,
       recomputed: "by the page, from the probability map in 8 bit; polygons are left out",
       threshold: item.threshold ?? answer.threshold,
-      seed_threshold: item.threshold === null ? answer.seed_threshold : 0,
+      peak_threshold: item.threshold === null ? answer.peak_threshold : 0,
       min_area: item.smallest,
       area_px: area,
       area_percent: (100 * area) / (width * height),

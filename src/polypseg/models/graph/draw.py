@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from polypseg.errors import MissingExtraError, ModelError
-from polypseg.records.atomic import replacing
+from polypseg.records.atomic import replacing, write_bytes
 
 DOTS_PER_INCH = 200
 MOST_DOTS = 20_000
@@ -78,7 +78,7 @@ def _draw_with_graphviz(model: Any, base: Path) -> tuple[Path, Path]:
     # What plot_model writes; plot_model itself stops at an SVG where IPython is installed (Keras 3.15).
     source = keras.utils.model_to_dot(model, show_shapes=True, show_layer_names=True, dpi=96).to_string()
 
-    def write(file: Path, ending: str) -> None:
+    def write(ending: str) -> Path:
         drawn = subprocess.run(["dot", f"-T{ending}"], input=source.encode(), capture_output=True, check=False)
         if drawn.returncode != 0 or not drawn.stdout:
             said = drawn.stderr.decode(errors="replace").strip().splitlines()
@@ -86,9 +86,11 @@ def _draw_with_graphviz(model: Any, base: Path) -> tuple[Path, Path]:
                 f"Graphviz's dot failed (code {drawn.returncode}{': ' + said[-1] if said else ''}); take the renderer "
                 "matplotlib"
             )
-        file.write_bytes(drawn.stdout)
+        path = base.with_name(f"{base.name}.{ending}")
+        write_bytes(path, drawn.stdout)
+        return path
 
-    return _write(base, "png", write), _write(base, "svg", write)
+    return write("png"), write("svg")
 
 
 def _write(base: Path, ending: str, write: Callable[[Path, str], None]) -> Path:

@@ -1,4 +1,4 @@
-"""A `.keras` file, run by Keras in the backend that it is set to."""
+"""A `.keras` file or a model in memory, run by Keras in the backend that it is set to."""
 
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,23 @@ from numpy.typing import NDArray
 from polypseg.errors import ModelError, UsageError, missing_extra
 from polypseg.predict.engines.engine import Outputs
 from polypseg.preprocess import FieldRule
-from polypseg.records.model_facts import ModelFacts
+from polypseg.records.model_facts import DEFAULT_THRESHOLD, ModelFacts
 
 GATE_SUFFIX = "_attention"
 """Layers of that name give a gate's coefficients: `gate_1_attention` is the finest."""
 
 
-def _taken(model: Any, path: Path) -> tuple[int | None, ...]:
+def gate_levels(model: Any) -> dict[int, Any]:
+    """The layers that give the gates' coefficients, by level, 1 the finest; empty for a model without gates."""
+    found = {
+        int(layer.name.removesuffix(GATE_SUFFIX).rpartition("_")[2]): layer
+        for layer in model.layers
+        if layer.name.endswith(GATE_SUFFIX)
+    }
+    return dict(sorted(found.items()))
+
+
+def _taken(model: Any, name: Path | str) -> tuple[int | None, ...]:
     """The shape that a model takes, after what it takes and gives was looked at.
 
     Raises:
@@ -23,7 +33,7 @@ def _taken(model: Any, path: Path) -> tuple[int | None, ...]:
     """
     taken, given = ([tuple(one.shape) for one in ends or ()] for ends in (model.inputs, model.outputs))
     if len(taken) != 1 or len(taken[0]) != 4 or taken[0][1] is None or taken[0][1] != taken[0][2] or taken[0][3] != 3:
-        raise ModelError(f"{path}: the model takes {taken}; expected one input (None, size, size, 3)")
+        raise ModelError(f"{name}: the model takes {taken}; expected one input (None, size, size, 3)")
     expected = (*taken[0][1:3], 1)
     if (
         len(given) != 1
@@ -31,13 +41,20 @@ def _taken(model: Any, path: Path) -> tuple[int | None, ...]:
         or any(a not in (None, b) for a, b in zip(given[0][1:], expected, strict=True))
     ):
         raise ModelError(
-            f"{path}: the model gives {given}; expected one output (None, {expected[0]}, {expected[1]}, 1)"
+            f"{name}: the model gives {given}; expected one output (None, {expected[0]}, {expected[1]}, 1)"
         )
     return taken[0]
 
 
 class KerasEngine:
-    """Implements `Engine` for a `.keras` file.
+    """Implements `Engine` for a `.keras` file, or for a model in memory.
+
+    Args:
+        source: The file, or a `keras.Model`.
+        threshold: A pixel is polyp from this probability on.
+        threads: None; Keras' backend reads its own setting.
+        peak_threshold: What one pixel of a component must reach.
+        field: What of a frame the model sees.
 
     Attributes:
         model: The Keras model itself.
@@ -47,10 +64,10 @@ class KerasEngine:
 
     def __init__(
         self,
-        path: Path,
-        threshold: float,
+        source: Path | Any,
+        threshold: float = DEFAULT_THRESHOLD,
         threads: int | None = None,
-        seed_threshold: float = 0.0,
+        peak_threshold: float = 0.0,
         field: FieldRule = "whole",
     ) -> None:
         try:
@@ -62,19 +79,15 @@ class KerasEngine:
         if threads is not None:
             raise UsageError("--threads is for exported models; Keras' backend reads its own setting when it starts")
         self._keras = keras
-        self.model = load_model(path)
-        shape = _taken(self.model, path)
-        self._gates = {
-            int(layer.name.removesuffix(GATE_SUFFIX).rpartition("_")[2]): layer
-            for layer in self.model.layers
-            if layer.name.endswith(GATE_SUFFIX)
-        }
+        self.model = load_model(source) if isinstance(source, Path) else source
+        shape = _taken(self.model, source if isinstance(source, Path) else self.model.name)
+        self._gates = gate_levels(self.model)
         self._reader: Any = None
         self.facts = ModelFacts(
             size=int(shape[1] or 0),
             field=field,
             threshold=threshold,
-            seed_threshold=seed_threshold,
+            peak_threshold=peak_threshold,
             name=self.model.name,
             attention_levels=tuple(sorted(self._gates)),
             num_parameters=int(self.model.count_params()),

@@ -12,6 +12,7 @@ from pathlib import Path
 from polypseg.errors import ModelError, UsageError, unknown_name
 from polypseg.predict.engines.checking import ask
 from polypseg.predict.engines.engine import ENGINES, Engine
+from polypseg.predict.engines.self_test import check_once
 from polypseg.preprocess import FieldRule
 from polypseg.records.threshold import DEFAULT, load_threshold
 
@@ -59,6 +60,7 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
 
         exported = OnnxEngine(path, threads, streams)
     ask(exported, str(path))
+    check_once(exported, path)
     return exported
 
 
@@ -75,7 +77,7 @@ def _open_keras(path: Path, engine: str, threads: int | None) -> Engine:
         stored = load_threshold(path)
     from polypseg.predict.engines.keras_engine import KerasEngine
 
-    return KerasEngine(file, stored.threshold, threads, stored.seed_threshold, _field_of(file))
+    return KerasEngine(file, stored.threshold, threads, stored.peak_threshold, _field_of(file))
 
 
 def _field_of(file: Path) -> FieldRule:
@@ -94,4 +96,4 @@ def _open_group(path: Path, engine: str, threads: int | None) -> Engine:
 
     stored = load_threshold(path)
     members = [_open_keras(member.folder, engine, threads) for member in Run(path).members()]
-    return EnsembleEngine(members, stored.threshold, stored.seed_threshold)
+    return EnsembleEngine(members, stored.threshold, stored.peak_threshold)

@@ -20,11 +20,14 @@ import numpy as np
 
 from polypseg.arrays import Mask
 from polypseg.errors import DataError
+from polypseg.formats.outlines import compress_run_lengths, run_lengths
 from polypseg.predict.images.table import add_line
-from polypseg.predict.regions import Region, compress_run_lengths, run_lengths
+from polypseg.predict.regions import Region
 from polypseg.records.atomic import replacing
+from polypseg.records.reading import FileKind, parse_json
 
 LINES_NAME = ".coco.jsonl"
+_KIND = FileKind("list of regions", DataError, "predict again with --overwrite")
 RUN_LENGTHS_NAME, POLYGONS_NAME = "coco.json", "coco_polygons.json"
 CATEGORIES = {"regions": "polyp", "outer": "polyp, outer mask", "inner": "polyp, inner mask"}
 """What a list of regions in a line means; the categories are numbered from 1 in this order."""
@@ -170,10 +173,7 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
     path = folder / LINES_NAME
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as opened:
+    with path.open("rb") as opened:
         for line in opened:
-            if line.endswith("\n"):  # a kill may have cut off the last
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise DataError(f"{path}: a line is damaged ({error}); predict again with --overwrite") from error
+            if line.endswith(b"\n"):  # a kill may have cut off the last
+                yield parse_json(line, dict[str, Any], path, _KIND)

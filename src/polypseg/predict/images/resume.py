@@ -22,17 +22,17 @@ from polypseg.records.atomic import write_text
 from polypseg.records.digests import model_file_digest
 from polypseg.records.reading import FileKind, read_json
 
-Record = dict[str, str | float | int]
+Settings = dict[str, str | float | int]
 """What results follow from, by name; a difference in any of them is another result."""
 
-EARLIER: Record = {"field": "whole", "calibration": ""}
+EARLIER: Settings = {"field": "whole", "calibration": ""}
 """What followed from nothing else, before there was a setting for it."""
 
 SETTINGS_NAME = "settings.json"
 KIND = FileKind("record of what the results follow from", DataError, "start with --overwrite")
 
 
-def record_of(model: Path, predictor: Predictor) -> Record:
+def record_of(model: Path, predictor: Predictor) -> Settings:
     """What the results of a model follow from.
 
     Args:
@@ -44,7 +44,7 @@ def record_of(model: Path, predictor: Predictor) -> Record:
         "model_sha256": model_file_digest(model),
         "engine": predictor.engine.name,
         "threshold": predictor.threshold,
-        "seed_threshold": predictor.seed_threshold,
+        "seed_threshold": predictor.peak_threshold,
         "tta": predictor.options.tta,
         "field": predictor.field,
         "min_area_px": predictor.options.min_area_px,
@@ -58,7 +58,7 @@ def _calibration_of(predictor: Predictor) -> str:
     return hashlib.sha256(calibration.model_dump_json().encode()).hexdigest() if calibration else ""
 
 
-def start_anew(output: OutputFolder, record: Record) -> set[str]:
+def start_anew(output: OutputFolder, record: Settings) -> set[str]:
     """Nothing is done: an empty table, and the settings beside it."""
     for path in (output.table_path, output.folder / LINES_NAME, output.folder / INPUTS_NAME):
         path.unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def start_anew(output: OutputFolder, record: Record) -> set[str]:
     return set()
 
 
-def done_names(output: OutputFolder, record: Record, sources: list[Source]) -> set[str]:
+def done_names(output: OutputFolder, record: Settings, sources: list[Source]) -> set[str]:
     """The names of the sources that are done; the table is left with the rows of what is done.
 
     Raises:
@@ -99,8 +99,9 @@ def done_names(output: OutputFolder, record: Record, sources: list[Source]) -> s
     return done
 
 
-def _check_settings(path: Path, record: Record) -> None:
-    before = EARLIER | read_json(path, Record, KIND)
+def _check_settings(path: Path, record: Settings) -> None:
+    unknown = {"engine": record["engine"]}  # polypseg 0.1 did not write it
+    before = EARLIER | unknown | read_json(path, Settings, KIND)
     other = [f"{key} {before.get(key)} (now {value})" for key, value in record.items() if before.get(key) != value]
     if other:
         raise DataError(

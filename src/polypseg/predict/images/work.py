@@ -10,9 +10,8 @@ Decisions:
 """
 
 import json
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import accumulate, chain, islice
 from pathlib import Path
@@ -29,10 +28,11 @@ from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.images.coco import CocoLines, image_line, write_coco
 from polypseg.predict.images.inputs import InputLines, Stamp, place_of, stamp_of
 from polypseg.predict.images.outputs import OutputFolder
-from polypseg.predict.images.resume import Record, done_names, start_anew
+from polypseg.predict.images.resume import Settings, done_names, start_anew
 from polypseg.predict.images.review import write_review
 from polypseg.predict.images.sources import Source
 from polypseg.predict.images.table import PredictionTable, Row, fault_row, row_of
+from polypseg.predict.lookahead import map_ahead
 from polypseg.predict.predictor import Predictor, Prepared
 from polypseg.predict.regions import find_regions
 from polypseg.preprocess import MAX_PIXELS
@@ -103,7 +103,7 @@ def predict_images(
     sources: list[Source],
     output: OutputFolder,
     predictor: Predictor,
-    record: Record,
+    record: Settings,
     batch_size: int = 1,
     max_pixels: int = MAX_PIXELS,
     resume: bool = False,
@@ -271,25 +271,3 @@ class _Work:
         if self.predictor.options.calibration is not None:
             statistics = frame_statistics(prediction.image, prediction.probability, prediction.mask, prediction.field)
         return _Written(source, row_of(source, prediction, regions), line, read.stamp, statistics)
-
-
-def map_ahead(
-    pool: ThreadPoolExecutor, function: Callable[[Given], Found], items: Iterable[Given], ahead: int
-) -> Generator[Found, None, None]:
-    """The function of each item, in order, worked out in the pool for at most `ahead` items that nobody asked for yet.
-
-    >>> with ThreadPoolExecutor(2) as pool:
-    ...     list(map_ahead(pool, abs, [-2, -1, 3], ahead=2))
-    [2, 1, 3]
-    """
-    pending: deque[Future[Found]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()

@@ -1,5 +1,5 @@
-"""What a decoder says of a packet while it decodes it: FFmpeg hands out many damaged pictures with no more than a line
-in its log.
+"""What a decoder says of a packet while it decodes it, and a container while it is read: FFmpeg hands out many damaged
+pictures with no more than a line in its log.
 
 Decisions:
 - A line of at least the level `error` from the decoder means a damaged picture. A few such lines are no damage: they
@@ -21,7 +21,7 @@ class Complaints:
     """Gathers a decoder's lines: `with complaints: packet.decode()`, then `complaints.heard`.
 
     Args:
-        codec: The decoder's name.
+        codec: The decoder's or the container's name.
     """
 
     def __init__(self, codec: str) -> None:

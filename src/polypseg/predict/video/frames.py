@@ -99,6 +99,8 @@ class FrameReader:
         self._shape: tuple[int, ...] | None = None
         self._lenient: Any = None
         self._complaints = Complaints(source.stream.codec_context.name)
+        self._container_complaints = Complaints("" if source.is_device else source.container.format.name)
+        self._is_container_damaged = False
         self._complained_of: deque[int] = deque(maxlen=REORDERED)
 
     def frames(self) -> Iterator[Frame]:
@@ -139,7 +141,8 @@ class FrameReader:
         failures = 0
         while not self.stopped.is_set():
             try:
-                for packet in self.source.container.demux(self.source.stream):
+                packets = self.source.container.demux(self.source.stream)
+                while (packet := self._next_packet(packets)) is not None:
                     failures = 0
                     self._num_packets += packet.size > 0
                     yield packet
@@ -154,6 +157,12 @@ class FrameReader:
                     lost = "the device was lost" if self.source.is_device else "reading stops early"
                     self.fault = f"{lost} after {self._num_pictures:,} frames ({str(error).splitlines()[0]})"
                     return
+
+    def _next_packet(self, packets: Iterator[Any]) -> Any:
+        with self._container_complaints:
+            packet = next(packets, None)
+        self._is_container_damaged = self._is_container_damaged or self._container_complaints.heard
+        return packet
 
     def _seen(self) -> Iterator[Pending[Frame]]:
         """Number, time and faults of each frame, still without its picture, and what the decoder gave."""
@@ -253,4 +262,6 @@ class FrameReader:
         found = float(self.clock.end())
         if not promised and seconds - found >= SHORT_BY_SECONDS:
             return f"the file is cut short: it promises {seconds:.1f} s, {found:.1f} s are there"
-        return ""
+        if self.source.ends_within_packet:
+            return "the file is cut short: it ends within a packet"
+        return "the file is damaged: parts of it could not be read" if self._is_container_damaged else ""

@@ -6,6 +6,7 @@ Decisions:
 - A device is known by its index: /dev/videoN on Linux, the N-th of AVFoundation on macOS and of DirectShow on Windows.
 """
 
+import io
 import platform
 from fractions import Fraction
 from pathlib import Path
@@ -32,6 +33,9 @@ SLOWEST_RATE, FASTEST_RATE = Fraction(1, 100), 1000
 
 NO_TIME_STAMPS = ("avi", "mxf")
 """Formats that number packets in order of decoding."""
+
+TS_SYNC, TS_PACKETS = b"\x47", (188, 192, 204)
+"""The first byte of a packet of MPEG-TS (in one of 192 bytes the fifth), and how long packets are."""
 
 _TS_DISCONT = 0x0200
 """FFmpeg's flag of a format whose clock may leap."""
@@ -96,6 +100,19 @@ class VideoSource(NamedTuple):
         if self.container.duration is not None and len(self.container.streams) == 1:
             return float(self.container.duration) / 1_000_000
         return 0.0
+
+    @property
+    def ends_within_packet(self) -> bool:
+        """Whether an MPEG-TS file, which promises no length, ends in half a packet, or in what is none."""
+        if self.is_device or self.container.format.name != "mpegts":
+            return False
+        with Path(self.name).open("rb") as opened:
+            head, size = opened.read(8 + max(TS_PACKETS)), opened.seek(0, io.SEEK_END)
+            for lead, length in ((length - 188 if length == 192 else 0, length) for length in TS_PACKETS):
+                if head[lead : lead + 1] == head[lead + length : lead + length + 1] == TS_SYNC:
+                    opened.seek(size - size % length - length + lead)
+                    return size % length != 0 or opened.read(1) != TS_SYNC
+        return False
 
     @property
     def num_expected(self) -> int:

@@ -114,6 +114,7 @@ class Decided(NamedTuple, Generic[T]):
         num_components: Components of the mask.
         num_withheld: Components that were taken out of it.
         num_ended: Detections that were withheld and whose last frame this is.
+        components: Those that are shown. Where chains meet later, `Detection.root` is the same for both.
     """
 
     item: T
@@ -121,6 +122,53 @@ class Decided(NamedTuple, Generic[T]):
     num_components: int = 0
     num_withheld: int = 0
     num_ended: int = 0
+    components: "Components | None" = None
+
+
+class Components(NamedTuple):
+    """The components of a frame before any is withheld; measured only where they are asked for."""
+
+    labels: Labels
+    corner: tuple[int, int]
+    detections: list[Detection]
+    is_withheld: list[bool]
+
+    def measured(self) -> list["Component"]:
+        """Those that are shown, in the order of their labels.
+
+        >>> spots = np.array([[1, 0, 1], [1, 0, 1]], bool)
+        >>> [decided] = withhold_short([("frame", spots)], 0)
+        >>> [(component.area_px, component.box) for component in decided.components.measured()]
+        [(2, (0, 0, 1, 2)), (2, (2, 0, 1, 2))]
+        """
+        rows, columns = np.nonzero(self.labels)
+        owners = self.labels[rows, columns] - 1
+        num, (top, left) = len(self.detections), self.corner
+        areas = np.bincount(owners, minlength=num)
+        low, high = np.full((2, num), np.iinfo(np.int64).max), np.full((2, num), -1)
+        for axis, places in enumerate((rows + top, columns + left)):
+            np.minimum.at(low[axis], owners, places)
+            np.maximum.at(high[axis], owners, places)
+        sides = high - low + 1
+        return [
+            Component(detection, int(areas[i]), (int(low[1, i]), int(low[0, i]), int(sides[1, i]), int(sides[0, i])))
+            for i, (detection, is_withheld) in enumerate(zip(self.detections, self.is_withheld, strict=True))
+            if not is_withheld
+        ]
+
+
+class Component(NamedTuple):
+    """A component that is shown.
+
+    Attributes:
+        detection: The chain that it belongs to; final once the video has ended.
+        area_px: Number of pixels.
+        box: (x, y, width, height) in pixels.
+    """
+
+    detection: Detection
+    area_px: int
+    box: tuple[int, int, int, int]
 
 
 class _Waiting(NamedTuple, Generic[T]):
@@ -229,12 +277,13 @@ def _decide(frame: _Waiting[T], withhold_frames: int) -> Decided[T]:
     ended = {id(d.root()) for d, is_short in zip(frame.detections, short, strict=True) if is_short}
     num_ended = sum(root.last == frame.number for root in _by_id(frame.detections, ended))
     num_withheld = sum(short)
+    components = Components(frame.labels, frame.corner, frame.detections, short)
     if not num_withheld:
-        return Decided(frame.item, frame.mask, len(short))
+        return Decided(frame.item, frame.mask, len(short), components=components)
     mask = frame.mask.copy()
     (y, x), (height, width) = frame.corner, frame.labels.shape
     mask[y : y + height, x : x + width] &= ~np.array([False, *short])[frame.labels]
-    return Decided(frame.item, mask, len(short) - num_withheld, num_withheld, num_ended)
+    return Decided(frame.item, mask, len(short) - num_withheld, num_withheld, num_ended, components)
 
 
 def _by_id(detections: list[Detection], wanted: set[int]) -> list[Detection]:

@@ -22,15 +22,14 @@ import numpy as np
 from polypseg.arrays import Image, Mask
 from polypseg.errors import DataError, UsageError
 from polypseg.overlay import TRUE_POSITIVE, contour, line_width_px, overlay
-from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.predictor import Predictor
-from polypseg.predict.video.field import NO_PICTURE, FieldFollower
-from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, REJOINED, RESIZED, Frame, FrameReader
+from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, REJOINED, RESIZED, FrameReader
+from polypseg.predict.video.marking import Predicted, marked, row_of
 from polypseg.predict.video.options import DEFAULTS, VideoOptions, VideoSummary
 from polypseg.predict.video.source import open_source
 from polypseg.predict.video.stages import Pipeline
-from polypseg.predict.video.table import FrameRow, FrameTable, area_and_box
-from polypseg.predict.video.temporal import Decided, Smoother, make_smoother, withhold_short
+from polypseg.predict.video.table import FrameTable
+from polypseg.predict.video.temporal import Decided
 from polypseg.predict.video.writer import VideoLook, VideoWriter, check_output
 from polypseg.progress import Track, silent
 from polypseg.records.lock import alone_at
@@ -74,8 +73,7 @@ def predict_video(
         recorder = stack.enter_context(_Recorder(output, reader, options))
         pipeline = stack.enter_context(Pipeline())
         frames = pipeline.ahead(reader.frames())
-        predicted = _predicted(frames, predictor, make_smoother(options.smoothing, options.smoothing_frames))
-        decided = pipeline.ahead(withhold_short(predicted, options.withhold_frames))
+        decided = pipeline.ahead(marked(frames, predictor, options))
         drawn = pipeline.ahead(_drawn(decided, options))
         recorded = pipeline.ahead(map(recorder.add, drawn))
         try:
@@ -108,6 +106,13 @@ def draw_mask(image: Image, mask: Mask, view: str = "overlay", opacity: float = 
     return drawn
 
 
+def look_of(reader: FrameReader) -> VideoLook:
+    """What a written video shares with its source; known from the first picture on."""
+    aspect = Fraction(reader.source.stream.sample_aspect_ratio or 1)
+    aspect = 1 / aspect if reader.is_turned else aspect
+    return VideoLook(reader.clock.time_base, reader.source.rate, aspect, reader.matrix)
+
+
 def _check_place(source: Path | int, output: Path) -> None:
     check_output(output)
     if isinstance(source, Path) and source.exists():
@@ -122,35 +127,12 @@ def _total(num_expected: int, max_frames: int | None) -> int:
     return min(max_frames, num_expected) if num_expected else max_frames
 
 
-class _Predicted(NamedTuple):
-    frame: Frame
-    max_probability: float
-    note: str = ""
-
-
 class _Drawn(NamedTuple):
-    decided: Decided[_Predicted]
+    decided: Decided[Predicted]
     image: Image | None
 
 
-def _predicted(
-    frames: Iterable[Frame], predictor: Predictor, smoother: Smoother
-) -> Iterator[tuple[_Predicted, Mask | None]]:
-    """The frames with their masks."""
-    model = predictor.with_options(attention=False)
-    follower = FieldFollower(model.field)
-    for frame in frames:
-        if frame.image is None:
-            yield _Predicted(frame, float("nan")), None
-            continue
-        field, is_found = follower.follow(frame.image)
-        prepared = model.prepare(frame.image, field)
-        probability = smoother.smooth(model.run([prepared.pixels]).probabilities)
-        found = model.finish(frame.image, prepared, Outputs(probability, {}))
-        yield _Predicted(frame, float(found.probability.max()), "" if is_found else NO_PICTURE), found.mask
-
-
-def _drawn(frames: Iterable[Decided[_Predicted]], options: VideoOptions) -> Iterator[_Drawn]:
+def _drawn(frames: Iterable[Decided[Predicted]], options: VideoOptions) -> Iterator[_Drawn]:
     for decided in frames:
         image = decided.item.frame.image
         if image is not None and decided.mask is not None:
@@ -182,16 +164,14 @@ class _Recorder:
     def add(self, drawn: _Drawn) -> int:
         """Write a frame and its row; the number of the frame."""
         decided, image = drawn
-        frame, max_probability, note = decided.item
+        frame = decided.item.frame
         for fault in frame.faults:
             self._faults[fault] += 1
-        fault = "+".join(frame.faults)
-        if image is None or decided.mask is None:
-            self._table.add(FrameRow(frame.number, float(frame.seconds), fault=fault))
+        if image is not None:
+            self._open_for(image).write(image, frame.seconds)
+        self._table.add(row_of(decided))
+        if image is None:
             return frame.number
-        self._open_for(image).write(image, frame.seconds)
-        found = (*area_and_box(decided.mask), decided.num_components, max_probability, decided.num_withheld, note)
-        self._table.add(FrameRow(frame.number, float(frame.seconds), *found, fault))
         self._num_frames += 1
         self._num_with_polyp += decided.num_components > 0
         self._num_with_withheld += decided.num_withheld > 0
@@ -231,10 +211,6 @@ class _Recorder:
 
     def _open_for(self, image: Image) -> VideoWriter:
         if self._writer is None:
-            reader = self._reader
-            aspect = Fraction(reader.source.stream.sample_aspect_ratio or 1)
-            aspect = 1 / aspect if reader.is_turned else aspect
-            look = VideoLook(reader.clock.time_base, reader.source.rate, aspect, reader.matrix)
             size = (image.shape[0], image.shape[1])
-            self._writer = VideoWriter(self._output, size, look, self._options.quality)
+            self._writer = VideoWriter(self._output, size, look_of(self._reader), self._options.quality)
         return self._writer

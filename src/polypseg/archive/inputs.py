@@ -1,0 +1,196 @@
+"""Videos where they lie: found in a folder, a list, a table or at an address; told apart; brought here to be read.
+
+Decisions:
+- Whatever is found is sorted by path, as the manifest is.
+- A list is a text file with a path or an address a line; a table is a CSV or Parquet file with a column `path`. A
+  relative path counts from the list's folder.
+- A local file is the same where its size and times are. Where they differ, its bytes decide (`content`), or size and
+  time of its content (`stamp`).
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polypseg.archive.manifest import Entry, is_url
+from polypseg.errors import DataError, missing_extra
+from polypseg.predict.kinds import VIDEO_SUFFIXES, is_video
+from polypseg.records.reading import FileKind, read_rows, read_text
+
+LIST = FileKind("list of videos", DataError, "name a folder, or a file with a path a line")
+TABLES = (".csv", ".parquet")
+_SERVER_TELLS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "created", "md5Hash", "checksum")
+_CHUNK = 1 << 22
+
+
+class Stamp(NamedTuple):
+    """What tells whether a file is what it was.
+
+    Attributes:
+        num_bytes: Its size.
+        modified: Time of the last change of its content in ns; of a URL what the server tells instead.
+        changed: Time of any change in ns; empty for a URL.
+    """
+
+    num_bytes: int
+    modified: str
+    changed: str = ""
+
+
+def find_paths(source: str, leave_out: Path) -> Iterator[str]:
+    """The paths and addresses of the videos of a folder, a list or a table, sorted, each once.
+
+    Args:
+        source: A folder, or a file that lists videos; either may be a URL.
+        leave_out: A folder whose files do not count: the archive's own.
+
+    Raises:
+        DataError: No such folder or file, or a damaged one.
+        MissingExtraError: fsspec is not installed (URLs), or PyArrow is not (Parquet).
+    """
+    if is_url(source):
+        yield from _remote(source)
+        return
+    path = Path(source)
+    if path.is_dir():
+        yield from _below(str(path.absolute()), str(leave_out.absolute()))
+        return
+    listed = _listed(path)
+    folder = path.parent.absolute()
+    yield from sorted({name if is_url(name) else str(folder / name) for name in listed})
+
+
+def stamp_of(path: str) -> Stamp:
+    """Size and times of a file or an address.
+
+    Raises:
+        OSError: It is not there, or cannot be looked at.
+    """
+    if is_url(path):
+        files, inner = _file_system(path)
+        told = files.info(inner)
+        words = [str(told[key]) for key in _SERVER_TELLS if told.get(key)]
+        return Stamp(int(told.get("size") or 0), " ".join(words) or "unknown")
+    found = Path(path).stat()
+    return Stamp(found.st_size, str(found.st_mtime_ns), str(found.st_ctime_ns))
+
+
+def digest_of_content(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def digest_of_stamp(path: str, stamp: Stamp) -> str:
+    """The SHA-256 of path, size and time of change, in hex."""
+    words = f"{path}\0{stamp.num_bytes}\0{stamp.modified}"
+    return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@contextmanager
+def here(path: str) -> Iterator[Path]:
+    """The file on this machine: a local one where it lies, an address as a copy that is removed at the end.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if not is_url(path):
+        yield Path(path)
+        return
+    files, inner = _file_system(path)
+    with tempfile.TemporaryDirectory(prefix="polypseg-") as folder:
+        copy = Path(folder) / ("video" + Path(inner).suffix)
+        with files.open(inner, "rb") as opened, copy.open("wb") as written:
+            while chunk := opened.read(_CHUNK):
+                written.write(chunk)
+        yield copy
+
+
+def why_changed(entry: Entry, copy: Path, identify: str) -> str:
+    """What tells that a video is no longer what the manifest says; empty where it is.
+
+    Args:
+        entry: Of the manifest.
+        copy: The file on this machine.
+        identify: A name of `IDENTITIES`.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    stamp = stamp_of(entry.path)
+    if stamp == Stamp(entry.num_bytes, entry.modified, entry.changed) and not (entry.is_remote and identify != "stamp"):
+        return ""
+    if identify == "content":
+        found = digest_of_content(copy)
+        return "" if found == entry.video else f"its bytes changed since it was planned (SHA-256 {found[:12]}…)"
+    if stamp[:2] == (entry.num_bytes, entry.modified):
+        return ""
+    return f"size or time changed since it was planned ({stamp.num_bytes:,} bytes, {entry.num_bytes:,} then)"
+
+
+def _below(folder: str, leave_out: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
+    """The videos below a folder in the order of their paths as texts; links to folders are followed, but not up."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with os.scandir(folder) as found:
+        inside = sorted(found, key=lambda item: item.name + ("/" if item.is_dir() else ""))
+    for item in inside:
+        if item.is_dir():
+            if item.path != leave_out:
+                yield from _below(item.path, leave_out, above | {real})
+        elif not item.name.startswith(".") and is_video(item.path):
+            yield item.path
+
+
+def _listed(path: Path) -> list[str]:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        return _column(path)
+    if suffix == ".csv":
+        return [row["path"] for row in read_rows(path, ["path"], LIST) if row["path"]]
+    if is_video(str(path)):
+        return [path.name]
+    lines = (line.strip() for line in read_text(path, LIST).splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _column(path: Path) -> list[str]:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ModuleNotFoundError as error:
+        raise missing_extra("pyarrow", "archive") from error
+    try:
+        return [name for name in parquet.read_table(path, columns=["path"])["path"].to_pylist() if name]
+    except (OSError, ArrowException) as error:
+        raise LIST.damaged(path, str(error).splitlines()[0]) from error
+
+
+def _remote(source: str) -> Iterator[str]:
+    """The videos at an address: one, or all below a folder of a store."""
+    files, inner = _file_system(source)
+    if Path(inner).suffix.lower() in VIDEO_SUFFIXES:
+        yield source
+        return
+    try:
+        found = files.find(inner)
+    except (OSError, NotImplementedError) as error:
+        raise DataError(f"{source}: cannot be listed ({error}); give a file with an address a line") from error
+    names = (files.unstrip_protocol(name) for name in found)
+    yield from sorted({name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES})
+
+
+def _file_system(address: str) -> tuple[Any, str]:
+    try:
+        from fsspec.core import url_to_fs
+    except ModuleNotFoundError as error:
+        raise missing_extra("fsspec", "archive") from error
+    try:
+        files, inner = url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise DataError(f"{address}: fsspec cannot open it ({error})") from error
+    return files, str(inner)

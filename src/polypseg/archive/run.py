@@ -1,0 +1,213 @@
+"""The run: every video of the manifest that has no result goes to a slot, until none is left.
+
+Decisions:
+- A slot takes the next video when it is done with the one before: nothing queues, and a manifest of a million rows is
+  read as it is needed.
+- What failed is tried again at the end, up to `tries` times in all, then set aside; what another run has in hand is
+  waited for. When a run returns, its part of the archive is done.
+- The first fault of the store ends the run; the slots finish what they are at.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from polypseg.archive.manifest import Entry, read_manifest
+from polypseg.archive.slots import Slot, WorkerDiedError
+from polypseg.archive.store import Store
+from polypseg.archive.worker import Came, Outcome
+from polypseg.errors import BusyError, UsageError
+from polypseg.progress import Track, silent
+
+POLL_SECONDS = 0.5
+"""How often a run asks whether a video in others' hands is done."""
+
+NOT_DONE = (Came.FAULTY, Came.CHANGED, Came.MISSING)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several parts into which the videos fall by their digests.
+
+    Attributes:
+        index: 1 to `count`.
+        count: Of all parts.
+    """
+
+    index: int = 1
+    count: int = 1
+
+    def holds(self, video: str) -> bool:
+        """Whether a video falls into this part; each falls into one, whatever else the archive holds.
+
+        >>> [Part(index, 3).holds("00000004" + "0" * 56) for index in (1, 2, 3)]
+        [False, True, False]
+        """
+        return int(video[:8], 16) % self.count == self.index - 1
+
+    @staticmethod
+    def of(text: str) -> "Part":
+        """The part of a text as "2/5".
+
+        Raises:
+            UsageError: Another text, or no such part.
+        """
+        index, _, count = text.partition("/")
+        if index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count):
+            return Part(int(index), int(count))
+        raise UsageError(f"part {text!r}: expected I/N with I from 1 to N, as 2/5")
+
+
+WHOLE = Part()
+
+
+@dataclass
+class RunSummary:
+    """What came of a run.
+
+    Attributes:
+        came: Videos by what came of them in this call.
+        num_before: Videos that were done, faulty or set aside before.
+        num_aside: Videos that this call set aside.
+        num_deaths: Workers that died.
+        num_frames: That this call predicted.
+        seconds: That it took.
+        reasons: Of the videos that are not done: path and reason.
+    """
+
+    came: Counter[Came] = field(default_factory=Counter)
+    num_before: int = 0
+    num_aside: int = 0
+    num_deaths: int = 0
+    num_frames: int = 0
+    seconds: float = 0.0
+    reasons: list[str] = field(default_factory=list)
+
+
+class _Came(NamedTuple):
+    """What came of a video, and of the worker that was at it."""
+
+    entry: Entry
+    outcome: Outcome
+    is_dead: bool = False
+
+
+def run_archive(
+    store: Store, slots: Sequence[Slot], part: Part = WHOLE, tries: int = 3, track: Track = silent
+) -> RunSummary:
+    """What came of it, once every video of this part has been dealt with.
+
+    Args:
+        store: From `open_run`.
+        slots: Where videos are predicted; they are closed at the end.
+        part: Which videos.
+        tries: A video that fails so often is set aside, at least 1.
+        track: Shows progress by videos.
+
+    Raises:
+        ArchiveError: The store is full or cannot be written, or no worker can be started.
+        UsageError: Less than one try.
+    """
+    if tries < 1:
+        raise UsageError(f"tries {tries}: expected at least 1")
+    began, summary = time.perf_counter(), RunSummary()
+    source = _Source(store, part, summary)
+    try:
+        for came in track(_outcomes(source, slots), "predicting videos", source.total):
+            _take(came, store, tries, source, summary)
+    finally:
+        for slot in slots:
+            slot.close()
+        summary.seconds = time.perf_counter() - began
+    return summary
+
+
+class _Source:
+    """Gives out the videos that are open, then those that must be tried again."""
+
+    def __init__(self, store: Store, part: Part, summary: RunSummary) -> None:
+        self._known = store.states()
+        ours = (entry for entry in read_manifest(store.archive) if part.holds(entry.video))
+        counted = Counter(self._is_open(entry) for entry in ours)
+        self.total, summary.num_before = counted[True], counted[False]
+        ours = (entry for entry in read_manifest(store.archive) if part.holds(entry.video))
+        self._pending = filter(self._is_open, ours)
+        self._again: deque[tuple[float, Entry]] = deque()
+
+    def _is_open(self, entry: Entry) -> bool:
+        return bytes.fromhex(entry.video) not in self._known
+
+    def next(self) -> Entry | None:
+        """The next video; None where none is ready now."""
+        entry = next(self._pending, None)
+        if entry is None and self._again and self._again[0][0] <= time.monotonic():
+            entry = self._again.popleft()[1]
+        return entry
+
+    def put_back(self, entry: Entry, delay: float = 0.0) -> None:
+        """Give a video out again, not before so many seconds."""
+        self._again.append((time.monotonic() + delay, entry))
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a video is to be given out later."""
+        return bool(self._again)
+
+
+def _outcomes(source: _Source, slots: Sequence[Slot]) -> Iterator[_Came]:
+    """What comes of the videos, in the order in which it does."""
+    idle, at_work = deque(slots), dict[Future[_Came], Slot]()
+    with ThreadPoolExecutor(len(slots)) as threads:
+        try:
+            while True:
+                while idle and (entry := source.next()) is not None:
+                    slot = idle.popleft()
+                    at_work[threads.submit(_try, slot, entry)] = slot
+                if not at_work:
+                    if not source.is_waiting:
+                        return
+                    time.sleep(POLL_SECONDS / 5)
+                    continue
+                finished, _ = wait(at_work, POLL_SECONDS if source.is_waiting else None, FIRST_COMPLETED)
+                for future in finished:
+                    idle.append(at_work.pop(future))
+                    yield future.result()
+        except KeyboardInterrupt:
+            for slot in slots:  # else their threads wait until their videos are done
+                slot.close()
+            raise
+
+
+def _try(slot: Slot, entry: Entry) -> _Came:
+    if entry.is_missing:
+        return _Came(entry, Outcome(Came.MISSING, entry.fault))
+    try:
+        return _Came(entry, slot.do(entry))
+    except WorkerDiedError as error:
+        return _Came(entry, Outcome(Came.FAILED, str(error)), True)
+
+
+def _take(tried: _Came, store: Store, tries: int, source: _Source, summary: RunSummary) -> None:
+    """Count what came of a video, and see to what must be tried again."""
+    entry, outcome, is_dead = tried
+    summary.num_deaths += is_dead
+    if outcome.came is Came.ELSEWHERE:
+        source.put_back(entry, POLL_SECONDS)
+        return
+    if outcome.came is Came.FAILED:
+        is_aside = False
+        with suppress(BusyError):  # another run has begun with it
+            is_aside = store.add_failure(entry.video, outcome.reason, tries)
+        if not is_aside:
+            source.put_back(entry)
+            return
+        summary.num_aside += 1
+        summary.reasons.append(f"{entry.path}: set aside after {tries} tries: {outcome.reason}")
+    elif outcome.came in NOT_DONE:
+        summary.reasons.append(f"{entry.path}: {outcome.came}: {outcome.reason}")
+    summary.came[outcome.came] += 1
+    summary.num_frames += outcome.num_frames

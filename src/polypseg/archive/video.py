@@ -1,0 +1,259 @@
+"""One video to its result: a folder with its tables, its masks where they are asked for, and a record of it all.
+
+Decisions:
+- A whole video is one piece of work. Smoothing, withholding and detections carry what was before, and a cut at a key
+  frame would have to prove that it changes nothing; no video here is so long that it must be cut.
+- The record holds a digest of every file beside it, so that damage on the disk is found later.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from threading import Event
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from polypseg.archive.manifest import Entry
+from polypseg.archive.options import ArchiveOptions
+from polypseg.archive.tables import (
+    DETECTION_COLUMNS,
+    DETECTIONS_NAME,
+    FRAMES_NAME,
+    MASK_COLUMNS,
+    MASKS_NAME,
+    DetectionTable,
+    TableWriter,
+    frame_cells,
+    frame_columns,
+)
+from polypseg.arrays import Mask
+from polypseg.errors import ArchiveError
+from polypseg.formats.outlines import compress_run_lengths, run_lengths
+from polypseg.predict.images.outputs import encode_png
+from polypseg.predict.predictor import Predictor
+from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, REJOINED, RESIZED, Frame, FrameReader
+from polypseg.predict.video.marking import Predicted, marked, row_of
+from polypseg.predict.video.source import open_source
+from polypseg.predict.video.stages import Pipeline
+from polypseg.predict.video.temporal import Decided
+from polypseg.predict.video.work import draw_mask, look_of
+from polypseg.predict.video.writer import VideoWriter
+from polypseg.records.atomic import write_text
+from polypseg.records.reading import FileKind, Saved, read_json
+
+RECORD_NAME, OVERLAY_NAME, MASK_FOLDER = "record.json", "overlay.mp4", "masks"
+RESULT = FileKind("record of a result", ArchiveError, "remove it: polypseg archive verify ARCHIVE --remove")
+
+
+class ResultRecord(Saved):
+    """What is known of a video's result.
+
+    Attributes:
+        video: The video's digest.
+        path: Where the video lay.
+        num_read: Frames of the source.
+        num_frames: Frames that were predicted.
+        num_with_polyp: Of them, frames in which a polyp is shown.
+        num_detections: Detections that are shown.
+        num_withheld: Detections that were withheld.
+        video_seconds: From the first to the end of the last frame.
+        faults: Frames by fault.
+        fault: What is wrong with the file as a whole; empty for nothing.
+        remarks: What else a reader should know.
+        seconds: That the work took.
+        files: SHA-256 of the files beside the record, by name.
+    """
+
+    video: str
+    path: str
+    num_read: int
+    num_frames: int
+    num_with_polyp: int
+    num_detections: int
+    num_withheld: int
+    video_seconds: float
+    faults: dict[str, int]
+    fault: str
+    remarks: list[str]
+    seconds: float
+    files: dict[str, str]
+
+
+class Sampler:
+    """Lets a frame through, and the next one `seconds_apart` later; counts the faults of all.
+
+    Args:
+        seconds_apart: 0 lets all through.
+
+    Attributes:
+        num_read: Frames so far.
+        faults: Of them, by fault.
+    """
+
+    def __init__(self, seconds_apart: float) -> None:
+        self._step = Fraction(str(seconds_apart))
+        self._due = Fraction(0)
+        self.num_read = 0
+        self.faults = dict.fromkeys((DROPPED, DAMAGED, MISTIMED, REJOINED, RESIZED), 0)
+
+    def sampled(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The frames that are due, and those without a picture, which say that something is missing."""
+        for frame in frames:
+            self.num_read += 1
+            for fault in frame.faults:
+                self.faults[fault] += 1
+            if frame.image is None:
+                yield frame
+            elif frame.seconds >= self._due:
+                if self._step:
+                    self._due = (frame.seconds // self._step + 1) * self._step
+                yield frame
+
+
+def write_result(file: Path, folder: Path, entry: Entry, predictor: Predictor, options: ArchiveOptions) -> ResultRecord:
+    """What is known of a video's result, once its files are in a folder.
+
+    Args:
+        file: The video on this machine.
+        folder: Exists, and is empty.
+        entry: The video's row in the manifest.
+        predictor: From `polypseg.load`.
+        options: Smoothing, withholding, masks.
+
+    Raises:
+        DataError: Not a video, or no picture in it that can be decoded.
+        OSError: A file cannot be written.
+    """
+    began = perf_counter()
+    source, stopped, sampler = open_source(file), Event(), Sampler(options.seconds_apart)
+    with ExitStack() as stack:
+        stack.callback(source.container.close)
+        reader = FrameReader(source, stopped, options.video.max_frames, options.video.deinterlace)
+        files = stack.enter_context(_ResultFiles(folder, reader, options))
+        pipeline = stack.enter_context(Pipeline())
+        frames = pipeline.ahead(sampler.sampled(reader.frames()))
+        for decided in marked(frames, predictor, options.video):
+            files.add(decided)
+    record = ResultRecord(
+        video=entry.video,
+        path=entry.path.encode("utf-8", "backslashreplace").decode(),
+        num_read=sampler.num_read,
+        num_frames=files.counts.frames,
+        num_with_polyp=files.counts.with_polyp,
+        num_detections=files.counts.detections,
+        num_withheld=files.counts.withheld,
+        video_seconds=float(reader.clock.end()),
+        faults=sampler.faults,
+        fault=reader.fault.removeprefix(f"{file}: "),
+        remarks=reader.notes(),
+        seconds=round(perf_counter() - began, 3),
+        files=digests_below(folder),
+    )
+    write_text(folder / RECORD_NAME, record.model_dump_json(indent=1) + "\n")
+    return record
+
+
+def read_record(folder: Path) -> ResultRecord:
+    """The record of a result.
+
+    Raises:
+        ArchiveError: It is missing or damaged.
+    """
+    return read_json(folder / RECORD_NAME, ResultRecord, RESULT)
+
+
+def digests_below(folder: Path) -> dict[str, str]:
+    """SHA-256 by name of the files below a folder, without its record."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / RECORD_NAME)
+    return {file.relative_to(folder).as_posix(): _digest(file) for file in files}
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+class _Counts(NamedTuple):
+    frames: int = 0
+    with_polyp: int = 0
+    withheld: int = 0
+    detections: int = 0
+
+
+class _ResultFiles:
+    """Writes the files of a result; use it in a `with`."""
+
+    def __init__(self, folder: Path, reader: FrameReader, options: ArchiveOptions) -> None:
+        self._folder, self._reader, self._options = folder, reader, options
+        self._stack = ExitStack()
+        self._detections = DetectionTable()
+        self._masks: TableWriter | None = None
+        self._writer: VideoWriter | None = None
+        self.counts = _Counts()
+
+    def __enter__(self) -> "_ResultFiles":
+        self._frames = self._stack.enter_context(TableWriter(self._folder / FRAMES_NAME, frame_columns()))
+        if self._options.masks == "rle":
+            self._masks = self._stack.enter_context(TableWriter(self._folder / MASKS_NAME, MASK_COLUMNS))
+        elif self._options.masks == "png":
+            (self._folder / MASK_FOLDER).mkdir()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: Any) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+            self._stack.__exit__(kind, error, at)
+
+    def add(self, decided: Decided[Predicted]) -> None:
+        """Write a frame."""
+        frame = decided.item.frame
+        self._frames.add(frame_cells(row_of(decided)))
+        if frame.image is None or decided.mask is None:
+            return
+        if decided.components is not None:
+            self._detections.add(frame.number, float(frame.seconds), decided.components.measured())
+        if self._options.masks != "none" and decided.num_components:
+            self._add_mask(frame.number, decided.mask)
+        if self._options.write_video:
+            self._draw(frame, decided.mask)
+        before = self.counts
+        self.counts = _Counts(
+            before.frames + 1,
+            before.with_polyp + (decided.num_components > 0),
+            before.withheld + decided.num_ended,
+        )
+
+    def _add_mask(self, number: int, mask: Mask) -> None:
+        if self._masks is None:
+            picture = encode_png(mask.view("uint8") * 255)
+            (self._folder / MASK_FOLDER / f"{number:08d}.png").write_bytes(picture)
+            return
+        height, width = mask.shape
+        counts = compress_run_lengths(run_lengths(mask))
+        self._masks.add({"frame": number, "height": height, "width": width, "counts": counts})
+
+    def _draw(self, frame: Frame, mask: Mask) -> None:
+        if frame.image is None:
+            return
+        if self._writer is None:
+            size = (frame.image.shape[0], frame.image.shape[1])
+            path, video = self._folder / OVERLAY_NAME, self._options.video
+            self._writer = VideoWriter(path, size, look_of(self._reader), video.quality)
+        video = self._options.video
+        self._writer.write(draw_mask(frame.image, mask, video.view, video.opacity), frame.seconds)
+
+    def _finish(self) -> None:
+        rows = self._detections.rows()
+        with TableWriter(self._folder / DETECTIONS_NAME, DETECTION_COLUMNS) as table:
+            for row in rows:
+                table.add(row)
+        self.counts = self.counts._replace(detections=len(rows))
+        if self._writer is not None:
+            self._writer.flush()
+            self._writer.finish()

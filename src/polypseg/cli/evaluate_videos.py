@@ -1,0 +1,217 @@
+"""`polypseg evaluate` for whole procedures: a model on videos, or saved findings, against lesions in time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polypseg.evaluate.procedures.facts import Facts
+    from polypseg.evaluate.procedures.references import References
+    from polypseg.records.deployment import Deployment
+
+TRUE_COLON = ("true-colon", "true-colon-realcolon")
+"""Protocols; the second joins frames by their number, as its package does for REAL-Colon."""
+
+GIVEN_THRESHOLD = 0.5
+"""For saved findings, whose program is not known."""
+
+
+@dataclass(frozen=True)
+class VideoCall:
+    """What the command line says of procedures; as the options of `polypseg evaluate`."""
+
+    model: str | None
+    videos: Path | None
+    predictions: Path | None
+    references: Path | None
+    protocol: str | None
+    threshold: float | None
+    validation: str
+    budget: float
+    burden: str
+    withhold: int
+    smooth: str
+    smooth_frames: int
+    frame_rate: float | None
+    area_limits: tuple[float, float]
+    coco_results: bool
+    seed: int
+    out: Path | None
+    field: str | None
+    tta: str
+    command: str
+
+
+def concerns_videos(videos: Path | None, predictions: Path | None, protocol: str | None) -> bool:
+    """Whether a call is about procedures rather than single images."""
+    if videos is not None or protocol in TRUE_COLON:
+        return True
+    if predictions is None:
+        return False
+    return predictions.suffix.lower() in (".json", ".csv") or (predictions / "findings.csv").is_file()
+
+
+def evaluate_videos(call: VideoCall) -> None:
+    """Evaluate procedures, write the report's folder and print the main figures."""
+    from polypseg.errors import UsageError
+    from polypseg.evaluate.procedures.deployment import DeploymentOptions, report_deployment
+    from polypseg.evaluate.procedures.figures import FigureOptions
+    from polypseg.evaluate.procedures.references import open_references
+
+    if call.references is None:
+        raise UsageError("name --references: a folder of masks, COCO boxes with lesion ids (.json) or intervals (.csv)")
+    if (call.predictions is None) == (call.model is None or call.videos is None):
+        raise UsageError("name a model and --videos DIR, or --predictions FILE (a COCO results list or findings.csv)")
+    out = call.out or (call.predictions or Path(str(call.videos))).with_suffix("").parent / "deployment"
+    if call.protocol in TRUE_COLON:
+        _true_colon(call, out)
+        return
+    references = open_references(call.references, call.frame_rate)
+    facts, smoothed, threshold, title = _facts(call, references)
+    options = DeploymentOptions(
+        threshold=threshold,
+        validation=tuple(name.strip() for name in call.validation.split(",") if name.strip()),
+        budget=call.budget,
+        burden=call.burden,
+        withhold=call.withhold,
+        figures=FigureOptions(area_limits=call.area_limits, seed=call.seed),
+        provenance=_provenance(call, references),
+    )
+    record = report_deployment(title, facts, options, out, smoothed)
+    written = _write_more(call, facts, references, out)
+    _show(record)
+    _print(f"wrote {', '.join(str(path) for path in [out / 'deployment.json', *written])}")
+
+
+def _facts(call: VideoCall, references: "References") -> tuple["Facts", dict[str, "Facts"], float, str]:
+    """What is known, with other smoothings too; the threshold and whose findings they are."""
+    from polypseg.evaluate.procedures.facts import facts_of_model, facts_of_predictions
+
+    if call.predictions is not None:
+        facts = facts_of_predictions(call.predictions, references)
+        threshold = GIVEN_THRESHOLD if call.threshold is None else call.threshold
+        return facts, {}, threshold, call.predictions.stem
+    from polypseg.cli.console import import_keras_quietly, track
+    from polypseg.evaluate.procedures.films import find_films
+    from polypseg.evaluate.procedures.watch import Smoothing, operating_point, watch
+    from polypseg.predict.engines.packaged import resolve
+    from polypseg.predict.predictor import PredictOptions, load
+    from polypseg.preprocess import field_rule
+
+    path = resolve(call.model)
+    films = find_films(Path(str(call.videos)))
+    if path.is_dir() or path.suffix.lower() == ".keras":
+        import_keras_quietly()
+    predictor = load(path, options=PredictOptions(call.threshold, call.tta, field=field_rule(call.field)))
+    own = Smoothing(call.smooth, call.smooth_frames)
+    others = [one for one in (Smoothing(), Smoothing("exponential")) if one.name != own.name]
+    frames, watched = watch(films, predictor, references, [own, *others], call.frame_rate, track)
+    facts = facts_of_model(frames, watched[own], references)
+    smoothed = {one.name: facts_of_model(frames, watched[one], references) for one in others}
+    return facts, smoothed, operating_point(predictor), path.stem
+
+
+def _provenance(call: VideoCall, references: "References") -> dict[str, str]:
+    told = {
+        "command": call.command,
+        "model": call.model,
+        "videos": call.videos,
+        "predictions": call.predictions,
+        "references": f"{call.references} ({references.kind})",
+        "frame rate": call.frame_rate,
+        "smoothing": call.smooth,
+        "withheld": call.withhold,
+        "validation procedures": call.validation,
+    }
+    return {name: str(value) for name, value in told.items() if value not in (None, "")}
+
+
+def _write_more(call: VideoCall, facts: "Facts", references: "References", out: Path) -> list[Path]:
+    """The page, where Matplotlib is installed, and the files in COCO's format where they are asked for."""
+    from importlib.util import find_spec
+
+    from polypseg.records.deployment import DeploymentFolder
+
+    written = []
+    if find_spec("matplotlib") is not None:
+        from polypseg.report.deployment import write_deployment_page
+
+        written.append(write_deployment_page(DeploymentFolder(out)))
+    if call.coco_results:
+        from polypseg.evaluate.procedures.coco_results import write_coco_results
+
+        written += write_coco_results(facts, out)
+    return written
+
+
+def _true_colon(call: VideoCall, out: Path) -> None:
+    import json
+
+    from polypseg.errors import UsageError
+    from polypseg.evaluate.procedures.true_colon import evaluate_files
+    from polypseg.records.atomic import write_text
+
+    if call.predictions is None or call.references is None:
+        raise UsageError(f"--protocol {call.protocol} needs --predictions and --references, both COCO (.json)")
+    threshold = 0.2 if call.threshold is None else call.threshold
+    result = evaluate_files(
+        call.references, call.predictions, threshold, "stem_int_suffix" if call.protocol == TRUE_COLON[1] else "stem"
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "true_colon.json"
+    write_text(path, json.dumps(result.as_dict(), indent=1) + "\n")
+    frame, lesions, matched = result.frame, result.lesion, result.matched
+    _print(f"frame TPR {frame['tpr']:.4f}, FPR {frame['fpr']:.4f} at {frame['conf']:g}")
+    if lesions is not None:
+        _print(
+            f"lesions found {lesions['summary']['detected_any']} of {lesions['summary']['n_lesions']}, mean latency "
+            f"{lesions['summary']['mean_latency_frames']} frames"
+        )
+    _print(f"matched threshold {matched['threshold']:.6g}: TPR {matched['achieved_tpr']:.4f}")
+    _print(f"wrote {path}")
+
+
+def _show(record: "Deployment") -> None:
+    from rich.table import Table
+
+    from polypseg.cli.console import console
+
+    table = Table("figure", *(point.name for point in record.points), box=None, pad_edge=False)
+    for label, cells in _rows(record):
+        table.add_row(label, *cells)
+    console.print(table)
+    for note in record.notes:
+        console.print("[yellow]note:[/yellow]", end=" ")
+        _print(note)
+
+
+def _rows(record: "Deployment") -> list[tuple[str, list[str]]]:
+    def shown(value: Any) -> str:
+        return "–" if value is None else f"{value:.4f}"
+
+    points = record.points
+    rows = [
+        ("threshold", [f"{point.threshold:.4g}" for point in points]),
+        ("frame sensitivity", [shown(point.frames.sensitivity.value) for point in points]),
+        ("specificity of clean frames", [shown(point.frames.specificity.value) for point in points]),
+    ]
+    for place, alerts in enumerate(points[0].alerts):
+        cells = [shown(point.alerts[place].per_minute.value) for point in points]
+        rows.append((f"false alerts a minute: {alerts.definition}", cells))
+    found = [f"{point.lesions.num_found} of {point.lesions.num_lesions}" for point in points]
+    rows += [
+        ("lesions found", found),
+        ("median latency, s", [shown(point.lesions.median_latency_seconds) for point in points]),
+    ]
+    if points[0].boundary is not None:
+        rows.append(("Dice where found", [shown(point.boundary.dice.value) for point in points if point.boundary]))
+    rows.append(("area under AFROC", [shown(record.afroc_area)] + [""] * (len(points) - 1)))
+    return rows
+
+
+def _print(text: str) -> None:
+    from rich.markup import escape
+
+    from polypseg.cli.console import console
+
+    console.print(escape(text))

@@ -1,0 +1,1 @@
+"""From videos or saved results to the deployment report: references, findings, figures."""

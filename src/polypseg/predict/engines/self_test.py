@@ -1,0 +1,171 @@
+"""Whether an exported model gives on this machine what it gave where it was proved: a few pictures in its own file.
+
+Decisions:
+- Two small synthetic pictures, enlarged by a sum of products that is the same everywhere, and the mean probability of
+  each of 16x16 blocks, as the source gave them. What is compared is the mean difference over the blocks: integers that
+  saturate move it by many times of what rounding does.
+- It runs when a file is opened for the first time on a machine, in an engine of a version; the result is kept in the
+  user's cache folder. A cache that cannot be written costs the test again, nothing else.
+- A difference is a warning, not an error: what the mask is for, the user knows.
+"""
+
+import base64
+import json
+import os
+import warnings
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polypseg.arrays import Image
+from polypseg.errors import PolypsegWarning
+from polypseg.machine import instruction_set, onednn_instruction_set, processor
+from polypseg.predict.engines.engine import Engine
+from polypseg.predict.engines.openvino_graph import enlarging_matrix
+from polypseg.records.atomic import write_text
+
+SIDE = 64
+"""Of the stored pictures, in pixels."""
+BLOCKS = 16
+NUM_PICTURES = 2
+ROOM = 2.0
+"""Times the largest difference where the file was proved: what another machine may differ by."""
+LEAST_TOLERANCE = 0.004
+_NUM_KEPT = 200
+
+
+class SelfTestWarning(PolypsegWarning):
+    """A model gives on this machine something else than where it was proved."""
+
+
+class SelfTest(NamedTuple):
+    """Pictures and what a model says of them.
+
+    Attributes:
+        pictures: Shape (N, side, side, 3), uint8.
+        means: The mean probability of each block, (N, blocks, blocks) float32.
+        tolerance: The largest mean difference of a picture that is no fault.
+    """
+
+    pictures: NDArray[np.uint8]
+    means: NDArray[np.float32]
+    tolerance: float
+
+
+def make_self_test(source: Engine, engines: Sequence[Engine], pictures: Sequence[Image]) -> SelfTest:
+    """The self-test of a model's file.
+
+    Args:
+        source: What the file was made from.
+        engines: That the file was proved in.
+        pictures: Each (side, side, 3) uint8; those of the liveliest answers are taken.
+    """
+    answers = [_means(source, np.stack([picture])) for picture in pictures]
+    chosen = sorted(range(len(pictures)), key=lambda n: -float(answers[n].std()))[:NUM_PICTURES]
+    stored = SelfTest(
+        np.stack([pictures[n] for n in chosen]), np.concatenate([answers[n] for n in chosen]), LEAST_TOLERANCE
+    )
+    largest = max((deviation(engine, stored) for engine in engines), default=0.0)
+    return stored._replace(tolerance=max(LEAST_TOLERANCE, ROOM * largest))
+
+
+def deviation(engine: Engine, stored: SelfTest) -> float:
+    """The mean difference over the blocks, of the picture where it is largest."""
+    difference = np.abs(_means(engine, stored.pictures) - stored.means)
+    return float(difference.mean(axis=(1, 2)).max())
+
+
+def pack(stored: SelfTest) -> str:
+    """As a text for a file's metadata."""
+    parts = {"pictures": stored.pictures, "means": stored.means}
+    packed = {key: base64.b64encode(zlib.compress(value.tobytes(), 9)).decode() for key, value in parts.items()}
+    shapes = {f"{key}_shape": value.shape for key, value in parts.items()}
+    return json.dumps({**packed, **shapes, "tolerance": stored.tolerance})
+
+
+def unpack(text: str) -> SelfTest | None:
+    """The self-test of a file; None for an empty text or one that cannot be read."""
+    try:
+        found = json.loads(text)
+        arrays = {
+            key: np.frombuffer(zlib.decompress(base64.b64decode(found[key])), kind).reshape(found[f"{key}_shape"])
+            for key, kind in (("pictures", np.uint8), ("means", np.float32))
+        }
+        return SelfTest(arrays["pictures"], arrays["means"], float(found["tolerance"]))
+    except (ValueError, KeyError, TypeError, zlib.error):
+        return None
+
+
+def check_once(engine: Engine, path: Path) -> None:
+    """Warn, if a model just opened gives something else than where it was proved.
+
+    Args:
+        engine: Of the file.
+        path: The file.
+    """
+    stored = unpack(engine.facts.self_test) if engine.facts.self_test else None
+    if stored is None or stored.pictures.shape[1] > engine.size:
+        return
+    key, cache = _key(engine, path), cache_file()
+    known = _read(cache)
+    if key not in known:
+        known[key] = round(deviation(engine, stored), 6)
+        _write(cache, known)
+    if known[key] > stored.tolerance:
+        warnings.warn(
+            f"{path.name}: in {engine.name} on this processor ({processor()}) its probabilities differ by "
+            f"{known[key]:.3f} from those of its proof (expected: at most {stored.tolerance:.3f}); its figures do not "
+            "hold here: take another --engine, or an fp32 export",
+            SelfTestWarning,
+            stacklevel=3,
+        )
+
+
+def cache_file() -> Path:
+    """Where results of self-tests are kept."""
+    home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(home) if home else Path.home() / ".cache") / "polypseg" / "self-tests.json"
+
+
+def _means(engine: Engine, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The mean probability of each block of each picture."""
+    matrix = enlarging_matrix(pictures.shape[1], engine.size)
+    batch = np.einsum("ya,nabc,xb->nyxc", matrix, pictures.astype(np.float32) / 255, matrix, optimize=True)
+    found = engine.run(np.ascontiguousarray(np.clip(batch, 0, 1), np.float32))[..., 0]
+    edges = np.arange(BLOCKS) * engine.size // BLOCKS
+    sums = np.add.reduceat(np.add.reduceat(found, edges, axis=1), edges, axis=2)
+    sizes = np.diff([*edges, engine.size])
+    return np.asarray(sums / (sizes[:, None] * sizes), np.float32)
+
+
+def _key(engine: Engine, path: Path) -> str:
+    package = {"openvino": "openvino", "onnxruntime": "onnxruntime"}.get(engine.name, "")
+    try:
+        number = version(package) if package else ""
+    except PackageNotFoundError:
+        number = ""
+    own = onednn_instruction_set() if engine.name == "openvino" else instruction_set()
+    with path.open("rb") as opened:
+        opened.seek(-64, os.SEEK_END)  # the digest that ends the file
+        digest = opened.read().decode("ascii", errors="replace")
+    return "|".join([digest, engine.name, number, processor(), own])
+
+
+def _read(cache: Path) -> dict[str, float]:
+    try:
+        found = json.loads(cache.read_text(encoding="utf-8"))
+        return {str(key): float(value) for key, value in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _write(cache: Path, known: dict[str, Any]) -> None:
+    with suppress(OSError):
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_text(cache, json.dumps(dict(list(known.items())[-_NUM_KEPT:]), indent=1) + "\n")

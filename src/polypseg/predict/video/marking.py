@@ -1,0 +1,60 @@
+"""Frames with their masks, and the row that says what is shown in each: what a video and an archive share."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from polypseg.arrays import Mask
+from polypseg.predict.engines.engine import Outputs
+from polypseg.predict.predictor import Predictor
+from polypseg.predict.video.field import NO_PICTURE, FieldFollower
+from polypseg.predict.video.frames import Frame
+from polypseg.predict.video.options import VideoOptions
+from polypseg.predict.video.table import FrameRow, area_and_box
+from polypseg.predict.video.temporal import Decided, Smoother, make_smoother, withhold_short
+
+
+class Predicted(NamedTuple):
+    """A frame that the model saw.
+
+    Attributes:
+        frame: Its image is None where it was dropped.
+        max_probability: Over the frame, after smoothing; `nan` for a dropped one.
+        note: Empty, or `NO_PICTURE`.
+    """
+
+    frame: Frame
+    max_probability: float
+    note: str = ""
+
+
+def predicted(
+    frames: Iterable[Frame], predictor: Predictor, options: VideoOptions
+) -> Iterator[tuple[Predicted, Mask | None]]:
+    """The frames with their masks, smoothed as the options say; None for a dropped frame."""
+    model = predictor.with_options(attention=False)
+    follower = FieldFollower(model.field)
+    smoother: Smoother = make_smoother(options.smoothing, options.smoothing_frames)
+    for frame in frames:
+        if frame.image is None:
+            yield Predicted(frame, float("nan")), None
+            continue
+        field, is_found = follower.follow(frame.image)
+        prepared = model.prepare(frame.image, field)
+        probability = smoother.smooth(model.run([prepared.pixels]).probabilities)
+        found = model.finish(frame.image, prepared, Outputs(probability, {}))
+        yield Predicted(frame, float(found.probability.max()), "" if is_found else NO_PICTURE), found.mask
+
+
+def marked(frames: Iterable[Frame], predictor: Predictor, options: VideoOptions) -> Iterator[Decided[Predicted]]:
+    """The frames with what is shown in them: predicted, and short detections withheld."""
+    return withhold_short(predicted(frames, predictor, options), options.withhold_frames)
+
+
+def row_of(decided: Decided[Predicted]) -> FrameRow:
+    """What is said of a frame."""
+    frame, max_probability, note = decided.item
+    fault = "+".join(frame.faults)
+    if frame.image is None or decided.mask is None:
+        return FrameRow(frame.number, float(frame.seconds), fault=fault)
+    found = (*area_and_box(decided.mask), decided.num_components, max_probability, decided.num_withheld, note)
+    return FrameRow(frame.number, float(frame.seconds), *found, fault)

@@ -1,0 +1,299 @@
+"""The deployment report's files: what an evaluation of whole procedures leaves behind.
+
+deployment.json  every figure, with intervals, definitions and provenance
+procedures.csv   a row a procedure
+lesions.csv      a row a lesion
+frames.csv       a row a frame: lesions in sight, highest scores
+findings.csv     a row a finding; `polypseg evaluate --predictions` reads it again
+curves.npz       FROC and AFROC at every threshold
+report.html      the page
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from polypseg.errors import ScoreError
+from polypseg.records.atomic import replacing, write_text
+from polypseg.records.reading import FileKind, Saved, read_json, read_npz, read_rows
+
+KIND = FileKind("deployment report", ScoreError, "evaluate again with: polypseg evaluate MODEL --videos DIR")
+MOST_MIB = 4096
+TABLE = FileKind("table of a deployment report", ScoreError, "evaluate the videos again", MOST_MIB)
+
+
+class Figure(Saved):
+    """A figure and its interval over procedures; None where it is unknown.
+
+    Attributes:
+        value: The figure.
+        low: Of its interval.
+        high: Of its interval.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Alerts(Saved):
+    """False alerts under one definition.
+
+    Attributes:
+        definition: Its name.
+        num_alerts: In all procedures.
+        per_minute: Over the length of all procedures.
+        per_procedure: Mean over procedures.
+    """
+
+    definition: str
+    num_alerts: int
+    per_minute: Figure
+    per_procedure: Figure
+
+
+class FrameFigures(Saved):
+    """Frame by frame; counts and shares.
+
+    Attributes:
+        num_frames: All of them.
+        num_lesion_frames: With a lesion in sight.
+        num_clean: Without.
+        sensitivity: Share of the frames with a lesion in which one is found.
+        specificity: Share of the clean frames in which nothing is found.
+        false_positive_rate: The rest of them.
+        lesion_sensitivity: Share of the lesions, counted in each of their frames, that are found.
+        false_per_frame: False findings a frame.
+        false_percent: Mean area of a false finding, in per cent of the frame.
+    """
+
+    num_frames: int
+    num_lesion_frames: int
+    num_clean: int
+    sensitivity: Figure
+    specificity: Figure
+    false_positive_rate: Figure
+    lesion_sensitivity: Figure
+    false_per_frame: Figure
+    false_percent: Figure
+
+
+class LesionFigures(Saved):
+    """Lesion by lesion; shares are over all lesions, those that are never found too.
+
+    Attributes:
+        num_lesions: All of them.
+        num_found: Found in any frame.
+        found: Their share.
+        persistent: By share of the visible frames (`0.25`), the share of lesions that are found in so many.
+        within_seconds: By seconds after they become visible (`1`), the share of lesions that are found by then.
+        persistence: Mean share of the visible frames in which a lesion is found.
+        median_latency_seconds: Over the lesions that are found.
+        median_lasting_latency_seconds: Over those with a lasting detection.
+        lasting: Share of lesions with a lasting detection.
+        num_fragments: Mean number of stretches in which a found lesion is found.
+    """
+
+    num_lesions: int
+    num_found: int
+    found: Figure
+    persistent: dict[str, Figure]
+    within_seconds: dict[str, Figure]
+    persistence: Figure
+    median_latency_seconds: float | None
+    median_lasting_latency_seconds: float | None
+    lasting: Figure
+    num_fragments: float | None
+
+
+class BoundaryFigures(Saved):
+    """Outlines where a lesion is found, and failures over all frames in which a lesion is visible.
+
+    Attributes:
+        num_compared: Lesions, counted in each frame, whose outlines were compared.
+        dice: Mean.
+        boundary_iou: Mean.
+        empty: Share of the visible lesions that nothing meets.
+        low_dice: Share of the compared ones with a Dice below 0.5.
+        low_boundary_iou: Share of the compared ones with a boundary IoU below 0.2.
+    """
+
+    num_compared: int
+    dice: Figure
+    boundary_iou: Figure
+    empty: Figure
+    low_dice: Figure
+    low_boundary_iou: Figure
+
+
+class Point(Saved):
+    """All figures at one threshold.
+
+    Attributes:
+        name: Which threshold it is.
+        threshold: The score from which on a finding counts.
+        procedures: Over which procedures.
+        frames: Frame by frame.
+        alerts: False alerts, by definition.
+        lesions: Lesion by lesion.
+        by_look: The same in parts, by way (`size`) and part (`small`).
+        boundary: Outlines; None without masks.
+    """
+
+    name: str
+    threshold: float
+    procedures: tuple[str, ...]
+    frames: FrameFigures
+    alerts: tuple[Alerts, ...]
+    lesions: LesionFigures
+    by_look: dict[str, dict[str, LesionFigures]] = Field(default_factory=dict)
+    boundary: BoundaryFigures | None = None
+
+
+class MatchedPoint(Saved):
+    """The threshold at a given burden.
+
+    Attributes:
+        definition: Of the burden.
+        budget: What was allowed.
+        threshold: None where no score keeps within the budget.
+        burden: On the procedures on which it was chosen.
+        sensitivity: Frame sensitivity there.
+        chosen_on: The procedures.
+        is_optimistic: Whether it is evaluated on the procedures on which it was chosen.
+    """
+
+    definition: str
+    budget: float
+    threshold: float | None
+    burden: float
+    sensitivity: float
+    chosen_on: tuple[str, ...]
+    is_optimistic: bool
+
+
+class Variation(Saved):
+    """What changes with smoothing, withheld frames and threshold.
+
+    Attributes:
+        smoothing: Its name.
+        withhold: Frames.
+        threshold: The score.
+        sensitivity: Of frames.
+        false_positive_rate: Of clean frames; None without one.
+        found: Share of lesions.
+        alerts_per_minute: Of half a second and more.
+    """
+
+    smoothing: str
+    withhold: int
+    threshold: float
+    sensitivity: float | None
+    false_positive_rate: float | None
+    found: float | None
+    alerts_per_minute: float | None
+
+
+class Deployment(Saved):
+    """A deployment report.
+
+    Attributes:
+        title: Whose findings.
+        points: At the model's threshold first, then at the matched one.
+        matched: How that was chosen; None where nothing was asked for.
+        afroc_area: Area under AFROC; None without clean frames.
+        variations: Sensitivity analyses.
+        provenance: Command, versions, inputs, settings.
+        notes: What a reader must know.
+    """
+
+    title: str
+    points: tuple[Point, ...]
+    matched: MatchedPoint | None = None
+    afroc_area: float | None = None
+    variations: tuple[Variation, ...] = ()
+    provenance: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeploymentFolder:
+    """Where the files lie.
+
+    Attributes:
+        folder: Made where it is missing.
+    """
+
+    folder: Path
+
+    @property
+    def record_path(self) -> Path:
+        """Every figure."""
+        return self.folder / "deployment.json"
+
+    @property
+    def page_path(self) -> Path:
+        """The page."""
+        return self.folder / "report.html"
+
+    @property
+    def curves_path(self) -> Path:
+        """FROC and AFROC."""
+        return self.folder / "curves.npz"
+
+    def table_path(self, name: str) -> Path:
+        """`procedures`, `lesions`, `frames` or `findings`."""
+        return self.folder / f"{name}.csv"
+
+    def read(self) -> Deployment:
+        """The record.
+
+        Raises:
+            ScoreError: It is missing or damaged.
+        """
+        return read_json(self.record_path, Deployment, KIND)
+
+    def read_table(self, name: str) -> list[dict[str, str]]:
+        """The rows of a table; errors as `read`."""
+        return read_rows(self.table_path(name), (), TABLE)
+
+    def read_curves(self) -> dict[str, NDArray[Any]]:
+        """The curves by name; errors as `read`."""
+        return read_npz(self.curves_path, ("thresholds", "sensitivity"), TABLE)
+
+    def write(self, record: Deployment, tables: Mapping[str, "Table"], curves: Mapping[str, NDArray[Any]]) -> None:
+        """Write all but the page; the record last, so that it stands for whole files."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            write_text(self.table_path(name), table.text())
+        with replacing(self.curves_path) as temporary, temporary.open("wb") as opened:
+            np.savez_compressed(opened, **curves)  # type: ignore[arg-type]
+        write_text(self.record_path, record.model_dump_json(indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV table.
+
+    Attributes:
+        columns: Their names.
+        rows: Cells as they are written.
+    """
+
+    columns: Sequence[str]
+    rows: Iterable[Sequence[Any]]
+
+    def text(self) -> str:
+        """The lines; numbers with all their digits."""
+        content = io.StringIO()
+        writer = csv.writer(content, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows(self.rows)
+        return content.getvalue()

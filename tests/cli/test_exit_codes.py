@@ -1,0 +1,110 @@
+"""Exit codes of every command: 1 for files, data and results, 2 for the call, 130 for Ctrl-C (docs/reference)."""
+
+from importlib import import_module
+
+import pytest
+from typer.testing import CliRunner
+
+from polypseg.cli import app, data_app
+
+DATA = [
+    ("predict nofile.png -o out", "nofile.png: no such file or folder"),
+    ("predict nofilm.mp4 -o out", "nofilm.mp4: no such file or folder"),
+    ("predict nofilm.mp4 -o out.mp4", "nofilm.mp4: no such file or folder"),
+    ("evaluate runs/none", "runs/none: no such run folder"),
+    ("evaluate polyp-lite --data none", "none: no such folder"),
+    ("compare one two", "one: no evaluation here"),
+    ("report none", "none: no evaluation here"),
+    ("show none", "none: no such run folder"),
+    ("summary none", "unknown model preset 'none'"),
+    ("export none -o model.onnx", "none: no such file or folder"),
+    ("benchmark none", "unknown model 'none'"),
+    ("models none", "unknown packaged model 'none'"),
+    ("serve none.onnx", "none.onnx: no such file or folder"),
+    ("train --data none", "none: no such folder"),
+    ("train --resume --name none", "runs/none: no such run folder"),
+    ("data check none", "none: no such folder"),
+    ("data synth file/folder", "file"),
+    ("data download kvasir-seg --to file --accept-terms", "file"),
+]
+USAGE = [
+    ("predict nofile.png", "missing -o"),
+    ("predict nofilm.mp4", "missing -o"),
+    ("predict file --resume --overwrite -o out", "--resume and --overwrite exclude each other"),
+    ("evaluate", "name one of: a run, a model file, or --predictions FOLDER"),
+    ("evaluate polyp-lite --tta turns --data .", "unknown test-time augmentation 'turns'"),
+    ("compare", "Missing argument"),
+    ("report . --cases -1", "cases"),
+    ("show --samples none", "samples"),
+    ("summary --size 0", "size"),
+    ("export runs/none --precision fp8 -o model.onnx", "unknown precision 'fp8'"),
+    ("benchmark polyp-lite --runs 0", "runs"),
+    ("models --export", "export"),
+    ("serve --port 99999999", "port"),
+    ("train --set model.filters", "expected table.key=value"),
+    ("train --resume --folds 3", "--resume uses the settings of the run"),
+    ("data check --bits 99 .", "--bits"),
+    ("data synth out --num-images 0", "num-images"),
+    ("data download none", "unknown data set 'none'"),
+]
+INTERRUPTED = [
+    ("predict file -o out", "predict.images.sources", "find_sources"),
+    ("evaluate runs/none", "evaluate.plan", "plan_run"),
+    ("compare one two", "records.evaluation", "open_evaluation"),
+    ("report none", "report.report_input", "read_report_input"),
+    ("show none", "records.run", "open_run"),
+    ("summary polyp-lite", "models.registry", "preset"),
+    ("export none -o model.onnx", "export.onnx", "export_model"),
+    ("benchmark polyp-lite", "predict.benchmark", "benchmark"),
+    ("models", "predict.engines.packaged", "packaged_models"),
+    ("serve", "serve.api", "create_app"),
+    ("train --data .", "data.sources", "with_folders"),
+    ("data check .", "data.checks", "inspect"),
+    ("data synth out", "data.synthetic", "make_synthetic"),
+    ("data download kvasir-seg --accept-terms", "data.download", "download"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("a file where a folder should be")
+
+
+def ended(line):
+    result = CliRunner().invoke(app, line.split())
+    assert not isinstance(result.exception, Exception), result.exception
+    return result
+
+
+@pytest.mark.parametrize(("line", "message"), DATA)
+def test_files_and_data_are_1(line, message):
+    result = ended(line)
+    assert (result.exit_code, message in result.stderr) == (1, True), result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(("line", "message"), USAGE)
+def test_the_call_itself_is_2(line, message):
+    result = ended(line)
+    assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
+
+
+@pytest.mark.parametrize(("line", "module", "name"), INTERRUPTED)
+def test_ctrl_c_is_130(line, module, name, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_module(f"polypseg.{module}"), name, interrupt)
+    assert ended(line).exit_code == 130
+
+
+def commands(typer_app):
+    return {command.callback.__name__ for command in typer_app.registered_commands}
+
+
+@pytest.mark.parametrize("table", [DATA, USAGE, INTERRUPTED])
+def test_every_command_is_in_each_table(table):
+    words = [row[0].split() for row in table]
+    assert {first for first, *_ in words} == commands(app) | {"data"}
+    assert {each[1] for each in words if each[0] == "data"} == commands(data_app)
