@@ -255,10 +255,11 @@ def main() -> None:
     parser.add_argument("--away", type=Path, help="frames of another hospital")
     parser.add_argument("--splits", type=int, default=1000)
     parser.add_argument("--every", type=int, default=4, help="perturb each so-manieth frame of home")
+    parser.add_argument("--away-every", type=int, default=1, help="take each so-manieth frame of the other hospital")
     parser.add_argument("--cache", type=Path)
     options = parser.parse_args()
     path = resolve(options.model)
-    predictor, digest = load(path, "onnxruntime" if path.suffix == ".onnx" else "auto"), model_file_digest(path)
+    predictor, digest = load(path, "onnxruntime", threads=1), model_file_digest(path)
     samples, _ = find_samples(options.home)
     print(machine(), versions(), f"{options.model}, digest {digest[:12]}", sep="\n")
     home = frames_of(predictor, samples, PLAIN, options.cache, digest)
@@ -274,7 +275,7 @@ def main() -> None:
             frames = frames_of(predictor, some, name, options.cache, digest)
             others[name] = frames._replace(units=np.array([numbers[sample.name] for sample in some]))
     if options.away:
-        away, _ = find_samples(options.away)
+        away = find_samples(options.away)[0][:: options.away_every]
         others[options.away.name] = frames_of(predictor, away, PLAIN, options.cache, digest)
     for family in FAMILIES:
         away_from_home(home, others, family)

@@ -82,7 +82,7 @@ def test_figures_are_those_of_the_api(opened, image, prediction):
     area = int(prediction.mask.sum())
     assert opened.locator("#findings-title").inner_text() == f"{len(regions)} regions found"
     assert figure(opened, "Area").startswith(f"{area:,} px\n{100 * area / (HEIGHT * WIDTH):.1f} % of the image")
-    assert figure(opened, "Confidence").startswith(f"{prediction.probability[prediction.mask].mean():.2f}")
+    assert figure(opened, "Mean probability").startswith(f"{prediction.probability[prediction.mask].mean():.2f}")
     assert figure(opened, "Highest probability").startswith(f"{prediction.probability.max():.2f}")
     _, _, width, height = regions[0].box
     assert figure(opened, "Largest extent").startswith(f"{width} × {height} px")

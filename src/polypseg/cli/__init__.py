@@ -12,6 +12,7 @@ from polypseg.cli.calibrate import calibrate
 from polypseg.cli.compare import compare
 from polypseg.cli.data import app as data_app
 from polypseg.cli.evaluate import evaluate
+from polypseg.cli.explain import explain
 from polypseg.cli.export import export
 from polypseg.cli.models import models
 from polypseg.cli.predict import predict
@@ -76,6 +77,7 @@ app.command(rich_help_panel="Use")(_console.one_line_errors(serve))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(evaluate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(compare))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(calibrate))
+app.command(rich_help_panel="Evaluate")(_console.one_line_errors(explain))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(report))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(show))
 app.command(rich_help_panel="Export")(_console.one_line_errors(export))

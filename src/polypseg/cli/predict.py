@@ -111,6 +111,14 @@ def predict(
         bool,
         typer.Option("--coco", help="Write COCO JSON, as run lengths and as polygons.", rich_help_panel=WRITTEN),
     ] = False,
+    review: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Write this share of the frames, the most doubtful first, to review/ and mark them in the table.",
+            rich_help_panel=WRITTEN,
+        ),
+    ] = None,
     smooth: Annotated[
         str, typer.Option(metavar="NAME", help="Smooth over time: none, exponential or window.", rich_help_panel=VIDEO)
     ] = "none",
@@ -177,7 +185,7 @@ def predict(
         )
         _predict_video(films[0], out, call, video, overwrite)
         return
-    written = OutputOptions(probabilities, overlays, contours, heatmaps, attention, coco)
+    written = OutputOptions(probabilities, overlays, contours, heatmaps, attention, coco, review=review)
     if promise is not None:
         written = replace(written, outer=promise.outer is not None, inner=promise.inner is not None)
     if _is_picture(out):

@@ -6,6 +6,7 @@ from polypseg.arrays import Image, Mask, Probability
 from polypseg.errors import ModelError
 from polypseg.overlay import DOUBTFUL, TRUE_POSITIVE, Colour, contour, line_width_px, overlay
 from polypseg.predict.attention import AttentionMap, level_to_show
+from polypseg.predict.doubt import UNKNOWN, Doubt
 from polypseg.preprocess import Field
 
 
@@ -23,6 +24,7 @@ class Prediction:
         note: What a reader should know of it; empty for nothing.
         outer: Shape (H, W), bool: the mask that misses little, by the calibration; None without one, as the next.
         inner: The mask of which little is no polyp. Always inner ⊆ mask ⊆ outer.
+        doubt: How doubtful its mark and its outline are; NaN where nobody worked it out.
     """
 
     image: Image
@@ -35,6 +37,7 @@ class Prediction:
     _attention: tuple[AttentionMap, ...] = ()
     outer: Mask | None = None
     inner: Mask | None = None
+    doubt: Doubt = UNKNOWN
 
     def __repr__(self) -> str:
         height, width = self.mask.shape

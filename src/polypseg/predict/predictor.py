@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from polypseg.arrays import Image, Mask, Probability, check_image
 from polypseg.errors import UsageError, unknown_name
 from polypseg.predict.attention import AttentionMap
+from polypseg.predict.doubt import doubt_of
 from polypseg.predict.engines.checking import check_probabilities
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.opening import open_engine
@@ -195,9 +196,10 @@ class Predictor:
             for level, values in sorted(outputs.attention.items())
         )
         outer, inner = self._nested(probability, mask)
+        doubt = doubt_of(outputs.probabilities[0, ..., 0], self.threshold, bool(mask.any()))
         seconds += perf_counter() - began
         return Prediction(
-            image, probability, mask, self.threshold, seconds, prepared.field, prepared.note, maps, outer, inner
+            image, probability, mask, self.threshold, seconds, prepared.field, prepared.note, maps, outer, inner, doubt
         )
 
     def _nested(self, probability: Probability, mask: Mask) -> tuple[Mask | None, Mask | None]:

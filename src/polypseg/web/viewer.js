@@ -166,7 +166,7 @@ export class Viewer {
     const rows = [["Area", pixels(area), `${percent((100 * area) / (height * width))} of the image`]];
     if (polyps.length) {
       rows.push(["Largest extent", extent(polyps[0].box), "width × height"]);
-      rows.push(["Confidence", probability(mean), "mean probability inside"]);
+      rows.push(["Mean probability", probability(mean), "inside the mask; not the chance that it is a polyp"]);
     }
     rows.push(["Highest probability", probability(answer.max_probability), "in the whole image"]);
     rows.push(["Image", `${width} × ${height}`, `${Math.round(1000 * answer.seconds.total)} ms on the server`]);

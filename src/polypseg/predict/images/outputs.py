@@ -21,12 +21,16 @@ from polypseg.arrays import Probability
 from polypseg.errors import DataError, UsageError, listed, unknown_name
 from polypseg.metrics.thresholds import to_levels
 from polypseg.overlay import contour, heat_map, line_width_px
+from polypseg.predict.doubt import check_budget
 from polypseg.predict.images.sources import STDIN, Source
 from polypseg.predict.predictor import Prediction
 from polypseg.records.atomic import write_bytes
 
 KINDS = ("masks", "probabilities", "overlays", "contours", "heatmaps", "attention", "outer", "inner")
 """Folders of results."""
+
+REVIEW = "review"
+"""The folder of the frames to look at again."""
 
 TEMPORARY_PATTERN = ".*.part*"
 """Names of files while they are written (records/atomic.py)."""
@@ -49,6 +53,7 @@ class OutputOptions:
         coco: The regions of all images in COCO's JSON.
         outer: The mask that misses little, where a calibration makes one.
         inner: The mask of which little is no polyp, where a calibration makes one.
+        review: Share of the frames to look at again; None for none.
     """
 
     probabilities: str | None = None
@@ -59,13 +64,16 @@ class OutputOptions:
     coco: bool = False
     outer: bool = False
     inner: bool = False
+    review: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse an unknown format.
 
         Raises:
-            UsageError: Of the probabilities.
+            UsageError: Of the probabilities; or a share to review that is none.
         """
+        if self.review is not None:
+            check_budget(self.review)
         if self.probabilities is not None and self.probabilities not in PROBABILITY_FORMATS:
             raise UsageError(unknown_name("format of probabilities", self.probabilities, PROBABILITY_FORMATS))
 
@@ -124,6 +132,8 @@ class OutputFolder:
         inputs = {Path(source.path).resolve() for source in sources if source.path != STDIN}
         places = {folder: folder.resolve() for folder in {path.parent for path in targets}}
         hit = sorted(str(path) for path in targets if places[path.parent] / path.name in inputs)
+        if self.options.review is not None:
+            hit += sorted(str(path) for path in inputs if path.parent == (self.folder / REVIEW).resolve())
         if hit:
             raise DataError(f"{len(hit)} inputs would be overwritten; name another folder with -o:{listed(hit)}")
         folders = sorted(str(path) for path in targets if path in places)

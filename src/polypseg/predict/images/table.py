@@ -50,6 +50,10 @@ class Row:
         seconds: From the image in memory to its mask, without reading and writing.
         outer_area_px: Of the outer mask; `nan` without a calibration, as the next.
         inner_area_px: Of the inner mask.
+        mark_doubt: That what is marked is no polyp, 0 to 1 (`predict.doubt`).
+        outline_doubt: That the outline is wrong, or a polyp missed, 0 to 1.
+        look_again: The place among the frames to look at again, from 1; 0 for the others, `nan` where none was asked
+            for.
         note: What a reader should know of the result; empty for nothing.
         fault: Why it could not be predicted; empty where it was.
     """
@@ -76,13 +80,19 @@ class Row:
     seconds: float = math.nan
     outer_area_px: float = math.nan
     inner_area_px: float = math.nan
+    mark_doubt: float = math.nan
+    outline_doubt: float = math.nan
+    look_again: float = math.nan
     note: str = ""
     fault: str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
 
-ADDED = ("field_x", "field_y", "field_width", "field_height", "outer_area_px", "inner_area_px", "note")
+ADDED = (
+    *("field_x", "field_y", "field_width", "field_height"),
+    *("outer_area_px", "inner_area_px", "mark_doubt", "outline_doubt", "look_again", "note"),
+)
 """Columns that tables of earlier versions lack; such a table is read, and what it lacks is its default."""
 
 
@@ -110,7 +120,8 @@ def row_of(source: Source, prediction: Prediction, regions: list[Region]) -> Row
         round(prediction.seconds, 6),
         _area(prediction.outer),
         _area(prediction.inner),
-        prediction.note,
+        *prediction.doubt,
+        note=prediction.note,
     )
 
 

@@ -30,6 +30,7 @@ from polypseg.predict.images.coco import CocoLines, image_line, write_coco
 from polypseg.predict.images.inputs import InputLines, Stamp, place_of, stamp_of
 from polypseg.predict.images.outputs import OutputFolder
 from polypseg.predict.images.resume import Settings, done_names, start_anew
+from polypseg.predict.images.review import write_review
 from polypseg.predict.images.sources import Source
 from polypseg.predict.images.table import PredictionTable, Row, fault_row, row_of
 from polypseg.predict.lookahead import map_ahead
@@ -155,6 +156,8 @@ def predict_images(
                 for _ in track(rows, "predicting", len(waiting)):
                     pass
             written = [output.table_path]
+            if output.options.review is not None:
+                written.append(write_review(output, sources, output.options.review, max_pixels))
             if output.options.coco:
                 wanted = {source.name for source in sources}
                 written += write_coco(output.folder, wanted, {"description": f"polypseg predict: {json.dumps(record)}"})
