@@ -86,6 +86,7 @@ class MissingExtraError(PolypsegError, ImportError):
 EXTRA_OF = {
     "av": "video",
     "fastapi": "serve",
+    "highdicom": "dicom",
     "imagehash": "evaluate",
     "keras": "train",
     "keras_hub": "hub",
@@ -94,6 +95,7 @@ EXTRA_OF = {
     "onnx": "export",
     "openvino": "openvino",
     "prometheus_client": "serve",
+    "pydicom": "dicom",
     "python_multipart": "serve",
     "scipy": "evaluate",
     "starlette": "serve",

@@ -18,8 +18,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from polypseg.annotate.anonymise_dicom import anonymise_dicom
 from polypseg.annotate.anonymise_video import anonymise_video
 from polypseg.annotate.blanking import Blanked, blank_frame
+from polypseg.annotate.dicom_frames import is_dicom
 from polypseg.annotate.metadata import metadata_kinds
 from polypseg.annotate.records import Anonymised, KeyRow, key_path, write_key, write_report
 from polypseg.arrays import Mask
@@ -88,7 +90,7 @@ def anonymise(
 
     Raises:
         DataError: A file cannot be used, the folder or the key is there already, or nothing is left to write.
-        MissingExtraError: There are videos, and PyAV is not installed.
+        MissingExtraError: There are videos or DICOM files, and what reads them is not installed.
     """
     key = key_path(out)
     if key.exists():
@@ -97,12 +99,12 @@ def anonymise(
     order = random.SystemRandom() if seed is None else random.Random(seed)
     order.shuffle(items)
     done, keys = Done(faults=faults, key=key), []
-    groups = _new_groups(items, order)
+    groups, uids = _new_groups(items, order), dict[str, str]()
     with new_folder(out) as folder:
         for number, item in enumerate(track(items, "anonymising", len(items)), 1):
             name = f"{number:06d}"
             try:
-                done.rows.append(_anonymise(item, folder, name, blank_text))
+                done.rows.append(_anonymise(item, folder, name, uids, blank_text))
             except PolypsegError as error:
                 done.faults.append(Fault(str(item.path), str(error)))
                 continue
@@ -128,9 +130,9 @@ def _items(source: Path, rule: MaskRule, track: Track) -> tuple[list[Item], list
         groups = {sample.name: sample.group or "" for sample in samples}
         return [Item(f.image_path, mask_of(f), groups.get(f.name, "")) for f in frames], faults
     files = sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))
-    wanted = [path for path in files if is_image_file(path) or is_video(str(path))]
+    wanted = [path for path in files if is_image_file(path) or is_dicom(path) or is_video(str(path))]
     others = [path for path in files if path not in wanted and is_left_out(path)]
-    return [Item(path) for path in wanted], [Fault(str(path), "neither an image nor a video") for path in others]
+    return [Item(path) for path in wanted], [Fault(str(path), "neither an image, a video nor DICOM") for path in others]
 
 
 def _has_masks(source: Path) -> bool:
@@ -140,8 +142,10 @@ def _has_masks(source: Path) -> bool:
     return False
 
 
-def _anonymise(item: Item, folder: Path, name: str, blank_text: bool) -> Anonymised:
+def _anonymise(item: Item, folder: Path, name: str, uids: dict[str, str], blank_text: bool) -> Anonymised:
     """Write one file; errors name it."""
+    if is_dicom(item.path):
+        return anonymise_dicom(item.path, folder, name, uids, blank_text)
     if is_video(str(item.path)):
         (folder / "videos").mkdir(exist_ok=True)
         return anonymise_video(item.path, folder / "videos" / f"{name}.mp4", blank_text)

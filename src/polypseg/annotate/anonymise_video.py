@@ -46,7 +46,7 @@ def anonymise_video(source: Path, output: Path, blank_text: bool = False) -> Ano
     shape = shape_of_many(looked_at)
     if shape is None:
         raise DataError(f"{source}: no picture was found in it; it is not written")
-    found = [blank_frame(image, blank_text, shape) for image in looked_at if image.shape[:2] == shape.shape]
+    found = [blank_frame(image, blank_text, shape) for image in looked_at if find_field(image) is not None]
     kept = shape.copy()
     for one in found:  # what is text in one frame is blanked in all
         kept &= one.kept

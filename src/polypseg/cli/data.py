@@ -8,6 +8,7 @@ import typer
 
 from polypseg.cli.console import console, messages, one_line_errors, track
 from polypseg.cli.conversion import anonymise, convert
+from polypseg.cli.dicom import dicom_frames, dicom_seg
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ def check(
 
 app.command()(convert)
 app.command()(anonymise)
+app.command("dicom-frames")(dicom_frames)
+app.command("dicom-seg")(dicom_seg)
 
 
 @app.command()
