@@ -181,7 +181,7 @@ def test_a_mask_of_no_frame_and_a_damaged_table_are_refused(tmp_path, study):
     masks.mkdir()
     PillowImage.fromarray(two_polyps()).save(masks / "other.png")
     table = tmp_path / "frames" / "dicom.csv"
-    with pytest.raises(DataError, match="knows no frame called other.png"):
+    with pytest.raises(DataError, match=r"knows no frame called other\.png"):
         write_segmentations(masks, table, tmp_path / "seg", MAKER, AUTOMATIC)
     table.write_text("frame,file\n1,2\n")
     with pytest.raises(DataError, match="lacks the columns sop_instance_uid, frame_number"):

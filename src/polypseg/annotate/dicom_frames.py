@@ -132,10 +132,10 @@ def unpack_stream(dataset: Any, path: Path, folder: Path) -> Path:
     Raises:
         DataError: The envelope is damaged.
     """
-    from pydicom.encaps import generate_fragments
+    from pydicom.encaps import generate_frames
 
     try:
-        content = b"".join(generate_fragments(dataset.PixelData))
+        content = b"".join(generate_frames(dataset.PixelData, number_of_frames=1))
     except Exception as error:  # as `open_dicom`
         raise DataError(f"{path}: its video is damaged ({_in_short(error)}); export it again") from error
     target = folder / "stream.video"

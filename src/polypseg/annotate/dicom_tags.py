@@ -29,7 +29,6 @@ KEPT = (
 EMPTY = (
     "PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
     "ReferringPhysicianName", "SeriesNumber", "InstanceNumber", "Manufacturer", "Laterality", "PatientOrientation",
-    "ContentDate", "ContentTime",
 )  # fmt: skip
 """Keywords of attributes that must be there, and may be empty."""
 

@@ -64,9 +64,11 @@ def dicom_seg(
     Patient and study are copied from the originals, which must still be where
     dicom-frames found them. A mask without a polyp gives no file.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
-    polypseg predict polyp-lite frames/images -o predicted && polypseg data dicom-seg predicted/masks frames/dicom.csv seg
+    polypseg predict polyp-lite frames/images -o predicted
+
+    polypseg data dicom-seg predicted/masks frames/dicom.csv seg
     """
     from polypseg import __version__
     from polypseg.annotate.dicom_segmentation import Maker, write_segmentations
