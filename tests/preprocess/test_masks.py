@@ -227,7 +227,8 @@ def test_mask_rule_refuses_what_contradicts_itself(given, message):
 
 
 @pytest.mark.parametrize("rule", [MaskRule(), MaskRule((1, 2)), MaskRule(colours=("#ff0000", "green")),
-                                  MaskRule((3,), channel="alpha"), MaskRule(labels=("flat polyp", "größer=2"))])  # fmt: skip
+                                  MaskRule((3,), channel="alpha"),
+                                  MaskRule(labels=("flat polyp", "größer=2"))])  # fmt: skip
 def test_mask_rule_comes_back_from_its_text(rule):
     assert MaskRule.parse(rule.text()) == rule
     assert bool(rule) == bool(rule.text())

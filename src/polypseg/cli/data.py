@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polypseg.cli.console import console, messages, one_line_errors, track
-from polypseg.cli.conversion import convert
+from polypseg.cli.conversion import anonymise, convert
+from polypseg.cli.dicom import dicom_frames, dicom_seg
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ SHOWN_SIZES = 6
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
-    help="Download, draw, check and convert data sets.",
+    help="Download, draw, check, convert and anonymise data sets.",
 )
 
 
@@ -157,6 +158,9 @@ def check(
 
 
 app.command()(convert)
+app.command()(anonymise)
+app.command("dicom-frames")(dicom_frames)
+app.command("dicom-seg")(dicom_seg)
 
 
 @app.command()

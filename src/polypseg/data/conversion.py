@@ -71,7 +71,7 @@ def convert(
     """
     written_format(format_name)
     empty_masks, skip_bad = allow
-    told, frames, groups, faults = _read(source, images, rule, empty_masks, track)
+    told, frames, groups, faults = read_frames(source, images, rule, empty_masks, track)
     refuse(faults, skip_bad)
     if not frames:
         raise DataError(f"{source}: holds no frame that can be used; look at it with polypseg data check {source}")
@@ -81,10 +81,13 @@ def convert(
     return Converted(told, len(frames), num_polyps, sum(not frame.regions for frame in frames), tuple(notes))
 
 
-def _read(
+def read_frames(
     source: Path, images: Path | None, rule: MaskRule, empty_masks: bool, track: Track
 ) -> tuple[str, list[Labelled], list[Sample], list[Fault]]:
-    """What the data are in words, their frames, samples that tell groups, and what cannot be used."""
+    """What the data are in words, their frames, samples that tell groups, and what cannot be used.
+
+    Arguments and errors as `convert`.
+    """
     if source.is_file():
         name = format_of_file(source) if source.suffix.lower() in (".json", ".xml") else None
         if name is None:

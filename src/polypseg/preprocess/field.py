@@ -138,6 +138,15 @@ def _find_once(image: Image) -> Field | None:
     return None if box is None else _refined(image, box, step, surround)
 
 
+def surround_of(image: Image) -> Mask:
+    """The pixels (H, W) bool of a frame that are dark or have the colour of a side or panel, in the picture too."""
+    step = max(1, -(-max(image.shape[:2]) // GRID))
+    grid = np.ascontiguousarray(image[step // 2 :: step, step // 2 :: step])
+    if min(grid.shape[:2]) < 3:
+        return np.zeros(image.shape[:2], bool)
+    return _surround(grid).covers(np.ascontiguousarray(image))
+
+
 def field_rule(name: str | None) -> FieldRule | None:
     """The rule of that name; None for None.
 

@@ -105,8 +105,8 @@ class MaskRule:
             UsageError: No such rule.
         """
         given = dict(part.partition("=")[::2] for part in text.split())
-        texts = [given.get(key, "") for key in ("values", "colours", "channel", "labels")]
-        return mask_rule(texts[0], texts[1], texts[2], labels=unquote(texts[3]))
+        values, colours, channel, labels = (given.get(key, "") for key in ("values", "colours", "channel", "labels"))
+        return mask_rule(values, colours, channel, unquote(labels))
 
     def rgb(self) -> list[tuple[int, int, int]]:
         """The colours as numbers.
