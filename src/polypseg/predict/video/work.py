@@ -21,7 +21,7 @@ import numpy as np
 
 from polypseg.arrays import Image, Mask
 from polypseg.errors import DataError, UsageError
-from polypseg.overlay import TRUE_POSITIVE, contour, line_width_px, overlay
+from polypseg.overlay import TRUE_POSITIVE, contour, line_width_px, numbered, overlay
 from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.field import NO_PICTURE, FieldFollower
@@ -29,8 +29,9 @@ from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, REJOINED, 
 from polypseg.predict.video.options import DEFAULTS, VideoOptions, VideoSummary
 from polypseg.predict.video.source import open_source
 from polypseg.predict.video.stages import Pipeline
-from polypseg.predict.video.table import FrameRow, FrameTable, area_and_box
+from polypseg.predict.video.table import FrameRow, FrameTable, area_and_box, component_boxes
 from polypseg.predict.video.temporal import Decided, Smoother, make_smoother, withhold_short
+from polypseg.predict.video.tracks import Tracker
 from polypseg.predict.video.writer import VideoLook, VideoWriter, check_output
 from polypseg.progress import Track, silent
 from polypseg.records.lock import alone_at
@@ -131,6 +132,7 @@ class _Predicted(NamedTuple):
 class _Drawn(NamedTuple):
     decided: Decided[_Predicted]
     image: Image | None
+    tracks: tuple[int, ...] = ()
 
 
 def _predicted(
@@ -151,11 +153,17 @@ def _predicted(
 
 
 def _drawn(frames: Iterable[Decided[_Predicted]], options: VideoOptions) -> Iterator[_Drawn]:
+    tracker = Tracker()
     for decided in frames:
-        image = decided.item.frame.image
+        frame, tracks = decided.item.frame, ()
+        image = frame.image
         if image is not None and decided.mask is not None:
+            boxes = component_boxes(decided.mask)
+            tracks = tuple(tracker.follow(boxes, float(frame.seconds)))
             image = draw_mask(image, decided.mask, options.view, options.opacity)
-        yield _Drawn(decided, image)
+            if options.numbers and options.view != "none":
+                image = numbered(image, list(zip(tracks, boxes, strict=True)))
+        yield _Drawn(decided, image, tracks)
 
 
 class _Recorder:
@@ -165,6 +173,7 @@ class _Recorder:
         self._output, self._reader, self._options = output, reader, options
         self._writer: VideoWriter | None = None
         self._table = FrameTable(output.with_suffix(".csv"))
+        self._tracks: set[int] = set()
         self._faults = dict.fromkeys((DROPPED, DAMAGED, MISTIMED, REJOINED, RESIZED), 0)
         self._num_frames = self._num_with_polyp = self._num_with_withheld = self._num_withheld = 0
 
@@ -181,7 +190,7 @@ class _Recorder:
 
     def add(self, drawn: _Drawn) -> int:
         """Write a frame and its row; the number of the frame."""
-        decided, image = drawn
+        decided, image, tracks = drawn
         frame, max_probability, note = decided.item
         for fault in frame.faults:
             self._faults[fault] += 1
@@ -191,7 +200,8 @@ class _Recorder:
             return frame.number
         self._open_for(image).write(image, frame.seconds)
         found = (*area_and_box(decided.mask), decided.num_components, max_probability, decided.num_withheld, note)
-        self._table.add(FrameRow(frame.number, float(frame.seconds), *found, fault))
+        self._tracks.update(tracks)
+        self._table.add(FrameRow(frame.number, float(frame.seconds), *found, fault, "+".join(map(str, tracks))))
         self._num_frames += 1
         self._num_with_polyp += decided.num_components > 0
         self._num_with_withheld += decided.num_withheld > 0
@@ -227,6 +237,7 @@ class _Recorder:
             time.perf_counter() - began,
             self._faults[REJOINED],
             tuple(self._reader.notes()),
+            len(self._tracks),
         )
 
     def _open_for(self, image: Image) -> VideoWriter:
