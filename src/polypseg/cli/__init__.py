@@ -14,6 +14,7 @@ from polypseg.cli.export import export
 from polypseg.cli.models import models
 from polypseg.cli.predict import predict
 from polypseg.cli.report import report
+from polypseg.cli.robustness import robustness
 from polypseg.cli.serve import serve
 from polypseg.cli.show import show
 from polypseg.cli.summary import summary
@@ -72,6 +73,7 @@ app.command(rich_help_panel="Use")(_console.one_line_errors(models))
 app.command(rich_help_panel="Use")(_console.one_line_errors(serve))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(evaluate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(compare))
+app.command(rich_help_panel="Evaluate")(_console.one_line_errors(robustness))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(report))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(show))
 app.command(rich_help_panel="Export")(_console.one_line_errors(export))

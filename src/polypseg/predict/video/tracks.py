@@ -3,10 +3,10 @@
 Decisions:
 - A region continues the track that lies nearest to it, in units of both boxes' size, among the tracks that ended less
   than `MAX_GAP_SECONDS` ago. A track is looked for where its own motion would have brought it, slowed down.
-- The longer a track is gone, the farther away it may come back. One of more than four times the area
-  is another, unless one lies on the other: a polyp comes out from behind a fold in a single frame.
-- Pairs are taken nearest first (place, size and time count), one region a track. A region that is left over and lies on the box of a track is a
-  part of that polyp (a mask that falls into pieces) and gets its number too.
+- The longer a track is gone, the farther away it may come back. One of more than four times the area is another, unless
+  one lies on the other: a polyp comes out from behind a fold in a single frame.
+- Pairs are taken nearest first (place, size and time count), one region a track. A region that is left over and lies on
+  the box of a track is a part of that polyp (a mask that falls into pieces) and gets its number too.
 - A number is never given twice in a video; they count from 1.
 - It looks back only: nothing is delayed, and memory is that of the tracks of the last second.
 
