@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from polypseg import overlay as module
 from polypseg.errors import DataError, UsageError
-from polypseg.overlay import compare_overlay, contour, heat_map, line_width_px, overlay
+from polypseg.overlay import compare_overlay, contour, heat_map, line_width_px, numbered, overlay
 
 GREY = np.full((2, 2, 3), 100, np.uint8)
 
@@ -167,3 +167,17 @@ def test_compare_overlay_is_told_apart_by_every_eye(eyes, background):
         assert np.linalg.norm(first - second) > 31
     for colour in (found, false_alarm, missed):
         assert np.linalg.norm(colour - bare) > 19
+
+
+def test_numbered_draws_at_the_corner_and_stays_inside():
+    image = np.full((60, 80, 3), 90, np.uint8)
+    assert numbered(image, []) is image
+    drawn = numbered(image, [(7, (30, 40, 20, 10))])
+    rows, columns = np.nonzero((drawn != 90).any(axis=-1))
+    assert drawn.max() > 180
+    assert rows.max() <= 41  # above the box
+    assert columns.min() == 30
+    corner = numbered(image, [(12, (-5, -5, 4, 4)), (13, (79, 59, 4, 4))])
+    assert (corner[0, 0] == 0).all()
+    assert corner.shape == image.shape
+    assert (image == 90).all()

@@ -9,6 +9,8 @@ Decisions:
 - Under a heat map the image is grey, so that every colour belongs to the map.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -111,6 +113,31 @@ def contour(image: Image, mask: Mask, colour: Colour = OUTLINE, width_px: int = 
         mask.astype(np.uint8), cross, iterations=width_px, borderType=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0, 0)
     )
     return _tinted(image, [(mask & (inner == 0), colour)], opacity=1.0)
+
+
+def numbered(image: Image, numbers: Sequence[tuple[int, tuple[int, int, int, int]]]) -> Image:
+    """The image with a number at the upper left corner of each box, white on black.
+
+    Args:
+        image: Shape (H, W, 3), uint8.
+        numbers: Each with its box: x, y, width, height.
+
+    Returns:
+        Shape (H, W, 3), uint8; the image itself where there is no number.
+    """
+    if not numbers:
+        return image
+    drawn = check_image(image).copy()
+    scale = max(0.4, max(image.shape[:2]) / 900)
+    thickness = max(1, round(1.6 * scale))
+    for number, (x, y, _, _) in numbers:
+        (width, height), below = cv2.getTextSize(str(number), cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+        left = min(max(0, x), max(0, image.shape[1] - width - 4))
+        top = min(max(0, y - height - below - 4), max(0, image.shape[0] - height - below - 4))
+        cv2.rectangle(drawn, (left, top), (left + width + 3, top + height + below + 3), (0, 0, 0), cv2.FILLED)
+        place = (left + 2, top + height + 2)
+        cv2.putText(drawn, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA)
+    return drawn
 
 
 def line_width_px(shape: tuple[int, ...]) -> int:

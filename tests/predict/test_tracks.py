@@ -37,8 +37,13 @@ def test_the_longer_gone_the_farther_away():
 def test_another_size_is_another_polyp():
     tracker = Tracker()
     tracker.follow([moving(0, side=10)], 0.0)
-    assert tracker.follow([moving(-5, side=21)], 0.04) == [2]  # 4.4 times the area
-    assert tracker.follow([moving(-5, side=20)], 0.08) == [2]
+    assert tracker.follow([moving(7, side=21)], 0.04) == [2]  # 4.4 times the area, on 9 % of the first
+
+
+def test_out_from_behind_a_fold_it_is_the_same():
+    tracker = Tracker()
+    tracker.follow([(20, 20, 4, 4)], 0.0)
+    assert tracker.follow([(18, 18, 20, 20)], 0.04) == [1]
 
 
 def test_pieces_share_a_number():

@@ -82,6 +82,11 @@ def test_summary_and_table_by_hand(tmp_path, spotted):
     assert tuple(rows[0]) == COLUMNS
     assert [row["frame"] for row in rows] == [str(number) for number in range(14)]
     assert [row["num_components"] for row in rows] == list("00111211111100")
+    # The square at (8, 8) is number 1 in all its frames, the lone one of frame 5 number 2; both are of one size.
+    assert [set(row["tracks"].split("+")) - {""} for row in rows] == [
+        set(), set(), {"1"}, {"1"}, {"1"}, {"1", "2"}, *[{"1"}] * 6, set(), set()
+    ]  # fmt: skip
+    assert summary.num_tracks == 2
     assert rows[0]["area_px"] == "0"
     assert {rows[0][f"box_{part}"] for part in ("x", "y", "width", "height")} == {"nan"}
     # Through 32 x 32 and back the square of 16 x 16 keeps its place to about two pixels.
@@ -91,6 +96,21 @@ def test_summary_and_table_by_hand(tmp_path, spotted):
     assert area == pytest.approx(256, rel=0.25)
     assert float(rows[3]["area_percent"]) == pytest.approx(100 * area / (64 * 96))
     assert {path.name for path in tmp_path.iterdir()} == {"spotted.mp4", "out.mp4", "out.csv"}
+
+
+def test_numbers_are_drawn_where_asked_for(tmp_path, spotted):
+    drawn, plain = (
+        predict_video(spotted, tmp_path / f"{number}.mp4", red_predictor(), VideoOptions(numbers=number))
+        for number in (True, False)
+    )
+    with_number, without = (read_video(summary.video)[0][4].astype(int) for summary in (drawn, plain))
+    different = np.abs(with_number - without).max(axis=-1) > 60
+    rows, columns = np.nonzero(different)
+    assert different.any()
+    assert rows.max() < 26
+    assert columns.max() < 30  # a label beside the corner of the square at (8, 8), nowhere else
+    assert np.abs(with_number[40:] - without[40:]).mean() < 2
+    assert rows_of(drawn.table) == rows_of(plain.table)
 
 
 def test_short_detections_are_withheld_in_table_and_picture(tmp_path, spotted):

@@ -16,7 +16,7 @@ from polypseg.archive.video import Sampler
 from polypseg.errors import DataError
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.frames import FrameReader
-from polypseg.predict.video.marking import marked, row_of
+from polypseg.predict.video.marking import marked, row_of, tracked
 from polypseg.predict.video.source import open_source
 from polypseg.predict.video.stages import Pipeline
 
@@ -65,8 +65,8 @@ def _rows(file: Path, predictor: Predictor, options: ArchiveOptions) -> Iterator
         reader = FrameReader(source, Event(), options.video.max_frames, options.video.deinterlace)
         with Pipeline() as pipeline:
             frames = pipeline.ahead(Sampler(options.seconds_apart).sampled(reader.frames()))
-            for decided in marked(frames, predictor, options.video):
-                cells = frame_cells(row_of(decided))
+            for shown in tracked(marked(frames, predictor, options.video)):
+                cells = frame_cells(row_of(shown))
                 yield {name: None if value != value else value for name, value in cells.items()}
     finally:
         source.container.close()

@@ -21,7 +21,7 @@ ROWS_A_GROUP = 10_000
 
 FRAMES_NAME, DETECTIONS_NAME, MASKS_NAME = "frames.parquet", "detections.parquet", "masks.parquet"
 
-_FRAME_KINDS = {"frame": "int32", "seconds": "float64", "note": "string", "fault": "string"}
+_FRAME_KINDS = {"frame": "int32", "seconds": "float64", "note": "string", "fault": "string", "tracks": "string"}
 _FRAME_FLOATS = ("area_percent", "max_probability")
 
 

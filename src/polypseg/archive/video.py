@@ -34,10 +34,9 @@ from polypseg.formats.outlines import compress_run_lengths, run_lengths
 from polypseg.predict.images.outputs import encode_png
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, REJOINED, RESIZED, Frame, FrameReader
-from polypseg.predict.video.marking import Predicted, marked, row_of
+from polypseg.predict.video.marking import Tracked, marked, row_of, tracked
 from polypseg.predict.video.source import open_source
 from polypseg.predict.video.stages import Pipeline
-from polypseg.predict.video.temporal import Decided
 from polypseg.predict.video.work import draw_mask, look_of
 from polypseg.predict.video.writer import VideoWriter
 from polypseg.records.atomic import write_text
@@ -134,8 +133,8 @@ def write_result(file: Path, folder: Path, entry: Entry, predictor: Predictor, o
         files = stack.enter_context(_ResultFiles(folder, reader, options))
         pipeline = stack.enter_context(Pipeline())
         frames = pipeline.ahead(sampler.sampled(reader.frames()))
-        for decided in marked(frames, predictor, options.video):
-            files.add(decided)
+        for shown in tracked(marked(frames, predictor, options.video)):
+            files.add(shown)
     record = ResultRecord(
         video=entry.video,
         path=entry.path.encode("utf-8", "backslashreplace").decode(),
@@ -210,10 +209,11 @@ class _ResultFiles:
                 self._writer.close()
             self._stack.__exit__(kind, error, at)
 
-    def add(self, decided: Decided[Predicted]) -> None:
+    def add(self, shown: Tracked) -> None:
         """Write a frame."""
+        decided = shown.decided
         frame = decided.item.frame
-        self._frames.add(frame_cells(row_of(decided)))
+        self._frames.add(frame_cells(row_of(shown)))
         if frame.image is None or decided.mask is None:
             return
         if decided.components is not None:

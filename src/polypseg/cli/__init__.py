@@ -17,6 +17,7 @@ from polypseg.cli.export import export
 from polypseg.cli.models import models
 from polypseg.cli.predict import predict
 from polypseg.cli.report import report
+from polypseg.cli.robustness import robustness
 from polypseg.cli.serve import serve
 from polypseg.cli.show import show
 from polypseg.cli.summary import summary
@@ -78,6 +79,7 @@ app.command(rich_help_panel="Evaluate")(_console.one_line_errors(evaluate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(compare))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(calibrate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(explain))
+app.command(rich_help_panel="Evaluate")(_console.one_line_errors(robustness))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(report))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(show))
 app.command(rich_help_panel="Export")(_console.one_line_errors(export))

@@ -139,6 +139,12 @@ def predict(
         bool,
         typer.Option("--deinterlace", help="Take the lines of interlaced frames apart.", rich_help_panel=VIDEO),
     ] = False,
+    numbers: Annotated[
+        bool,
+        typer.Option(
+            "--numbers", help="Draw the number of each polyp; the table always has it.", rich_help_panel=VIDEO
+        ),
+    ] = False,
 ) -> None:
     """Predict masks of images or of a video, at their own size.
 
@@ -181,7 +187,14 @@ def predict(
     call = _Call(named, engine, threads, options)
     if films:
         video = VideoOptions(
-            smooth, smooth_frames, withhold, view, quality=quality, max_frames=max_frames, deinterlace=deinterlace
+            smooth,
+            smooth_frames,
+            withhold,
+            view,
+            quality=quality,
+            max_frames=max_frames,
+            deinterlace=deinterlace,
+            numbers=numbers,
         )
         _predict_video(films[0], out, call, video, overwrite)
         return
@@ -393,7 +406,8 @@ def _predict_video(source: Path | int, out: Path, call: _Call, options: "VideoOp
         console.print(f"[yellow]note:[/yellow] {escape(note)}")
     console.print(
         f"predicted {summary.num_frames:,} frames in {summary.seconds:.1f} s "
-        f"({summary.frames_per_second:.1f} a second), {summary.num_with_polyp:,} of them with a polyp"
+        f"({summary.frames_per_second:.1f} a second), {summary.num_with_polyp:,} of them with a polyp "
+        f"({summary.num_tracks:,} numbered)"
     )
     console.print(escape(f"wrote {', '.join(map(str, written))}"))
     if summary.interrupted and isinstance(source, Path):  # of a camera it is the usual end

@@ -157,7 +157,7 @@ def predict_images(
                     pass
             written = [output.table_path]
             if output.options.review is not None:
-                written.append(write_review(output, sources, output.options.review, max_pixels))
+                written.append(write_review(output, sources, output.options.review, options.max_pixels))
             if output.options.coco:
                 wanted = {source.name for source in sources}
                 written += write_coco(output.folder, wanted, {"description": f"polypseg predict: {json.dumps(record)}"})

@@ -9,8 +9,9 @@ from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.field import NO_PICTURE, FieldFollower
 from polypseg.predict.video.frames import Frame
 from polypseg.predict.video.options import VideoOptions
-from polypseg.predict.video.table import FrameRow, area_and_box
+from polypseg.predict.video.table import FrameRow, area_and_box, component_boxes
 from polypseg.predict.video.temporal import Decided, Smoother, make_smoother, withhold_short
+from polypseg.predict.video.tracks import Tracker
 
 
 class Predicted(NamedTuple):
@@ -50,11 +51,38 @@ def marked(frames: Iterable[Frame], predictor: Predictor, options: VideoOptions)
     return withhold_short(predicted(frames, predictor, options), options.withhold_frames)
 
 
-def row_of(decided: Decided[Predicted]) -> FrameRow:
+class Tracked(NamedTuple):
+    """A frame with what is shown in it.
+
+    Attributes:
+        decided: What is shown.
+        boxes: The box (x, y, width, height) in pixels of each component, the largest first.
+        tracks: The number of each of them (tracks.py): a polyp keeps its number.
+    """
+
+    decided: Decided[Predicted]
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
+    tracks: tuple[int, ...] = ()
+
+
+def tracked(frames: Iterable[Decided[Predicted]]) -> Iterator[Tracked]:
+    """The frames, their components numbered."""
+    tracker = Tracker()
+    for decided in frames:
+        frame = decided.item.frame
+        if frame.image is None or decided.mask is None:
+            yield Tracked(decided)
+            continue
+        boxes = tuple(component_boxes(decided.mask))
+        yield Tracked(decided, boxes, tuple(tracker.follow(boxes, float(frame.seconds))))
+
+
+def row_of(shown: Tracked) -> FrameRow:
     """What is said of a frame."""
+    decided = shown.decided
     frame, max_probability, note = decided.item
     fault = "+".join(frame.faults)
     if frame.image is None or decided.mask is None:
         return FrameRow(frame.number, float(frame.seconds), fault=fault)
     found = (*area_and_box(decided.mask), decided.num_components, max_probability, decided.num_withheld, note)
-    return FrameRow(frame.number, float(frame.seconds), *found, fault)
+    return FrameRow(frame.number, float(frame.seconds), *found, fault, "+".join(map(str, shown.tracks)))

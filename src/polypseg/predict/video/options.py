@@ -31,6 +31,7 @@ class VideoOptions:
         quality: Of the written video, 0 (lossless, large) to 51 (worst); x264's constant rate factor.
         max_frames: Stop after so many frames, at least 1; None takes all (or records until Ctrl-C).
         deinterlace: Whether the lines of interlaced frames are taken apart (FFmpeg's bwdif) before they are predicted.
+        numbers: Whether the number of each track is drawn at its region; the table has it anyway.
     """
 
     smoothing: str = "none"
@@ -41,6 +42,7 @@ class VideoOptions:
     quality: int = 20
     max_frames: int | None = None
     deinterlace: bool = False
+    numbers: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what does not fit.
@@ -92,6 +94,7 @@ class VideoSummary:
         seconds: That the work took.
         num_rejoined: Times that the clock of the source jumped; time goes on one frame later each time.
         remarks: What else a user should know of the pictures: interlaced, HDR, several streams.
+        num_tracks: Different numbers that are shown (tracks.py): polyps, where each keeps its number.
     """
 
     video: Path
@@ -113,6 +116,7 @@ class VideoSummary:
     seconds: float
     num_rejoined: int = 0
     remarks: tuple[str, ...] = ()
+    num_tracks: int = 0
 
     @property
     def frames_per_second(self) -> float:

@@ -39,6 +39,8 @@ class FrameRow:
         num_withheld: Components that are withheld.
         note: `no picture` where no lit field was found and the whole frame was predicted; empty for nothing.
         fault: `dropped`, `damaged`, `mistimed`, `rejoined`, `resized`, several joined by `+`; empty where nothing is.
+        tracks: The number of each component that is shown, the largest first, joined by `+` (tracks.py); a polyp keeps
+            its number, also when it is gone for under a second.
     """
 
     frame: int
@@ -54,6 +56,7 @@ class FrameRow:
     num_withheld: float = math.nan
     note: str = ""
     fault: str = ""
+    tracks: str = ""
 
 
 COLUMNS = tuple(field.name for field in fields(FrameRow))
@@ -70,6 +73,21 @@ def area_and_box(mask: Mask) -> tuple[int, float, float, float, float, float]:
         return 0, 0.0, math.nan, math.nan, math.nan, math.nan
     area = int(np.count_nonzero(mask[y : y + height, x : x + width]))
     return area, 100 * area / mask.size, x, y, width, height
+
+
+def component_boxes(mask: Mask) -> list[tuple[int, int, int, int]]:
+    """The box (x, y, width, height) of each 8-connected component, the largest component first.
+
+    >>> component_boxes(np.array([[1, 0, 1, 1], [0, 0, 0, 1]], bool))
+    [(2, 0, 2, 2), (0, 0, 1, 1)]
+    """
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if width == 0:
+        return []
+    inside = np.ascontiguousarray(mask[y : y + height, x : x + width]).view(np.uint8)
+    _, _, statistics, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
+    found = sorted(statistics[1:].tolist(), key=lambda one: -one[cv2.CC_STAT_AREA])
+    return [(x + left, y + top, wide, high) for left, top, wide, high, _ in found]
 
 
 class FrameTable:

@@ -3,9 +3,10 @@
 Decisions:
 - A region continues the track that lies nearest to it, in units of both boxes' size, among the tracks that ended less
   than `MAX_GAP_SECONDS` ago. A track is looked for where its own motion would have brought it, slowed down.
-- The longer a track is gone, the farther away it may come back. A region of more than four times the area is another.
-- Pairs are taken nearest first, one region a track. A region that is left over and lies on the box of a track is a
-  part of that polyp (a mask that falls into pieces) and gets its number too.
+- The longer a track is gone, the farther away it may come back. One of more than four times the area is another, unless
+  one lies on the other: a polyp comes out from behind a fold in a single frame.
+- Pairs are taken nearest first (place, size and time count), one region a track. A region that is left over and lies on
+  the box of a track is a part of that polyp (a mask that falls into pieces) and gets its number too.
 - A number is never given twice in a video; they count from 1.
 - It looks back only: nothing is delayed, and memory is that of the tracks of the last second.
 
@@ -33,7 +34,7 @@ SLOWING_SECONDS = 0.2
 """The motion of a track that is gone fades with this time."""
 
 INSIDE = 0.5
-"""So much of a left-over region's box must lie on a track's box to be a part of it."""
+"""So much of a box must lie on another to be of one polyp, whatever their sizes."""
 
 Box = Sequence[float]
 """x, y, width, height in pixels."""
@@ -100,16 +101,19 @@ class Tracker:
     def _candidates(
         self, boxes: list[NDArray[np.float64]], expected: dict[int, NDArray[np.float64]], seconds: float
     ) -> list[tuple[float, int, _Track]]:
-        """Distance, region and track of each pair that may belong together."""
+        """How far apart, region and track of each pair that may belong together."""
         pairs = []
         for track in self._tracks:
             there = expected[track.number]
             limit = NEAR + FARTHER_A_SECOND * (seconds - track.seconds)
             for place, box in enumerate(boxes):
                 growth = (box[2] * box[3]) / max(1e-9, there[2] * there[3])
+                is_alike = 1 / MOST_GROWTH <= growth <= MOST_GROWTH
+                is_within = max(_share_on(box, there), _share_on(there, box)) >= INSIDE  # half hidden, then not
                 distance = _distance(box, there)
-                if distance <= limit and 1 / MOST_GROWTH <= growth <= MOST_GROWTH:
-                    pairs.append((distance, place, track))
+                if distance <= limit and (is_alike or is_within):
+                    unlike = 0.5 * abs(float(np.log(max(1e-9, growth)))) + (seconds - track.seconds)
+                    pairs.append((distance + unlike, place, track))
         return pairs
 
     def _part_of(

@@ -21,10 +21,10 @@ import numpy as np
 
 from polypseg.arrays import Image, Mask
 from polypseg.errors import DataError, UsageError
-from polypseg.overlay import TRUE_POSITIVE, contour, line_width_px, overlay
+from polypseg.overlay import TRUE_POSITIVE, contour, line_width_px, numbered, overlay
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, REJOINED, RESIZED, FrameReader
-from polypseg.predict.video.marking import Predicted, marked, row_of
+from polypseg.predict.video.marking import Predicted, Tracked, marked, row_of, tracked
 from polypseg.predict.video.options import DEFAULTS, VideoOptions, VideoSummary
 from polypseg.predict.video.source import open_source
 from polypseg.predict.video.stages import Pipeline
@@ -128,16 +128,18 @@ def _total(num_expected: int, max_frames: int | None) -> int:
 
 
 class _Drawn(NamedTuple):
-    decided: Decided[Predicted]
+    shown: Tracked
     image: Image | None
 
 
 def _drawn(frames: Iterable[Decided[Predicted]], options: VideoOptions) -> Iterator[_Drawn]:
-    for decided in frames:
-        image = decided.item.frame.image
-        if image is not None and decided.mask is not None:
-            image = draw_mask(image, decided.mask, options.view, options.opacity)
-        yield _Drawn(decided, image)
+    for shown in tracked(frames):
+        image, mask = shown.decided.item.frame.image, shown.decided.mask
+        if image is not None and mask is not None:
+            image = draw_mask(image, mask, options.view, options.opacity)
+            if options.numbers and options.view != "none":
+                image = numbered(image, list(zip(shown.tracks, shown.boxes, strict=True)))
+        yield _Drawn(shown, image)
 
 
 class _Recorder:
@@ -147,6 +149,7 @@ class _Recorder:
         self._output, self._reader, self._options = output, reader, options
         self._writer: VideoWriter | None = None
         self._table = FrameTable(output.with_suffix(".csv"))
+        self._tracks: set[int] = set()
         self._faults = dict.fromkeys((DROPPED, DAMAGED, MISTIMED, REJOINED, RESIZED), 0)
         self._num_frames = self._num_with_polyp = self._num_with_withheld = self._num_withheld = 0
 
@@ -163,15 +166,17 @@ class _Recorder:
 
     def add(self, drawn: _Drawn) -> int:
         """Write a frame and its row; the number of the frame."""
-        decided, image = drawn
+        shown, image = drawn
+        decided = shown.decided
         frame = decided.item.frame
         for fault in frame.faults:
             self._faults[fault] += 1
         if image is not None:
             self._open_for(image).write(image, frame.seconds)
-        self._table.add(row_of(decided))
+        self._table.add(row_of(shown))
         if image is None:
             return frame.number
+        self._tracks.update(shown.tracks)
         self._num_frames += 1
         self._num_with_polyp += decided.num_components > 0
         self._num_with_withheld += decided.num_withheld > 0
@@ -207,6 +212,7 @@ class _Recorder:
             time.perf_counter() - began,
             self._faults[REJOINED],
             tuple(self._reader.notes()),
+            len(self._tracks),
         )
 
     def _open_for(self, image: Image) -> VideoWriter:

@@ -1,0 +1,94 @@
+"""`polypseg robustness`: the corruption benchmark for a model, or for another program's maps."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from polypseg.records.robustness import Robustness
+
+
+def robustness(
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="A run folder, a model file or an included model.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of images and masks.")] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Folder of another program's maps: one folder per set, as smoke-3, named as --write does."),
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Write the corrupted images to this folder, for other programs, and stop.")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(help="corruptions.json of the model to which errors are relative.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Use only so many images, spread evenly over the folder.")
+    ] = None,
+    threshold: Annotated[float | None, typer.Option(help="Threshold; default: the model's own.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for corruptions.json.")] = None,
+) -> None:
+    """Measure a model on corrupted images: 15 corruptions (blur, smoke, blood, overlays, …) of 5 strengths.
+
+    Every model sees the same corrupted images. The mean corruption error is relative to a baseline: measure the
+    baseline first, then name its corruptions.json.
+
+    [bold]Examples[/bold]
+
+    polypseg robustness runs/unet --data data/kvasir-seg -o robustness/unet
+
+    polypseg robustness runs/attention --data data/kvasir-seg --baseline robustness/unet -o robustness/attention
+
+    polypseg robustness --data data/kvasir-seg --write corrupted/
+
+    polypseg robustness --data data/kvasir-seg --predictions maps/ --baseline robustness/unet -o robustness/other
+    """
+    from polypseg.cli.console import console, import_keras_quietly, track
+    from polypseg.data.catalogue import find_samples
+    from polypseg.data.samples import refuse
+    from polypseg.errors import UsageError
+    from polypseg.evaluate.robustness import by_maps, by_model, measure_robustness, write_corrupted
+    from polypseg.predict.engines.packaged import resolve
+    from polypseg.predict.predictor import PredictOptions, load
+    from polypseg.records.robustness import read_robustness, write_robustness
+
+    if data is None:
+        raise UsageError("name --data: a folder of images and masks")
+    if sum(given is not None for given in (model, predictions, write)) != 1:
+        raise UsageError("name one of: a model, --predictions FOLDER, or --write FOLDER")
+    samples, faults = find_samples(data)
+    refuse(faults, skip_bad=False)
+    samples = samples[:: max(1, len(samples) // limit)][:limit] if limit else samples
+    if write is not None:
+        console.print(f"wrote {len(list(write_corrupted(samples, write, track)))} folders of images to {write}")
+        return
+    if predictions is not None:
+        segment, title = by_maps(predictions, 0.5 if threshold is None else threshold), predictions.name
+    else:
+        path = resolve(model)
+        if path.is_dir() or path.suffix.lower() == ".keras":
+            import_keras_quietly()
+        segment, title = by_model(load(path, options=PredictOptions(threshold))), path.stem
+    against = None if baseline is None else read_robustness(baseline)
+    record = measure_robustness(title, samples, segment, track, against)
+    _show(record)
+    console.print(f"wrote {write_robustness(out or Path('robustness') / title, record)}", markup=False)
+
+
+def _show(record: "Robustness") -> None:
+    from rich.table import Table
+
+    from polypseg.cli.console import console
+
+    table = Table("corruption", *(f"{strength}" for strength in range(1, 6)), "error", box=None, pad_edge=False)
+    for corruption, values in record.dice.items():
+        error = "" if record.corruption_error is None else f"{record.corruption_error[corruption]:.3f}"
+        table.add_row(corruption, *(f"{value:.3f}" for value in values), error)
+    console.print(table)
+    console.print(
+        f"mean Dice of {record.num_images} images: {record.clean:.4f} as they are, {record.mean_dice:.4f} corrupted"
+    )
+    if record.mean_corruption_error is not None:
+        console.print(f"mean corruption error {record.mean_corruption_error:.4f}, relative to {record.baseline}")
