@@ -4,7 +4,8 @@
 
 Assumptions:
 - Procedures last as a log-normal distribution says: a median and a spread (the standard deviation of the logarithm).
-- A worker predicts at one rate, and needs a fixed time a video besides (opening, writing, waiting).
+- A worker predicts at one rate, decodes frames that are left out at another, and needs a fixed time a video besides
+  (opening, writing, waiting).
 - A machine runs one or more workers, each at that rate: measure the rate with as many workers at once.
 - A machine fails at random times (exponential); what its workers had in hand is lost and begins again; the machine is
   back after a recovery. Storage keeps up with all machines, and never fails.
@@ -56,6 +57,11 @@ class Plan(NamedTuple):
 def lengths(count: int, median_minutes: float, spread: float, rng: random.Random) -> list[float]:
     """Seconds of so many procedures."""
     return [60 * rng.lognormvariate(math.log(median_minutes), spread) for _ in range(count)]
+
+
+def seconds_a_frame(predicted_a_second: float, decoded_a_second: float, every: int) -> float:
+    """Mean seconds of a worker for a frame of a video of which every N-th is predicted, and the others only decoded."""
+    return (1 / predicted_a_second + (every - 1) / decoded_a_second) / every
 
 
 def simulate(work: Sequence[float], farm: Farm, rng: random.Random) -> Plan:
@@ -110,6 +116,7 @@ def main() -> None:
     parser.add_argument("--video-rate", type=float, default=25.0, help="frames a second of a video")
     parser.add_argument("--frames-per-second", type=float, required=True, help="that a worker predicts: measure it")
     parser.add_argument("--every", type=int, default=1, help="predict every N-th frame")
+    parser.add_argument("--decode-per-second", type=float, default=200.0, help="frames that are decoded and left out")
     parser.add_argument("--overhead", type=float, default=5.0, help="seconds a video besides its frames")
     parser.add_argument("--machines", type=int, nargs="+", default=[1, 10, 100])
     parser.add_argument("--workers", type=int, default=1, help="of a machine")
@@ -119,8 +126,8 @@ def main() -> None:
     given = parser.parse_args()
     rng = random.Random(given.seed)
     seconds = lengths(given.procedures, given.minutes, given.spread, rng)
-    rate = given.frames_per_second * given.every
-    work = [given.overhead + length * given.video_rate / rate for length in seconds]
+    frame_seconds = seconds_a_frame(given.frames_per_second, given.decode_per_second, given.every)
+    work = [given.overhead + length * given.video_rate * frame_seconds for length in seconds]
     print(
         f"{given.procedures:,} procedures, {sum(seconds) / 3600:,.0f} hours of video, {sum(work) / 3600:,.0f} of work"
     )

@@ -59,6 +59,12 @@ def test_all_workers_of_a_machine_fail_together(script):
     assert script.simulate([20, 20], farm, Fixed(5)) == (35, 10, 2)
 
 
+def test_frames_that_are_left_out_are_decoded(script):
+    # of 5 frames one takes 1/20 s and four take 1/200 s: 0.05 + 4 · 0.005 = 0.07 s, 0.014 s each
+    assert script.seconds_a_frame(20, 200, 5) == pytest.approx(0.014)
+    assert script.seconds_a_frame(20, 200, 1) == pytest.approx(0.05)
+
+
 def test_lengths_have_the_median_that_is_asked_for(script):
     found = sorted(script.lengths(20_001, 30, 0.4, random.Random(1)))
     assert found[10_000] == pytest.approx(30 * 60, rel=0.02)
