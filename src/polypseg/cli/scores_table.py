@@ -92,7 +92,7 @@ def _short_label(metric: str) -> str:
     >>> _short_label("nsd_percent"), _short_label("recall"), _short_label("predicted_px")
     ('Surface Dice', 'Recall', 'predicted_px')
     """
-    return re.split(r", [{%]| \(", LABELS.get(metric, metric))[0]
+    return re.split(r", [{%]| \(| per ", LABELS.get(metric, metric))[0]
 
 
 def comparison_table(results: Sequence["PairedResult"]) -> Table:
