@@ -4,7 +4,7 @@ r"""Which score of a frame tells of which failure: risk-coverage, AURC, AUROC, s
         --empty data/polypgen-negatives
 
 The scores are chosen on the validation frames of Kvasir-SEG's official split (80 of the 880) alone: as they are and
-perturbed, and with their polyp cut away (`data.recompose`) for false marks. The frames of --test (with polyps) and
+perturbed, and with their polyp cut away (`data.frame_synthesis`) for false marks. The frames of --test (with polyps) and
 --empty (without) judge what was chosen. A failure is a Dice below 0.5 where there is a polyp, any mark where there is
 none. `mirror` and `scale` (--agreement) cost a prediction each; the others cost what is printed.
 """
@@ -18,7 +18,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from polypseg.data.recompose import without_polyp
+from polypseg.data.frame_synthesis import without_polyp
 
 from polypseg.config.tables import SplitConfig
 from polypseg.data.catalogue import find_samples

@@ -104,7 +104,7 @@ def mask_of_fit(predictor: Predictor, image: Image, rule: str, border: int | Non
         square = cv2.copyMakeBorder(square, top, bottom, left, right, border)
     outputs = run_augmented(predictor.engine, normalise(square)[None])
     own = outputs.probabilities[0, top : top + inner[0], left : left + inner[1], 0]
-    return to_mask(put_back(own, field, image.shape), predictor.threshold, predictor.seed_threshold)
+    return to_mask(put_back(own, field, image.shape), predictor.threshold, predictor.peak_threshold)
 
 
 def aspect_table(predictor: Predictor, frames: Sequence[tuple[Image, Mask]]) -> None:

@@ -161,8 +161,8 @@ def test_negatives_are_printed_apart(run, tmp_path):
     words = ["--data", "clean", "--negatives", "--frame-rate", "25", "--alarm-area", "50", "--protocol", "duck"]
     output = typed("evaluate", run.folder, *words)
     assert "Over 2 images without a polyp" in output
-    line = next(line for line in output.splitlines() if "false finding of 50 px or more, %" in line)
-    assert line.split()[-2] == "50.0"
+    line = next(line for line in output.splitlines() if "false finding of 50 px or more" in line)
+    assert line.split()[-3:-1] == ["50.0", "%"]
     assert "with a polyp" not in output
     assert "750.0" in output  # half of 25 * 60 frames a minute
 
@@ -207,7 +207,7 @@ def test_compare_prints_saves_and_draws(evaluated):
     output = typed("compare", "good-scores", "moved-scores/scores.csv", "--resamples", "200", "--out", "comparison")
     # 10x10 squares 3 px apart share 7 columns: Dice 0.7; A is better in all six
     assert "A = good-scores, B = moved-scores" in output
-    line = next(line for line in output.splitlines() if line.strip().startswith("dice"))
+    line = next(line for line in output.splitlines() if line.strip().startswith("Dice"))
     assert line.split()[1:4] == ["1.000", "0.700", "+0.300"]
     assert "6/0/0" in line
     for name in ("comparison.json", "comparison.csv", "largest_differences_good-scores-moved-scores.png"):

@@ -48,10 +48,10 @@ def test_card_of_a_run_tells_model_data_and_figures(run_record):
     assert cells(card, "protocol")[1] == "own split: 1/1/4 (train/validation/test)"
     assert cells(card, "train") == ["train", "1", "1"]
     assert cells(card, "Dice")[1] == "0.556"  # (1 + 2/3 + 0) / 3
-    assert cells(card, "frames with any false-positive pixel")[1] == "100.0 %"
+    assert cells(card, "Frames with any false-positive pixel")[1] == "100.0 %"
     assert "Times the test split was scored: 1." in card
     assert cells(card, "made by")[1] == "**unknown**"
-    assert cells(card, "Hausdorff 95 %, % of diagonal (lower is better)")
+    assert cells(card, "Hausdorff 95 %, % diagonal (lower is better)")
 
 
 def test_report_of_a_packaged_model_tells_what_its_file_says_and_no_absolute_path(tmp_path):

@@ -206,7 +206,7 @@ def test_answers_of_polyp_free_images_alone(tmp_path):
     given = answers(read_report_input(tmp_path / "evaluation"))
     assert given[2].text == "1 image scored; none of them with a polyp."
     assert given[30].status == given[36].status == given[37].status == given[39].status == UNKNOWN
-    assert "frames with any false-positive pixel: 100.0 %" in given[38].text
+    assert "Frames with any false-positive pixel: 100.0 %" in given[38].text
 
 
 @pytest.mark.parametrize("record", ["run_record", "maps_record"])

@@ -103,8 +103,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What of a frame the model sees: auto (the lit picture, without surround and panels) or whole; "
-            "unset: as the model was trained.",
+            help="Part of the frame that the model sees: auto (the lit picture, without black surround and panels) "
+            "or whole; default: as in its training.",
             rich_help_panel=HOW,
         ),
     ] = None,

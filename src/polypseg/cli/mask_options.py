@@ -8,11 +8,17 @@ MASKS = "What means polyp in the masks"
 
 PolypValues = Annotated[
     str,
-    typer.Option(metavar="1,2", help="Grey values, or places in a palette; all else is none.", rich_help_panel=MASKS),
+    typer.Option(
+        metavar="1,2", help="Grey values or palette indices of polyps; the rest is background.", rich_help_panel=MASKS
+    ),
 ]
 PolypColours = Annotated[
     str,
-    typer.Option(metavar="#ff0000,green", help="Colours, by number or name; all else is none.", rich_help_panel=MASKS),
+    typer.Option(
+        metavar="#ff0000,green",
+        help="Colours of polyps, as numbers or names; the rest is background.",
+        rich_help_panel=MASKS,
+    ),
 ]
 PolypLabels = Annotated[
     str,
@@ -22,5 +28,5 @@ PolypLabels = Annotated[
 ]
 MaskChannel = Annotated[
     str,
-    typer.Option(metavar="NAME", help="The channel that is the mask: red, green, blue, alpha.", rich_help_panel=MASKS),
+    typer.Option(metavar="NAME", help="Channel that holds the mask: red, green, blue or alpha.", rich_help_panel=MASKS),
 ]

@@ -67,8 +67,8 @@ def predict(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What of a frame the model sees: auto (the lit picture, without surround and panels) or whole; "
-            "unset: as the model was trained.",
+            help="Part of the frame that the model sees: auto (the lit picture, without black surround and panels) "
+            "or whole; default: as in its training.",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -137,7 +137,7 @@ def predict(
     ] = None,
     deinterlace: Annotated[
         bool,
-        typer.Option("--deinterlace", help="Take the lines of interlaced frames apart.", rich_help_panel=VIDEO),
+        typer.Option("--deinterlace", help="Deinterlace interlaced video.", rich_help_panel=VIDEO),
     ] = False,
     numbers: Annotated[
         bool,

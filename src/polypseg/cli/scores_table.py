@@ -1,17 +1,20 @@
 """What `evaluate`, `compare` and `train` print: tables of a summary, of a comparison and of attention gates."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from polypseg.metrics.table import COLUMNS, LABELS
 from polypseg.report.tables import (
     GATE_COLUMNS,
     NEGATIVE_STRATUM,
     figure,
     gate_rows,
     interval,
+    negative_rows,
     negative_stratum_rows,
     plural,
     stratum_rows,
@@ -33,55 +36,6 @@ _STYLE: dict[str, Any] = {
 SHOWN_STRATA = 12
 """A way of dividing the images into more parts than this is left to summary.json."""
 
-METRIC_ROWS = (
-    ("dice", "Dice"),
-    ("iou", "IoU"),
-    ("precision", "Precision"),
-    ("recall", "Recall"),
-    ("specificity", "Specificity"),
-    ("accuracy", "Accuracy"),
-    ("f2", "F2"),
-    ("soft_dice", "Soft Dice"),
-    ("mae", "Absolute error"),
-    ("nsd_percent", "Surface Dice, {tolerance_percent:g} % diag"),
-    ("nsd_px", "Surface Dice, {tolerance_px:g} px"),
-    ("hd95_percent", "Hausdorff 95, % diag"),
-    ("hd95_px", "Hausdorff 95, px"),
-    ("asd_px", "Surface distance, px"),
-    ("lesion_sensitivity", "Lesions found"),
-    ("num_false", "False findings"),
-    ("pranet_mean_dice", "Dice, 256 cuts{stretched}"),
-    ("pranet_mean_iou", "IoU, 256 cuts{stretched}"),
-    ("weighted_f", "Weighted F{stretched}"),
-    ("s_measure", "S-measure{stretched}"),
-    ("mean_e_measure", "E, 256 cuts{stretched}"),
-    ("ece", "Calibration error"),
-    ("brier", "Brier score"),
-)
-"""Column of scores.csv and what the table calls it."""
-
-NEGATIVE_ROWS = (
-    ("any_false_positive", "Frames with any false positive, %", 100),
-    ("large_false_positive", "Frames with a false-positive area over 0.1 %, %", 100),
-    ("alarm", "Frames with a false finding of {alarm_area_px} px or more, %", 100),
-    ("false_positive_percent", "False-positive area, % of the image", 1),
-    ("specificity", "Specificity", 1),
-    ("false_findings", "False findings a frame", 1),
-    ("alarms_a_minute", "Frames with an alarm a minute ({frame_rate:g} a second)", 1),
-    ("false_findings_a_minute", "False findings a minute ({frame_rate:g} a second)", 1),
-)
-
-SHORT_NAMES = {
-    "nsd_percent": "surface Dice",
-    "hd95_percent": "Hausdorff 95",
-    "lesion_sensitivity": "lesions found",
-    "num_false": "false findings",
-    "predicted_px": "predicted px",
-    "weighted_f": "weighted F",
-    "s_measure": "S-measure",
-}
-"""Columns of a comparison whose names would be too long."""
-
 
 def metric_table(summary: Mapping[str, Any]) -> Table:
     """Every metric over the images with a polyp: mean, interval, median, pooled, two classes, missing."""
@@ -91,10 +45,12 @@ def metric_table(summary: Mapping[str, Any]) -> Table:
     stretched = " *" if summary["settings"]["min_max"] else ""
     if stretched:
         table.caption = "* each map stretched to 0 … 1 first, as PraNet's evaluation does"
-    for column, label in METRIC_ROWS:
+    groups = {column.name: column.group for column in COLUMNS}
+    for column, label in LABELS.items():
+        star = stretched if groups[column] == "saliency" else ""
         figures = summary["metrics"][column]
         table.add_row(
-            label.format(**summary["settings"], stretched=stretched),
+            label.format(**summary["settings"]) + star,
             figure(figures["mean"]),
             interval(figures),
             figure(figures["median"]),
@@ -125,11 +81,8 @@ def negative_table(summary: Mapping[str, Any]) -> Table | None:
         return None
     table = _table(f"Over {negatives['num_images']} images without a polyp")
     _add_columns(table, "mean", "95 %")
-    for name, label, factor in NEGATIVE_ROWS:
-        if name in negatives:
-            figures = negatives[name]
-            scaled = {key: _times(factor, figures[key]) for key in ("mean", "low", "high")}
-            table.add_row(label.format(**negatives), figure(scaled["mean"]), interval(scaled))
+    for row in negative_rows(summary):
+        table.add_row(*row)
     return table
 
 
@@ -160,6 +113,15 @@ def protocol_table(summary: Mapping[str, Any], protocol: str) -> Table:
     return table
 
 
+def _short_label(metric: str) -> str:
+    """The label without unit and explanation, for a narrow column.
+
+    >>> _short_label("nsd_percent"), _short_label("recall"), _short_label("predicted_px")
+    ('Surface Dice', 'Recall', 'predicted_px')
+    """
+    return re.split(r", [{%]| \(| per ", LABELS.get(metric, metric))[0]
+
+
 def comparison_table(results: Sequence["PairedResult"]) -> Table:
     """Two evaluations, metric by metric."""
     first, second, images = results[0].first, results[0].second, results[0].images
@@ -170,7 +132,7 @@ def comparison_table(results: Sequence["PairedResult"]) -> Table:
     for result in results:
         difference = result.comparison.difference
         table.add_row(
-            SHORT_NAMES.get(result.metric, result.metric),
+            _short_label(result.metric),
             figure(result.first_mean),
             figure(result.second_mean),
             signed(difference.value),
@@ -214,10 +176,6 @@ def p_value(value: float) -> str:
     if value != value:
         return "–"
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _times(factor: float, value: float | None) -> float | None:
-    return None if value is None else factor * value
 
 
 def _table(title: str) -> Table:

@@ -51,7 +51,7 @@ def train(
         bool, typer.Option("--skip-bad", help="Skip samples that cannot be used, and list them.")
     ] = False,
     empty_masks: Annotated[
-        bool, typer.Option("--empty-masks", help="The data may be without a polyp: no mask need hold one.")
+        bool, typer.Option("--empty-masks", help="Accept data in which no mask contains a polyp.")
     ] = False,
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",

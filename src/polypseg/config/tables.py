@@ -111,7 +111,7 @@ class DataConfig(_Table):
     mask_channel: Literal["", "red", "green", "blue", "alpha"] = Field(
         "", description="channel of the mask files that holds the mask; empty: the file as it is seen"
     )
-    empty_masks: bool = Field(False, description="the data may be without a polyp: no mask need hold one")
+    empty_masks: bool = Field(False, description="accept data in which no mask contains a polyp")
 
     @model_validator(mode="after")
     def _shares_fit(self) -> "DataConfig":

@@ -28,13 +28,14 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 
 
 class Column(NamedTuple):
-    """A column of scores.csv."""
+    """A column of scores.csv; `label` is its name in the terminal and in reports, empty if it is not shown."""
 
     name: str
     group: Group
     unit: str
     better: Literal["higher", "lower", ""]
     meaning: str
+    label: str = ""
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -45,43 +46,127 @@ COLUMNS: tuple[Column, ...] = (
     Column("false_negative", "overlap", "px", "", "polyp pixels that were not predicted"),
     Column("true_negative", "overlap", "px", "", "background pixels that were not predicted"),
     Column("polyp_share", "overlap", "1", "", "share of the image that is polyp in the reference"),
-    Column("dice", "overlap", "1", "higher", "Dice at the threshold"),
-    Column("iou", "overlap", "1", "higher", "intersection over union at the threshold"),
-    Column("precision", "overlap", "1", "higher", "share of the predicted pixels that are polyp"),
-    Column("recall", "overlap", "1", "higher", "share of the polyp pixels that were predicted (sensitivity)"),
-    Column("specificity", "overlap", "1", "higher", "share of the background that was left alone"),
-    Column("accuracy", "overlap", "1", "higher", "share of all pixels that are right"),
-    Column("f2", "overlap", "1", "higher", "F-measure that counts recall twice as important as precision"),
+    Column("dice", "overlap", "1", "higher", "Dice at the threshold", "Dice"),
+    Column("iou", "overlap", "1", "higher", "intersection over union at the threshold", "IoU"),
+    Column("precision", "overlap", "1", "higher", "share of the predicted pixels that are polyp", "Precision"),
+    Column(
+        "recall",
+        "overlap",
+        "1",
+        "higher",
+        "share of the polyp pixels that were predicted (sensitivity)",
+        "Recall (sensitivity)",
+    ),
+    Column("specificity", "overlap", "1", "higher", "share of the background that was left alone", "Specificity"),
+    Column("accuracy", "overlap", "1", "higher", "share of all pixels that are right", "Accuracy"),
+    Column("f2", "overlap", "1", "higher", "F-measure that counts recall twice as important as precision", "F2"),
     Column("background_dice", "overlap", "1", "higher", "Dice of the background"),
     Column("background_iou", "overlap", "1", "higher", "intersection over union of the background"),
     Column("two_class_dice", "overlap", "1", "higher", "mean of dice and background_dice"),
     Column("two_class_iou", "overlap", "1", "higher", "mean of iou and background_iou"),
-    Column("soft_dice", "overlap", "1", "higher", "Dice of the probabilities themselves, no threshold"),
-    Column("mae", "overlap", "1", "lower", "mean |probability - reference|, no threshold"),
+    Column("soft_dice", "overlap", "1", "higher", "Dice of the probabilities themselves, no threshold", "Soft Dice"),
+    Column("mae", "overlap", "1", "lower", "mean |probability - reference|, no threshold", "Absolute error"),
     Column("num_lesions", "lesions", "", "", "connected polyps in the reference"),
     Column("num_found", "lesions", "", "", "of them, those that a finding meets"),
     Column("num_findings", "lesions", "", "", "connected components of the prediction"),
-    Column("num_false", "lesions", "", "lower", "of them, those that meet no lesion"),
+    Column("num_false", "lesions", "", "lower", "of them, those that meet no lesion", "False findings per image"),
     Column("largest_false_px", "lesions", "px", "lower", "area of the largest false finding"),
-    Column("lesion_sensitivity", "lesions", "1", "higher", "num_found / num_lesions; NaN without a lesion"),
-    Column("hd95_px", "boundary", "px", "lower", "Hausdorff distance 95 %; NaN if one mask is empty"),
-    Column("asd_px", "boundary", "px", "lower", "average surface distance; NaN if one mask is empty"),
-    Column("nsd_px", "boundary", "1", "higher", "normalised surface Dice at the tolerance in pixels"),
-    Column("hd95_percent", "boundary", "% of diagonal", "lower", "hd95_px over the image diagonal"),
-    Column("asd_percent", "boundary", "% of diagonal", "lower", "asd_px over the image diagonal"),
-    Column("nsd_percent", "boundary", "1", "higher", "normalised surface Dice at the tolerance in % of the diagonal"),
-    Column("pranet_mean_dice", "saliency", "1", "higher", "mean Dice over 256 thresholds"),
-    Column("pranet_mean_iou", "saliency", "1", "higher", "mean IoU over 256 thresholds"),
+    Column(
+        "lesion_sensitivity", "lesions", "1", "higher", "num_found / num_lesions; NaN without a lesion", "Lesions found"
+    ),
+    Column(
+        "hd95_px", "boundary", "px", "lower", "Hausdorff distance 95 %; NaN if one mask is empty", "Hausdorff 95 %, px"
+    ),
+    Column(
+        "asd_px",
+        "boundary",
+        "px",
+        "lower",
+        "average surface distance; NaN if one mask is empty",
+        "Surface distance, px",
+    ),
+    Column(
+        "nsd_px",
+        "boundary",
+        "1",
+        "higher",
+        "normalised surface Dice at the tolerance in pixels",
+        "Surface Dice, {tolerance_px:g} px",
+    ),
+    Column(
+        "hd95_percent",
+        "boundary",
+        "% of diagonal",
+        "lower",
+        "hd95_px over the image diagonal",
+        "Hausdorff 95 %, % diagonal",
+    ),
+    Column(
+        "asd_percent",
+        "boundary",
+        "% of diagonal",
+        "lower",
+        "asd_px over the image diagonal",
+        "Surface distance, % diagonal",
+    ),
+    Column(
+        "nsd_percent",
+        "boundary",
+        "1",
+        "higher",
+        "normalised surface Dice at the tolerance in % of the diagonal",
+        "Surface Dice, {tolerance_percent:g} % diagonal",
+    ),
+    Column("pranet_mean_dice", "saliency", "1", "higher", "mean Dice over 256 thresholds", "Dice, 256 thresholds"),
+    Column("pranet_mean_iou", "saliency", "1", "higher", "mean IoU over 256 thresholds", "IoU, 256 thresholds"),
     Column("pranet_max_dice", "saliency", "1", "higher", "largest Dice of this image over 256 thresholds"),
     Column("pranet_max_iou", "saliency", "1", "higher", "largest IoU of this image over 256 thresholds"),
-    Column("weighted_f", "saliency", "1", "higher", "weighted F-measure"),
-    Column("s_measure", "saliency", "1", "higher", "structure measure"),
-    Column("mean_e_measure", "saliency", "1", "higher", "mean enhanced-alignment measure over 256 thresholds"),
+    Column("weighted_f", "saliency", "1", "higher", "weighted F-measure", "Weighted F-measure"),
+    Column("s_measure", "saliency", "1", "higher", "structure measure", "S-measure"),
+    Column(
+        "mean_e_measure",
+        "saliency",
+        "1",
+        "higher",
+        "mean enhanced-alignment measure over 256 thresholds",
+        "E-measure, 256 thresholds",
+    ),
     Column("max_e_measure", "saliency", "1", "higher", "largest enhanced-alignment measure of this image"),
     Column("adaptive_e_measure", "saliency", "1", "higher", "enhanced-alignment measure at twice the map's mean"),
     Column("pranet_mae", "saliency", "1", "lower", "mean absolute error of the 8-bit map as the protocol reads it"),
-    Column("ece", "calibration", "1", "lower", "expected calibration error of the polyp class"),
-    Column("brier", "calibration", "1", "lower", "Brier score"),
+    Column("ece", "calibration", "1", "lower", "expected calibration error of the polyp class", "Calibration error"),
+    Column("brier", "calibration", "1", "lower", "Brier score", "Brier score"),
+)
+
+SHOWN = (
+    *("dice", "iou", "precision", "recall", "specificity", "accuracy", "f2", "soft_dice", "mae"),
+    *("nsd_percent", "nsd_px", "hd95_percent", "hd95_px", "asd_percent", "asd_px", "lesion_sensitivity", "num_false"),
+    *("pranet_mean_dice", "pranet_mean_iou", "weighted_f", "s_measure", "mean_e_measure", "ece", "brier"),
+)
+"""The columns with a label, in the order in which tables show them."""
+
+LABELS = {name: next(column.label for column in COLUMNS if column.name == name) for name in SHOWN}
+"""The label of each shown column; the tolerances are filled in from `ScoreSettings`."""
+
+
+class NegativeFigure(NamedTuple):
+    """A figure over the images without a polyp: its name in summary.json, its label, its factor and its unit."""
+
+    name: str
+    label: str
+    factor: int = 1
+    unit: str = ""
+
+
+NEGATIVE_FIGURES = (
+    NegativeFigure("any_false_positive", "Frames with any false-positive pixel", 100, " %"),
+    NegativeFigure("large_false_positive", "Frames with a false-positive area over 0.1 %", 100, " %"),
+    NegativeFigure("alarm", "Frames with a false finding of {alarm_area_px} px or more", 100, " %"),
+    NegativeFigure("false_positive_percent", "False-positive area, mean", 1, " % of the image"),
+    NegativeFigure("specificity", "Specificity, mean"),
+    NegativeFigure("false_findings", "False findings per frame"),
+    NegativeFigure("alarms_a_minute", "Frames with an alarm per minute ({frame_rate:g} per second)"),
+    NegativeFigure("false_findings_a_minute", "False findings per minute ({frame_rate:g} per second)"),
 )
 
 

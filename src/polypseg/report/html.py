@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from polypseg import __version__
+from polypseg.metrics.table import LABELS
 from polypseg.overlay import OUTLINE
 from polypseg.records.atomic import write_text
 from polypseg.report import facts, panels, tables
@@ -113,7 +114,7 @@ def _tiles(record: ReportInput) -> Iterator[tuple[str, str, str]]:
         counted = plural(record.summary["num_polyp_images"], "image")
         for name in ("dice", "iou"):
             spread = "" if metrics[name]["low"] is None else f"{interval(metrics[name])}, "
-            yield f"mean {tables.METRICS[name]}", figure(metrics[name]["mean"]), spread + counted
+            yield f"mean {LABELS[name]}", figure(metrics[name]["mean"]), spread + counted
         lesions = metrics["lesion_sensitivity"]
         if lesions["num_images"]:
             found = lesions.get("pooled")

@@ -12,49 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.metrics.statistics import bootstrap_mean
-from polypseg.metrics.table import COLUMNS
+from polypseg.metrics.table import COLUMNS, LABELS, NEGATIVE_FIGURES
 from polypseg.records.gates import GatesRecord
 from polypseg.records.scores import Scores
-
-METRICS = {
-    "dice": "Dice",
-    "iou": "IoU",
-    "precision": "Precision",
-    "recall": "Recall (sensitivity)",
-    "specificity": "Specificity",
-    "accuracy": "Accuracy",
-    "f2": "F2",
-    "soft_dice": "Soft Dice",
-    "mae": "Absolute error",
-    "nsd_percent": "Surface Dice, {tolerance_percent:g} % of diagonal",
-    "nsd_px": "Surface Dice, {tolerance_px:g} px",
-    "hd95_percent": "Hausdorff 95 %, % of diagonal",
-    "hd95_px": "Hausdorff 95 %, px",
-    "asd_percent": "Surface distance, % of diagonal",
-    "asd_px": "Surface distance, px",
-    "lesion_sensitivity": "Lesions found",
-    "num_false": "False findings an image",
-    "pranet_mean_dice": "Dice, mean over 256 thresholds",
-    "pranet_mean_iou": "IoU, mean over 256 thresholds",
-    "weighted_f": "Weighted F-measure",
-    "s_measure": "S-measure",
-    "mean_e_measure": "E-measure, mean over 256 thresholds",
-    "ece": "Calibration error",
-    "brier": "Brier score",
-}
-"""Column of scores.csv and what a report calls it; the tolerances are those of the evaluation."""
-
-NEGATIVES = (
-    ("any_false_positive", "frames with any false-positive pixel", 100, " %"),
-    ("large_false_positive", "frames with a false-positive area over 0.1 % of the image", 100, " %"),
-    ("alarm", "frames with a false finding of {alarm_area_px} px or more", 100, " %"),
-    ("false_positive_percent", "false-positive area, mean over all frames", 1, " % of the image"),
-    ("specificity", "specificity, mean over frames", 1, ""),
-    ("false_findings", "false findings a frame", 1, ""),
-    ("alarms_a_minute", "frames with an alarm, a minute at {frame_rate:g} frames a second", 1, ""),
-    ("false_findings_a_minute", "false findings, a minute at {frame_rate:g} frames a second", 1, ""),
-)
-"""Figure of the images without a polyp, its words, its factor and its unit."""
 
 NEGATIVE_STRATUM = ("images", "over 0.1 % of the image", "interval", "any false pixel")
 """Headings of `negative_stratum_rows`, after the stratum: shares of the frames."""
@@ -89,7 +49,7 @@ def metric_rows(summary: Mapping[str, Any]) -> tuple[list[MetricRow], list[str]]
     """A row a metric that was worked out, and the labels of those that were not."""
     better = {column.name: column.better for column in COLUMNS}
     rows, absent = [], []
-    for name, template in METRICS.items():
+    for name, template in LABELS.items():
         figures = summary["metrics"].get(name)
         label = template.format(**summary["settings"])
         if figures is None or not figures["num_images"]:
@@ -130,7 +90,7 @@ def negative_rows(summary: Mapping[str, Any]) -> list[list[str]]:
     if negatives is None:
         return []
     rows = []
-    for name, label, factor, unit in NEGATIVES:
+    for name, label, factor, unit in NEGATIVE_FIGURES:
         if name in negatives:
             keys = ("mean", "low", "high")
             values = {key: None if negatives[name][key] is None else factor * negatives[name][key] for key in keys}
