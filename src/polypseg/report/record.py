@@ -9,7 +9,7 @@ Decisions:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -238,7 +238,7 @@ def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], u
 
     members: list[Run] = read(run.members, [])
     gates = {
-        member.folder.name if members else "": (member, read(lambda member=member: load_gates(member.folder), None))
+        member.folder.name if members else "": (member, read(partial(load_gates, member.folder), None))
         for member in members or [run]
     }
     return RunRecord(
