@@ -147,7 +147,11 @@ def test_samples_show_what_was_found_missed_and_falsely_marked():
 
 def test_samples_name_the_level_of_the_attention():
     figure = plot_samples([replace(sample(), level=1), replace(sample("b"), level=2)])
-    assert figure.axes[3].get_title() == "attention, level 1 and 2"
+    assert figure.axes[3].get_title() == "attention"
+    assert [[text.get_text() for text in figure.axes[cell].texts] for cell in (3, 7)] == [["level 1"], ["level 2"]]
+    same = plot_samples([replace(sample(), level=2), replace(sample("b"), level=2)])
+    assert same.axes[3].get_title() == "attention, level 2"
+    assert list(same.axes[3].texts) == []
 
 
 def test_samples_without_attention_have_three_columns():
