@@ -174,10 +174,9 @@ def _card(run: Run | None, facts: ModelFacts, summaries: dict[str, Any], argumen
     engine = next((summary["provenance"]["engine"] for summary in summaries.values()), "")
     values: dict[str, Any] = {"facts": facts, "summaries": summaries, "engine": engine_label(engine)}
     if run is None:
-        parts = {
-            name: environment.get_template(f"packaged_{name}.md.j2").render(values) for name in ("rows", "figures")
-        }
-        return _mended(FOLDER / f"{arguments.name}.md", parts["rows"], parts["figures"])
+        kinds = ("rows", "figures" if summaries else "engines")
+        rows, figures = (environment.get_template(f"packaged_{kind}.md.j2").render(values) for kind in kinds)
+        return _mended(FOLDER / f"{arguments.name}.md", rows, figures)
     values |= {
         "about": arguments.about,
         "command": arguments.command,
