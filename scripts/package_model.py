@@ -12,7 +12,8 @@ Before it, choose the run's threshold: `polypseg evaluate RUN --tune-threshold`.
 that ships: it is exported and proved, then scored on each data set in the default engine, then its Dice is measured
 through every engine and instruction set of this machine, and the file is written once more with these figures in it.
 What is finished is kept in the folder `--work` and not made again: the same command continues where it was stopped.
-A file that was exported already keeps its card; what it says of figures is replaced.
+A file that was exported already keeps its card; what it says of figures is replaced, and without --evaluate only what
+it says of the engines.
 """
 
 import argparse
@@ -59,7 +60,7 @@ def main() -> None:
     facts = read_model_file(made)[1]
     summaries = {name: _summary(made, plan, work / name) for name, plan in _plans(arguments, run, made)}
     dices = _dices(made, [plan for _, plan in _plans(arguments, run, made)], summaries, work / "dice.json")
-    figures = {name: figures_of(summary) for name, summary in summaries.items()}
+    figures = {name: figures_of(summary) for name, summary in summaries.items()} or facts.figures
     facts = facts.model_copy(update={"figures": figures, "dice_by_engine": {**facts.dice_by_engine, **dices}})
     path = FOLDER / f"{arguments.name}.onnx"
     graph = onnx.load(made)
@@ -175,10 +176,9 @@ def _card(run: Run | None, facts: ModelFacts, summaries: dict[str, Any], argumen
     engine = next((summary["provenance"]["engine"] for summary in summaries.values()), "")
     values: dict[str, Any] = {"facts": facts, "summaries": summaries, "engine": engine_label(engine)}
     if run is None:
-        parts = {
-            name: environment.get_template(f"packaged_{name}.md.j2").render(values) for name in ("rows", "figures")
-        }
-        return _mended(FOLDER / f"{arguments.name}.md", parts["rows"], parts["figures"])
+        kinds = ("rows", "figures" if summaries else "engines")
+        rows, figures = (environment.get_template(f"packaged_{kind}.md.j2").render(values) for kind in kinds)
+        return _mended(FOLDER / f"{arguments.name}.md", rows, figures)
     gates = load_gates(run.folder)
     if gates is not None and gates.model_digest != facts.source_digest:
         gates = None
@@ -195,20 +195,18 @@ def _card(run: Run | None, facts: ModelFacts, summaries: dict[str, Any], argumen
 
 
 def _mended(card: Path, rows: str, figures: str) -> str:
-    """A card whose run is not at hand, with other figures and other rows on its precision and proof."""
+    """A card whose run is not at hand, with other rows on its precision and proof, and other figures.
+
+    Where nothing was scored now, its own table stays, and the table of the engines follows it.
+    """
     old = ("| precision |", "| saturating sums |", "| largest difference")
     lines = [line for line in card.read_text(encoding="utf-8").splitlines() if not line.startswith(old)]
     place = next(number for number, line in enumerate(lines) if line.startswith("| licence |"))
     begin, end = lines.index("## Figures"), lines.index("## How it was trained")
-    lines = [
-        *lines[:place],
-        *rows.strip().splitlines(),
-        *lines[place:begin],
-        *figures.strip().splitlines(),
-        "",
-        *lines[end:],
-    ]
-    return "\n".join(lines) + "\n"
+    if not figures.startswith("## Figures"):
+        begin = next((n for n in range(begin, end) if lines[n].startswith(figures.split("(")[0])), end)
+    new = [*rows.strip().splitlines(), *lines[place:begin], *figures.strip().splitlines(), "", *lines[end:]]
+    return "\n".join([*lines[:place], *new]) + "\n"
 
 
 def _settings(run: Run) -> str:

@@ -143,7 +143,7 @@ def proved(graph: Any, facts: ModelFacts, path: Path, prover: Prover) -> ModelFa
             return facts
         side = min(SIDE, facts.size)
         pictures = [np.asarray(resize_image(square, (side, side))) for square in synthetic_squares(facts.size)]
-        stored = make_self_test(prover.source.engine, list(engines.values()), pictures)
+        stored = make_self_test(list(engines.values()), pictures)
     return facts.model_copy(update={"self_test": pack(stored)})
 
 

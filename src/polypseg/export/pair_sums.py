@@ -5,9 +5,9 @@ activations by signed weights with `vpmaddubsw`: it adds two products in 16 bits
 or -32768 without a word. A graph in which no such sum can leave 16 bits gives the same integers on every processor.
 
 Decisions:
-- `can_saturate` is a proof, not a measurement: it asks whether two products that an engine adds could leave 16 bits
-  for any image at all. For activations up to 255 that is: two weights of a pair add up to more than 128, or to less
-  than -128 (255 x 128 = 32640 fits, 255 x 129 = 32895 does not).
+- `can_saturate` is a proof, not a measurement: it asks whether two products that an engine adds could leave 16 bits for
+  any image at all. For activations up to 255 that is: two weights of a pair add up to more than 128, or to less than
+  -128 (255 x 128 = 32640 fits, 255 x 129 = 32895 does not).
 - `count_saturating` counts exactly, over images, the sums that do not fit.
 - Pairs are those of both engines: two neighbouring input channels at one place of the kernel (oneDNN, which OpenVINO
   brings), and two neighbours in the order channel, column, row of the kernel (MLAS, ONNX Runtime's). They differ for an

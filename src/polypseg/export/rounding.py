@@ -42,6 +42,8 @@ PLACES = 256
 """Of an image and a layer at most, spread evenly, that its statistics are taken from."""
 DAMPING = 0.01
 """Of the mean of the diagonal; keeps the correction small where an input hardly varies."""
+BLOCK = 64
+"""Weights after which the ones that come later are corrected, in one matrix product."""
 _LARGEST_BIAS = 2**30
 
 Array = NDArray[np.float64]
@@ -203,13 +205,17 @@ def _inverse_root(covariance: Array) -> Array:
 
 
 def _round_in_turn(rows: Array, steps: Array, root: Array, limits: tuple[Array, Array]) -> Array:
-    """Weight after weight, each error taken back by those that come later."""
+    """Weight after weight, each error taken back by those that come later; later blocks are told once a block."""
     wanted, values = rows.copy(), np.empty_like(rows)
     low, high = limits
-    for k in range(rows.shape[2]):
-        values[..., k] = np.clip(np.rint(wanted[..., k] / steps), low[..., k], high[..., k])
-        wrong = (wanted[..., k] - values[..., k] * steps) / root[:, k, k, None]
-        wanted[..., k + 1 :] -= wrong[..., None] * root[:, None, k, k + 1 :]
+    for begin in range(0, rows.shape[2], BLOCK):
+        end = min(begin + BLOCK, rows.shape[2])
+        wrong = np.empty((*rows.shape[:2], end - begin))
+        for k in range(begin, end):
+            values[..., k] = np.clip(np.rint(wanted[..., k] / steps), low[..., k], high[..., k])
+            wrong[..., k - begin] = (wanted[..., k] - values[..., k] * steps) / root[:, k, k, None]
+            wanted[..., k + 1 : end] -= wrong[..., k - begin, None] * root[:, None, k, k + 1 : end]
+        wanted[..., end:] -= wrong @ root[:, begin:end, end:]
     return values
 
 
