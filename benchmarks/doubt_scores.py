@@ -18,10 +18,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from polypseg.data.recompose import without_polyp
 
 from polypseg.config.tables import SplitConfig
 from polypseg.data.catalogue import find_samples
+from polypseg.data.frame_synthesis import without_polyp
 from polypseg.data.perturbations import PERTURBATIONS, PLAIN
 from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import make_split
