@@ -186,6 +186,8 @@ def predict(
     options = PredictOptions(threshold, tta, min_area, attention, field_rule(field), promise)
     call = _Call(named, engine, threads, options)
     if films:
+        if promise is not None or review is not None:
+            raise UsageError("--calibration and --review are for images; predict the frames of the video as images")
         video = VideoOptions(
             smooth,
             smooth_frames,

@@ -18,6 +18,7 @@ References:
     68(6), 2021, section 3.1; Angelopoulos et al., "Learn then Test", 2021, proposition 2.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from math import ceil, exp, lgamma, log
 
@@ -99,12 +100,15 @@ def controlled_step(losses: Losses, level: float, confidence: float | None = Non
     """
     check_level(level, confidence)
     means, count = losses.mean(axis=0), len(losses)
-    if confidence is None:
-        is_held = (means * count + 1) / (count + 1) <= level + _ROUNDING
-    else:
-        worst = 1 - confidence + _ROUNDING
-        is_held = np.array([hoeffding_bentkus(float(mean), count, level) <= worst for mean in means])
-    return None if not is_held[-1] else int(is_held.size - np.argmin(is_held[::-1])) % is_held.size
+
+    def is_held(step: int) -> bool:
+        if confidence is None:
+            return bool((means[step] * count + 1) / (count + 1) <= level + _ROUNDING)
+        return hoeffding_bentkus(float(means[step]), count, level) <= 1 - confidence + _ROUNDING
+
+    steps = range(means.size)
+    first = bisect_left(steps, True, key=is_held)  # means never rise: once held, held from there on
+    return None if first == means.size else first
 
 
 def hoeffding_bentkus(mean: float, count: int, level: float) -> float:
