@@ -29,7 +29,17 @@ NAMES = {
     "unet",
 }
 
-LIGHT = ("arrays", "config", "errors", "preprocess", "progress", "metrics.table", "predict.predictor", "evaluate.score")
+LIGHT = (
+    "arrays",
+    "config",
+    "errors",
+    "preprocess",
+    "progress",
+    "metrics.table",
+    "predict.predictor",
+    "evaluate.score",
+    "annotate.anonymise",
+)
 
 
 def modules_after(code):

@@ -152,6 +152,8 @@ def test_a_segmentation_refers_to_its_frame_and_keeps_polyps_apart(tmp_path, stu
     for groups in back.PerFrameFunctionalGroupsSequence:
         (image,) = groups.DerivationImageSequence[0].SourceImageSequence
         assert (image.ReferencedSOPInstanceUID, image.ReferencedFrameNumber) == (source.SOPInstanceUID, 2)
+    told = {str(element.value) for element in back.iterall() if element.keyword == "ReferencedSOPClassUID"}
+    assert told == {str(source.SOPClassUID)}
     assert back.get_segment_description(1).segmented_property_type.value == "68496003"
 
 

@@ -249,3 +249,18 @@ def test_entries_have_all_that_is_shown_before_a_download() -> None:
 def test_entry_unknown_name_lists_the_choices() -> None:
     with pytest.raises(UsageError, match=r"unknown data set 'kvasir'; did you mean 'kvasir-seg'\?"):
         public_data_set("kvasir")
+
+
+def test_sun_segs_clips_of_one_case_are_one_group(tmp_path):
+    for clip in ("case1_1", "case1_3", "case20"):
+        for kind, ending in (("Frame", "jpg"), ("GT", "png"), ("Edge", "png")):
+            (tmp_path / kind / clip).mkdir(parents=True)
+            PillowImage.new("RGB" if ending == "jpg" else "L", (8, 8)).save(
+                tmp_path / kind / clip / f"a_image1.{ending}"
+            )
+    samples, faults = find_samples(tmp_path)
+    assert faults == []
+    assert [(sample.name, sample.group) for sample in samples] == [
+        ("case1_1_a_image1", "case1"), ("case1_3_a_image1", "case1"), ("case20_a_image1", "case20"),
+    ]  # fmt: skip
+    assert {sample.mask_path.parent.parent.name for sample in samples} == {"GT"}

@@ -9,10 +9,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from polypseg.annotate.anonymise_video import NUM_LOOKED_AT, anonymise_video
-from polypseg.annotate.blanking import blank_frame
+from polypseg.annotate.blanking import blank_frame, worst
 from polypseg.annotate.dicom_frames import frames, is_video_stream, open_dicom, unpack_stream
 from polypseg.annotate.dicom_tags import bare_dataset, removed_kinds
 from polypseg.annotate.records import Anonymised
@@ -54,10 +52,11 @@ def anonymise_dicom(source: Path, folder: Path, name: str, uids: dict[str, str],
     for one in found:
         kept &= one.kept
     blanked = [blank(image, kept & is_shown) for image, is_shown in zip(images, shown, strict=True)]
-    most = [max(getattr(one, key) for one in found) for key in ("bright_px", "text_blanked", "text_left")]
+    bright, text_blanked, text_left = worst(found)
     (folder / "dicom").mkdir(exist_ok=True)
     with replacing(folder / "dicom" / f"{name}.dcm") as temporary_file:
-        bare = bare_dataset(dataset, blanked, name, uids, has_text=most[2] > 0)
+        bare = bare_dataset(dataset, blanked, name, uids, has_text=text_left > 0)
         bare.save_as(temporary_file, enforce_file_format=True)
     percent = round(100 * float(1 - kept.mean()), 2)
-    return Anonymised(name, "dicom", *np.shape(kept), percent, *most, 0, removed)
+    height, width = kept.shape
+    return Anonymised(name, "dicom", height, width, percent, bright, text_blanked, text_left, 0, removed)

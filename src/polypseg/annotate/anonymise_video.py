@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from threading import Event
 
-from polypseg.annotate.blanking import Blanked, blank_frame
+from polypseg.annotate.blanking import Blanked, blank_frame, worst
 from polypseg.annotate.records import Anonymised
 from polypseg.annotate.surround import blank, shape_of_many
 from polypseg.arrays import Image, Mask
@@ -107,5 +107,6 @@ def _removed(reader: FrameReader) -> tuple[str, ...]:
 
 def _row(name: str, kept: Mask, found: list[Blanked], removed: tuple[str, ...]) -> Anonymised:
     height, width = kept.shape
-    most = [max(getattr(one, key) for one in found) for key in ("bright_px", "text_blanked", "text_left")]
-    return Anonymised(name, "video", height, width, round(100 * float(1 - kept.mean()), 2), *most, 0, removed)
+    percent = round(100 * float(1 - kept.mean()), 2)
+    bright, text_blanked, text_left = worst(found)
+    return Anonymised(name, "video", height, width, percent, bright, text_blanked, text_left, 0, removed)

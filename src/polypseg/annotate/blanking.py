@@ -1,5 +1,6 @@
 """One frame, blanked, and what was found on the way."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,15 @@ def blank_frame(image: Image, blank_text: bool = False, shape: Mask | None = Non
     bright = int(np.count_nonzero(outside & ~surround_of(image)))
     remaining = 0 if blank_text else len(left)
     return Blanked(blank(image, kept), kept, bright, len(lines) - remaining, remaining)
+
+
+def worst(found: Sequence[Blanked]) -> tuple[int, int, int]:
+    """Of several frames the most blanked pixels that were not surround, lines of text blanked, and lines left."""
+    return (
+        max(one.bright_px for one in found),
+        max(one.text_blanked for one in found),
+        max(one.text_left for one in found),
+    )
 
 
 def _around(line: TextLine) -> tuple[slice, slice]:

@@ -136,22 +136,28 @@ def segmentation(source: Any, number: int, mask: Mask, maker: Maker, series: dic
     )
     made.PatientOrientation = source.get("PatientOrientation", "")
     if num_frames(source) > 1:
-        _name_frame(made, number)
+        _name_frame(made, str(source.SOPClassUID), number)
     return made
 
 
 def _single_frame(source: Any) -> Any:
-    """The original's header as that of a single image."""
+    """The original's header as that of a single image, of a class that highdicom takes for one."""
     from pydicom.dataset import Dataset
+    from pydicom.uid import VLEndoscopicImageStorage
 
     dataset = Dataset(deepcopy({element.tag: element for element in source if element.keyword not in _PIXELS}))
     dataset.file_meta = source.file_meta
+    if num_frames(source) > 1:
+        dataset.SOPClassUID = VLEndoscopicImageStorage
     dataset.PixelData = b""
     return dataset
 
 
-def _name_frame(made: Any, number: int) -> None:
-    """Say everywhere where the original is referred to which of its frames is meant."""
+def _name_frame(made: Any, sop_class: str, number: int) -> None:
+    """Say everywhere where the original is referred to what it is, and which of its frames is meant."""
+    for element in made.iterall():
+        if element.keyword == "ReferencedSOPClassUID":
+            element.value = sop_class
     for groups in made.PerFrameFunctionalGroupsSequence:
         for derivation in groups.DerivationImageSequence:
             for image in derivation.SourceImageSequence:

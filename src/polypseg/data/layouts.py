@@ -66,7 +66,7 @@ class Layout(NamedTuple):
     """How a folder was understood.
 
     Attributes:
-        name: kvasir-seg, cvc-clinicdb, polypgen, pairs, subsets, images, or an annotation format.
+        name: kvasir-seg, cvc-clinicdb, polypgen, sun-seg, pairs, subsets, images, or an annotation format.
         title: The same in words.
         parts: Its sub-sets, at least one.
     """
@@ -91,8 +91,8 @@ def recognise(folder: Path) -> Layout:
     if layout is None:
         raise PairingError(
             f"{folder}: not recognised as a data set; looked for images/ + masks/ (or alike), Original/ + "
-            f"Ground Truth/ (CVC-ClinicDB), data_C1/ to data_C6/ (PolypGen), folders of such folders (TestDataset), "
-            f"annotations ({', '.join(TITLES.values())}), or images; found {_found(folder)}"
+            "Ground Truth/ (CVC-ClinicDB), data_C1/ to data_C6/ (PolypGen), Frame/ + GT/ (SUN-SEG), folders of such "
+            f"folders (TestDataset), annotations ({', '.join(TITLES.values())}), or images; found {_found(folder)}"
         )
     return layout
 
@@ -107,6 +107,10 @@ def _layout(folder: Path, depth: int) -> Layout | None:
         parts = tuple(_polypgen_parts(folder))
         if parts:
             return Layout("polypgen", f"PolypGen, {len(parts)} centres and sequences", parts)
+    if {"frame", "gt"} <= folders.keys():
+        parts = tuple(_sun_parts(folders["frame"], folders["gt"]))
+        if parts:
+            return Layout("sun-seg", f"SUN-SEG, {len(parts)} clips", parts)
     pair = image_and_mask_folders(folder)
     if pair and _image_files(pair[1]):
         return recognise_pair(folder, *pair)
@@ -193,6 +197,13 @@ def _polypgen_parts(folder: Path) -> Iterator[Part]:
     for child in sorted(folder.glob("sequenceData/negativeOnly/*/")):
         if _image_files(child):
             yield Part(child, None, prefix=f"{child.name}_", group=child.name, is_negative=True)
+
+
+def _sun_parts(frames: Path, masks: Path) -> Iterator[Part]:
+    """The clips of SUN-SEG: Frame/case1_3 and GT/case1_3; all clips of a case are one group."""
+    for clip in sorted(path for path in frames.iterdir() if path.is_dir()):
+        if (masks / clip.name).is_dir() and _image_files(clip):
+            yield Part(clip, masks / clip.name, prefix=f"{clip.name}_", group=clip.name.partition("_")[0])
 
 
 def _pair_with_suffix(folders: Mapping[str, Path]) -> tuple[Path, Path] | None:

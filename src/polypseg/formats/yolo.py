@@ -69,9 +69,9 @@ def read(folder: Path, paths: Sequence[Path], images: ImageFiles) -> Annotations
         try:
             size = image_size(images.find(file))
             frames.append(Frame(file, size, _regions(path, names, size), True))
-        except LookupError as error:
+        except (LookupError, ImageError) as error:
             frames.append(Frame(file, None, fault=str(error)))
-        except (DataError, ImageError) as error:
+        except DataError as error:
             unusable.append(Unusable(str(path), str(error)))
     return Annotations(frames, unusable, [])
 

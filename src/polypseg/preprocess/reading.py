@@ -187,36 +187,31 @@ def image_size(path: Path | str) -> tuple[int, int]:
     Raises:
         ImageError: No such file, or not an image.
     """
+    return _header(path)[0]
+
+
+def is_turned(path: Path | str) -> bool:
+    """Whether a file's orientation says that its stored pixels are to be turned or mirrored; errors as `image_size`."""
+    return _header(path)[1] in _UPRIGHT
+
+
+def _header(path: Path | str) -> tuple[tuple[int, int], int]:
+    """Height and width of the upright image, and EXIF's orientation."""
     try:
         check_regular(Path(path))
         with PillowImage.open(path, formats=_FORMATS) as opened:
-            turned = opened.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            orientation = int(opened.getexif().get(ExifTags.Base.Orientation, 1))
+            turned = orientation in (5, 6, 7, 8)
             if turned and opened.format == "TIFF":  # Pillow turns these itself, from some version on before they load
                 opened.load()
                 width, height = ImageOps.exif_transpose(opened).size
-                return height, width
+                return (height, width), orientation
             width, height = opened.size
     except ImageError:
         raise
     except _UNREADABLE as error:
         raise ImageError(f"{path}: {_reason(error, _head(Path(path)))}") from error
-    return (width, height) if turned else (height, width)
-
-
-def is_turned(path: Path | str) -> bool:
-    """Whether a file's orientation says that its stored pixels are to be turned.
-
-    Raises:
-        ImageError: No such file, or not an image.
-    """
-    try:
-        check_regular(Path(path))
-        with PillowImage.open(path, formats=_FORMATS) as opened:
-            return opened.getexif().get(ExifTags.Base.Orientation, 1) in _UPRIGHT
-    except ImageError:
-        raise
-    except _UNREADABLE as error:
-        raise ImageError(f"{path}: {_reason(error, _head(Path(path)))}") from error
+    return ((width, height) if turned else (height, width)), orientation
 
 
 def decode_stored(content: bytes, name: str, max_pixels: int) -> Stored:
@@ -355,7 +350,8 @@ def _reason(error: Exception, content: bytes = b"") -> str:
         if kind == "a video":
             return f"not an image but {kind}; predict it by itself"
         if kind:
-            return f"not an image that can be read but {kind}; convert it ({READABLE})"
+            how = "with polypseg data dicom-frames" if kind == "a DICOM file" else f"({READABLE})"
+            return f"not an image that can be read but {kind}; convert it {how}"
         return f"not an image that can be read ({READABLE}); is it damaged or wrongly named?"
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot read the file: {error.strerror}"
