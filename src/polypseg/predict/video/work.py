@@ -155,8 +155,9 @@ def _predicted(
 def _drawn(frames: Iterable[Decided[_Predicted]], options: VideoOptions) -> Iterator[_Drawn]:
     tracker = Tracker()
     for decided in frames:
-        frame, tracks = decided.item.frame, ()
+        frame = decided.item.frame
         image = frame.image
+        tracks: tuple[int, ...] = ()
         if image is not None and decided.mask is not None:
             boxes = component_boxes(decided.mask)
             tracks = tuple(tracker.follow(boxes, float(frame.seconds)))
