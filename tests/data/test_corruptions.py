@@ -75,3 +75,13 @@ def test_odd_calls(image):
         corrupt(image, "fog", 1, "x")
     with pytest.raises(UsageError, match="strength 6: expected 1 to 5"):
         corrupt(image, "smoke", 6, "x")
+
+
+def test_a_dark_lumen_is_part_of_the_picture():
+    # A black surround of 6 px, a grey picture, a black lumen of 20 px: smoke lies over the lumen alone.
+    frame = np.zeros((96, 96, 3), np.uint8)
+    frame[6:90, 6:90] = 120
+    frame[40:60, 40:60] = 0
+    smoky = corrupt(frame, "smoke", 5, "x")
+    assert smoky[50, 50].min() > 20
+    assert smoky[:5].max() == 0

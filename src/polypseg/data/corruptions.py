@@ -58,24 +58,27 @@ def corrupt(image: Image, corruption: str, strength: int, name: str) -> Image:
         raise UsageError(unknown_name("corruption", corruption, CORRUPTIONS))
     if strength not in STRENGTHS:
         raise UsageError(f"strength {strength}: expected 1 to 5")
-    picture = check_image(image).astype(np.float32) / 255
+    picture = check_image(image).astype(np.float32) / np.float32(255)
     rng = np.random.default_rng([VERSION, zlib.crc32(name.encode()), zlib.crc32(corruption.encode())])
-    changed = np.clip(CORRUPTIONS[corruption](picture, strength / 5, rng), 0, 1)
+    changed = np.clip(CORRUPTIONS[corruption](picture, strength / 5, rng), 0, 1).astype(np.float32)
     if corruption not in WHOLE_FRAME:
         lit = _lit(picture)[..., None]
-        changed = picture + lit * (changed - picture)
+        changed = np.asarray(picture + lit * (changed - picture), np.float32)
     return np.asarray(np.rint(changed * 255), np.uint8)
 
 
 def _lit(picture: Picture) -> Picture:
     """1 in the picture, 0 in the surround; dark spots inside count as picture."""
     bright = (picture.max(axis=2) > DARK).astype(np.uint8)
-    size = max(3, min(picture.shape[:2]) // 16) | 1
-    return cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((size, size), np.uint8)).astype(np.float32)
+    size = max(3, _side(picture) // 16) | 1
+    dark = cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((size, size), np.uint8)) == 0
+    _, labels = cv2.connectedComponents(dark.astype(np.uint8))
+    outer = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    return np.asarray(~(dark & np.isin(labels, outer)), np.float32)  # a dark lumen within is none of the surround
 
 
 def _side(picture: Picture) -> int:
-    return min(picture.shape[:2])
+    return int(min(picture.shape[:2]))
 
 
 def _grid(picture: Picture) -> tuple[Picture, Picture]:

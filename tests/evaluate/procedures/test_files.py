@@ -119,3 +119,24 @@ def test_a_soft_mask_is_no_mask_of_numbers(tmp_path):
     references = open_references(tmp_path / "masks", 25.0)
     with pytest.raises(ImageError, match="255 grey levels"):
         references.sights_in(references.frames)
+
+
+def test_a_procedure_without_a_lesion_and_one_without_a_finding(tmp_path):
+    truth, results = toy.row([], [0.4, 0, 0.3])
+    facts = facts_of_predictions(
+        save(tmp_path / "found.json", results), open_references(save(tmp_path / "truth.json", truth), 25.0)
+    )
+    record = report_deployment("x", facts, DeploymentOptions(0.35), tmp_path / "out")
+    assert record.points[0].lesions.num_lesions == 0
+    assert record.points[0].frames.sensitivity.value is None
+    assert record.points[0].frames.specificity.value == pytest.approx(2 / 3)
+    assert record.afroc_area is None
+    assert any("no lesion in any procedure" in note for note in record.notes)
+    truth, _ = toy.row([0.9, 0.8], [0, 0])
+    facts = facts_of_predictions(
+        save(tmp_path / "none.json", []), open_references(save(tmp_path / "truth.json", truth), 25.0)
+    )
+    record = report_deployment("x", facts, DeploymentOptions(0.5), tmp_path / "none")
+    assert record.points[0].frames.sensitivity.value == 0
+    assert record.matched.threshold is None
+    assert len(record.points) == 1
