@@ -174,6 +174,14 @@ def children_of(pid):
     return []
 
 
+def assert_ended(workers):
+    """The processes end by themselves, soon after their parent."""
+    until = time.monotonic() + 60
+    while any(worker.is_running() for worker in workers) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(worker.is_running() for worker in workers)
+
+
 @pytest.mark.slow
 def test_a_driver_that_is_killed_leaves_no_worker_and_goes_on(tmp_path):
     make_videos(tmp_path / "videos", 12)
@@ -187,9 +195,7 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_goes_on(tmp_path):
         workers = children_of(driver.pid)
         driver.kill()
         driver.communicate()
-        while any(worker.is_running() for worker in workers) and time.monotonic() < until:
-            time.sleep(0.05)
-        assert not any(worker.is_running() for worker in workers)
+        assert_ended(workers)
     places = [store.place(video.hex()) for video in store.states()]
     done = {place / "record.json": (place / "record.json").stat().st_mtime_ns for place in places}
     assert len(done) >= 5
@@ -199,6 +205,26 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_goes_on(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in done} == done
     assert_whole(job)
     assert tables(job) == expected(tmp_path)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path):
+    make_videos(tmp_path / "videos", 12)
+    job = make_job(tmp_path)
+    store = opened(job)
+    driver, until = begun_driver(tmp_path), time.monotonic() + 200
+    while len(store.states()) < 2 and driver.poll() is None and time.monotonic() < until:
+        time.sleep(0.005)
+    workers = children_of(driver.pid)
+    driver.send_signal(signal.SIGINT)
+    _, said = driver.communicate(timeout=100)
+    assert driver.returncode != 0
+    assert said.decode().strip().endswith("KeyboardInterrupt")
+    assert_ended(workers)
+    num_done = len(store.states())
+    assert 2 <= num_done < 12
+    assert run_in(QuickSlot, job).came == Counter({Came.DONE: 12 - num_done})
+    assert_whole(job)
 
 
 @pytest.mark.slow

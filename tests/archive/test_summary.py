@@ -148,6 +148,8 @@ class TestForget:
         before = tables(job)
         tables(second)
         video = videos_of(job)[1]
+        shutil.copytree(job.archive / "summary" / opened(job).run, job.archive / "summary/.killed.1.part")
+        shutil.copytree(opened(job).place(video), opened(job).place(video).with_name(f".{video}.1.part"))
         done = forget_video(job.archive, video[:8])
         assert (done.video, len(done.runs)) == (video, 2)
         assert done.paths == [str(tmp_path / "videos/001.mp4")]

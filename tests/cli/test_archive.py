@@ -37,9 +37,7 @@ def test_from_a_folder_to_tables_and_back_to_nothing():
     assert "3 videos, 0.0 hours, 0.00 GB: 3 new, 0 changed, 0 gone, 0 faulty" in said("plan", "videos", "-o", "out")
     assert "no run yet: polypseg archive run" in said("status", "out")
     assert "predicted 3 videos, 18 frames" in predicted("--workers", "2", "--withhold", "2")
-    assert "predicted 0 videos, 0 frames in 0.0 s (0.0 a second); 3 were dealt with before" in predicted(
-        "--withhold", "2"
-    )
+    assert "(0.0 a second); 3 were dealt with before (3 done)" in predicted("--withhold", "2")
     assert "3 videos (3 files, 0 missing), 18 frames" in said("status", "out")
     assert "read 3 results, 3 videos" in said("verify", "out", "--inputs")
     assert "3 procedures, 3 of them done: 18 frames, 3 detections" in said("summary", "out")
@@ -58,6 +56,7 @@ def test_what_is_not_done_is_listed_and_the_exit_code_is_1():
     assert "predicted 2 videos" in told
     assert "1 videos are not done; the others are:" in told
     assert "001.mp4: faulty: the index of the video is missing" in told
+    assert "3 were dealt with before (2 done, 1 faulty)" in predicted()
 
 
 def test_options_become_the_record_of_the_run():

@@ -21,7 +21,15 @@ from polypseg.models.graph.draw import draw_model
 from polypseg.predict.engines.model_file import write_model_file
 from polypseg.predict.images.coco import write_coco
 from polypseg.predict.images.outputs import write_bytes_in_one_step
-from polypseg.records.atomic import put_in_place, replacing, temporary_of, write_bytes, write_text
+from polypseg.records.atomic import (
+    building,
+    put_in_place,
+    remove_folder,
+    replacing,
+    temporary_of,
+    write_bytes,
+    write_text,
+)
 from polypseg.records.model_facts import ModelFacts
 from polypseg.records.split import Split, SplitEntry
 from polypseg.report.canvas import save_figure
@@ -157,6 +165,57 @@ def test_replacing_tells_the_first_failure_where_the_removal_fails_too(tmp_path,
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
     with pytest.raises(OSError, match="Input/output error"):
         write_text(tmp_path / "a.csv", "whole")
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "made"
+    with building(folder) as temporary:
+        (temporary / "inner").mkdir()
+        (temporary / "inner/a.txt").write_text("a")
+        assert not folder.exists()
+    assert (folder / "inner/a.txt").read_text() == "a"
+
+
+def test_a_folder_whose_making_fails_leaves_nothing(tmp_path):
+    def make():
+        with building(tmp_path / "made") as temporary:
+            (temporary / "a.txt").write_text("a")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_somebody_made_meanwhile_stays_unless_it_is_replaced(tmp_path, overwrite):
+    folder = tmp_path / "made"
+    with building(folder, overwrite) as temporary:
+        (temporary / "ours.txt").write_text("")
+        folder.mkdir()
+        (folder / "theirs.txt").write_text("")
+    assert [path.name for path in folder.iterdir()] == ["ours.txt" if overwrite else "theirs.txt"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_cannot_get_its_name_is_told_and_removed(tmp_path):
+    (tmp_path / "made").write_text("a file")
+    with pytest.raises(NotADirectoryError), building(tmp_path / "made"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_two_build_the_same_folder_beside_one_another(tmp_path):
+    with building(tmp_path / "made") as first, building(tmp_path / "made") as second:
+        assert first != second
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_folder_is_removed_once(tmp_path):
+    (tmp_path / "made/inner").mkdir(parents=True)
+    assert remove_folder(tmp_path / "made")
+    assert not remove_folder(tmp_path / "made")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_other_module_renames_or_writes_a_file_by_itself():

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 
 from polypseg.errors import DataError
-from polypseg.records.reading import FileKind, Saved, open_npy, read_json, read_npz, read_rows, read_text, read_toml
+from polypseg.records.reading import (
+    FileKind,
+    Saved,
+    open_npy,
+    read_json,
+    read_npz,
+    read_rows,
+    read_text,
+    read_toml,
+    stream_rows,
+)
 
 KIND = FileKind("note", DataError, "write it again", max_mib=1)
 
@@ -158,3 +168,34 @@ def test_what_is_no_file_is_refused_before_it_is_read(tmp_path):
         assert "not a regular file" in refusal(read_text, path)
     assert "No such file" in refusal(read_text, tmp_path / "none")
     refusal(open_npy, tmp_path / "pipe")
+
+
+class TestStreamedRows:
+    def test_rows_come_one_after_another(self, tmp_path):
+        path = written(tmp_path, 'a,b\n1,"x\n, y"\n2\n')
+        rows = stream_rows(path, ["a", "b"], KIND)
+        assert next(rows) == ["1", "x\n, y"]
+        with pytest.raises(DataError, match="line 4: 1 cells, 2 expected"):
+            next(rows)
+
+    def test_names_that_are_no_utf8_come_as_the_file_system_has_them(self, tmp_path):
+        path = written(tmp_path, b"a\ncaf\xe9\n")
+        assert [os.fsencode(cells[0]) for cells in stream_rows(path, ["a"], KIND)] == [b"caf\xe9"]
+
+    @pytest.mark.parametrize(
+        ("content", "reason"),
+        [
+            ("b\n1\n", "its columns are b"),
+            ("", "its columns are missing"),
+            ('a\n"1', "unexpected end of data"),
+            ("a\n\n", "line 2: 0 cells, 1 expected"),
+        ],
+    )
+    def test_damage_is_one_line(self, tmp_path, content, reason):
+        path = written(tmp_path, content)
+        assert reason in refusal(lambda *words: list(stream_rows(*words)), path, ["a"])
+
+    def test_no_file_is_told(self, tmp_path):
+        assert "cannot read the note: No such file" in refusal(
+            lambda *words: list(stream_rows(*words)), tmp_path / "gone.csv", ["a"]
+        )

@@ -12,9 +12,9 @@ from pathlib import Path
 from polypseg.archive.manifest import MANIFEST_NAME, ManifestWriter, read_entries, read_facts
 from polypseg.archive.plan import EARLIER_NAME, PART_NAME
 from polypseg.archive.store import add_forgotten, find_runs, forgotten_videos
-from polypseg.archive.summary import SUMMARY_NAME, forget_rows
+from polypseg.archive.summary import PROCEDURES_NAME, SUMMARY_NAME, forget_rows
 from polypseg.errors import UsageError
-from polypseg.records.atomic import replacing
+from polypseg.records.atomic import remove_folder, replacing
 from polypseg.records.lock import alone_in
 
 SHORTEST = 8
@@ -56,7 +56,12 @@ def forget_video(archive: Path, digest: str) -> Forgotten:
         paths = _leave_out(archive / MANIFEST_NAME, video)
         for name in (PART_NAME, EARLIER_NAME):  # of a plan that was killed: it begins again
             (archive / name).unlink(missing_ok=True)
-    num_rows = sum(forget_rows(folder, video) for folder in archive.glob(f"{SUMMARY_NAME}/*") if folder.is_dir())
+    num_rows = 0
+    for folder in archive.glob(f"{SUMMARY_NAME}/*/"):
+        if folder.name.startswith("."):  # of a summary that was killed, or that would hold the video if it went on
+            remove_folder(folder)
+        elif (folder / f"{PROCEDURES_NAME}.parquet").is_file():
+            num_rows += forget_rows(folder, video)
     return Forgotten(video, paths, runs, num_rows)
 
 

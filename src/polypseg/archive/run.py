@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from polypseg.archive.manifest import Entry, read_manifest
 from polypseg.archive.slots import Slot, WorkerDiedError
-from polypseg.archive.store import Store
+from polypseg.archive.store import State, Store
 from polypseg.archive.worker import Came, Outcome
 from polypseg.errors import BusyError, UsageError
 from polypseg.progress import Track, silent
@@ -71,7 +71,7 @@ class RunSummary:
 
     Attributes:
         came: Videos by what came of them in this call.
-        num_before: Videos that were done, faulty or set aside before.
+        before: Videos that were done, faulty or set aside before, by state.
         num_aside: Videos that this call set aside.
         num_deaths: Workers that died.
         num_frames: That this call predicted.
@@ -80,12 +80,17 @@ class RunSummary:
     """
 
     came: Counter[Came] = field(default_factory=Counter)
-    num_before: int = 0
+    before: Counter[State] = field(default_factory=Counter)
     num_aside: int = 0
     num_deaths: int = 0
     num_frames: int = 0
     seconds: float = 0.0
     reasons: list[str] = field(default_factory=list)
+
+    @property
+    def num_before(self) -> int:
+        """Videos that were dealt with before."""
+        return self.before.total()
 
 
 class _Came(NamedTuple):
@@ -132,8 +137,9 @@ class _Source:
     def __init__(self, store: Store, part: Part, summary: RunSummary) -> None:
         self._known = store.states()
         ours = (entry for entry in read_manifest(store.archive) if part.holds(entry.video))
-        counted = Counter(self._is_open(entry) for entry in ours)
-        self.total, summary.num_before = counted[True], counted[False]
+        counted = Counter(self._known.get(bytes.fromhex(entry.video), State.OPEN) for entry in ours)
+        self.total = counted.pop(State.OPEN, 0)
+        summary.before = counted
         ours = (entry for entry in read_manifest(store.archive) if part.holds(entry.video))
         self._pending = filter(self._is_open, ours)
         self._again: deque[tuple[float, Entry]] = deque()

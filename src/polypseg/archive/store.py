@@ -20,7 +20,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from polypseg.errors import ArchiveError
-from polypseg.records.atomic import building, write_text
+from polypseg.records.atomic import building, remove_folder, write_text
 from polypseg.records.lock import alone_at, alone_in
 from polypseg.records.reading import FileKind, read_json, read_text
 
@@ -151,16 +151,13 @@ class Store:
         if not place.parent.is_dir():
             return False
         with self.alone(video):
-            found = [place] if place.is_dir() else []
-            if found:
-                hidden = place.with_name(f".{video}.removed.part")
-                place.rename(hidden)  # at no moment is there half of a result
-            files = [place.with_name(video + ending) for ending in (FAULT, FAILED, ASIDE)]
-            found += [file for file in files if file.exists()]
-            for file in files:
+            was_there = remove_folder(place)
+            for ending in (FAULT, FAILED, ASIDE):
+                file = place.with_name(video + ending)
+                was_there |= file.exists()
                 file.unlink(missing_ok=True)
             self.sweep(video)
-        return bool(found)
+        return was_there
 
     def _states(self) -> Iterator[tuple[str, State]]:
         endings = {FAULT: State.FAULTY, ASIDE: State.ASIDE}

@@ -32,7 +32,7 @@ from polypseg.archive.tables import (
 from polypseg.archive.video import ResultRecord, read_record
 from polypseg.errors import ArchiveError, UsageError
 from polypseg.progress import Track, silent
-from polypseg.records.atomic import replacing
+from polypseg.records.atomic import building, replacing
 
 SUMMARY_NAME, PROCEDURES_NAME = "summary", "procedures"
 MISSING = "missing"
@@ -103,15 +103,8 @@ def summarise(store: Store, folder: Path | None = None, overwrite: bool = False,
         raise UsageError(f"{folder}: is no summary, and is not overwritten; name another folder")
     summary = Summary(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    new = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
-    try:
+    with building(folder, overwrite) as new:
         _write_tables(store, new, summary, track)
-        shutil.rmtree(folder, ignore_errors=True)
-        new.rename(folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
     summary.seconds = perf_counter() - began
     return summary
 

@@ -232,7 +232,8 @@ class _ResultFiles:
     def _add_mask(self, number: int, mask: Mask) -> None:
         if self._masks is None:
             picture = encode_png(mask.view("uint8") * 255)
-            (self._folder / MASK_FOLDER / f"{number:08d}.png").write_bytes(picture)
+            with (self._folder / MASK_FOLDER / f"{number:08d}.png").open("wb") as opened:  # flushed with the folder
+                opened.write(picture)
             return
         height, width = mask.shape
         counts = compress_run_lengths(run_lengths(mask))

@@ -101,7 +101,8 @@ def run(
 
     A result appears whole or not at all, under a name made of the video's digest, the model's and the options. Call it
     again after a stop, or on several machines at once: only what is missing is done. Damaged videos become rows with
-    their fault. A video at which workers die is set aside after --tries. The exit code is 1 if any video is not done.
+    their fault. A video at which workers die is set aside after --tries. The exit code is 1 if a video that was open
+    could not be done.
 
     [bold]Examples[/bold]
 
@@ -187,9 +188,10 @@ def _show_run(done: "RunSummary") -> None:
 
     rate = done.num_frames / done.seconds if done.seconds else 0.0
     before = done.num_before + done.came[Came.BEFORE]
+    states = ", ".join(f"{number:,} {state}" for state, number in sorted(done.before.items()))
     console.print(
         f"predicted {done.came[Came.DONE]:,} videos, {done.num_frames:,} frames in {done.seconds:.1f} s ({rate:.1f} a "
-        f"second); {before:,} were dealt with before"
+        f"second); {before:,} were dealt with before{f' ({states})' if states else ''}"
     )
     if done.num_deaths:
         console.print(f"[yellow]note:[/yellow] workers died {done.num_deaths:,} times, and were replaced")

@@ -67,12 +67,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def building(folder: Path) -> Iterator[Path]:
+def building(folder: Path, overwrite: bool = False) -> Iterator[Path]:
     """A temporary folder to fill; it gets the name `folder` when the block ends, and is removed if it fails.
 
     Args:
-        folder: The folder to make; the one that holds it exists. Where somebody made it meanwhile, theirs stays.
-            Its hidden name is made for this call alone: processes of several machines may build the same folder.
+        folder: The folder to make; the one that holds it exists. Its hidden name is made for this call alone: processes
+            of several machines may build the same folder.
+        overwrite: Whether a folder of that name is replaced; else it stays, and what was built is removed.
     """
     temporary = folder.with_name(f".{folder.name}.{uuid4().hex}.part")
     temporary.mkdir()
@@ -82,6 +83,8 @@ def building(folder: Path) -> Iterator[Path]:
             if file.is_file():
                 with file.open("rb+") as written:
                     os.fsync(written.fileno())
+        if overwrite:
+            remove_folder(folder)
         try:
             temporary.rename(folder)
         except OSError:
@@ -90,6 +93,17 @@ def building(folder: Path) -> Iterator[Path]:
         _flush_folder(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> bool:
+    """Remove a folder, of which nobody ever sees a part; whether there was one."""
+    hidden = folder.with_name(f".{folder.name}.{uuid4().hex}.part")
+    try:
+        folder.rename(hidden)
+    except FileNotFoundError:
+        return False
+    shutil.rmtree(hidden, ignore_errors=True)
+    return True
 
 
 def _flush_folder(folder: Path) -> None:
