@@ -6,7 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from polypseg.cli import app, data_app
+from polypseg.cli.archive import app as archive_app
 
+GROUPS = {"data": data_app, "archive": archive_app}
 DATA = [
     ("predict nofile.png -o out", "nofile.png: no such file or folder"),
     ("predict nofilm.mp4 -o out", "nofilm.mp4: no such file or folder"),
@@ -17,7 +19,10 @@ DATA = [
     ("report none", "none: no evaluation here"),
     ("show none", "none: no such run folder"),
     ("summary none", "unknown model preset 'none'"),
-    ("export none -o model.onnx", "none: no such file or folder"),
+    ("export none -o model.onnx", "unknown model 'none'"),
+    ("calibrate polyp-lite --data none -o c.json", "none: no such folder"),
+    ("explain polyp-lite --data none -o out", "none: no such folder"),
+    ("robustness polyp-lite --data none", "none: no such folder"),
     ("benchmark none", "unknown model 'none'"),
     ("models none", "unknown packaged model 'none'"),
     ("serve none.onnx", "none.onnx: no such file or folder"),
@@ -26,6 +31,16 @@ DATA = [
     ("data check none", "none: no such folder"),
     ("data synth file/folder", "file"),
     ("data download kvasir-seg --to file --accept-terms", "file"),
+    ("data convert none out --to coco", "none: no such folder"),
+    ("data anonymise none out", "none: no such file or folder"),
+    ("data dicom-frames none out", "none: not a DICOM file"),
+    ("data dicom-seg none masks out", "masks: cannot read the table of DICOM frames"),
+    ("archive plan none -o a", "none: cannot read the list of videos"),
+    ("archive run none", "none/archive.json: cannot read the record of an archive"),
+    ("archive status none", "none/archive.json: cannot read the record of an archive"),
+    ("archive verify none", "none/archive.json: cannot read the record of an archive"),
+    ("archive summary none", "none: holds no run yet"),
+    ("archive forget none abc", "none/archive.json: cannot read the record of an archive"),
 ]
 USAGE = [
     ("predict nofile.png", "missing -o"),
@@ -46,6 +61,19 @@ USAGE = [
     ("data check --bits 99 .", "--bits"),
     ("data synth out --num-images 0", "num-images"),
     ("data download none", "unknown data set 'none'"),
+    ("data convert . out --to none", "unknown format 'none'"),
+    ("data anonymise .", "OUT"),
+    ("data dicom-frames", "Missing argument"),
+    ("data dicom-seg", "Missing argument"),
+    ("calibrate polyp-lite --data . --level 2 -o c.json", "level 2: expected a share between 0 and 1"),
+    ("explain polyp-lite", "Missing option"),
+    ("robustness polyp-lite", "name --data"),
+    ("archive plan", "Missing argument"),
+    ("archive run a --part 9/2", "part '9/2': expected I/N"),
+    ("archive status", "Missing argument"),
+    ("archive verify", "Missing argument"),
+    ("archive summary", "Missing argument"),
+    ("archive forget", "Missing argument"),
 ]
 INTERRUPTED = [
     ("predict file -o out", "predict.images.sources", "find_sources"),
@@ -54,7 +82,10 @@ INTERRUPTED = [
     ("report none", "report.report_input", "read_report_input"),
     ("show none", "records.run", "open_run"),
     ("summary polyp-lite", "models.registry", "preset"),
-    ("export none -o model.onnx", "export.onnx", "export_model"),
+    ("export file -o model.onnx", "export.onnx", "export_model"),
+    ("calibrate polyp-lite --data . -o c.json", "data.catalogue", "find_samples"),
+    ("explain polyp-lite --data . -o out", "data.catalogue", "find_samples"),
+    ("robustness polyp-lite --data .", "data.catalogue", "find_samples"),
     ("benchmark polyp-lite", "predict.benchmark", "benchmark"),
     ("models", "predict.engines.packaged", "packaged_models"),
     ("serve", "serve.api", "create_app"),
@@ -62,6 +93,16 @@ INTERRUPTED = [
     ("data check .", "data.checks", "inspect"),
     ("data synth out", "data.synthetic", "make_synthetic"),
     ("data download kvasir-seg --accept-terms", "data.download", "download"),
+    ("data convert . out --to coco", "data.conversion", "convert"),
+    ("data anonymise . out", "annotate.anonymise", "anonymise"),
+    ("data dicom-frames . out", "annotate.dicom_study", "extract_frames"),
+    ("data dicom-seg . file out", "annotate.dicom_segmentation", "write_segmentations"),
+    ("archive plan . -o a", "archive.plan", "plan_archive"),
+    ("archive run a", "archive.manifest", "read_facts"),
+    ("archive status a", "archive.status", "archive_status"),
+    ("archive verify a", "archive.verify", "verify_archive"),
+    ("archive summary a", "archive.store", "the_run"),
+    ("archive forget a b", "archive.forget", "forget_video"),
 ]
 
 
@@ -100,11 +141,12 @@ def test_ctrl_c_is_130(line, module, name, monkeypatch):
 
 
 def commands(typer_app):
-    return {command.callback.__name__ for command in typer_app.registered_commands}
+    return {command.name or command.callback.__name__ for command in typer_app.registered_commands}
 
 
 @pytest.mark.parametrize("table", [DATA, USAGE, INTERRUPTED])
 def test_every_command_is_in_each_table(table):
     words = [row[0].split() for row in table]
-    assert {first for first, *_ in words} == commands(app) | {"data"}
-    assert {each[1] for each in words if each[0] == "data"} == commands(data_app)
+    assert {first for first, *_ in words} == commands(app) | set(GROUPS)
+    for group, its_app in GROUPS.items():
+        assert {each[1] for each in words if each[0] == group} == commands(its_app)

@@ -76,11 +76,13 @@ def run(
         typer.Option(help="Threshold of the probability; default: the model's own.", rich_help_panel=PREDICTION),
     ] = None,
     tta: Annotated[
-        bool,
+        str,
         typer.Option(
-            "--tta", help="Average over four mirror images (four times the work).", rich_help_panel=PREDICTION
+            metavar="NAME",
+            help="Test-time augmentation: none, or flips (mean of four mirror images, four times the work).",
+            rich_help_panel=PREDICTION,
         ),
-    ] = False,
+    ] = "none",
     field: Annotated[
         str | None,
         typer.Option(
@@ -121,13 +123,14 @@ def run(
     from polypseg.preprocess import field_rule
 
     options = ArchiveOptions(
-        PredictOptions(threshold, "flips" if tta else "none", min_area, field=field_rule(field)),
+        PredictOptions(threshold, tta, min_area, field=field_rule(field)),
         VideoOptions(smooth, smooth_frames, withhold, deinterlace=deinterlace),
         masks,
         video,
         _seconds(frames_every),
     )
-    job, chosen = _job(archive, model, engine, cpus, options), Part.of(part)
+    chosen = Part.of(part)
+    job = _job(archive, model, engine, cpus, options)
     store = open_run(job.archive, job.load()[1])
     if retry:
         console.print(f"{store.allow_again():,} videos that were set aside are tried again")
