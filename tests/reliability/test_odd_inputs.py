@@ -14,6 +14,7 @@ def test_every_kind_is_there_and_a_seed_gives_the_same_files():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_odd_images_on_every_road(tmp_path):
     tally = drive(200, seed=5, num_processes=2, folder=tmp_path)
     assert tally.wrong == []

@@ -94,6 +94,7 @@ def test_in_a_folder(here, name):
 
 @pytest.mark.keras
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_in_a_folder_with_a_training(here):
     check(*beside(IN_A_FOLDER["train"], IN_A_FOLDER, "place"), set(IN_A_FOLDER))
     shutil.rmtree("place")
