@@ -78,7 +78,7 @@ def test_odd_calls(image):
 
 
 def test_a_dark_lumen_is_part_of_the_picture():
-    # A black surround of 6 px, a grey picture, a black lumen of 20 px: smoke lies over the lumen alone.
+    # A black surround of 6 px, a grey picture, a black lumen: smoke lies over the lumen, not over the surround.
     frame = np.zeros((96, 96, 3), np.uint8)
     frame[6:90, 6:90] = 120
     frame[40:60, 40:60] = 0
