@@ -175,6 +175,8 @@ def predict(
         raise UsageError("--resume and --overwrite exclude each other")
     named, paths = _split(model, list(words or ()))
     films = _films(named, paths, camera, out)
+    if films and (calibration is not None or review is not None):
+        raise UsageError("--calibration and --review are for images; predict the frames of the video as images")
     from polypseg.predict.images.outputs import OutputOptions
     from polypseg.predict.images.work import WorkOptions
     from polypseg.predict.predictor import PredictOptions
@@ -186,8 +188,7 @@ def predict(
     options = PredictOptions(threshold, tta, min_area, attention, field_rule(field), promise)
     call = _Call(named, engine, threads, options)
     if films:
-        if promise is not None or review is not None:
-            raise UsageError("--calibration and --review are for images; predict the frames of the video as images")
+        _refuse_missing(films[0])
         video = VideoOptions(
             smooth,
             smooth_frames,
@@ -278,7 +279,6 @@ def _films(model: str | None, paths: list[str], camera: int | None, out: Path) -
     if films and (camera is not None) + len(paths) > 1:
         raise UsageError("predict one video or camera at a time, and nothing else with it")
     if films:
-        _refuse_missing(films[0])
         check_output(out)
     elif out.suffix.lower() in VIDEO_SUFFIXES:
         raise UsageError(f"{out}: named like a video, and images are given; name a folder for their results")
