@@ -43,6 +43,7 @@ PUBLISHED |= {("threshold", 0.9): 1.22, ("threshold", 0.99): 8.95, ("threshold",
 """Stretch by family and covered share, nominal 90 %, mean over 36 seeds, frames not grouped (PraNet, five data sets):
 Mossina and Friedrich, "Conformal Prediction for Image Segmentation Using Morphological Prediction Sets", MICCAI 2025.
 """
+SAME = "the frames below, as they are"
 PAIRS = [(risk, family) for risk in RISKS for family in FAMILIES]
 
 
@@ -191,9 +192,15 @@ def as_published(frames: Frames, rng: np.random.Generator, num_seeds: int = 36) 
             )
 
 
-def away_from_home(home: Frames, others: dict[str, Frames], family: str) -> None:
-    """Print the risk on other frames at the values that hold it at home."""
-    print(f"\n### Away from home, family {family}: calibrated on all groups of home, on average\n")
+def some_of(frames: Frames, every: int) -> Frames:
+    """Each so-manieth frame."""
+    parts = ({key: values[::every] for key, values in part.items()} for part in (frames.losses, frames.areas))
+    return Frames(frames.units[::every], *parts, frames.statistics[::every])
+
+
+def away_from_home(place: str, home: Frames, others: dict[str, Frames], family: str) -> None:
+    """Print the risk on other frames at the values that hold it where it was calibrated."""
+    print(f"\n### Away from home, family {family}: calibrated on all groups of {place}, on average\n")
     print("| frames | risk | level | risk found | times the level |")
     print("|---|---|---|---|---|")
     for risk in RISKS:
@@ -204,7 +211,7 @@ def away_from_home(home: Frames, others: dict[str, Frames], family: str) -> None
             if step is None or step == at_home.shape[1] - 1:
                 print(f"| all | {risk} | {level:g} | only the whole frame (or no inner mask) holds it | |")
                 continue
-            for name, frames in {"home itself": home, **others}.items():
+            for name, frames in {f"{place} itself": home, **others}.items():
                 found = float(by_unit(frames.losses[key], frames.units)[:, step].mean())
                 print(f"| {name} | {risk} | {level:g} | {found:.3f} | {found / level:.2f} |")
 
@@ -236,7 +243,7 @@ def warnings(home: Frames, others: dict[str, Frames], rng: np.random.Generator, 
         strange: list[list[str]] = []
         for order in splits:
             calibration = a_calibration(home, np.isin(home.units, order[:NUM_CALIBRATION]))
-            if name in PERTURBATIONS or frames is home:
+            if name in PERTURBATIONS or name == SAME or frames is home:
                 new = frames.statistics[np.isin(frames.units, order[NUM_CALIBRATION:])]
             else:
                 new = frames.statistics[rng.choice(len(frames.units), 100, replace=False)]
@@ -269,7 +276,7 @@ def main() -> None:
     with_confidence(home, options.splits, rng)
     as_published(home, rng)
     numbers = dict(zip((sample.name for sample in samples), home.units.tolist(), strict=True))
-    some, others = samples[:: options.every], {}
+    some, others = samples[:: options.every], {SAME: some_of(home, options.every)}
     for name in PERTURBATIONS:
         if name != PLAIN:
             frames = frames_of(predictor, some, name, options.cache, digest)
@@ -278,7 +285,10 @@ def main() -> None:
         away = find_samples(options.away)[0][:: options.away_every]
         others[options.away.name] = frames_of(predictor, away, PLAIN, options.cache, digest)
     for family in FAMILIES:
-        away_from_home(home, others, family)
+        away_from_home("home", home, others, family)
+    if options.away:
+        for family in FAMILIES:
+            away_from_home(options.away.name, others[options.away.name], {"home": home}, family)
     warnings(home, others, rng)
 
 
