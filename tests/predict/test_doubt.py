@@ -12,7 +12,7 @@ from polypseg.predict.doubt import UNKNOWN, Doubt, doubt_of, to_review
 from polypseg.predict.images.outputs import OutputFolder, OutputOptions
 from polypseg.predict.images.resume import record_of
 from polypseg.predict.images.sources import find_sources
-from polypseg.predict.images.work import predict_images
+from polypseg.predict.images.work import WorkOptions, predict_images
 from polypseg.predict.predictor import load
 from predict.tiny_model import SIZE, write_tiny_model
 
@@ -74,7 +74,7 @@ def predicted(folder, review, resume=False):
     predictor, sources = load(model, "onnxruntime"), find_sources([str(folder / "frames")])
     output = OutputFolder(folder / "out", OutputOptions(review=review))
     output.check(sources, may_replace=True)
-    summary = predict_images(sources, output, predictor, record_of(model, predictor), resume=resume)
+    summary = predict_images(sources, output, predictor, record_of(model, predictor), WorkOptions(resume=resume))
     with output.table_path.open(newline="") as opened:
         return summary, {row["name"]: row for row in csv.DictReader(opened)}
 

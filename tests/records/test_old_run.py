@@ -77,7 +77,7 @@ def test_an_old_evaluation_is_reported(old):
 def test_an_old_prediction_goes_on(old):
     (old / "predicted" / "masks" / "synthetic_00003.png").unlink()
     told = polypseg("predict", old / "run", old / "data" / "images", "-o", old / "predicted", "--resume")
-    assert "11" in told
+    assert "predicted 12 images" in told  # 0.1 kept no digests of the inputs: none is known to be the same
     assert (old / "predicted" / "masks" / "synthetic_00003.png").is_file()
 
 

@@ -20,6 +20,7 @@ from polypseg.errors import DataError, missing_extra
 from polypseg.predict.video.frames import FrameReader
 from polypseg.predict.video.source import open_source
 from polypseg.preprocess import MAX_PIXELS
+from polypseg.records.atomic import write_bytes
 
 _SIGNATURE = slice(128, 132)
 _VIDEO_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
@@ -139,7 +140,7 @@ def unpack_stream(dataset: Any, path: Path, folder: Path) -> Path:
     except Exception as error:  # as `open_dicom`
         raise DataError(f"{path}: its video is damaged ({_in_short(error)}); export it again") from error
     target = folder / "stream.video"
-    target.write_bytes(content)
+    write_bytes(target, content)
     return target
 
 

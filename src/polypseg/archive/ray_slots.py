@@ -2,7 +2,7 @@
 
 Decisions:
 - Ray Core's actors, not Ray Data: the unit is a whole video whose result is a folder, not a block of rows.
-- An actor that is lost, with its process or with its machine, is replaced by a new one that Ray places anew; the video
+- An actor that is lost, with its process or with its machine, is replaced by a new one that Ray places again; the video
   that it was at is tried again. One video at a time goes to an actor, which is all the back-pressure that is needed.
 - Archive and videos lie on storage that every machine reaches by the same path.
 """

@@ -168,6 +168,7 @@ def predict(
     from dataclasses import replace
 
     from polypseg.errors import UsageError
+    from polypseg.predict.video.writer import check_output
 
     if out is None:
         raise UsageError("missing -o: name a folder for the results (for a video: -o NAME.mp4)")
@@ -175,8 +176,11 @@ def predict(
         raise UsageError("--resume and --overwrite exclude each other")
     named, paths = _split(model, list(words or ()))
     films = _films(named, paths, camera, out)
-    if films and (calibration is not None or review is not None):
-        raise UsageError("--calibration and --review are for images; predict the frames of the video as images")
+    if films:
+        if calibration is not None or review is not None:
+            raise UsageError("--calibration and --review are for images; predict the frames of the video as images")
+        _refuse_missing(films[0])
+        check_output(out)
     from polypseg.predict.images.outputs import OutputOptions
     from polypseg.predict.images.work import WorkOptions
     from polypseg.predict.predictor import PredictOptions
@@ -188,7 +192,6 @@ def predict(
     options = PredictOptions(threshold, tta, min_area, attention, field_rule(field), promise)
     call = _Call(named, engine, threads, options)
     if films:
-        _refuse_missing(films[0])
         video = VideoOptions(
             smooth,
             smooth_frames,
@@ -266,7 +269,6 @@ def _films(model: str | None, paths: list[str], camera: int | None, out: Path) -
     """
     from polypseg.errors import UsageError
     from polypseg.predict.kinds import VIDEO_SUFFIXES, is_runnable, is_unusable_model, is_video
-    from polypseg.predict.video.writer import check_output
 
     for path in [*([model] if model else []), *paths]:
         if is_unusable_model(path):
@@ -278,9 +280,7 @@ def _films(model: str | None, paths: list[str], camera: int | None, out: Path) -
     films += [] if camera is None else [camera]
     if films and (camera is not None) + len(paths) > 1:
         raise UsageError("predict one video or camera at a time, and nothing else with it")
-    if films:
-        check_output(out)
-    elif out.suffix.lower() in VIDEO_SUFFIXES:
+    if not films and out.suffix.lower() in VIDEO_SUFFIXES:
         raise UsageError(f"{out}: named like a video, and images are given; name a folder for their results")
     return films
 

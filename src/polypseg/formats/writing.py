@@ -23,7 +23,7 @@ from polypseg.formats.written import Written
 from polypseg.preprocess import read_image
 from polypseg.preprocess.reading import is_turned
 from polypseg.progress import Track, silent
-from polypseg.records.atomic import write_bytes
+from polypseg.records.atomic import building, write_bytes
 
 Writer = Callable[[Path, Sequence[Written]], list[str]]
 
@@ -109,17 +109,9 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: already holds files; expected a new or empty folder: remove it or name another")
-    hidden = out.with_name(f".{out.name}.part")
-    shutil.rmtree(hidden, ignore_errors=True)
-    hidden.mkdir(parents=True)
-    try:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with building(out, overwrite=True) as hidden:
         yield hidden
-        if out.exists():
-            out.rmdir()
-        hidden.replace(out)
-    except BaseException:
-        shutil.rmtree(hidden, ignore_errors=True)
-        raise
 
 
 def _copy(frame: Labelled, images: Path, only_png: bool) -> str:

@@ -85,7 +85,7 @@ class OutputFolder:
         folder: Its path.
         options: What is written.
         levels: Of the gates whose attention is written.
-        may_replace: Whether results of an earlier call may be written anew; as `check` was told.
+        may_replace: Whether results of an earlier call may be replaced; as `check` was told.
     """
 
     def __init__(self, folder: Path, options: OutputOptions, levels: tuple[int, ...] = ()) -> None:
