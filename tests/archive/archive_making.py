@@ -41,12 +41,15 @@ class QuickSlot(ProcessSlot):
     start_method = "forkserver"
 
 
-def make_videos(folder: Path, count: int) -> list[Path]:
-    """Videos of 64x96 px and six frames; the squares differ in their place, so that no two videos are equal."""
+def make_videos(folder: Path, count: int, times: int = 1) -> list[Path]:
+    """Videos of 64x96 px and six frames; the squares differ in their place, so that no two videos are equal.
+
+    `times` repeats the frames: what is to be killed at work must be at work for a while.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for index in range(count):
-        places = [place and (place[0] + index % 8, place[1] + index // 8) for place in SEEN]
+        places = [place and (place[0] + index % 8, place[1] + index // 8) for place in SEEN * times]
         made.append(write_video(folder / f"{index:03d}.mp4", spots(places)))
     return made
 

@@ -66,7 +66,7 @@ def killer(count, rng, at=lambda: False):
 
 
 def check_random_kills(tmp_path, num_videos, num_kills):
-    make_videos(tmp_path / "videos", num_videos)
+    make_videos(tmp_path / "videos", num_videos, times=40)
     job = make_job(tmp_path)
     store = opened(job)
     at_work = lambda: any(store.folder.glob("??/.*.lock"))  # noqa: E731  (a video is in hand)
@@ -92,7 +92,8 @@ def test_fifty_workers_killed_in_sixty_videos_change_no_row(tmp_path):
 
 
 def test_the_video_at_which_workers_are_killed_is_set_aside_and_no_other(tmp_path):
-    job = make_job(tmp_path, 3)
+    make_videos(tmp_path / "videos", 3, times=40)
+    job = make_job(tmp_path)
     poison = [entry.video for entry in read_manifest(job.archive)][1]
     held = opened(job).place(poison).with_name(f".{poison}.lock")
     stopped = threading.Event()
@@ -209,7 +210,7 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_goes_on(tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path):
-    make_videos(tmp_path / "videos", 12)
+    make_videos(tmp_path / "videos", 12, times=40)
     job = make_job(tmp_path)
     store = opened(job)
     driver, until = begun_driver(tmp_path), time.monotonic() + 200
