@@ -272,7 +272,7 @@ def test_page_tells_what_of_the_run_cannot_be_read(own_run, no_charts):
     run.history_path.unlink()
     run.best_path.write_bytes(b"trained on")
     text = Page(render_page(read_report_input(own_run), with_images=False)).text
-    assert "environment.json: cannot read the run's record" in text
+    assert "environment.json: not a run's record, or a damaged one" in text
     assert "history.csv: no epoch of this run is finished yet" in text
     assert "The run's checkpoint has changed since this evaluation" in text
     assert "(epoch 2" not in text
