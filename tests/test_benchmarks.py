@@ -19,6 +19,7 @@ def frames(tmp_path):
     """Three blue frames of 64 x 128 pixels with a red polyp of 16 x 32."""
     for number in range(3):
         image, mask = np.full((64, 128, 3), (150, 120, 5), np.uint8), np.zeros((64, 128), np.uint8)
+        image[..., :2] -= np.random.default_rng(number).integers(0, 90, (64, 128, 2), np.uint8)  # one colour is a panel
         rows, columns = slice(16, 32), slice(32 * number, 32 * number + 32)
         image[rows, columns], mask[rows, columns] = (0, 0, 250), 255
         for kind, pixels in (("images", image), ("masks", mask)):

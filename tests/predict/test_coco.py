@@ -117,7 +117,7 @@ def test_a_line_that_was_cut_off_is_left_out_and_mended(tmp_path, masks):
 
 def test_a_damaged_line_is_told(tmp_path):
     (tmp_path / LINES_NAME).write_text("{\n")
-    with pytest.raises(DataError, match=r"\.coco\.jsonl: a damaged one .*--overwrite"):
+    with pytest.raises(DataError, match=r"\.coco\.jsonl: not a list of regions, or a damaged one .*--overwrite"):
         kept_names(tmp_path)
 
 

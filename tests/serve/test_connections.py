@@ -33,8 +33,9 @@ def read_all(connection):
     """What is answered until the connection is closed."""
     connection.settimeout(10)
     found = b""
-    while piece := connection.recv(4096):
-        found += piece
+    with suppress(ConnectionResetError):  # the rest of what was sent is not read by the server
+        while piece := connection.recv(4096):
+            found += piece
     return found
 
 
