@@ -61,7 +61,9 @@ def main() -> None:
     summaries = {name: _summary(made, plan, work / name) for name, plan in _plans(arguments, run, made)}
     dices = _dices(made, [plan for _, plan in _plans(arguments, run, made)], summaries, work / "dice.json")
     figures = {name: figures_of(summary) for name, summary in summaries.items()} or facts.figures
-    facts = facts.model_copy(update={"figures": figures, "dice_by_engine": {**facts.dice_by_engine, **dices}})
+    proved = facts.dice_by_engine  # it knows the Dice of the source too
+    dices = {name: {**proved.get(name, {}), **figure} for name, figure in dices.items()}
+    facts = facts.model_copy(update={"figures": figures, "dice_by_engine": {**proved, **dices}})
     path = FOLDER / f"{arguments.name}.onnx"
     graph = onnx.load(made)
     del graph.metadata_props[:]

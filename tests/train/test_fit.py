@@ -242,7 +242,7 @@ def test_config_starts_a_training(path, tmp_path):
     config = load_config(path, [*overrides, "split.near_duplicate_bits=-1", "split.validation=0.25", "split.test=0.25"])
     folders, negatives = [], []
     for seed, (name, source) in enumerate(config.sources.items() or [("set", SourceConfig())]):
-        made = [sample.mask_path for sample in make_synthetic(tmp_path / name, 8, seed=seed, side_range=(40, 48))]
+        made = [sample.mask_path for sample in make_synthetic(tmp_path / name, 16, seed=seed, side_range=(40, 48))]
         if source.negatives:
             shutil.rmtree(made[0].parent)
         (negatives if source.negatives else folders).append(tmp_path / name)
