@@ -113,8 +113,8 @@ def annotation_file(name: str) -> FileKind:
 def polygon_fault(polygon: Sequence[float], size: Size) -> str:
     """Why a polygon is no region of a frame (height, width); empty where it is one.
 
-    >>> polygon_fault((0, 0, 4, 0, 4, 9), (8, 8))
-    'a corner at (4, 9) lies outside of the frame, which is 8x8 (height x width)'
+    >>> polygon_fault((0, 0, 4, 0, 4, 20), (8, 8))
+    'a corner at (4, 20) lies outside of the frame, which is 8x8 (height x width)'
     """
     if len(polygon) % 2 or len(polygon) < 6:
         return f"a polygon has {len(polygon) / 2:g} corners, expected 3 or more"
