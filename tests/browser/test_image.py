@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco
 
-from browser.conftest import canvas_pixels, give, pick, shown, slide
+from browser.conftest import canvas_pixels, give, pick, shown, slide, until
 from polypseg.overlay import TRUE_POSITIVE, heat_map
 from polypseg.predict.predictor import load
 from polypseg.predict.regions import find_regions
@@ -145,11 +145,11 @@ def test_attention_of_each_level_is_shown(opened, image, prediction):
 def test_attention_opens_on_the_gate_that_agrees_best_and_keeps_a_picked_one(opened, prediction):
     best = prediction.level_to_show()
     pick(opened, "view", "attention")
-    assert opened.locator("#caption").inner_text() == f"Attention, gate {best}"
+    until(opened, f"document.querySelector('#caption').textContent === 'Attention, gate {best}'")
     pick(opened, "level", 3 - best)
     pick(opened, "view", "mask")
     pick(opened, "view", "attention")
-    assert opened.locator("#caption").inner_text() == f"Attention, gate {3 - best}"
+    until(opened, f"document.querySelector('#caption').textContent === 'Attention, gate {3 - best}'")
 
 
 def test_probability_is_shown_as_a_heat_map_with_its_opacity(opened, image, prediction):
