@@ -60,16 +60,16 @@ def test_report_of_a_packaged_model_tells_what_its_file_says_and_no_absolute_pat
     evaluation, _ = evaluate(plan_model(facts, tmp_path / "data"), tmp_path / "out", summary_options=OPTIONS)
     record = read_report_input(evaluation.folder)
     card, page = model_card(record), render_page(record, with_images=False)
-    # What `polypseg models` prints of the packaged file: 4.42 M parameters, int8, Kvasir-SEG.
+    # What `polypseg models` prints of the packaged file: 4.42 M parameters, int8, four data sets.
     for text in (card, page):
-        assert "polyp-lite 1.0 (polyp-lite.onnx)" in text
-        assert "4,418,309" in text
-        assert "Kvasir-SEG: 800 train, 80 validation, 120 test" in text
+        assert "polyp-lite 2.0 (polyp-lite.onnx)" in text
+        assert "4,420,785" in text
+        assert "Kvasir-SEG, PolypGen: 3491 train, 275 validation, 120 test" in text
         assert str(tmp_path) not in text
         assert str(facts.parent) not in text
     assert cells(card, "precision") == ["precision", "int8"]
     assert "Apache-2.0 for the file" in next(line for line in card.splitlines() if "licence of the weights" in line)
-    assert "Training data: Kvasir-SEG: 800 train" in claim_checklist(record)
+    assert "Kvasir-SEG, PolypGen: 3491 train" in claim_checklist(record)
 
 
 def test_card_of_maps_marks_the_model_as_unknown(maps_record):
