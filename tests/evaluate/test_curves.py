@@ -27,7 +27,7 @@ def test_curves_by_hand(curves):
     assert curves["mean_iou"][[100, 101]] == pytest.approx([1 / 3, 1 / 2])
     assert curves["precision"][[100, 101]] == pytest.approx([1 / 2, 1])
     assert curves["recall"][[100, 101, 201]] == pytest.approx([1 / 2, 1 / 2, 0])
-    assert curves["threshold"][100] == threshold_of(100)
+    assert curves.threshold[100] == threshold_of(100)
     # an alarm needs 100 px by default, which no image of 4 pixels raises; the rows below ask for 1
     assert curves["false_positive_frames"].max() == 0
 
@@ -72,6 +72,6 @@ def test_curves_without_a_polyp_are_nan_and_quiet(tmp_path):
     evaluation = scored(tmp_path, {"n": (GREY, NONE)})
     summary = summarise(evaluation, QUICK)
     assert np.isnan(evaluation.curves()["pranet_dice"]).all()
-    assert summary["metrics"]["dice"]["mean"] is None
-    assert summary["metrics"]["dice"]["num_images"] == 0
-    assert summary["protocols"]["duck"]["Dice"] is None
+    assert summary.metrics["dice"].mean is None
+    assert summary.metrics["dice"].num_images == 0
+    assert summary.protocols["duck"]["Dice"] is None

@@ -51,10 +51,10 @@ def test_every_file_opens_as_what_it_was(old):
 def test_an_old_evaluation_opens(old):
     found = open_evaluation(old / "run")
     assert list(found.scores().names) == TEST
-    assert found.record()["settings"]["min_area_px"] == 10
+    assert found.record().settings.min_area_px == 10
     assert found.histograms().shape == (4, 2, 256)
     assert found.curves()["threshold"].shape == (256,)
-    mean = found.summary()["metrics"]["dice"]["mean"]
+    mean = found.summary().metrics["dice"].mean
     assert math.isclose(mean, found.scores().values["dice"].mean())
 
 

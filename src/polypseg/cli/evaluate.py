@@ -1,7 +1,7 @@
 """`polypseg evaluate`: a run, a model, or another program's maps against their references."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from polypseg.evaluate.selection import Selection
     from polypseg.evaluate.summary import SummaryOptions
     from polypseg.records.evaluation import Evaluation
+    from polypseg.records.summary import Summary
 
 WHAT, WHICH, HOW, SUMMED, PROCEDURES = "What to evaluate", "Images", "Scoring", "Summary", "Whole procedures"
 
@@ -352,7 +353,7 @@ def _is_cross_validation(model: str | None) -> bool:
     return bool(run.members()) and bool(run.config().split.folds)
 
 
-def _refuse_for_folds(options: dict[str, Any]) -> None:
+def _refuse_for_folds(options: dict[str, object]) -> None:
     from polypseg.errors import UsageError
 
     given = [name for name, value in options.items() if value is not None]
@@ -369,7 +370,7 @@ def _out_of_fold(
     options: "ScoreOptions",
     summary_options: "SummaryOptions",
     tta: str,
-) -> tuple["Evaluation", dict[str, Any]]:
+) -> tuple["Evaluation", "Summary"]:
     """Each image of a cross-validation, scored by the member that did not see it."""
     import shlex
     import sys
@@ -422,40 +423,38 @@ def _tune(tuning: _Tuning, split: str | None, threshold: float | None) -> str:
     return "validation"
 
 
-def _show(summary: dict[str, Any], protocol: str | None) -> None:
+def _show(summary: "Summary", protocol: str | None) -> None:
     from rich.markup import escape
 
     from polypseg.cli.console import console
     from polypseg.cli.scores_table import metric_table, negative_tables, protocol_table, stratum_tables
 
-    facts = summary["provenance"]
-    judged = facts.get("run") or facts.get("model") or facts["predictions"]
-    against = f"against {facts.get('references')}" if facts.get("references") else "declared free of polyps"
-    label = "all of" if facts["split"] in ("external", "all") else f"{facts['split']} split of"
-    where = f"{label} {facts['data']}" if "data" in facts else against
-    console.print(escape(f"{judged}: {where}; threshold {facts['threshold']:.4g} ({facts['threshold_source']})"))
-    if not facts["num_scored_now"]:
+    facts = summary.provenance
+    against = f"against {facts.references}" if facts.references else "declared free of polyps"
+    label = "all of" if facts.split in ("external", "all") else f"{facts.split} split of"
+    where = f"{label} {facts.data}" if facts.data is not None else against
+    console.print(escape(f"{facts.subject}: {where}; threshold {facts.threshold:.4g} ({facts.threshold_source})"))
+    if not facts.num_scored_now:
         console.print(
             "nothing to do: this model was already evaluated on these data with these settings (--overwrite repeats it)"
         )
-    if summary["num_polyp_images"]:
+    if summary.num_polyp_images:
         console.print(metric_table(summary))
         for table in stratum_tables(summary):
             console.print(table)
     for table in negative_tables(summary):
         console.print(table)
-    if protocol is not None and summary["num_polyp_images"]:
+    if protocol is not None and summary.num_polyp_images:
         console.print(protocol_table(summary, protocol))
-    if summary["model_size"]:
-        small = summary["model_size"]
-        loss = "" if small["loss"] is None else f"loss {small['loss']:.4f}, "
+    if small := summary.model_size:
+        loss = "" if small.loss is None else f"loss {small.loss:.4f}, "
         console.print(
-            f"at the model's own size ({small['size']} px, all {small['num_images']} images): {loss}"
-            f"Dice {small['dice']:.4f}, IoU {small['iou']:.4f}"
+            f"at the model's own size ({small.size} px, all {small.num_images} images): {loss}"
+            f"Dice {small.dice:.4f}, IoU {small.iou:.4f}"
         )
-    if facts["times_test_was_scored"]:
-        console.print(f"times this run's test split was scored: {facts['times_test_was_scored']}")
-    for note in facts["notes"]:
+    if facts.times_test_was_scored:
+        console.print(f"times this run's test split was scored: {facts.times_test_was_scored}")
+    for note in facts.notes:
         console.print(f"[yellow]note:[/yellow] {escape(note)}")
 
 

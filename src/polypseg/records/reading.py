@@ -1,4 +1,4 @@
-"""The one reader of saved files: JSON, TOML, CSV, NPZ.
+"""The one reader of saved files: JSON, TOML, CSV, NPZ; and the text of those that are typed values.
 
 A file that comes back from a disk may be anything: cut, with flipped bits, of another encoding, nested 100,000 deep,
 with a number of 5,000 digits. Whatever it is, the answer is its value in the type that was asked for, or one error in
@@ -11,17 +11,19 @@ Decisions:
 
 import csv
 import io
+import json
+import math
 import stat
 import tomllib
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from polypseg.errors import PolypsegError
 
@@ -37,6 +39,18 @@ class Saved(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
+
+    def stated(self) -> dict[str, Any]:
+        """What was set, by its name in the program; what has its default alone is left out."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+def _known(value: Any) -> Any:
+    return (float(value) if math.isfinite(value) else None) if isinstance(value, float) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_known)]
+"""A figure of a `Saved`; what is not finite is None, as JSON has no word for it."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,12 @@ class FileKind:
     def damaged(self, path: Path | str, reason: object) -> PolypsegError:
         """The error of a file that cannot be understood."""
         return self.error(f"{path}: not a {self.name}, or a damaged one ({_in_short(reason)}); {self.mend}")
+
+
+def as_json(value: object) -> str:
+    """The text of a file that holds a `Saved`, or a list or table of them: what was set, by its name in the file."""
+    plain = TypeAdapter(Any).dump_python(value, mode="json", by_alias=True, exclude_unset=True)
+    return json.dumps(plain, indent=1, allow_nan=False)
 
 
 def read_bytes(path: Path, kind: FileKind) -> bytes:
