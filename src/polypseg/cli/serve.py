@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from polypseg.cli.prediction_options import EngineName
+
 BOUNDS = "Limits"
 
 
@@ -24,7 +26,7 @@ def serve(
         str | None,
         typer.Option(envvar="POLYPSEG_TOKEN", show_envvar=True, help="Bearer token that requests must send."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="Engine: auto, onnxruntime, openvino or keras.")] = "auto",
+    engine: EngineName = "auto",
     engines: Annotated[
         int, typer.Option(min=1, max=64, help="Engines in parallel: more requests per second, each slower.")
     ] = 1,
