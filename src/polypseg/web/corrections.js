@@ -4,8 +4,6 @@ import { correctedMask, stateOf } from "./found.js";
 import { History } from "./history.js";
 import { several } from "./text.js";
 
-const KEPT = "In this page only; download it";
-
 /** The editor's host for the page's items. `page` has: viewer, editor(), editable(), choose(item), changed(item). */
 export class Corrections {
   constructor(page) {
@@ -74,9 +72,8 @@ export class Corrections {
   }
 
   showState() {
-    const state = stateOf(this.item);
     const numLooked = this.page.editable().filter((item) => stateOf(item) !== "predicted").length;
-    this.page.editor().showState("none", state === "predicted" ? "" : `${KEPT} (${several(numLooked, "image")})`);
+    this.page.editor().showState("none", this.isSaved || !numLooked ? "" : `${several(numLooked, "mask")} not downloaded`);
   }
 }
 

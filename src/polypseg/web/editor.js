@@ -3,14 +3,13 @@
 
 import { EditorInput } from "./editor_input.js";
 import { fillKeys } from "./editor_keys.js";
-import { drawLine, smoothed, withHoleFilled, withoutHoles, withoutRegion, withPolygon } from "./editor_tools.js";
+import { drawLine, smoothed, withHoleFilled, withoutHoles, withoutRegion } from "./editor_tools.js";
 import { EditorView } from "./editor_view.js";
 import { boxOfRuns, differingRuns, tidyRuns, turnOver } from "./history.js";
-import { proposedRegion } from "./propose.js";
+import { Draft } from "./polygon.js";
 import { pixels } from "./text.js";
 
 const byId = (id) => document.getElementById(id);
-const CLOSE = 10; // CSS pixels from a polygon's first corner that close it
 const LARGEST = 401;
 const HINTS = {
   brush: "Draw what belongs to the polyp.",
@@ -27,6 +26,7 @@ export class Editor {
   constructor(host) {
     Object.assign(this, { host, frame: null, tool: "brush", size: 15, stroke: null, isHeld: false });
     this.view = new EditorView(byId("editor-canvas"));
+    this.draft = new Draft(this);
     this.input = new EditorInput(this, byId("editor"), byId("editor-canvas"));
     fillKeys(byId("editor-keys-list"));
     this.connect();
@@ -49,10 +49,6 @@ export class Editor {
     on("editor-leave", () => this.host.leave());
     on("editor-keys", () => this.showKeys());
     on("editor-keys-close", () => byId("editor-help").close());
-    on("draft-add", () => this.closePolygon(1));
-    on("draft-cut", () => this.closePolygon(0));
-    on("draft-back", () => this.stepBack());
-    on("draft-drop", () => this.dropDraft());
     byId("editor-size").addEventListener("input", (event) => this.setSize(Number(event.target.value)));
     byId("editor-opacity").addEventListener("input", (event) => {
       this.view.opacity = Number(event.target.value);
@@ -99,7 +95,7 @@ export class Editor {
   choose(tool) {
     this.endStroke();
     this.tool = tool;
-    this.dropDraft();
+    this.draft.drop();
     for (const button of document.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
     byId("editor-canvas").dataset.tool = tool;
     byId("editor-size").disabled = !this.draws;
@@ -161,64 +157,10 @@ export class Editor {
 
   click(pixel) {
     const { mask, width, height } = this.frame;
-    if (this.tool === "polygon") this.addCorner(pixel);
-    else if (this.tool === "propose") this.addMark(pixel);
+    if (this.tool === "polygon") this.draft.addCorner(pixel);
+    else if (this.tool === "propose") this.draft.addMark(pixel);
     else if (this.tool === "fill") this.apply(withHoleFilled(mask, width, height, pixel), "fill", "There is no hole: close the outline first.");
     else if (this.tool === "remove") this.apply(withoutRegion(mask, width, height, pixel), "remove", "There is no region at this place.");
-  }
-
-  addCorner(pixel) {
-    const { draft } = this.view;
-    const near = draft.length > 2 && Math.hypot(...this.view.pointOf(pixel).map((place, axis) => place - this.view.pointOf(draft[0])[axis])) <= CLOSE;
-    if (near) { this.closePolygon(1); return; }
-    draft.push(pixel);
-    this.showDraft();
-  }
-
-  closePolygon(value) {
-    const { draft } = this.view;
-    if (draft.length < 3) { this.say("A polygon needs three corners."); return; }
-    const { mask, width, height } = this.frame;
-    const changed = withPolygon(mask, width, height, draft, value);
-    this.dropDraft();
-    this.apply(changed, "polygon", "The polygon changes nothing.");
-  }
-
-  async addMark(pixel) {
-    const { view, frame } = this;
-    view.marks.push(pixel);
-    this.showDraft();
-    if (view.marks.length < 2) return;
-    const [first, second] = view.marks;
-    this.dropDraft();
-    this.say("Looking for the region …");
-    const map = await frame.askMap();
-    if (this.frame !== frame) return;
-    const region = proposedRegion(map, frame.width, frame.height, first, second);
-    this.apply(frame.mask.map((value, at) => value | region[at]), "two clicks", "The region is in the mask already.");
-    if (!map) this.say("No probability map can be had; a disc was drawn instead.");
-  }
-
-  /** Takes the last corner or click back. */
-  stepBack() {
-    const list = this.view.draft.length ? this.view.draft : this.view.marks;
-    list.pop();
-    this.showDraft();
-  }
-
-  dropDraft() {
-    Object.assign(this.view, { draft: [], marks: [] });
-    this.showDraft();
-  }
-
-  showDraft() {
-    const { draft, marks } = this.view;
-    const hadFocus = byId("editor-draft").contains(document.activeElement);
-    byId("editor-draft").hidden = !draft.length && !marks.length;
-    byId("draft-words").textContent = marks.length ? "Now the other end" : `${draft.length} corner${draft.length === 1 ? "" : "s"}`;
-    for (const id of ["draft-add", "draft-cut"]) { byId(id).hidden = marks.length > 0; byId(id).disabled = draft.length < 3; }
-    if (hadFocus && byId("editor-draft").hidden) byId("editor-canvas").focus({ preventScroll: true });
-    this.view.plan();
   }
 
   /* The whole mask. */
@@ -249,7 +191,7 @@ export class Editor {
 
   undo() {
     this.endStroke();
-    if (this.view.draft.length || this.view.marks.length) { this.stepBack(); return; }
+    if (this.draft.isBegun) { this.draft.stepBack(); return; }
     this.stepped(this.frame.history.undo(this.frame.mask), "Undone", "There is nothing to undo.");
   }
 
@@ -309,7 +251,7 @@ export class Editor {
   }
 
   enter(cuts) {
-    if (this.view.draft.length) { this.closePolygon(cuts ? 0 : 1); return; }
+    if (this.view.draft.length) { this.draft.close(cuts ? 0 : 1); return; }
     if (this.isHeld) { this.endStroke(); this.say("Line ended."); return; }
     this.pressCursor();
     if (this.draws) { this.isHeld = true; this.say("Line begun; Enter ends it."); }
@@ -317,7 +259,7 @@ export class Editor {
 
   escape() {
     if (this.stroke) this.cancelStroke();
-    else if (this.view.draft.length || this.view.marks.length) this.dropDraft();
+    else if (this.draft.isBegun) this.draft.drop();
     else this.host.leave();
   }
 

@@ -19,7 +19,7 @@ const ROWS = [
   ["At the cursor", "Space", "Use the tool there; hold it and move to draw", {}],
   ["At the cursor", "Enter", "Start and end a line without holding a key; close a polygon", { enter: (editor) => editor.enter(false) }],
   ["At the cursor", "Shift + Enter", "Close a polygon and cut it away", { "shift+enter": (editor) => editor.enter(true) }],
-  ["At the cursor", "Backspace", "Take back the last corner", { backspace: (editor) => editor.stepBack(), delete: (editor) => editor.stepBack() }],
+  ["At the cursor", "Backspace", "Take back the last corner", { backspace: (editor) => editor.draft.stepBack(), delete: (editor) => editor.draft.stepBack() }],
   ["At the cursor", "Esc", "Drop what was begun; else leave the editor", { escape: (editor) => editor.escape() }],
   ["Whole mask", "Ctrl + Z", "Undo", { "ctrl+z": (editor) => editor.undo() }],
   ["Whole mask", "Ctrl + Shift + Z, Ctrl + Y", "Redo", { "ctrl+shift+z": (editor) => editor.redo(), "ctrl+y": (editor) => editor.redo() }],

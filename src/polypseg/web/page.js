@@ -24,7 +24,7 @@ const film = new Film(() => {
 const strip = new Strip(byId("strip"), { onChoose: choose, onRemove: remove, onSelect: () => many.show() });
 const corrections = new Corrections({ viewer, editor: () => editor, editable: () => many.editable(), choose, changed: looked });
 const many = new Many({ items, strip, remove, corrections, edit });
-const project = new Project({ editor: () => editor, takeHost: (host) => { editor.host = host; } });
+const project = new Project({ editor: () => editor, takeHost: (host) => { editor.host = host; }, shown: () => render() });
 const editor = new Editor(corrections);
 
 async function askModel() {
@@ -111,7 +111,7 @@ function changed(item) {
 async function render() {
   const item = current;
   const isDone = item?.state === "done";
-  byId("add").classList.toggle("compact", items.all.length > 0);
+  byId("add").classList.toggle("compact", items.all.length > 0 || project.isOpen);
   byId("strip").hidden = items.all.length === 0;
   byId("waiting").hidden = !UNFINISHED.includes(item?.state);
   byId("fault").hidden = item?.state !== "failed";

@@ -3,7 +3,7 @@
 import { ask, fetchBlob, hasToken } from "./api.js";
 import { History } from "./history.js";
 import { decodePicture, pixelsOf } from "./paint.js";
-import { FrameList } from "./project_list.js";
+import { FrameList, OPEN } from "./project_list.js";
 import { Retrain } from "./retrain.js";
 import { Saver } from "./saver.js";
 import { saveBlob } from "./text.js";
@@ -13,7 +13,7 @@ const WORDS = { saved: "Saved", pending: "Not saved yet", saving: "Saving …", 
 const STORED_NAME = "polypseg-labeller";
 const pathOf = (id, part) => `/project/frames/${encodeURIComponent(id)}/${part}`;
 
-/** The project of the page, and the editor's host for its frames. `page` has: editor(), takeHost(host). */
+/** The project of the page, and the editor's host for its frames. `page` has: editor(), takeHost(host), shown(). */
 export class Project {
   constructor(page) {
     Object.assign(this, { page, sessions: new Map(), current: null, ahead: null });
@@ -36,7 +36,7 @@ export class Project {
       this.facts = await ask("/project");
     } catch { return; } // none is open, or a token is asked for first
     byId("project").hidden = false;
-    document.body.classList.add("has-project");
+    this.page.shown();
     await this.load();
     this.retrain.look();
   }
@@ -50,6 +50,10 @@ export class Project {
     } catch (problem) {
       byId("project-fault").textContent = `The frames cannot be listed: ${problem.title}. ${problem.detail ?? ""}`;
     }
+  }
+
+  get isOpen() {
+    return this.facts !== undefined;
   }
 
   unsaved() {
@@ -109,18 +113,20 @@ export class Project {
     const picture = await decodePicture(await fetchBlob(pathOf(id, "image")));
     if (!picture) throw Object.assign(new Error(), { title: "the browser cannot show the image", detail: "" });
     if (old && !old.saver.isSaved) return Object.assign(old, { picture });
-    const mask = await this.maskOf(id);
+    const mask = await this.maskOf(record);
     if (mask.length !== record.width * record.height) throw Object.assign(new Error(), { title: "the mask has another size than the image", detail: "" });
     const isSame = old && old.record.revision === record.revision;
-    const session = { record, mask, picture, history: isSame ? old.history : new History(), hasOwn: this.hasOwn };
+    const session = { record, mask, picture, history: isSame ? old.history : new History() };
     session.saver = new Saver(session, { labeller: () => byId("labeller").value.trim(), onChange: (_, answer) => this.saved(session, answer) });
     this.sessions.set(id, session);
     return session;
   }
 
-  async maskOf(id) {
-    const saved = await fetchBlob(pathOf(id, "mask")).catch((problem) => { if (problem.status !== 404) throw problem; return null; });
-    return levels(saved ?? await fetchBlob(pathOf(id, "proposal"))).then((map) => map.map((level) => (level > 127 ? 1 : 0)));
+  async maskOf({ id, state }) {
+    const asked = OPEN.includes(state) ? null : fetchBlob(pathOf(id, "mask"));
+    const saved = await asked?.catch((problem) => { if (problem.status !== 404) throw problem; });
+    const map = await levels(saved ?? await fetchBlob(pathOf(id, "proposal")));
+    return map.map((level) => (level > 127 ? 1 : 0));
   }
 
   async mapOf({ id }) {

@@ -4,7 +4,7 @@ import { element, several } from "./text.js";
 
 const byId = (id) => document.getElementById(id);
 const STATES = ["new", "proposed", "corrected", "accepted", "no-polyp", "rejected"];
-const OPEN = ["new", "proposed"];
+export const OPEN = ["new", "proposed"]; // nobody looked at them
 const WORDS = { new: "new", proposed: "proposed", corrected: "corrected", accepted: "accepted", "no-polyp": "no polyp", rejected: "rejected" };
 
 /** The host has: open(id), changed() when order or filter do. */

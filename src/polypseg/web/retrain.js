@@ -1,7 +1,7 @@
 /* Training on the corrections: how far it is, what the new model gained, and which one is used. */
 
 import { ask } from "./api.js";
-import { element } from "./text.js";
+import { element, several } from "./text.js";
 
 const byId = (id) => document.getElementById(id);
 const POLL_MILLISECONDS = 1_000;
@@ -65,14 +65,15 @@ export class Retrain {
   }
 
   compare(comparison) {
-    const sets = [["project", "held-out frames of this project"], ["reference", "reference set"]].filter(([key]) => comparison?.[key]);
+    const sets = [["project", "This project"], ["reference", "Reference"]].filter(([key]) => comparison?.[key]);
     byId("retrain-table").hidden = sets.length === 0;
     byId("retrain-table").tBodies[0].replaceChildren(...sets.map(([key, words]) => {
       const { old, new: fresh, difference, low, high, frames } = comparison[key];
       const row = document.createElement("tr");
-      const head = element("th", `${words} (${frames})`, { scope: "row" });
-      const values = [old.toFixed(3), fresh.toFixed(3), `${signed(difference)} (${signed(low)} to ${signed(high)})`];
-      row.append(head, ...values.map((value) => element("td", value)));
+      const head = element("th", words, { scope: "row" }), gain = element("td", signed(difference));
+      head.append(element("small", several(frames, "frame")));
+      gain.append(element("small", `${signed(low)} to ${signed(high)}`));
+      row.append(head, element("td", old.toFixed(3)), element("td", fresh.toFixed(3)), gain);
       return row;
     }));
   }
