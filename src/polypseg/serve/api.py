@@ -94,10 +94,9 @@ async def segment(request: Request, query: Annotated[SegmentQuery, Query()]) -> 
     """Segment one image."""
     if query.format is None and preferred(request.headers.get("accept", ""), (JSON, PNG)) == PNG:
         query = query.model_copy(update={"format": "png"})
-    if query.format == "png" and (query.overlay or query.attention or query.probability):
-        raise RequestError(
-            422, "Parameters do not fit", "overlay, attention and probability are parts of JSON; do not ask for a PNG"
-        )
+    if query.format == "png" and (query.overlay or query.attention or query.probability or query.picture):
+        words = "overlay, attention, probability and picture are parts of JSON; do not ask for a PNG"
+        raise RequestError(422, "Parameters do not fit", words)
     service = _service(request)
     with Upload(service.budget) as upload:
         [image] = await _read_images(request, upload, "image", 1, service.settings.max_image_bytes)
