@@ -6,6 +6,7 @@ import typer
 
 from polypseg import __version__
 from polypseg.cli import console as _console
+from polypseg.cli.annotate import annotate
 from polypseg.cli.archive import app as archive_app
 from polypseg.cli.benchmark import benchmark
 from polypseg.cli.calibrate import calibrate
@@ -75,6 +76,7 @@ app.command(rich_help_panel="Use")(_console.one_line_errors(predict))
 app.add_typer(archive_app, name="archive", rich_help_panel="Use")
 app.command(rich_help_panel="Use")(_console.one_line_errors(models))
 app.command(rich_help_panel="Use")(_console.one_line_errors(serve))
+app.command(rich_help_panel="Use")(_console.one_line_errors(annotate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(evaluate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(compare))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(calibrate))
