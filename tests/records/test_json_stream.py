@@ -35,7 +35,9 @@ def test_equal_to_the_standard_library(content, indent, tmp_path_factory):
 def test_what_is_not_used_of_a_list_is_passed_over(tmp_path):
     path = tmp_path / "a.json"
     path.write_text('{"images": [1, 2, 3], "annotations": [[4], {"a": [5]}], "info": {"seed": 7}}')
-    assert [(key, next(value) if isinstance(value, Iterator) else value) for key, value in stream_members(path, KIND)] == [
+    assert [
+        (key, next(value) if isinstance(value, Iterator) else value) for key, value in stream_members(path, KIND)
+    ] == [
         ("images", 1),
         ("annotations", [4]),
         ("info", {"seed": 7}),
