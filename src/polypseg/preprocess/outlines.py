@@ -42,7 +42,7 @@ def is_outline(mask: Mask) -> bool:
 
 
 def _hull_ratio(lines: NDArray[np.uint8], gap_px: int) -> float:
-    """The largest area of a convex hull over that of the lines (H, W) in it; lines less than a gap apart go together."""
+    """The largest area of a hull over that of the lines (H, W) in it; lines less than a gap apart go together."""
     wide = np.pad(lines, gap_px)
     round_px = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap_px | 1,) * 2)
     number, parts = cv2.connectedComponents(cv2.dilate(wide, round_px), connectivity=8)
