@@ -1,4 +1,4 @@
-"""Data parallel: four devices that JAX makes of a processor, in a process of their own, train what one device trains."""
+"""Data parallel: four devices that JAX makes of a processor, in a process of their own, train what one trains."""
 
 import importlib.util
 import json

@@ -85,6 +85,9 @@ def push(model: Path, address: str, card: str | None = None, private: bool = Fal
             done = api.create_commit(repository, operations, commit_message=message, revision=revision)
         except ValueError as error:  # of the card's metadata, as the hub judges them
             raise DownloadError(f"{address}: {' '.join(str(error).split())}; mend the card") from error
+        except RuntimeError as error:  # of the upload of the model, whatever stopped it
+            reason = str(error.__cause__ or error).strip().partition("\n")[0]
+            raise DownloadError(f"{address}: the upload of the model failed ({reason}); try again") from error
     return Pushed(f"{SCHEME}{repository}@{done.oid}", record.sha256)
 
 

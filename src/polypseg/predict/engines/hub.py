@@ -124,9 +124,11 @@ def fetch(address: str) -> HubModel:
     repository, revision = parse(address)
     api = hub_api()
     with told_in_a_line(address):
-        commit = _commit(api, repository, revision)
+        known = _commit(api, repository, revision)
         with _no_model(address, repository):
-            record_path = Path(api.hf_hub_download(repository, RECORD_NAME, revision=commit))
+            # by the name of the branch, so that it is found again without a network
+            record_path = Path(api.hf_hub_download(repository, RECORD_NAME, revision=known or revision))
+            commit = record_path.parent.name
             path = Path(api.hf_hub_download(repository, MODEL_NAME, revision=commit))
     record = read_json(record_path, HubRecord, RECORD)
     if record.format != 1:
@@ -179,19 +181,25 @@ def hub_api() -> Any:
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="polypseg")
 
 
-def _commit(api: Any, repository: str, revision: str) -> str:
-    """The commit of a revision: as the hub tells, else as it was when it was fetched last."""
+def _commit(api: Any, repository: str, revision: str) -> str | None:
+    """The commit of a revision that is here and need not, or cannot, be fetched; None where the hub has it."""
     from huggingface_hub import try_to_load_from_cache
 
-    if _COMMIT.fullmatch(revision):
+    def kept() -> str | None:
+        paths = [try_to_load_from_cache(repository, name, revision=revision) for name in (RECORD_NAME, MODEL_NAME)]
+        folders = {Path(path).parent.name for path in paths if isinstance(path, str)}
+        return folders.pop() if len(folders) == 1 and all(isinstance(path, str) for path in paths) else None
+
+    if _COMMIT.fullmatch(revision) and kept() == revision:
         return revision
     try:
-        return str(api.repo_info(repository, revision=revision, timeout=TIMEOUT_SECONDS).sha)
+        api.repo_info(repository, revision=revision, timeout=TIMEOUT_SECONDS)  # told at once, where a download waits
     except Exception as error:
-        kept = try_to_load_from_cache(repository, RECORD_NAME, revision=revision) if _is_offline(error) else None
-        if isinstance(kept, str) and _COMMIT.fullmatch(Path(kept).parent.name):
-            return Path(kept).parent.name
-        raise
+        found = kept() if _is_offline(error) else None
+        if found is None:
+            raise
+        return found
+    return None
 
 
 @contextmanager
