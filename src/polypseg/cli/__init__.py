@@ -15,6 +15,7 @@ from polypseg.cli.data import app as data_app
 from polypseg.cli.evaluate import evaluate
 from polypseg.cli.explain import explain
 from polypseg.cli.export import export
+from polypseg.cli.hub import app as hub_app
 from polypseg.cli.models import models
 from polypseg.cli.predict import predict
 from polypseg.cli.report import report
@@ -75,6 +76,7 @@ app.command(rich_help_panel="Train")(_console.one_line_errors(summary))
 app.command(rich_help_panel="Use")(_console.one_line_errors(predict))
 app.add_typer(archive_app, name="archive", rich_help_panel="Use")
 app.command(rich_help_panel="Use")(_console.one_line_errors(models))
+app.add_typer(hub_app, name="hub", rich_help_panel="Use")
 app.command(rich_help_panel="Use")(_console.one_line_errors(serve))
 app.command(rich_help_panel="Use")(_console.one_line_errors(annotate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(evaluate))

@@ -138,11 +138,14 @@ def _job(archive: Path, model: str | None, engine: str, cpus: int, options: "Arc
     from polypseg.archive.manifest import read_facts
     from polypseg.archive.options import Job
     from polypseg.cli.console import import_keras_for
+    from polypseg.predict.engines.hub import fetch, is_hub
     from polypseg.predict.engines.packaged import resolve
 
     read_facts(archive)  # before a model is loaded for nothing
     path = resolve(model)
     import_keras_for(path)
+    if is_hub(model):
+        model = fetch(str(model)).address  # each machine fetches this very commit
     named = model if model is None or not Path(model).exists() else str(path.absolute())
     return Job(archive.absolute(), named, engine, cpus, options)
 
