@@ -27,7 +27,7 @@ def test_curves_by_hand(curves):
     assert curves["mean_iou"][[100, 101]] == pytest.approx([1 / 3, 1 / 2])
     assert curves["precision"][[100, 101]] == pytest.approx([1 / 2, 1])
     assert curves["recall"][[100, 101, 201]] == pytest.approx([1 / 2, 1 / 2, 0])
-    assert curves.threshold[100] == threshold_of(100)
+    assert curves["threshold"][100] == threshold_of(100)
     # an alarm needs 100 px by default, which no image of 4 pixels raises; the rows below ask for 1
     assert curves["false_positive_frames"].max() == 0
 

@@ -49,7 +49,7 @@ def calibrate(
     """
     from typing import cast
 
-    from polypseg.cli.console import import_keras_quietly, track
+    from polypseg.cli.console import import_keras_for, track
     from polypseg.data.catalogue import find_samples
     from polypseg.data.samples import check_samples, refuse
     from polypseg.errors import UsageError
@@ -69,8 +69,7 @@ def calibrate(
     samples, unpaired = find_samples(data, rule=mask_rule(polyp_values, polyp_colours, mask_channel))
     usable, faults, _ = check_samples(samples, track)
     refuse([*unpaired, *faults], skip_bad)
-    if path.is_dir() or path.suffix.lower() == ".keras":
-        import_keras_quietly()
+    import_keras_for(path)
     calibrated = calibrate(path, load(path), usable, promise, track)
     save_calibration(out, calibrated.calibration)
     _show(calibrated, promise, out)

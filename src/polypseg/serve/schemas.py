@@ -40,6 +40,7 @@ class BatchQuery(MaskQuery):
     overlay: bool = Field(False, description="Add the image with the mask on it.")
     attention: bool = Field(False, description="Add the coefficients of the model's gates.")
     probability: bool = Field(False, description="Add the probability map.")
+    picture: bool = Field(False, description="Add the image as it was read, upright.")
 
 
 class SegmentQuery(BatchQuery):
@@ -130,6 +131,7 @@ class Segmentation(BaseModel):
     mask: RunLengths
     probability: Picture | None = Field(None, description="8-bit grey, the value times 255; absent unless asked for")
     overlay: Picture | None = Field(None, description="absent unless asked for")
+    picture: Picture | None = Field(None, description="the image as it was read, upright; absent unless asked for")
     attention: list[AttentionPicture] | None = Field(None, description="absent unless asked for")
     attention_level: int | None = Field(
         None,

@@ -21,6 +21,7 @@ from polypseg.records.lock import alone_in
 from polypseg.records.run import Run, open_run, write_config, write_members
 from polypseg.records.split import Split
 from polypseg.records.training_state import load_state
+from polypseg.train.devices import num_devices, with_devices
 from polypseg.train.fit import OnEpoch, refuse_a_run, resume, train
 from polypseg.train.samples import first_folder, split_samples, usable_samples
 
@@ -61,6 +62,7 @@ def train_group(
         )
     group = Run(folder)
     refuse_a_run(group)
+    num_devices(config)
     config = with_absolute_paths(config)
     samples, faults = usable_samples(data, config, track)
     is_given = split_files != NO_FILES
@@ -87,6 +89,7 @@ def resume_group(
     track: Track = silent,
     on_epoch: OnEpoch = lambda row: None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    devices: int | None = None,
 ) -> Run:
     """The group, continued where it was stopped; arguments as of `resume`.
 
@@ -96,6 +99,7 @@ def resume_group(
     """
     group = open_run(folder)
     with alone_in(group.folder):
+        write_config(group, with_devices(group.config(), devices))
         _train_members(group, data or Path(group.environment().data), track, on_epoch, callbacks)
     return group
 
@@ -145,7 +149,7 @@ def _train_members(
             continue
         keras.backend.clear_session()  # the graph of the member before
         if member.config_path.exists():
-            resume(member.folder, data, None, track, on_epoch, callbacks)
+            resume(member.folder, data, None, track, on_epoch, callbacks, config.train.devices)
         else:
             settings = member_config(config, member.folder.name)
             train(data, member.folder, settings, SplitFiles(member.splits_path), track, on_epoch, callbacks)
