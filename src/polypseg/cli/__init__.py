@@ -16,6 +16,7 @@ from polypseg.cli.explain import explain
 from polypseg.cli.export import export
 from polypseg.cli.models import models
 from polypseg.cli.predict import predict
+from polypseg.cli.recalibrate import recalibrate
 from polypseg.cli.report import report
 from polypseg.cli.robustness import robustness
 from polypseg.cli.serve import serve
@@ -78,6 +79,7 @@ app.command(rich_help_panel="Use")(_console.one_line_errors(serve))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(evaluate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(compare))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(calibrate))
+app.command(rich_help_panel="Evaluate")(_console.one_line_errors(recalibrate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(explain))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(robustness))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(report))

@@ -25,6 +25,7 @@ from polypseg.metrics.thresholds import NUM_LEVELS, Histogram, to_levels
 from polypseg.preprocess import Field, put_back, read_grey, read_mask, resize_mask, to_mask, whole_frame
 from polypseg.records.atomic import write_bytes
 from polypseg.records.evaluation import Evaluation
+from polypseg.records.recalibration import Recalibration
 from polypseg.records.scores import Row
 
 
@@ -36,12 +37,14 @@ class PredictedMap(NamedTuple):
         image_shape: Height and width of the image; None where it was not read.
         field: The part of the image that the model saw; None for all of it.
         fault: Why there is no map although a model should have made one; empty otherwise.
+        recalibration: What the model's probabilities are turned into, after they are put back.
     """
 
     map: NDArray[np.float32] | None = None
     image_shape: tuple[int, int] | None = None
     field: Field | None = None
     fault: str = ""
+    recalibration: Recalibration | None = None
 
 
 class Measured(NamedTuple):
@@ -155,7 +158,10 @@ def _read_pair(case: ImageToScore, prediction: PredictedMap) -> tuple[Probabilit
                 f"{case.image_path} is {shape[0]}x{shape[1]} (height x width), its mask {case.reference_path} is "
                 f"{reference.shape[0]}x{reference.shape[1]}; expected one size"
             )
-        return put_back(prediction.map, prediction.field or whole_frame(shape), shape), reference, ""
+        probability = put_back(prediction.map, prediction.field or whole_frame(shape), shape)
+        if prediction.recalibration is not None:
+            probability = prediction.recalibration.apply(probability)
+        return probability, reference, ""
     if case.prediction_path is None:
         raise DataError(f"{case.name}: neither a model nor a file predicts it")
     grey = read_grey(case.prediction_path)

@@ -62,6 +62,7 @@ class Plan:
         tta: Test-time augmentation of the engine (`predict.predictor.FLIPS`); `with_tta` sets it.
         field: Instead of the model's own way: what of each image it sees; `with_field` sets it.
         notes: What a reader of the scores should know of the files, a sentence each.
+        is_recalibrated: Whether the engine's recalibration is applied; the thresholds are then for what comes of it.
     """
 
     cases: Sequence[ImageToScore]
@@ -78,6 +79,7 @@ class Plan:
     tta: str = "none"
     field: FieldRule | None = None
     notes: Sequence[str] = ()
+    is_recalibrated: bool = False
 
     def data_digest(self) -> str:
         """SHA-256 over the names and file digests of images and references: one value, the same data."""
@@ -122,9 +124,7 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
     }
     where = _threshold_source(folder, source["model_digest"])
     loss = run.config().loss if run.config().loss.name == "bce_dice" else None
-    return Plan(
-        cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults, engine.facts.peak_threshold
-    )
+    return _as_shown(Plan(cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults))
 
 
 def plan_model(path: Path, data: Path, selection: Selection | None = None, track: Track = silent) -> Plan:
@@ -153,8 +153,22 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
     where = engine.facts.threshold_source or (
         "default" if engine.threshold == DEFAULT_THRESHOLD else "stored in the model"
     )
-    plan = Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults)
-    return replace(plan, peak_threshold=engine.facts.peak_threshold)
+    return _as_shown(Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults))
+
+
+def _as_shown(plan: Plan) -> Plan:
+    """The plan of a model, whose probabilities and thresholds are those that a user sees."""
+    if plan.engine is None:
+        return plan
+    facts = plan.engine.facts
+    thresholds = {"threshold": facts.shown(plan.threshold), "peak_threshold": facts.shown(facts.peak_threshold)}
+    if facts.recalibration is None:
+        return replace(plan, **thresholds)
+    source = {
+        **plan.source,
+        "recalibration": {"words": facts.recalibration.words, "digest": facts.recalibration.digest},
+    }
+    return replace(plan, **thresholds, is_recalibrated=True, source=source)
 
 
 def with_field(plan: Plan, field: FieldRule | None) -> Plan:

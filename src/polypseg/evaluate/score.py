@@ -117,7 +117,11 @@ def measure_all(
     """What each case gives, in order."""
     predictions: Iterator[PredictedMap] = (PredictedMap() for _ in cases)
     if plan.engine is not None:
-        predictions = predict_cases(plan.engine, cases, options.batch_size, pool, plan.tta)
+        recalibration = plan.engine.facts.recalibration if plan.is_recalibrated else None
+        predictions = (
+            each._replace(recalibration=recalibration)
+            for each in predict_cases(plan.engine, cases, options.batch_size, pool, plan.tta)
+        )
     work = zip(cases, predictions, strict=True)
     return map_ahead(pool, measure.of_pair, work, _AHEAD * (options.workers or os.cpu_count() or 1))
 

@@ -5,6 +5,8 @@ Decisions:
   images, video and server.
 - Test-time augmentation averages the probabilities of the image and its mirror images; it costs as many runs.
 - Components smaller than `min_area_px` are taken out of the mask, never out of the probability.
+- A recalibration (`records.recalibration`) turns the probabilities at the image's own size, after all averaging; the
+  thresholds go through it too, so that the masks stay what they were.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,6 +42,7 @@ from polypseg.preprocess import (
 )
 from polypseg.records.calibration import Calibration
 from polypseg.records.digests import model_file_digest
+from polypseg.records.stored import stored_calibration
 
 FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flips": ((), (1,), (2,), (1, 2))}
 """Test-time augmentations by name: the axes of a batch (N, H, W, C) along which each copy is mirrored."""
@@ -74,6 +77,8 @@ class PredictOptions:
         attention: Whether to keep the gates' coefficients.
         field: Instead of the model's own way: `auto` crops to the lit field, `whole` does not.
         calibration: From `records.calibration.load_calibration`: inner and outer masks are made with it.
+        stored: Whether `load` takes the calibration that is kept with the model, where none is given and its conditions
+            are those of the call.
     """
 
     threshold: float | None = None
@@ -82,6 +87,7 @@ class PredictOptions:
     attention: bool = False
     field: FieldRule | None = None
     calibration: Calibration | None = None
+    stored: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what does not fit.
@@ -112,13 +118,24 @@ class Predictor:
 
     @property
     def threshold(self) -> float:
-        """The threshold that is applied."""
-        return self.engine.threshold if self.options.threshold is None else self.options.threshold
+        """The threshold that is applied to the probabilities that a user sees."""
+        if self.options.threshold is not None:
+            return self.options.threshold
+        return self.engine.facts.shown(self.engine.threshold)
+
+    @property
+    def raw_threshold(self) -> float:
+        """The same for what the engine itself says, before it is recalibrated."""
+        if self.options.threshold is None:
+            return self.engine.threshold
+        recalibration = self.engine.facts.recalibration
+        return recalibration.undo(self.options.threshold) if recalibration else self.options.threshold
 
     @property
     def peak_threshold(self) -> float:
         """What one pixel of a component must reach, else it is left out; none where another threshold was given."""
-        return self.engine.facts.peak_threshold if self.options.threshold is None else 0.0
+        facts = self.engine.facts
+        return facts.shown(facts.peak_threshold) if self.options.threshold is None else 0.0
 
     @property
     def field(self) -> FieldRule:
@@ -134,6 +151,7 @@ class Predictor:
             "field": self.field,
             "tta": self.options.tta,
             "min_area_px": self.options.min_area_px,
+            "recalibration": recalibration.digest if (recalibration := self.engine.facts.recalibration) else "",
         }
 
     def with_options(self, **changes: object) -> "Predictor":
@@ -190,13 +208,15 @@ class Predictor:
         """
         began = perf_counter()
         probability = put_back(outputs.probabilities[0, ..., 0], prepared.field, image.shape[:2])
+        if (recalibration := self.engine.facts.recalibration) is not None:
+            probability = recalibration.apply(probability)
         mask = without_small(to_mask(probability, self.threshold, self.peak_threshold), self.options.min_area_px)
         maps = tuple(
             AttentionMap(level, put_back(values[0], prepared.field, image.shape[:2]))
             for level, values in sorted(outputs.attention.items())
         )
         outer, inner = self._nested(probability, mask)
-        doubt = doubt_of(outputs.probabilities[0, ..., 0], self.threshold, bool(mask.any()))
+        doubt = doubt_of(outputs.probabilities[0, ..., 0], self.raw_threshold, bool(mask.any()))
         seconds += perf_counter() - began
         return Prediction(
             image, probability, mask, self.threshold, seconds, prepared.field, prepared.note, maps, outer, inner, doubt
@@ -269,7 +289,30 @@ def load(
     predictor = Predictor(open_engine(path, engine, threads, streams), options)
     if options.calibration is not None:
         options.calibration.refuse_other("the calibration", model_file_digest(path), predictor.conditions)
-    return predictor
+        return predictor
+    found = fitting_calibration(path, predictor)[0] if options.stored else None
+    return predictor if found is None else predictor.with_options(calibration=found)
+
+
+def fitting_calibration(model: Path, predictor: Predictor) -> tuple[Calibration | None, str]:
+    """The calibration that is kept with a model, and why it is not used where it is not.
+
+    Args:
+        model: The path of the model.
+        predictor: Made from it.
+
+    Raises:
+        ModelError: What is kept is damaged.
+    """
+    found = stored_calibration(model)
+    if found is None:
+        return None, ""
+    if found.model_sha256 != model_file_digest(model):
+        return None, "the calibration that is kept with this model is of an earlier checkpoint, and is not used"
+    other = found.other_conditions(predictor.conditions)
+    if other:
+        return None, f"the calibration that is kept with this model is not used: made with {', '.join(other)}"
+    return found, ""
 
 
 def run_augmented(engine: Engine, batch: NDArray[np.float32], tta: str = "none", attention: bool = False) -> Outputs:

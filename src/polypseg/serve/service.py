@@ -109,7 +109,8 @@ class Service:
         """The model, as its file tells of itself."""
         engine = self.predictor.engine
         facts = engine.facts.model_dump(include=set(ServedModel.model_fields))
-        own = {"name": engine.facts.name or "unnamed", "engine": engine.name, "threshold": engine.threshold}
+        own = {"name": engine.facts.name or "unnamed", "engine": engine.name, "threshold": self.predictor.threshold}
+        own |= {"peak_threshold": self.predictor.peak_threshold}
         return ServedModel.model_validate(facts | own)
 
     def _warm_up(self) -> None:
