@@ -237,7 +237,7 @@ def cost(predictor: Predictor, sample: Sample, repeats: int = 20) -> None:
         began = perf_counter()
         predictor.predict(image)
         middle = perf_counter()
-        to_review([doubt_of(plain, predictor.threshold, True)], 1)
+        to_review([doubt_of(plain, predictor.threshold, True)], [True], 1)
         times["prediction"].append(middle - began)
         times["scores"].append(perf_counter() - middle)
     whole, scores = (float(np.median(each)) for each in times.values())

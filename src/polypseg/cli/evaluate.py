@@ -108,6 +108,15 @@ def evaluate(
             rich_help_panel=HOW,
         ),
     ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|none",
+            help="Score outer and inner masks too, by a file of polypseg calibrate; none: not even by a stored one.",
+            show_default="the one stored with the model",
+            rich_help_panel=HOW,
+        ),
+    ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0, help="Tolerance of the surface Dice in pixels.", rich_help_panel=HOW)
     ] = 2.0,
@@ -267,6 +276,7 @@ def evaluate(
     from polypseg.errors import UsageError, unknown_name
     from polypseg.evaluate.evaluation import evaluate as evaluate_plan
     from polypseg.evaluate.plan import with_field, with_tta
+    from polypseg.evaluate.promise import with_calibration
     from polypseg.evaluate.protocols import PROTOCOLS
     from polypseg.evaluate.score import ScoreOptions
     from polypseg.evaluate.selection import Selection
@@ -313,6 +323,7 @@ def evaluate(
     )
     if threshold is not None:
         plan = replace(plan, threshold=threshold, peak_threshold=0.0, threshold_source="given (--threshold)")
+    plan = with_calibration(plan, calibration)
     evaluation, summary = evaluate_plan(plan, out, options, summary_options, leaks, command, track)
     _show(summary, protocol)
     console.print(f"wrote {evaluation.scores_path}, {evaluation.summary_path}")

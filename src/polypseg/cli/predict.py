@@ -83,10 +83,11 @@ def predict(
         int | None, typer.Option(min=1, help="Maximum number of processor cores.", rich_help_panel=HOW)
     ] = None,
     calibration: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE",
-            help="Write outer/ and inner/ masks too, by a file of polypseg calibrate.",
+            metavar="FILE|none",
+            help="Write outer and inner masks too, by a file of polypseg calibrate; none: not even by a stored one.",
+            show_default="the one stored with the model",
             rich_help_panel=HOW,
         ),
     ] = None,
@@ -119,6 +120,15 @@ def predict(
             rich_help_panel=WRITTEN,
         ),
     ] = None,
+    review_for: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="With --review: marks that may be no polyp (marks), polyps that may be missed or badly outlined "
+            "(misses: frames without any mark first), or both in turn.",
+            rich_help_panel=WRITTEN,
+        ),
+    ] = "both",
     smooth: Annotated[
         str, typer.Option(metavar="NAME", help="Smooth over time: none, exponential or window.", rich_help_panel=VIDEO)
     ] = "none",
@@ -165,8 +175,7 @@ def predict(
     For a video, writes the video with masks, a CSV with one row per frame, and a timeline. A damaged video is predicted
     as far as possible, and the exit code is 1. Ctrl-C stops and keeps what is done (exit code 130).
     """
-    from dataclasses import replace
-
+    from polypseg.cli.stored_options import calibration_choice
     from polypseg.errors import UsageError
     from polypseg.predict.video.writer import check_output
 
@@ -177,8 +186,8 @@ def predict(
     named, paths = _split(model, list(words or ()))
     films = _films(named, paths, camera, out)
     if films:
-        if calibration is not None or review is not None:
-            raise UsageError("--calibration and --review are for images; predict the frames of the video as images")
+        if review is not None or review_for != "both":
+            raise UsageError("--review is for images; predict the frames of the video as images")
         _refuse_missing(films[0])
         check_output(out)
     from polypseg.predict.images.outputs import OutputOptions
@@ -186,10 +195,9 @@ def predict(
     from polypseg.predict.predictor import PredictOptions
     from polypseg.predict.video.options import VideoOptions
     from polypseg.preprocess import field_rule
-    from polypseg.records.calibration import load_calibration
 
-    promise = None if calibration is None else load_calibration(calibration)
-    options = PredictOptions(threshold, tta, min_area, attention, field_rule(field), promise)
+    promise, stored = calibration_choice(calibration)
+    options = PredictOptions(threshold, tta, min_area, attention, field_rule(field), promise, stored)
     call = _Call(named, engine, threads, options)
     if films:
         video = VideoOptions(
@@ -204,9 +212,9 @@ def predict(
         )
         _predict_video(films[0], out, call, video, overwrite)
         return
-    written = OutputOptions(probabilities, overlays, contours, heatmaps, attention, coco, review=review)
-    if promise is not None:
-        written = replace(written, outer=promise.outer is not None, inner=promise.inner is not None)
+    written = OutputOptions(
+        probabilities, overlays, contours, heatmaps, attention, coco, review=review, review_for=review_for
+    )
     if _is_picture(out):
         if resume or written != OutputOptions():
             raise UsageError(f"-o {out} takes one mask and nothing else; for more results name a folder: -o FOLDER")
@@ -338,6 +346,7 @@ def _predict_images(
     from dataclasses import replace
 
     from polypseg.cli.console import track
+    from polypseg.cli.stored_options import note_unused
     from polypseg.predict.engines.onnx_engine import carried_levels
     from polypseg.predict.images.outputs import OutputFolder
     from polypseg.predict.images.resume import record_of
@@ -348,6 +357,10 @@ def _predict_images(
     streams = streams_for(len(sources), call.threads) if options.batch_size == 1 else 1
     path, predictor = call.load(streams)
     streams = streams if path.suffix.lower() == ".onnx" else 1  # Keras runs one batch at a time
+    note_unused(path, predictor)
+    promise = predictor.options.calibration
+    if promise is not None:
+        written = replace(written, outer=promise.outer is not None, inner=promise.inner is not None)
     levels = carried_levels(predictor.engine.facts) if written.attention else ()
     output = OutputFolder(out, written, levels)
     output.check(sources, may_replace=options.resume or overwrite)
@@ -391,13 +404,18 @@ def _predict_video(source: Path | int, out: Path, call: _Call, options: "VideoOp
     from rich.markup import escape
 
     from polypseg.cli.console import console, track
+    from polypseg.cli.stored_options import note_unused
     from polypseg.errors import UsageError
     from polypseg.predict.video.work import predict_video
 
     there = [str(path) for path in (out, out.with_suffix(".csv"), out.with_suffix(".png")) if path.exists()]
     if there and not overwrite:
         raise UsageError(f"{', '.join(there)}: exists; replace it with --overwrite, or name another file")
-    _, predictor = call.load()
+    path, predictor = call.load()
+    note_unused(path, predictor)
+    if options.smoothing != "none" and predictor.options.calibration is not None and predictor.options.stored:
+        console.print("[yellow]note:[/yellow] --smooth: the stored calibration is for frames as they are, not used")
+        predictor = predictor.with_options(calibration=None)
     summary = predict_video(source, out, predictor, options, track)
     written = [summary.video, summary.table]
     if find_spec("matplotlib") is not None:

@@ -1,8 +1,11 @@
 """`polypseg serve`: the page and the REST API around one model."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from polypseg.predict.predictor import Predictor
 
 BOUNDS = "Limits"
 
@@ -31,6 +34,14 @@ def serve(
     threads: Annotated[int | None, typer.Option(min=1, help="Maximum number of processor cores per engine.")] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of images per batch, from different requests.")
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|none",
+            help="Show outer and inner masks too, by a file of polypseg calibrate; none: not even by a stored one.",
+            show_default="the one stored with the model",
+        ),
     ] = None,
     cors_origin: Annotated[
         list[str] | None, typer.Option(metavar="ORIGIN", help="Other site that may call the API; can be repeated.")
@@ -102,6 +113,7 @@ def serve(
     settings = Settings(
         model=model,
         engine=engine,
+        calibration=calibration,
         num_engines=engines,
         threads=threads,
         token=token,
@@ -111,9 +123,17 @@ def serve(
     )
     with open_socket(host, port) as listening:
         app = create_app(settings)
+        _note_unused(app.state.service.predictor, model)
         open_log(with_requests=not quiet)
         if not is_local and token is None:
             messages.print("[yellow]note:[/yellow] other machines may call this server, and no token is set")
         shown = f"[{host}]" if ":" in host else host
         console.print(f"polypseg serves http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends)")
         asyncio.run(make_server(app, host, port, is_whole_process=True).serve([listening]))
+
+
+def _note_unused(predictor: "Predictor", model: str | None) -> None:
+    from polypseg.cli.stored_options import note_unused
+    from polypseg.predict.engines.packaged import resolve
+
+    note_unused(resolve(model), predictor)

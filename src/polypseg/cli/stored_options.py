@@ -1,6 +1,37 @@
 """Where a calibration or a recalibration is kept: in a run, in an exported file, or in a copy of one."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from polypseg.predict.predictor import Predictor
+    from polypseg.records.calibration import Calibration
+
+
+def calibration_choice(given: str | None) -> "tuple[Calibration | None, bool]":
+    """The calibration of a file that was named, and whether one that is kept with the model is used.
+
+    Args:
+        given: A file; `none` for no calibration at all; None for the one that is kept with the model.
+
+    Raises:
+        ModelError: The file cannot be read, or is damaged.
+    """
+    from polypseg.records.calibration import load_calibration
+
+    if given is None or given == "none":
+        return None, given is None
+    return load_calibration(Path(given)), False
+
+
+def note_unused(model: Path, predictor: "Predictor") -> None:
+    """Tell why a calibration that is kept with the model is not used."""
+    from polypseg.cli.console import messages
+    from polypseg.predict.predictor import fitting_calibration
+
+    reason = fitting_calibration(model, predictor)[1] if predictor.options.stored else ""
+    if reason:
+        messages.print(f"note: {reason}", markup=False)
 
 
 def target_of(model: Path, out: Path | None = None, overwrite: bool = False) -> Path:

@@ -35,7 +35,8 @@ from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.predictor import FLIPS
 from polypseg.preprocess import AUTOMATIC, FieldRule, MaskRule, unicode_name
 from polypseg.progress import Track, silent
-from polypseg.records.digests import file_digests
+from polypseg.records.calibration import Bound
+from polypseg.records.digests import file_digests, model_file_digest
 from polypseg.records.model_facts import DEFAULT_THRESHOLD
 from polypseg.records.run import Run, open_run
 from polypseg.records.split import Split, load_split
@@ -62,6 +63,8 @@ class Plan:
         tta: Test-time augmentation of the engine (`predict.predictor.FLIPS`); `with_tta` sets it.
         field: Instead of the model's own way: what of each image it sees; `with_field` sets it.
         notes: What a reader of the scores should know of the files, a sentence each.
+        outer: How the outer mask of a calibration is made (`evaluate.promise`); None without one, as the next.
+        inner: How the inner mask is made.
         is_recalibrated: Whether the engine's recalibration is applied; the thresholds are then for what comes of it.
     """
 
@@ -79,6 +82,8 @@ class Plan:
     tta: str = "none"
     field: FieldRule | None = None
     notes: Sequence[str] = ()
+    outer: Bound | None = None
+    inner: Bound | None = None
     is_recalibrated: bool = False
 
     def data_digest(self) -> str:
@@ -314,7 +319,7 @@ def model_digest(path: Path) -> str:
     """SHA-256 of a model file in hex; of a group of runs, over the digests of its members' models."""
     members = Run(path).members()
     if not members:
-        return file_digests([path])[path]
+        return model_file_digest(path) if path.suffix.lower() == ".onnx" else file_digests([path])[path]
     digests = file_digests([member.best_path for member in members])
     return hashlib.sha256("".join(digests.values()).encode()).hexdigest()
 

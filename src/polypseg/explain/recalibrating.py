@@ -315,8 +315,12 @@ def _turned(counts: Counts, recalibration: Recalibration) -> Counts:
 
 def _tempered(temperature: float) -> NDArray[np.float64]:
     """The nodes of σ(logit(p) / T)."""
-    inside = GRID[1:-1]
-    return np.concatenate([[0.0], 1 / (1 + (1 / inside - 1) ** (1 / temperature)), [1.0]])
+    return _rising(1 / (1 + (1 / GRID[1:-1] - 1) ** (1 / temperature)))
+
+
+def _rising(inside: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Nodes from 0 to 1 that rise everywhere, be it by a thousandth of what they stand for."""
+    return np.concatenate([[0.0], (1 - _LEAST_SLOPE) * inside + _LEAST_SLOPE * GRID[1:-1], [1.0]])
 
 
 def _isotonic(counts: Counts) -> tuple[float, ...]:
@@ -333,5 +337,4 @@ def _isotonic(counts: Counts) -> tuple[float, ...]:
         blocks.append(block)
     centres = [0.0, *(value / weight for weight, _, value in blocks), 1.0]
     shares = [0.0, *(truth / weight for weight, truth, _ in blocks), 1.0]
-    levels = (1 - _LEAST_SLOPE) * np.interp(GRID, centres, shares) + _LEAST_SLOPE * GRID
-    return tuple(np.concatenate([[0.0], levels[1:-1], [1.0]]).tolist())
+    return tuple(_rising(np.interp(GRID[1:-1], centres, shares)).tolist())

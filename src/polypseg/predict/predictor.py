@@ -158,6 +158,12 @@ class Predictor:
         """The same model with other options; names as of `PredictOptions`."""
         return replace(self, options=replace(self.options, **changes))  # type: ignore[arg-type]
 
+    def with_fitting(self, calibration: Calibration | None) -> "Predictor":
+        """The same with a calibration of this very model, where it was made under these options; else without one."""
+        if calibration is not None and calibration.other_conditions(self.conditions):
+            calibration = None
+        return self.with_options(calibration=calibration)
+
     def predict(self, image: Image) -> Prediction:
         """Probability and mask of one image, at its own size.
 

@@ -9,7 +9,6 @@ Decisions:
 
 import hashlib
 import json
-import math
 from pathlib import Path
 from typing import Literal, overload
 
@@ -59,7 +58,7 @@ class Recalibration(Saved):
     Attributes:
         method: What found it.
         levels: Values at 0, 1/256, …, 1, rising from 0 to 1.
-        temperature: Of the method `temperature`.
+        temperature: Of the method `temperature`; None for another.
         margin: Half the width of the band, in square roots of the polyp's area.
         fitted: How reliable it is on the frames that it was fitted on, by cross-fitting over their groups.
         model_sha256: Digest of the model that it is of; empty inside a model file, which says so itself.
@@ -69,7 +68,7 @@ class Recalibration(Saved):
 
     method: Method
     levels: tuple[float, ...] = Field(strict=False, min_length=NUM_LEVELS, max_length=NUM_LEVELS)
-    temperature: float = math.nan
+    temperature: float | None = None
     margin: float = Field(gt=0)
     fitted: BandFigures | None = None
     model_sha256: str = ""
@@ -120,7 +119,7 @@ class Recalibration(Saved):
     @property
     def words(self) -> str:
         """What it is, in a few words."""
-        how = f" {self.temperature:.3g}" if self.method == "temperature" else ""
+        how = "" if self.temperature is None else f" {self.temperature:.3g}"
         return f"{self.method}{how}"
 
 

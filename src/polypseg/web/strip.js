@@ -1,5 +1,6 @@
 /* The strip of the files so far: a button with a thumbnail and a word for each. */
 
+import { numAgain, reviewOrder, scoreOf } from "./doubt.js";
 import { element } from "./text.js";
 
 const WORDS = { queued: "waits", uploading: "sending", working: "working", busy: "busy", failed: "failed" };
@@ -7,6 +8,8 @@ const WORDS = { queued: "waits", uploading: "sending", working: "working", busy:
 export class Strip {
   constructor(root, { onChoose, onRemove }) {
     this.list = root.querySelector("ul");
+    this.chooser = root.querySelector(".order");
+    this.chooser.addEventListener("change", () => this.arrange());
     this.onChoose = onChoose;
     this.onRemove = onRemove;
     this.cells = new Map();
@@ -15,11 +18,35 @@ export class Strip {
   /** Shows an item, or what has changed of it. */
   show(item) {
     const cell = this.cells.get(item.id) ?? this.make(item);
+    cell.item = item;
     if (item.url && cell.picture.getAttribute("src") !== item.url) cell.picture.src = item.url;
     const words = item.state === "done" ? outcome(item) : WORDS[item.state];
-    cell.badge.textContent = words;
+    cell.words = words;
     cell.row.dataset.state = item.state;
-    cell.button.setAttribute("aria-label", `${item.name}, ${words}`);
+    this.arrange();
+  }
+
+  /** Puts the cells in the chosen order, and marks the images to look at again. */
+  arrange() {
+    const cells = [...this.cells.values()];
+    const scored = cells.filter(({ item }) => scoreOf(item));
+    const ranked = reviewOrder(scored.map(({ item }) => scoreOf(item))).map((place) => scored[place]);
+    const again = new Set(ranked.slice(0, numAgain(scored.length)));
+    for (const cell of cells) {
+      const words = again.has(cell) ? `${cell.words}, look again` : cell.words;
+      cell.badge.textContent = words;
+      cell.row.toggleAttribute("data-again", again.has(cell));
+      cell.button.setAttribute("aria-label", `${cell.item.name}, ${words}`);
+    }
+    this.chooser.hidden = scored.length < 2;
+    const isByDoubt = !this.chooser.hidden && this.chooser.querySelector("select").value === "doubt";
+    const wanted = isByDoubt ? [...ranked, ...cells.filter((cell) => !ranked.includes(cell))] : cells;
+    const rows = wanted.map(({ row }) => row);
+    if (rows.some((row, place) => this.list.children[place] !== row)) { // moving what stands right would lose the focus
+      const focused = document.activeElement;
+      this.list.append(...rows);
+      if (this.list.contains(focused)) focused.focus();
+    }
   }
 
   make(item) {
@@ -35,7 +62,7 @@ export class Strip {
     away.addEventListener("click", () => this.onRemove(item));
     row.append(button, away);
     this.list.append(row);
-    const cell = { row, button, badge, picture };
+    const cell = { item, words: "", row, button, badge, picture };
     this.cells.set(item.id, cell);
     return cell;
   }
@@ -51,6 +78,7 @@ export class Strip {
   remove(item) {
     this.cells.get(item.id)?.row.remove();
     this.cells.delete(item.id);
+    this.arrange();
   }
 }
 

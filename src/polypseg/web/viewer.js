@@ -22,7 +22,7 @@ export class Viewer {
 
   connect(onRerun) {
     const plan = () => this.plan();
-    for (const id of ["view", "drawn", "levels"]) byId(id).addEventListener("change", plan);
+    for (const id of ["view", "drawn", "levels", "band"]) byId(id).addEventListener("change", plan);
     byId("levels").addEventListener("change", () => { this.item.level = Number(checked("level")); });
     byId("layout").addEventListener("change", () => this.setLayout(checked("layout")));
     byId("compare").addEventListener("input", () => this.placeDivider());
@@ -128,13 +128,25 @@ export class Viewer {
     const opacity = this.opacity[this.kind()];
     const level = Number(checked("level"));
     const canvas = byId("shown");
-    if (view === "mask") show(canvas, maskOver(base, this.found.mask, width, height, opacity, checked("drawn")), width, height);
+    const band = this.band();
+    if (view === "mask") show(canvas, maskOver(base, this.found.mask, width, height, opacity, checked("drawn"), band), width, height);
     else show(canvas, heatOver(base, view === "probability" ? map : attention[level], opacity), width, height);
     const captions = { mask: "Mask", probability: "Probability map", attention: `Attention, gate ${level}` };
     byId("caption").textContent = captions[view];
     canvas.setAttribute("aria-label", `${captions[view]} over the image; what was found is told beside it in words`);
     byId("legend").hidden = view === "mask";
     byId("legend-text").textContent = view === "probability" ? "probability" : "gate coefficient";
+  }
+
+  /* What lies between inner and outer mask; they are of the model's own mask, and of no other. */
+  band() {
+    const { band } = this.item.decoded;
+    const isOwn = this.item.threshold === null && this.item.smallest === 0;
+    const isThere = band !== null && isOwn && checked("view") === "mask";
+    byId("band-switch").hidden = !isThere;
+    byId("band-legend").hidden = !isThere || !byId("band").checked;
+    byId("promise").textContent = isThere ? `(${this.item.answer.promise})` : "";
+    return isThere && byId("band").checked ? band : null;
   }
 
   showControls(threshold, isOwn) {
@@ -169,6 +181,11 @@ export class Viewer {
       rows.push(["Mean probability", probability(mean), "inside the mask; not the chance that it is a polyp"]);
     }
     rows.push(["Highest probability", probability(answer.max_probability), "in the whole image"]);
+    if (answer.outline_doubt !== undefined) {
+      rows.push(["Doubt", `mark ${probability(answer.mark_doubt)}, outline ${probability(answer.outline_doubt)}`, "0 is sure; of the model’s own mask"]);
+    }
+    if (answer.outer) rows.push(["Outer mask", pixels(answer.outer_area_px), "misses little, by the calibration"]);
+    if (answer.inner) rows.push(["Inner mask", pixels(answer.inner_area_px), "little of it is no polyp"]);
     rows.push(["Image", `${width} × ${height}`, `${Math.round(1000 * answer.seconds.total)} ms on the server`]);
     fillFacts(byId("figures"), rows);
     this.showRegions(polyps);
@@ -275,6 +292,14 @@ export class Viewer {
   }
 }
 
+/* The pixels that may be polyp or not; null without a calibration. */
+function bandOf(answer, mask) {
+  if (!answer.outer && !answer.inner) return null;
+  const outer = answer.outer ? decodeRunLengths(answer.outer) : mask;
+  const inner = answer.inner ? decodeRunLengths(answer.inner) : mask;
+  return outer.map((isOuter, at) => (isOuter && !inner[at] ? 1 : 0));
+}
+
 const extent = ([, , width, height]) => `${width} × ${height} px`;
 
 async function decode(item) {
@@ -293,5 +318,6 @@ async function decode(item) {
   const atLeast = new Array(257).fill(0);
   for (const level of map) atLeast[level]++;
   for (let level = 255; level >= 0; level--) atLeast[level] += atLeast[level + 1];
-  return { base, map, attention, atLeast, mask: decodeRunLengths(answer.mask) };
+  const mask = decodeRunLengths(answer.mask);
+  return { base, map, attention, atLeast, mask, band: bandOf(answer, mask) };
 }
