@@ -30,7 +30,7 @@ def explain(
 ) -> None:
     """Score a model's attention: does it lie on the polyp, and does the model follow it?
 
-    polypseg report shows the table and the figure, in the page and in the model card, where they are in the run's folder
+    polypseg report shows table and figure in its page and in the model card, where they are in the run folder's
     explanation/, or in a folder of that name beside the scores.
 
     Writes explanation.csv (one row per map), explanation.json and explanation.png. The gates are compared with the
