@@ -28,11 +28,12 @@ from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import make_split
 from polypseg.machine import machine, versions
 from polypseg.metrics.overlap import dice
-from polypseg.predict.doubt import doubt_of, to_review
+from polypseg.predict.doubt import REVIEW_FOR, Doubt, doubt_of, review_order, to_review
 from polypseg.predict.engines.packaged import resolve
 from polypseg.predict.predictor import Predictor, load
 from polypseg.records.digests import model_file_digest
 
+MARK, OUTLINE = "mark (softness)", "outline (expected Dice)"
 BUDGETS = (0.01, 0.05, 0.1, 0.2)
 FAILED_BELOW = 0.5
 
@@ -68,8 +69,8 @@ def candidates(probability: NDArray[np.float32], is_marked: bool, threshold: flo
     soft, sure = (probability >= 0.1).sum(), (probability >= 0.9).sum()
     wide, narrow = (probability >= 0.02).sum(), (probability >= 0.98).sum()
     return {
-        "mark (softness)": doubt.mark,
-        "outline (expected Dice)": doubt.outline,
+        MARK: doubt.mark,
+        OUTLINE: doubt.outline,
         "1 - mean inside": 1 - float(probability[chosen].mean()) if chosen.any() else float(probability.max()),
         "1 - peak": 1 - float(probability.max()),
         "mean entropy": float(entropy.mean()),
@@ -217,14 +218,44 @@ def show(title: str, frames: Sequence[Frame]) -> None:
     print("|---|---|---|" + "---|" * len(BUDGETS))
     names = [name for name in frames[0].scores if all(name in frame.scores for frame in frames)]
     columns = {name: np.array([frame.scores[name] for frame in frames]) for name in names}
-    columns["larger of mark and outline"] = np.maximum(columns["mark (softness)"], columns["outline (expected Dice)"])
+    columns["larger of mark and outline"] = np.maximum(columns[MARK], columns[OUTLINE])
     is_marked = np.array([frame.is_marked for frame in frames])
     if not is_marked.all():
-        columns["outline, unmarked frames first"] = np.where(is_marked, columns["outline (expected Dice)"], 1.0)
+        columns["outline, unmarked frames first"] = np.where(is_marked, columns[OUTLINE], 1.0)
     columns["(the best possible)"] = losses
     for name, values in columns.items():
         shares = " | ".join(f"{share:.0%}" for share in found_shares(values, failed))
         print(f"| {name} | {auroc(values, failed):.3f} | {aurc(values, losses):.4f} | {shares} |", flush=True)
+
+
+def orders(title: str, shown: Sequence[Frame], empty: Sequence[Frame], num_draws: int = 200) -> None:
+    """Print what share of the failures each order of review finds, where more or fewer frames show a polyp."""
+    print(f"\n### {title}: means over {num_draws} draws of 400 frames\n")
+    print(f"| frames with a polyp | order | {' | '.join(f'found at {budget:.0%}' for budget in BUDGETS)} |")
+    print("|---|---|" + "---|" * len(BUDGETS))
+    rng = np.random.default_rng(0)
+    for share in (1.0, 0.5, 0.1):
+        found: dict[str, list[list[float]]] = {}
+        for _ in range(num_draws):
+            num_shown = round(400 * share)
+            drawn = [shown[place] for place in rng.integers(len(shown), size=num_shown)]
+            drawn += [empty[place] for place in rng.integers(len(empty), size=400 - num_shown)]
+            failed = np.array([frame.failed for frame in drawn])
+            if not failed.any():
+                continue
+            doubts = [Doubt(frame.scores[MARK], frame.scores[OUTLINE]) for frame in drawn]
+            is_marked = [frame.is_marked for frame in drawn]
+            ranked = {what: [each.place for each in review_order(doubts, is_marked, what)] for what in REVIEW_FOR} | {
+                "larger of the two scores": sorted(range(400), key=lambda place: -max(doubts[place]))
+            }
+            for what, places in ranked.items():
+                hits = [failed[places[: round(budget * 400)]].sum() / failed.sum() for budget in BUDGETS]
+                found.setdefault(what, []).append(hits)
+        for what, hits in found.items():
+            print(
+                f"| {share:.0%} | {what} | {' | '.join(f'{value:.0%}' for value in np.mean(hits, axis=0))} |",
+                flush=True,
+            )
 
 
 def cost(predictor: Predictor, sample: Sample, repeats: int = 20) -> None:
@@ -273,6 +304,7 @@ def main() -> None:
         "Validation, marked: polyps cut away against found ones",
         [frame for frame in without if frame.is_marked] + [frame for frame in plain if not frame.failed],
     )
+    orders("Validation, orders of review", shown, without)
     test = source.samples(options.test, find_samples(options.test)[0])
     empty = source.samples(options.empty, find_samples(options.empty, empty_masks=True)[0])
     show("Other hospital", test)
@@ -284,6 +316,7 @@ def main() -> None:
     unmarked = [frame for frame in test + empty if not frame.is_marked]
     show("Unmarked: missed polyps against frames without one", unmarked)
     show("Both together", test + empty)
+    orders("Other hospital, orders of review", test, empty)
 
 
 if __name__ == "__main__":
