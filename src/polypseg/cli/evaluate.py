@@ -326,7 +326,18 @@ def evaluate(
     plan = with_calibration(plan, calibration)
     evaluation, summary = evaluate_plan(plan, out, options, summary_options, leaks, command, track)
     _show(summary, protocol)
+    _show_promise(summary)
     console.print(f"wrote {evaluation.scores_path}, {evaluation.summary_path}")
+
+
+def _show_promise(summary: dict[str, Any]) -> None:
+    """Print what was found of a calibration's promise, where one was scored."""
+    from polypseg.cli.console import console
+    from polypseg.report.tables import PROMISE_COLUMNS, promise_rows
+
+    for name, *values in promise_rows(summary["provenance"].get("held")):
+        shown = ", ".join(f"{label} {value}" for label, value in zip(PROMISE_COLUMNS, values, strict=True))
+        console.print(f"{name}: {shown}", markup=False)
 
 
 def _plan(
