@@ -12,7 +12,8 @@ from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
 from polypseg.cli import app
-from polypseg.cli.predict import MAX_PIXELS_LIMIT, predict
+from polypseg.cli.predict import predict
+from polypseg.cli.predict_options import MAX_PIXELS_LIMIT
 from polypseg.predict.images.table import read_rows
 from polypseg.predict.video.options import VideoOptions, VideoSummary
 from polypseg.preprocess import MAX_PIXELS

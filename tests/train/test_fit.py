@@ -64,8 +64,8 @@ def test_run_folder_holds_what_is_promised(run):
     assert run.config() == small()
     assert tuple(run.history()[0]) == HISTORY_COLUMNS
     assert [row["epoch"] for row in run.history()] == [1, 2, 3, 4, 5]
-    assert run.environment()["checkpoint_chosen_by"] == "lowest val_loss on the validation split"
-    assert run.environment()["split_digest"] == run.split().digest()
+    assert run.environment().checkpoint_chosen_by == "lowest val_loss on the validation split"
+    assert run.environment().split_digest == run.split().digest()
 
 
 def test_best_checkpoint_is_the_one_of_the_lowest_validation_loss(run, sample_folder):
@@ -105,7 +105,7 @@ def test_killed_training_goes_on_as_if_nothing_had_happened(run, sample_folder, 
     (killed / "checkpoints" / ".best.part.keras").write_bytes(b"half written")
     again = resume(killed)
     assert figures(again) == figures(run)
-    assert [start["first_epoch"] for start in again.environment()["starts"]] == [1, done + 1]
+    assert [start.first_epoch for start in again.environment().starts] == [1, done + 1]
     best, other = (load_model(r.best_path).get_weights() for r in (again, run))
     assert all(np.array_equal(a, b) for a, b in zip(best, other, strict=True))
     assert not list(again.folder.rglob("*.part*"))
@@ -275,10 +275,10 @@ def test_each_start_keeps_its_own_command_and_the_record_the_first(sample_folder
     monkeypatch.setattr("sys.argv", ["/bin/polypseg", "train", "second"])
     resume(run.folder, epochs=2)
     record = run.environment()
-    assert record["command"] == "polypseg train first"
-    assert [start["command"] for start in record["starts"]] == ["polypseg train first", "polypseg train second"]
-    assert [start["first_epoch"] for start in record["starts"]] == [1, 2]
-    assert all(start["packages"]["keras"] for start in record["starts"])
+    assert record.command == "polypseg train first"
+    assert [start.command for start in record.starts] == ["polypseg train first", "polypseg train second"]
+    assert [start.first_epoch for start in record.starts] == [1, 2]
+    assert all(start.packages["keras"] for start in record.starts)
 
 
 def test_best_model_that_is_gone_is_missed_at_once(sample_folder, tmp_path):
@@ -316,7 +316,7 @@ def test_start_killed_before_its_first_step_is_started_again(run, sample_folder,
     with pytest.raises(RunError, match=r"stopped before its first step.*start it again, without --resume"):
         resume(killed)
     again = train(sample_folder, killed, small(epochs=1))
-    assert len(again.environment()["starts"]) == 1
+    assert len(again.environment().starts) == 1
 
 
 def test_weights_that_the_last_update_ruined_are_not_saved(sample_folder, tmp_path):
@@ -357,7 +357,7 @@ def test_training_starts_from_the_weights_of_a_run_or_file_at_any_size(run, samp
         again = train(sample_folder, tmp_path / str(number), config)
         for found, expected in zip(load_model(again.best_path).trainable_variables, begun, strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-7)
-        assert again.environment()["start_digest"] == files_digest([run.best_path])
+        assert again.environment().start_digest == files_digest([run.best_path])
 
 
 @pytest.mark.filterwarnings("ignore::polypseg.train.named_models.SeenImagesWarning")
@@ -373,7 +373,7 @@ def test_training_starts_from_an_exported_file(run, sample_folder, tmp_path):
     new = train(sample_folder, tmp_path / "new", small(epochs=1, learning_rate=1e-12))
     far = np.abs(np.asarray(load_model(new.best_path)(images)) - np.asarray(theirs(images))).mean()
     assert plain < 0.1 * far
-    assert again.environment()["start_digest"] == files_digest([path])
+    assert again.environment().start_digest == files_digest([path])
 
 
 @pytest.mark.filterwarnings("ignore::polypseg.train.named_models.SeenImagesWarning")

@@ -61,7 +61,7 @@ def test_run_records_its_sources(run, folders):
     counts = source_counts(run.split())
     assert counts["empty"]["test"] == 0
     assert sum(sum(sides.values()) for sides in counts.values()) == 30
-    assert run.environment()["sources"] == counts
+    assert run.environment().sources == counts
     assert len(run.history()) == 2
 
 

@@ -74,7 +74,7 @@ def test_best_model_is_the_average_alone_and_what_was_judged(run):
     if chosen["epoch"] == 3:
         averages = {v.path: np.asarray(a) for v, a in zip(last.trainable_variables, _averages(last), strict=True)}
         assert all(np.array_equal(v.numpy(), averages[v.path]) for v in best.trainable_variables)
-    assert run.environment()["checkpoint_chosen_by"] == "highest val_dice on the validation split"
+    assert run.environment().checkpoint_chosen_by == "highest val_dice on the validation split"
 
 
 def test_mean_of_a_best_and_a_last_epoch_leaves_the_supervised_levels_out(run, tmp_path, monkeypatch, capsys):

@@ -60,7 +60,7 @@ def calibrate(
 
     from rich.markup import escape
 
-    from polypseg.cli.console import console, import_keras_quietly, track
+    from polypseg.cli.console import console, import_keras_for, track
     from polypseg.cli.stored_options import target_of
     from polypseg.data.catalogue import find_samples
     from polypseg.data.samples import check_samples, refuse
@@ -86,8 +86,7 @@ def calibrate(
     samples, unpaired = find_samples(data, rule=mask_rule(polyp_values, polyp_colours, mask_channel))
     usable, faults, _ = check_samples(samples, track)
     refuse([*unpaired, *faults], skip_bad)
-    if path.is_dir() or path.suffix.lower() == ".keras":
-        import_keras_quietly()
+    import_keras_for(path)
     calibrated = calibrate(path, load(path, options=PredictOptions(stored=False)), usable, promise, track)
     _show(calibrated, promise)
     if store:

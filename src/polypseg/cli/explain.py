@@ -45,7 +45,7 @@ def explain(
     """
     from rich.markup import escape
 
-    from polypseg.cli.console import console, import_keras_quietly, track
+    from polypseg.cli.console import console, import_keras_for, track
     from polypseg.data.catalogue import find_samples
     from polypseg.data.samples import refuse
     from polypseg.errors import UsageError
@@ -64,8 +64,7 @@ def explain(
         raise UsageError(f"{out / NAME} exists; replace it with --overwrite, or name another folder")
     samples, unpaired = find_samples(data)
     refuse(unpaired, skip_bad=False)
-    if path.is_dir() or path.suffix.lower() == ".keras":
-        import_keras_quietly()
+    import_keras_for(path)
     record = explain_model(path, load(path), samples, limit, steps, track)
     out.mkdir(parents=True, exist_ok=True)
     written = [save_explanation(out, record)]

@@ -63,7 +63,7 @@ def recalibrate(
 
     polypseg recalibrate model.onnx --data my-hospital/ --method isotonic -o model-recalibrated.onnx
     """
-    from polypseg.cli.console import console, import_keras_quietly, messages, track
+    from polypseg.cli.console import console, import_keras_for, messages, track
     from polypseg.cli.stored_options import target_of
     from polypseg.explain.recalibrating import check_method, recalibrate
     from polypseg.predict.engines.packaged import resolve
@@ -82,8 +82,7 @@ def recalibrate(
     call = _Call(mask_rule(polyp_values, polyp_colours, mask_channel), skip_bad)
     samples = call.own_samples(path, data)
     others = {each.name: call.samples(each) for each in test or ()}
-    if path.is_dir():
-        import_keras_quietly()
+    import_keras_for(path)
     predictor = load(path, options=PredictOptions(stored=False))
     record, looked = recalibrate(path, predictor, samples, method, track)
     looked_at = {"fitted on": looked} | {name: call.look(predictor, name, found) for name, found in others.items()}

@@ -113,7 +113,7 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
     environment = run.environment()
     manifest = load_split(selection.manifest) if selection.manifest else run.split()
     is_own_data = data is None
-    data = data or Path(environment["data"])
+    data = data or Path(environment.data)
     if is_own_data and selection.mask_rule is None:
         found = run_samples(run)
     else:
@@ -125,7 +125,7 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
         "run": str(folder),
         **_model_record(folder if run.members() else run.best_path, engine),
         **_data_record(data, label, manifest),
-        "checkpoint_chosen_by": environment.get("checkpoint_chosen_by", "unknown"),
+        "checkpoint_chosen_by": environment.checkpoint_chosen_by,
     }
     where = _threshold_source(folder, source["model_digest"])
     loss = run.config().loss if run.config().loss.name == "bce_dice" else None

@@ -67,7 +67,8 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
 def _training_facts(source: Source) -> dict[str, Any]:
     if source.run is None or source.manifest is None:
         return {"training_data": "unknown", "checkpoint_chosen_by": "unknown", "terms": terms_of_use("", []).text}
-    folder, manifest = str(source.environment["data"]), source.manifest
+    environment, manifest = source.run.environment(), source.manifest
+    folder = environment.data
     terms = terms_of_split(manifest, source.run.config().sources, folder)
     counts = ", ".join(f"{len(manifest.names(split))} {split}" for split in SPLIT_NAMES)
     cited = f" ({terms.citation})" if terms.citation else ""
@@ -76,7 +77,7 @@ def _training_facts(source: Source) -> dict[str, Any]:
         "training_data": f"{terms.title or Path(folder).name}: {counts}; split: {manifest.source}",
         "split_digest": source.manifest.digest(),
         "seen_images": seen_of_split(source.manifest).pack(),
-        "checkpoint_chosen_by": str(source.environment.get("checkpoint_chosen_by", "unknown")),
+        "checkpoint_chosen_by": environment.checkpoint_chosen_by,
         "terms": terms.text + cited,
     }
 

@@ -272,14 +272,15 @@ def load(
     """A model, ready to predict.
 
     Args:
-        model: A run folder, an `.onnx` or `.keras` file, or the name of a packaged model (`polypseg models` lists
-            them); None for the packaged default.
+        model: A run folder, an `.onnx` or `.keras` file, the name of a packaged model (`polypseg models` lists them),
+            or a model on a hub: `hf://owner/name`, or `hf://owner/name@revision`; None for the packaged default.
         engine: `auto`, `onnxruntime`, `openvino` or `keras`.
         threads: Processor cores to use at most; None leaves it to the runtime.
         options: Threshold, test-time augmentation, smallest component, attention.
         streams: As of `open_engine`.
 
     Raises:
+        DownloadError: A hub cannot be reached, or has no such model.
         ModelError: No such model, a damaged one, one that the engine cannot run, or a calibration of another model or
             of other options.
         MissingExtraError: The runtime is not installed.

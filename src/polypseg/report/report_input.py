@@ -20,6 +20,7 @@ from polypseg.config import Config
 from polypseg.data.terms_of_use import TermsOfUse, terms_of_sources, terms_of_split, terms_of_use
 from polypseg.errors import PolypsegError
 from polypseg.records.digests import file_digests
+from polypseg.records.environment import Environment
 from polypseg.records.evaluation import RUN_FOLDER, Evaluation, open_evaluation
 from polypseg.records.evaluations import read_evaluations
 from polypseg.records.explanation import FOLDER as EXPLANATION_FOLDER
@@ -58,7 +59,7 @@ class RunFacts:
     folder: Path
     config: Config | None = None
     split: Split | None = None
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Environment | None = None
     history: Sequence[HistoryRow] = ()
     evaluations: Sequence[Mapping[str, Any]] = ()
     threshold: Threshold = DEFAULT
@@ -195,7 +196,7 @@ class ReportInput:
         """Of the data that were trained on; None where unknown which."""
         if self.run is None or self.run.split is None:
             return None
-        folder = str(self.run.environment.get("data", ""))
+        folder = self.run.environment.data if self.run.environment else ""
         return terms_of_split(self.run.split, self.run.config.sources if self.run.config else {}, folder)
 
     def _scored_sources(self) -> dict[str, tuple[str, list[str]]]:
@@ -275,7 +276,7 @@ def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], u
         folder,
         read(run.config, None),
         read(run.split, None),
-        read(run.environment, {}),
+        read(run.environment, None),
         [] if members else read(run.history, []),
         read(lambda: read_evaluations(run), []),
         read(lambda: load_threshold(folder), DEFAULT),

@@ -194,6 +194,8 @@ def _pictures(prediction: Prediction, query: BatchQuery) -> dict[str, Any]:
         pictures["probability"] = _picture(_grey(prediction.probability))
     if query.overlay:
         pictures["overlay"] = _picture(cv2.cvtColor(prediction.overlay(), cv2.COLOR_RGB2BGR))
+    if query.picture:
+        pictures["picture"] = _picture(cv2.cvtColor(prediction.image, cv2.COLOR_RGB2BGR))
     if query.attention:
         maps = prediction.attention()
         pictures["attention"] = [{"level": level} | _picture(_grey(coefficients)) for level, coefficients in maps]

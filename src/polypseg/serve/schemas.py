@@ -39,6 +39,7 @@ class BatchQuery(MaskQuery):
     overlay: bool = Field(False, description="Add the image with the mask on it.")
     attention: bool = Field(False, description="Add the coefficients of the model's gates.")
     probability: bool = Field(False, description="Add the probability map.")
+    picture: bool = Field(False, description="Add the image as it was read, upright.")
 
 
 class SegmentQuery(BatchQuery):
@@ -136,6 +137,7 @@ class Segmentation(BaseModel):
     promise: str | None = Field(None, description="what the calibration promises of outer and inner mask, in words")
     probability: Picture | None = Field(None, description="8-bit grey, the value times 255; absent unless asked for")
     overlay: Picture | None = Field(None, description="absent unless asked for")
+    picture: Picture | None = Field(None, description="the image as it was read, upright; absent unless asked for")
     attention: list[AttentionPicture] | None = Field(None, description="absent unless asked for")
     attention_level: int | None = Field(
         None,

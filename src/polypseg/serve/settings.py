@@ -43,6 +43,8 @@ class Settings(BaseModel):
     unfetched_seconds: float = Field(120, gt=0, description="then a finished job that nobody asked for gives way")
     shutdown_seconds: float = Field(6, ge=0, description="in which accepted work is finished before the server ends")
 
+    project: Path | None = Field(None, description="folder of a project of corrections that is open")
+
     token: str | None = Field(None, min_length=1, repr=False, description="bearer token that requests must carry")
     allowed_hosts: tuple[str, ...] = Field((), description="names a request may call the server; empty: any")
     cors_origins: tuple[str, ...] = Field((), description="other sites whose pages may call; empty: none")
