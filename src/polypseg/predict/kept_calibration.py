@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from polypseg.predict.predictor import Predictor
 
 
-def fitting_calibration(model: Path, predictor: Predictor) -> tuple[Calibration | None, str]:
+def fitting_calibration(model: Path, predictor: "Predictor") -> tuple[Calibration | None, str]:
     """The calibration that is kept with a model, and why it is not used where it is not.
 
     Args:
