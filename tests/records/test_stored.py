@@ -8,7 +8,8 @@ import pytest
 
 from polypseg.errors import ModelError
 from polypseg.predict.engines.model_file import read_model_file
-from polypseg.predict.predictor import PredictOptions, fitting_calibration, load
+from polypseg.predict.kept_calibration import fitting_calibration
+from polypseg.predict.predictor import PredictOptions, load
 from polypseg.records.calibration import Bound, Calibration
 from polypseg.records.digests import model_file_digest
 from polypseg.records.recalibration import GRID, Recalibration, load_recalibration

@@ -27,7 +27,7 @@ def calibration_choice(given: str | None) -> "tuple[Calibration | None, bool]":
 def note_unused(model: Path, predictor: "Predictor") -> None:
     """Tell why a calibration that is kept with the model is not used."""
     from polypseg.cli.console import messages
-    from polypseg.predict.predictor import fitting_calibration
+    from polypseg.predict.kept_calibration import fitting_calibration
 
     reason = fitting_calibration(model, predictor)[1] if predictor.options.stored else ""
     if reason:

@@ -27,6 +27,7 @@ from polypseg.predict.doubt import doubt_of
 from polypseg.predict.engines.checking import check_probabilities
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.opening import open_engine
+from polypseg.predict.kept_calibration import fitting_calibration
 from polypseg.predict.nested import nested_mask
 from polypseg.predict.prediction import Prediction as Prediction
 from polypseg.preprocess import (
@@ -42,7 +43,6 @@ from polypseg.preprocess import (
 )
 from polypseg.records.calibration import Calibration
 from polypseg.records.digests import model_file_digest
-from polypseg.records.stored import stored_calibration
 
 FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flips": ((), (1,), (2,), (1, 2))}
 """Test-time augmentations by name: the axes of a batch (N, H, W, C) along which each copy is mirrored."""
@@ -299,27 +299,6 @@ def load(
         return predictor
     found = fitting_calibration(path, predictor)[0] if options.stored else None
     return predictor if found is None else predictor.with_options(calibration=found)
-
-
-def fitting_calibration(model: Path, predictor: Predictor) -> tuple[Calibration | None, str]:
-    """The calibration that is kept with a model, and why it is not used where it is not.
-
-    Args:
-        model: The path of the model.
-        predictor: Made from it.
-
-    Raises:
-        ModelError: What is kept is damaged.
-    """
-    found = stored_calibration(model)
-    if found is None:
-        return None, ""
-    if found.model_sha256 != model_file_digest(model):
-        return None, "the calibration that is kept with this model is of an earlier checkpoint, and is not used"
-    other = found.other_conditions(predictor.conditions)
-    if other:
-        return None, f"the calibration that is kept with this model is not used: made with {', '.join(other)}"
-    return found, ""
 
 
 def run_augmented(engine: Engine, batch: NDArray[np.float32], tta: str = "none", attention: bool = False) -> Outputs:
