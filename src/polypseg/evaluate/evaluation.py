@@ -5,6 +5,7 @@ from pathlib import Path
 
 from polypseg.evaluate.leaks import TRAINING, find_leaks
 from polypseg.evaluate.plan import Plan
+from polypseg.evaluate.promise import promise_summary
 from polypseg.evaluate.score import ScoreOptions, score
 from polypseg.evaluate.selection import EXTERNAL
 from polypseg.evaluate.summary import SummaryOptions, summarise
@@ -69,6 +70,8 @@ def _evaluate(
         leaks=leaks,
         notes=tuple(notes(plan, scores, leaks)),
     )
+    if held := promise_summary(scores, evaluation.record()):
+        circumstances = circumstances.model_copy(update={"held": held})
     return evaluation, summarise(evaluation, summary_options, circumstances)
 
 

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from polypseg.metrics.table import GROUPS, Group, ScoreSettings
+from polypseg.records.calibration import Bound
 from polypseg.records.model_facts import ModelFacts
 from polypseg.records.reading import Saved
 
@@ -63,6 +64,35 @@ class ScoredImage(Saved):
         return (*texts, *(file.sha256 if file else "" for file in files))
 
 
+class AppliedRecalibration(Saved):
+    """The recalibration of a model whose probabilities were scored: in words, and its digest."""
+
+    words: str
+    digest: str
+
+
+class ScoredCalibration(Saved):
+    """A calibration whose outer and inner masks were scored.
+
+    Attributes:
+        promise: In words.
+        level: The share of pixels that may be wrong.
+        confidence: How sure it is that the share holds; None: it holds on average.
+        num_units: Groups of calibration frames that count once.
+        frames: The beginnings of the calibration frames' digests.
+        outer: How the outer mask is made; None where there is none.
+        inner: How the inner mask is made.
+    """
+
+    promise: str
+    level: float
+    confidence: float | None = None
+    num_units: int
+    frames: tuple[str, ...] = ()
+    outer: Bound | None = None
+    inner: Bound | None = None
+
+
 class EvaluationSource(Saved):
     """What is judged, and on which data.
 
@@ -84,6 +114,8 @@ class EvaluationSource(Saved):
         checkpoint_chosen_by: In words.
         tta: Test-time augmentation.
         field: What the model sees of each image: auto or whole.
+        recalibration: Of the model's probabilities; None where there is none.
+        calibration: Whose outer and inner masks are scored too; None where none are.
     """
 
     kind: str
@@ -103,6 +135,8 @@ class EvaluationSource(Saved):
     checkpoint_chosen_by: str = "unknown"
     tta: str = "none"
     field: str = "whole"
+    recalibration: AppliedRecalibration | None = None
+    calibration: ScoredCalibration | None = None
 
     @property
     def subject(self) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from polypseg.errors import ModelError
 from polypseg.records.reading import Number, Saved
+from polypseg.records.recalibration import Recalibration
 
 DEFAULT_THRESHOLD = 0.5
 PREFIX = "polypseg."
@@ -19,6 +20,8 @@ STATED_SCORES = ("dice", "iou", "precision", "recall", "any_false_positive", "la
 """What of an evaluation a model file carries; the last two are of the images without a polyp."""
 NORMALISATION = "rgb/255"
 """The only one: red, green, blue, each divided by 255; whatever an encoder wants beyond is a layer of the model."""
+RECALIBRATION_KEY, CALIBRATION_KEY = "recalibration", "calibration"
+"""What is stored in a file after its export (records/sealing.py); the second is read apart (records/stored.py)."""
 REQUIRED = ("size", "normalisation", "threshold", "target")
 
 
@@ -163,6 +166,9 @@ class ModelFacts(BaseModel):
     dice_by_engine: dict[str, DiceByEngine] = Field(
         default_factory=dict, description="mean Dice of this very file by data set, engine and instruction set"
     )
+    recalibration: Recalibration | None = Field(
+        None, description="what the probabilities are turned into when the file is opened; None: they stay"
+    )
     self_test: str = Field("", description="pictures and what the model says of them, for engines/self_test.py")
 
     @field_validator("figures", "dice_by_engine", mode="before")
@@ -174,6 +180,10 @@ class ModelFacts(BaseModel):
             else value
         )
 
+    def shown(self, threshold: float) -> float:
+        """A threshold of the model itself, as it is for the probabilities that a user sees."""
+        return threshold if self.recalibration is None else self.recalibration.apply(threshold)
+
 
 def to_metadata(facts: ModelFacts) -> dict[str, str]:
     """The facts as an ONNX file keeps them: text by key, `polypseg.size` and so on; JSON where it is no text.
@@ -181,7 +191,8 @@ def to_metadata(facts: ModelFacts) -> dict[str, str]:
     >>> to_metadata(ModelFacts(size=256))["polypseg.size"]
     '256'
     """
-    values = facts.model_dump(mode="json", by_alias=True)
+    absent = set() if facts.recalibration else {RECALIBRATION_KEY}  # files without one are as they always were
+    values = facts.model_dump(mode="json", by_alias=True, exclude=absent)
     values |= facts.model_dump(mode="json", exclude_unset=True, include={"figures", "dice_by_engine"})
     return {PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 

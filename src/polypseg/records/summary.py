@@ -190,6 +190,40 @@ class LeakReport(Saved):
     pairs: tuple[Leak, ...] = ()
 
 
+class HeldSide(Saved):
+    """What one of a calibration's two masks does on the scored images.
+
+    Attributes:
+        risk: Mean share of wrong pixels, over groups.
+        num_groups: How many.
+        num_images: How many.
+        stretch: Its area over that of the mask, mean; None where no mask was predicted.
+    """
+
+    risk: float
+    num_groups: int
+    num_images: int
+    stretch: float | None = None
+
+
+class HeldPromise(Saved):
+    """What was found of a calibration's promise.
+
+    Attributes:
+        promise: In words.
+        level: The share of wrong pixels that it allows.
+        confidence: How sure it is; None: on average.
+        num_calibration_images: Of the scored images, those that made the calibration.
+        sides: By outer and inner.
+    """
+
+    promise: str
+    level: float
+    confidence: float | None = None
+    num_calibration_images: int
+    sides: dict[str, HeldSide]
+
+
 class Circumstances(Saved):
     """What the caller of an evaluation knows besides its scores.
 
@@ -199,6 +233,7 @@ class Circumstances(Saved):
         num_scored_now: Images; the others were there already.
         leaks: Whether scored images were seen in training.
         notes: What a reader of the figures must know, a sentence each.
+        held: What was found of a calibration's promise; None where none was scored.
     """
 
     command: str = ""
@@ -206,6 +241,7 @@ class Circumstances(Saved):
     num_scored_now: int | None = None
     leaks: LeakReport = LeakReport(unchecked="not looked for")
     notes: tuple[str, ...] = ()
+    held: HeldPromise | None = None
 
 
 class Provenance(EvaluationSource, Circumstances):

@@ -24,12 +24,15 @@ from polypseg.records.environment import Environment
 from polypseg.records.evaluation import RUN_FOLDER, Evaluation, open_evaluation
 from polypseg.records.evaluation_record import EvaluationRecord
 from polypseg.records.evaluations import CountedEvaluation, read_evaluations
+from polypseg.records.explanation import FOLDER as EXPLANATION_FOLDER
+from polypseg.records.explanation import NAME as EXPLANATION_NAME
+from polypseg.records.explanation import Explanation, load_explanation
 from polypseg.records.gates import GatesRecord, load_gates
 from polypseg.records.model_facts import ModelFacts
 from polypseg.records.run import Run
 from polypseg.records.scores import Scores
 from polypseg.records.split import SPLIT_NAMES, Split
-from polypseg.records.summary import Leak, Provenance, Summary
+from polypseg.records.summary import HeldPromise, Leak, Provenance, Summary
 from polypseg.records.threshold import DEFAULT, Threshold, load_threshold
 from polypseg.records.training_state import HistoryRow
 from polypseg.report.curve_panels import holds_probabilities
@@ -112,6 +115,7 @@ class ReportInput:
         details: evaluation.json: what was scored and how.
         curves: What depends on the threshold.
         run: The run that is judged; None where there is none, or it is not at hand.
+        explanation: How faithful the model's maps are, where `polypseg explain` measured this very model.
         unreadable: What should be there and could not be read, a sentence each.
     """
 
@@ -122,6 +126,12 @@ class ReportInput:
     curves: Mapping[str, NDArray[Any]]
     run: RunFacts | None = None
     unreadable: tuple[str, ...] = ()
+    explanation: Explanation | None = None
+
+    @property
+    def held(self) -> HeldPromise | None:
+        """What was found of a calibration's promise; None where none was scored."""
+        return self.source.held
 
     @property
     def source(self) -> Provenance:
@@ -214,7 +224,26 @@ def read_report_input(path: Path | str) -> ReportInput:
     if folder is None and summary.provenance.run is not None:
         unreadable.append(f"the run folder {summary.provenance.run} is not there any more")
     run = _read_run(folder, evaluation, summary.provenance, unreadable) if folder else None
-    return ReportInput(evaluation, scores, summary, details, evaluation.curves(), run, tuple(unreadable))
+    explanation = _read_explanation(evaluation, folder, summary.provenance, unreadable)
+    return ReportInput(evaluation, scores, summary, details, evaluation.curves(), run, tuple(unreadable), explanation)
+
+
+def _read_explanation(
+    evaluation: Evaluation, run: Path | None, source: Provenance, unreadable: list[str]
+) -> Explanation | None:
+    """The record of `polypseg explain` of the model that was scored, from the run or from beside the scores."""
+    for place in [*([run] if run else []), evaluation.folder]:
+        folder = place / EXPLANATION_FOLDER
+        if not (folder / EXPLANATION_NAME).is_file():
+            continue
+        try:
+            found = load_explanation(folder)
+        except PolypsegError as error:
+            unreadable.append(str(error).partition("\n")[0])
+            continue
+        if found.model_sha256 == source.model_digest:
+            return found
+    return None
 
 
 def _run_folder(path: Path, evaluation: Evaluation, source: Provenance) -> Path | None:
