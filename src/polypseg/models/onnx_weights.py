@@ -130,7 +130,7 @@ def _convolutions(graph: Any, path: Path) -> dict[str, Folded]:
     return found
 
 
-def _constants(graph: Any) -> tuple[dict[str, Any], dict[str, str]]:
+def _constants(graph: Any) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """What does not depend on the input: each value by its name, and the name of the stored array it comes from."""
     from onnx import numpy_helper
     from onnx.reference import ReferenceEvaluator

@@ -74,10 +74,10 @@ class FileKind:
         return self.error(f"{path}: not a {self.name}, or a damaged one ({_in_short(reason)}); {self.mend}")
 
 
-def as_json(value: object) -> str:
+def as_json(value: object, indent: int | None = 1) -> str:
     """The text of a file that holds a `Saved`, or a list or table of them: what was set, by its name in the file."""
     plain = TypeAdapter(Any).dump_python(value, mode="json", by_alias=True, exclude_unset=True)
-    return json.dumps(plain, indent=1, allow_nan=False)
+    return json.dumps(plain, indent=indent, allow_nan=False)
 
 
 def read_bytes(path: Path, kind: FileKind) -> bytes:
