@@ -88,16 +88,6 @@ def copy_onnx_weights(model: keras.Model, path: Path | str) -> None:
         _give(layer, matched[name])
 
 
-def read_convolutions(path: Path) -> dict[str, Folded]:
-    """The convolutions of an ONNX file, by the path of the name that their kernels have in it.
-
-    Raises:
-        ModelError: No ONNX file.
-        MissingExtraError: The package onnx is not installed.
-    """
-    return _convolutions(_graph(path), path)
-
-
 def _graph(path: Path) -> Any:
     try:
         import onnx
