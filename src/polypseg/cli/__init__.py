@@ -18,6 +18,7 @@ from polypseg.cli.export import export
 from polypseg.cli.hub import app as hub_app
 from polypseg.cli.models import models
 from polypseg.cli.predict import predict
+from polypseg.cli.recalibrate import recalibrate
 from polypseg.cli.report import report
 from polypseg.cli.robustness import robustness
 from polypseg.cli.serve import serve
@@ -82,6 +83,7 @@ app.command(rich_help_panel="Use")(_console.one_line_errors(annotate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(evaluate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(compare))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(calibrate))
+app.command(rich_help_panel="Evaluate")(_console.one_line_errors(recalibrate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(explain))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(robustness))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(report))

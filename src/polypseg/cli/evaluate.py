@@ -66,6 +66,7 @@ def _evaluate_images(given: EvaluateCall) -> None:
     else:
         evaluation, summary = _whole(given, given.chosen.selection(split))
     _show(summary, given.summing.protocol)
+    _show_promise(summary)
     console.print(f"wrote {evaluation.scores_path}, {evaluation.summary_path}")
 
 
@@ -95,6 +96,7 @@ def _whole(given: EvaluateCall, selection: "Selection") -> tuple["Evaluation", d
     from polypseg.cli.console import command_line, track
     from polypseg.evaluate.evaluation import evaluate
     from polypseg.evaluate.plan import with_field, with_tta
+    from polypseg.evaluate.promise import with_calibration
     from polypseg.preprocess import field_rule
 
     options, summary_options = given.score_options(), given.summing.options()
@@ -103,7 +105,18 @@ def _whole(given: EvaluateCall, selection: "Selection") -> tuple["Evaluation", d
         plan = replace(
             plan, threshold=given.tuned.threshold, peak_threshold=0.0, threshold_source="given (--threshold)"
         )
+    plan = with_calibration(plan, given.running.calibration)
     return evaluate(plan, given.out, options, summary_options, given.summing.leaks, command_line(), track)
+
+
+def _show_promise(summary: dict[str, Any]) -> None:
+    """Print what was found of a calibration's promise, where one was scored."""
+    from polypseg.cli.console import console
+    from polypseg.report.tables import PROMISE_COLUMNS, promise_rows
+
+    for name, *values in promise_rows(summary["provenance"].get("held")):
+        shown = ", ".join(f"{label} {value}" for label, value in zip(PROMISE_COLUMNS, values, strict=True))
+        console.print(f"{name}: {shown}", markup=False)
 
 
 def _plan(given: EvaluateCall, selection: "Selection") -> "Plan":

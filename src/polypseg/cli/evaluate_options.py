@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
-from polypseg.cli.prediction_options import PREDICTION, BatchSize, Field, OverTime, Tta
+from polypseg.cli.prediction_options import PREDICTION, BatchSize, CalibrationChoice, Field, OverTime, Tta
 
 if TYPE_CHECKING:
     from polypseg.evaluate.score import ScoreOptions
@@ -122,6 +122,7 @@ class Running:
 
     tta: Tta = "none"
     field: Field = None
+    calibration: CalibrationChoice = None
     batch_size: BatchSize = 8
 
 

@@ -52,32 +52,34 @@ def predict(given: PredictCall) -> None:
 
 def _film(given: PredictCall, named: str | None, film: Path | int, out: Path) -> None:
     """Predict a video, once nothing speaks against it."""
+    from polypseg.cli.stored_options import calibration_choice
     from polypseg.errors import UsageError
     from polypseg.predict.video.writer import check_output
 
-    if given.calibration is not None or given.written.review is not None:
-        raise UsageError("--calibration and --review are for images; predict the frames of the video as images")
+    if given.written.review is not None or given.written.review_for != "both":
+        raise UsageError("--review is for images; predict the frames of the video as images")
     _refuse_missing(film)
     check_output(out)
-    call = _Call(named, given.engine, given.threads, given.masks.options(given.written.attention))
+    options = given.masks.options(given.written.attention, *calibration_choice(given.calibration))
+    call = _Call(named, given.engine, given.threads, options)
     _predict_video(film, out, call, given.film.options(given.over_time), given.overwrite)
 
 
 def _images(given: PredictCall, named: str | None, paths: list[str], out: Path) -> None:
     """Predict images to a folder, or one image to a file."""
+    from polypseg.cli.stored_options import calibration_choice
     from polypseg.errors import UsageError
     from polypseg.predict.images.outputs import OutputOptions
     from polypseg.predict.images.work import WorkOptions
-    from polypseg.records.calibration import load_calibration
 
-    promise = None if given.calibration is None else load_calibration(given.calibration)
-    call = _Call(named, given.engine, given.threads, given.masks.options(given.written.attention, promise))
-    written = given.written.options(promise)
+    options = given.masks.options(given.written.attention, *calibration_choice(given.calibration))
+    call = _Call(named, given.engine, given.threads, options)
+    written = given.written.options()
     if not _is_picture(out):
         work = WorkOptions(given.batch_size, given.max_pixels, given.resume)
         _predict_images(paths, out, call, written, work, given.overwrite)
         return
-    if given.resume or written != OutputOptions():
+    if given.resume or written != OutputOptions() or given.calibration not in (None, "none"):
         raise UsageError(f"-o {out} takes one mask and nothing else; for more results name a folder: -o FOLDER")
     _predict_to_file(paths, out, call, given.max_pixels, given.overwrite)
 
@@ -204,6 +206,7 @@ def _predict_images(
     from dataclasses import replace
 
     from polypseg.cli.console import track
+    from polypseg.cli.stored_options import note_unused
     from polypseg.predict.engines.onnx_engine import carried_levels
     from polypseg.predict.images.outputs import OutputFolder
     from polypseg.predict.images.resume import record_of
@@ -214,6 +217,10 @@ def _predict_images(
     streams = streams_for(len(sources), call.threads) if options.batch_size == 1 else 1
     path, predictor = call.load(streams)
     streams = streams if path.suffix.lower() == ".onnx" else 1  # Keras runs one batch at a time
+    note_unused(path, predictor)
+    promise = predictor.options.calibration
+    if promise is not None:
+        written = replace(written, outer=promise.outer is not None, inner=promise.inner is not None)
     levels = carried_levels(predictor.engine.facts) if written.attention else ()
     output = OutputFolder(out, written, levels)
     output.check(sources, may_replace=options.resume or overwrite)
@@ -257,13 +264,18 @@ def _predict_video(source: Path | int, out: Path, call: _Call, options: "VideoOp
     from rich.markup import escape
 
     from polypseg.cli.console import console, track
+    from polypseg.cli.stored_options import note_unused
     from polypseg.errors import UsageError
     from polypseg.predict.video.work import predict_video
 
     there = [str(path) for path in (out, out.with_suffix(".csv"), out.with_suffix(".png")) if path.exists()]
     if there and not overwrite:
         raise UsageError(f"{', '.join(there)}: exists; replace it with --overwrite, or name another file")
-    _, predictor = call.load()
+    path, predictor = call.load()
+    note_unused(path, predictor)
+    if options.smoothing != "none" and predictor.options.calibration is not None and predictor.options.stored:
+        console.print("[yellow]note:[/yellow] --smooth: the stored calibration is for frames as they are, not used")
+        predictor = predictor.with_options(calibration=None)
     summary = predict_video(source, out, predictor, options, track)
     written = [summary.video, summary.table]
     if find_spec("matplotlib") is not None:

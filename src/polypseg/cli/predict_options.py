@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polypseg.cli.prediction_options import (
-    PREDICTION,
     VIDEO,
     BatchSize,
+    CalibrationChoice,
     Deinterlace,
     EngineName,
     MaskMaking,
@@ -20,7 +20,6 @@ from polypseg.cli.prediction_options import (
 if TYPE_CHECKING:
     from polypseg.predict.images.outputs import OutputOptions
     from polypseg.predict.video.options import VideoOptions
-    from polypseg.records.calibration import Calibration
 
 INPUT, WRITTEN = "Input", "Output"
 
@@ -62,15 +61,21 @@ class Written:
         ),
     ] = None
 
-    def options(self, calibration: "Calibration | None") -> "OutputOptions":
-        """What a folder of results holds; a calibration adds its masks."""
+    review_for: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="With --review: marks that may be no polyp (marks), polyps that may be missed or badly outlined "
+            "(misses: frames without any mark first), or both in turn.",
+            rich_help_panel=WRITTEN,
+        ),
+    ] = "both"
+
+    def options(self) -> "OutputOptions":
+        """What a folder of results holds; a calibration adds its masks later."""
         from polypseg.predict.images.outputs import OutputOptions
 
-        return OutputOptions(
-            **vars(self),
-            outer=calibration is not None and calibration.outer is not None,
-            inner=calibration is not None and calibration.inner is not None,
-        )
+        return OutputOptions(**vars(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,14 +148,7 @@ class PredictCall:
     batch_size: BatchSize = 1
     engine: EngineName = "auto"
     threads: Threads = None
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write outer/ and inner/ masks too, by a file of polypseg calibrate.",
-            rich_help_panel=PREDICTION,
-        ),
-    ] = None
+    calibration: CalibrationChoice = None
     written: Written = field(default_factory=Written)
     over_time: OverTime = field(default_factory=OverTime)
     film: FilmMaking = field(default_factory=FilmMaking)

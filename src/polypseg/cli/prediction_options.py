@@ -39,6 +39,15 @@ Field = Annotated[
 MinArea = Annotated[
     int, typer.Option(min=0, help="Remove smaller components (pixels) from the mask.", rich_help_panel=PREDICTION)
 ]
+CalibrationChoice = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE|none",
+        help="Outer and inner masks by a file of polypseg calibrate; none: not even by a stored calibration.",
+        show_default="the one stored with the model",
+        rich_help_panel=PREDICTION,
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.", rich_help_panel=PREDICTION)]
 EngineName = Annotated[
     str,
@@ -75,8 +84,10 @@ class MaskMaking:
     field: Field = None
     min_area: MinArea = 0
 
-    def options(self, attention: bool = False, calibration: "Calibration | None" = None) -> "PredictOptions":
-        """The options of a predictor.
+    def options(
+        self, attention: bool = False, calibration: "Calibration | None" = None, stored: bool = True
+    ) -> "PredictOptions":
+        """The options of a predictor; `stored`: whether a calibration that is kept with the model is used.
 
         Raises:
             UsageError: A value out of range, or an unknown name.
@@ -85,7 +96,7 @@ class MaskMaking:
         from polypseg.preprocess import field_rule
 
         return PredictOptions(
-            self.threshold, self.tta, self.min_area, attention, field_rule(self.field), calibration=calibration
+            self.threshold, self.tta, self.min_area, attention, field_rule(self.field), calibration, stored
         )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from polypseg.cli.prediction_options import EngineName
+from polypseg.cli.prediction_options import CalibrationChoice, EngineName
 
 BOUNDS = "Limits"
 
@@ -35,6 +35,7 @@ def serve(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of images per batch, from different requests.")
     ] = None,
+    calibration: CalibrationChoice = None,
     project: Annotated[
         Path | None, typer.Option(help="Folder of a project of corrections to open (see polypseg annotate).")
     ] = None,
@@ -104,6 +105,7 @@ def serve(
         engine=engine,
         num_engines=engines,
         threads=threads,
+        calibration=calibration,
         project=project,
         token=token,
         cors_origins=tuple(cors_origin or ()),

@@ -21,6 +21,8 @@ def run_server(settings: "Settings", host: str, port: int, quiet: bool) -> None:
     import asyncio
 
     from polypseg.cli.console import console, messages
+    from polypseg.cli.stored_options import note_unused
+    from polypseg.predict.engines.packaged import resolve
     from polypseg.serve.api import create_app
     from polypseg.serve.log import open_log
     from polypseg.serve.server import make_server, open_socket
@@ -33,6 +35,7 @@ def run_server(settings: "Settings", host: str, port: int, quiet: bool) -> None:
         open_log(with_requests=not quiet)
         if not is_local and settings.token is None:
             messages.print("[yellow]note:[/yellow] other machines may call this server, and no token is set")
+        note_unused(resolve(settings.model), app.state.service.predictor)
         labelling = app.state.service.labelling
         if labelling is not None:
             for note in [*labelling.project.notes, *(f"{name}: {why}" for name, why in labelling.project.left_out)]:

@@ -49,6 +49,7 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
         field=own.field,
         threshold=own.threshold,
         peak_threshold=own.peak_threshold,
+        recalibration=own.recalibration,
         threshold_source=_threshold_source(source, digest),
         name=name or (source.run.folder.resolve().name if source.run else source.path.stem),
         version=model_version,
@@ -59,7 +60,7 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
         exported_by=", ".join(f"{name} {number}" for name, number in made_by.items()),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         **_training_facts(source),
-        figures=_figures(source, digest, own.threshold),
+        figures=_figures(source, digest, own),
     )
 
 
@@ -91,8 +92,9 @@ def _threshold_source(source: Source, digest: str) -> str:
     return stored.words
 
 
-def _figures(source: Source, digest: str, threshold: float) -> dict[str, Any]:
+def _figures(source: Source, digest: str, own: ModelFacts) -> dict[str, Any]:
     """Scores with intervals by the name of the evaluation."""
+    threshold = own.shown(own.threshold)
     found = {}
     folder = source.run.folder / "evaluation" if source.run else None
     for path in sorted(folder.glob("*/summary.json")) if folder else []:

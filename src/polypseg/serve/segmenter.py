@@ -117,6 +117,7 @@ class Segmenter:
     async def _segment(self, content: bytes, query: SegmentQuery) -> Answer:
         began, limit = perf_counter(), self._settings.max_image_pixels
         predictor = Predictor(self._predictor.engine, query.options())
+        predictor = predictor.with_fitting(self._predictor.options.calibration)
         async with self._at_work:
             prepared = await self._in_thread(lambda: pipeline.prepare(content, predictor, limit, query.page))
             batch = prepared.seen.pixels[np.newaxis]

@@ -12,7 +12,8 @@ import numpy as np
 from polypseg.annotate.project import opened_project
 from polypseg.errors import RequestError
 from polypseg.predict.engines.packaged import resolve
-from polypseg.predict.predictor import Predictor, load
+from polypseg.predict.predictor import PredictOptions, Predictor, load
+from polypseg.records.calibration import load_calibration
 from polypseg.records.digests import model_file_digest
 from polypseg.serve.batching import BatchedEngine
 from polypseg.serve.guard import DrainState
@@ -121,7 +122,12 @@ class Service:
         """The model, as its file tells of itself."""
         engine = self.predictor.engine
         facts = engine.facts.model_dump(include=set(ServedModel.model_fields))
-        own = {"name": engine.facts.name or "unnamed", "engine": engine.name, "threshold": engine.threshold}
+        own = {"name": engine.facts.name or "unnamed", "engine": engine.name, "threshold": self.predictor.threshold}
+        calibration = self.predictor.options.calibration
+        own |= {
+            "peak_threshold": self.predictor.peak_threshold,
+            "promise": calibration.promise if calibration else None,
+        }
         return ServedModel.model_validate(facts | own)
 
     def _open_project(self) -> Labelling:
@@ -152,6 +158,8 @@ class Service:
         from polypseg.serve.videos import predict_job
 
         predictor = Predictor(BatchedEngine(self.predictor.engine, self.segmenter.batcher), record.query.options())
+        if record.query.smoothing == "none":
+            predictor = predictor.with_fitting(self.predictor.options.calibration)
         return predict_job(record, track, predictor, self.settings.max_image_pixels)
 
 
@@ -160,4 +168,6 @@ def _open(settings: Settings) -> list[Predictor]:
     threads, number = settings.threads, settings.num_engines
     if threads is None and number > 1:
         threads = max(1, (os.cpu_count() or 1) // number)
-    return [load(settings.model, settings.engine, threads) for _ in range(number)]
+    promise = None if settings.calibration in (None, "none") else load_calibration(Path(settings.calibration or ""))
+    options = PredictOptions(calibration=promise, stored=settings.calibration is None)
+    return [load(settings.model, settings.engine, threads, options) for _ in range(number)]
