@@ -57,7 +57,8 @@ def near_line(shape, start, end, reach):
 
 @pytest.mark.parametrize("size", [1, 3, 7, 15])
 @pytest.mark.parametrize(
-    ("start", "end"), [((5, 5), (5, 5)), ((2, 3), (28, 17)), ((30, 19), (0, 0)), ((-4, 8), (40, 9)), ((10, 25), (12, -3))]
+    ("start", "end"),
+    [((5, 5), (5, 5)), ((2, 3), (28, 17)), ((30, 19), (0, 0)), ((-4, 8), (40, 9)), ((10, 25), (12, -3))],
 )
 def test_a_line_is_all_pixels_within_half_the_brush(parts, size, start, end):
     body = "part.drawLine(mask, width, height, given.start, given.end, given.size, 1); return [...mask]"
@@ -112,12 +113,16 @@ POLYGONS = [
 @pytest.mark.parametrize("points", POLYGONS)
 def test_a_polygon_is_its_inside_and_its_edges(parts, points):
     shape = (20, 28)
-    found = tool(parts, "return [...part.withPolygon(mask, width, height, given.points)]", np.zeros(shape, bool), points=points)
+    found = tool(
+        parts, "return [...part.withPolygon(mask, width, height, given.points)]", np.zeros(shape, bool), points=points
+    )
     expected = even_odd(shape, points)
     for start, end in zip(points, points[1:] + points[:1], strict=True):
         expected |= near_line(shape, start, end, 0.5)
     assert found == flat(expected)
-    cut = tool(parts, "return [...part.withPolygon(mask, width, height, given.points, 0)]", np.ones(shape, bool), points=points)
+    cut = tool(
+        parts, "return [...part.withPolygon(mask, width, height, given.points, 0)]", np.ones(shape, bool), points=points
+    )
     assert cut == flat(~expected)
 
 
@@ -202,7 +207,11 @@ def test_a_step_after_an_undo_takes_the_place_of_what_was_undone(parts):
 def test_runs_are_tidied_and_their_box_told(parts):
     body = "return [[...part.tidyRuns(given.runs)], part.boxOfRuns(given.runs, 10), part.boxOfRuns([18, 4], 10)]"
     # By hand, rows of 10: pixels 12 to 16 and 25; 12, 13 | 14 .. 16 hang together. 18 to 21 cross the end of a row.
-    assert computed(parts, "history.js", body, runs=[25, 1, 14, 3, 12, 2]) == [[12, 5, 25, 1], [2, 1, 7, 3], [0, 1, 10, 3]]
+    assert computed(parts, "history.js", body, runs=[25, 1, 14, 3, 12, 2]) == [
+        [12, 5, 25, 1],
+        [2, 1, 7, 3],
+        [0, 1, 10, 3],
+    ]
 
 
 def test_a_step_is_small_however_large_the_image(parts):
@@ -276,7 +285,9 @@ def test_a_zip_file_of_python_is_read_by_the_page(parts):
     with zipfile.ZipFile(buffer, "w") as opened:
         opened.writestr("one.png", b"12")
         opened.writestr("two.png", b"345")
-    body = "return (await part.unzip(new Blob([Uint8Array.from(given.bytes)]))).map(({ name, blob }) => [name, blob.size])"
+    body = (
+        "return (await part.unzip(new Blob([Uint8Array.from(given.bytes)]))).map(({ name, blob }) => [name, blob.size])"
+    )
     assert computed(parts, "zip.js", body, bytes=list(buffer.getvalue())) == [["one.png", 2], ["two.png", 3]]
 
 
@@ -284,5 +295,8 @@ def test_a_csv_file_is_read_by_python(parts):
     rows = [["file", "area"], ['a "b", c.png', 12], ["two\nlines", None], ["é", 0.5]]
     text = computed(parts, "zip.js", "return await part.csvOf(given.rows).text()", rows=rows)
     assert list(csv.reader(io.StringIO(text, newline=""))) == [
-        ["file", "area"], ['a "b", c.png', "12"], ["two\nlines", ""], ["é", "0.5"]
+        ["file", "area"],
+        ['a "b", c.png', "12"],
+        ["two\nlines", ""],
+        ["é", "0.5"],
     ]

@@ -20,7 +20,7 @@ PROBLEMS = {
     400: "Not an image or video that can be read, or a damaged form",
     401: "A token is needed",
     403: "A page of another site sent it",
-    404: "No such job, or no more; no such page of a TIFF",
+    404: "No such job, or no more; no such page of a TIFF; no such frame of a video",
     408: "The body came too slowly",
     413: "Too many bytes, pixels or images",
     415: "The body or a field is of another type",
