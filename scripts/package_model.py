@@ -34,6 +34,7 @@ from polypseg.evaluate.plan import Plan, model_digest, plan_model, plan_run
 from polypseg.evaluate.reproduce import dices_by_engine, figure_of
 from polypseg.evaluate.score import ScoreOptions
 from polypseg.evaluate.selection import Selection
+from polypseg.evaluate.strata import AREA_WAY
 from polypseg.export.facts import figures_of
 from polypseg.export.onnx import ExportOptions, export_model
 from polypseg.export.proof import proving_engines
@@ -46,9 +47,13 @@ from polypseg.records.digests import file_digests
 from polypseg.records.gates import load_gates
 from polypseg.records.model_facts import ModelFacts
 from polypseg.records.run import Run, open_run
-from polypseg.report.tables import gate_rows
+from polypseg.report.tables import figure, gate_rows, interval, negative_stratum_rows, stratum_rows
 
 LICENCE = "Apache-2.0 for the file; the terms of the training data bind its use"
+
+CARD_WAYS = (AREA_WAY, "source", "centre")
+"""The ways of dividing the images that the card tells, where the data tell them."""
+MEAN = ("mean", "low", "high")
 
 
 def main() -> None:
@@ -177,6 +182,7 @@ def _card(run: Run | None, facts: ModelFacts, summaries: dict[str, Any], argumen
     )
     engine = next((summary["provenance"]["engine"] for summary in summaries.values()), "")
     values: dict[str, Any] = {"facts": facts, "summaries": summaries, "engine": engine_label(engine)}
+    values |= {"stratum_rows": _stratum_rows(summaries), "negative_rows": _negative_rows(summaries)}
     if run is None:
         kinds = ("rows", "figures" if summaries else "engines")
         rows, figures = (environment.get_template(f"packaged_{kind}.md.j2").render(values) for kind in kinds)
@@ -194,6 +200,31 @@ def _card(run: Run | None, facts: ModelFacts, summaries: dict[str, Any], argumen
         "notes": arguments.notes.read_text(encoding="utf-8").strip() if arguments.notes else "",
     }
     return environment.get_template("packaged_card.md.j2").render(values) + "\n"
+
+
+def _stratum_rows(summaries: dict[str, Any]) -> list[list[str]]:
+    """Data, way, stratum, images, mean Dice, its interval, mean IoU and mean recall, over images with a polyp."""
+    return [
+        [name, way, *row[:4], *row[5:7]]
+        for name, summary in summaries.items()
+        for way in CARD_WAYS
+        for row in stratum_rows(summary["strata"].get(way, {}))
+    ]
+
+
+def _negative_rows(summaries: dict[str, Any]) -> list[list[str]]:
+    """Data, way, stratum, frames and their shares with false regions, over frames without a polyp."""
+    rows = []
+    for name, summary in summaries.items():
+        if summary["negatives"] is None:
+            continue
+        found = summary["negatives"]
+        large = {key: None if (value := found["large_false_positive"][key]) is None else 100 * value for key in MEAN}
+        cells = [str(found["num_images"]), f"{figure(large['mean'])} %", interval(large)]
+        rows.append([name, "", "all", *cells, f"{figure(100 * found['any_false_positive']['mean'])} %"])
+        ways = negative_stratum_rows(summary)
+        rows += [[name, way, *row] for way in CARD_WAYS for row in ways.get(way, ())]
+    return rows
 
 
 def _mended(card: Path, rows: str, figures: str) -> str:

@@ -10,8 +10,7 @@ report.html      the page
 """
 
 import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,14 @@ from pydantic import Field
 
 from polypseg.errors import ScoreError
 from polypseg.records.atomic import replacing, write_text
-from polypseg.records.reading import FileKind, Saved, read_json, read_npz, read_rows
+from polypseg.records.reading import FileKind, Saved, read_json, read_npz, read_rows, stream_rows
 
 KIND = FileKind("deployment report", ScoreError, "evaluate again with: polypseg evaluate MODEL --videos DIR")
 MOST_MIB = 4096
 TABLE = FileKind("table of a deployment report", ScoreError, "evaluate the videos again", MOST_MIB)
+
+FRAME_COLUMNS = ("procedure", "frame", "seconds", "num_lesions", "found_score", "false_score", "top_score")
+"""Of frames.csv."""
 
 
 class Figure(Saved):
@@ -264,6 +266,10 @@ class DeploymentFolder:
         """The rows of a table; errors as `read`."""
         return read_rows(self.table_path(name), (), TABLE)
 
+    def stream_frames(self) -> Iterator[list[str]]:
+        """The rows of the table of frames, cells as in `FRAME_COLUMNS`; errors as `read`."""
+        return stream_rows(self.table_path("frames"), FRAME_COLUMNS, TABLE)
+
     def read_curves(self) -> dict[str, NDArray[Any]]:
         """The curves by name; errors as `read`."""
         return read_npz(self.curves_path, ("thresholds", "sensitivity"), TABLE)
@@ -272,7 +278,7 @@ class DeploymentFolder:
         """Write all but the page; the record last, so that it stands for whole files."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
-            write_text(self.table_path(name), table.text())
+            table.write(self.table_path(name))
         with replacing(self.curves_path) as temporary, temporary.open("wb") as opened:
             np.savez_compressed(opened, **curves)  # type: ignore[arg-type]
         write_text(self.record_path, record.model_dump_json(indent=1) + "\n")
@@ -290,10 +296,9 @@ class Table:
     columns: Sequence[str]
     rows: Iterable[Sequence[Any]]
 
-    def text(self) -> str:
-        """The lines; numbers with all their digits."""
-        content = io.StringIO()
-        writer = csv.writer(content, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(self.rows)
-        return content.getvalue()
+    def write(self, path: Path) -> None:
+        """Write the lines, row by row; numbers with all their digits."""
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as opened:
+            writer = csv.writer(opened, lineterminator="\n")
+            writer.writerow(self.columns)
+            writer.writerows(self.rows)

@@ -156,18 +156,24 @@ def parse_rows(text: str, needed: Sequence[str], source: Path | str, kind: FileK
     except csv.Error as error:
         raise kind.damaged(source, error) from error
     header = lines[0][1] if lines else []
+    _check_header(header, needed, source, kind)
+    return [_named(cells, header, number, source, kind) for number, cells in lines[1:] if cells]
+
+
+def _check_header(header: Sequence[str], needed: Sequence[str], source: Path | str, kind: FileKind) -> None:
     missing = [column for column in needed if column not in header]
     if missing:
         raise kind.damaged(source, f"it lacks the columns {', '.join(missing)}")
     if len(set(header)) < len(header):
         raise kind.damaged(source, "a column is twice there")
-    rows = []
-    for number, cells in lines[1:]:
-        if cells and len(cells) != len(header):
-            raise kind.damaged(source, f"line {number}: {len(cells)} cells, {len(header)} expected")
-        if cells:
-            rows.append(dict(zip(header, cells, strict=True)))
-    return rows
+
+
+def _named(
+    cells: Sequence[str], header: Sequence[str], number: int, source: Path | str, kind: FileKind
+) -> dict[str, str]:
+    if len(cells) != len(header):
+        raise kind.damaged(source, f"line {number}: {len(cells)} cells, {len(header)} expected")
+    return dict(zip(header, cells, strict=True))
 
 
 def stream_rows(path: Path, columns: Sequence[str], kind: FileKind) -> Iterator[list[str]]:
@@ -194,6 +200,32 @@ def stream_rows(path: Path, columns: Sequence[str], kind: FileKind) -> Iterator[
                     raise kind.damaged(path, f"line {reader.line_num}: {len(cells)} cells, {len(header)} expected")
                 yield cells
     except csv.Error as error:
+        raise kind.damaged(path, error) from error
+    except OSError as error:
+        raise kind.error(f"{path}: cannot read the {kind.name}: {error.strerror}; {kind.mend}") from error
+
+
+def stream_named_rows(path: Path, needed: Sequence[str], kind: FileKind) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file of any size, one after another, by the names in its first line.
+
+    Args:
+        path: The file.
+        needed: Columns without which it is not of its kind.
+        kind: For the message; its size does not bound this file.
+
+    Raises:
+        PolypsegError: Of the kind: it cannot be read, is not UTF-8, lacks a column or has one twice, or a row has more
+            or fewer cells.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as opened:
+            reader = csv.reader(opened, strict=True)
+            header = next(reader, [])
+            _check_header(header, needed, path, kind)
+            for cells in reader:
+                if cells:
+                    yield _named(cells, header, reader.line_num, path, kind)
+    except (csv.Error, UnicodeDecodeError) as error:
         raise kind.damaged(path, error) from error
     except OSError as error:
         raise kind.error(f"{path}: cannot read the {kind.name}: {error.strerror}; {kind.mend}") from error

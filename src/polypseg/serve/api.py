@@ -22,6 +22,7 @@ from polypseg.serve.jobs import JobRecord
 from polypseg.serve.negotiation import preferred
 from polypseg.serve.page import HEADERS, mount_page
 from polypseg.serve.problems import problem_of, tell_problems
+from polypseg.serve.project_api import router as project_router
 from polypseg.serve.schemas import (
     BatchQuery,
     Health,
@@ -55,8 +56,11 @@ def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAP
 
     Raises:
         ModelError: The model cannot be opened.
+        ProjectError: The project cannot be opened.
+        BusyError: Another process works in the project.
     """
     service = Service(settings, predictor)
+    routes = [*router.routes, *(project_router.routes if settings.project is not None else ())]
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -74,13 +78,15 @@ def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAP
     )
     app.state.service = service
     app.include_router(router)
-    tell_problems(app, router.routes)
+    if settings.project is not None:
+        app.include_router(project_router)
+    tell_problems(app, routes)
     app.add_middleware(Guard, settings=settings, metrics=service.metrics, state=service.drain)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Location", "Retry-After"],
         )

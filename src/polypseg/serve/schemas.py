@@ -136,8 +136,15 @@ class Segmentation(BaseModel):
     num_components: int
     max_probability: float
     mean_probability: float | None = Field(description="over the mask; null where it is empty")
+    mark_doubt: float = Field(description="that what is marked is no polyp, 0 (sure) to 1")
+    outline_doubt: float = Field(description="that the outline is wrong, or a polyp missed, 0 (sure) to 1")
     polyps: list[Polyp]
     mask: RunLengths
+    outer: RunLengths | None = Field(None, description="the mask that misses little; absent without a calibration")
+    inner: RunLengths | None = Field(None, description="the mask of which little is no polyp; absent without one")
+    outer_area_px: int | None = Field(None, description="absent without a calibration, as the next two")
+    inner_area_px: int | None = None
+    promise: str | None = Field(None, description="what the calibration promises of outer and inner mask, in words")
     probability: Picture | None = Field(None, description="8-bit grey, the value times 255; absent unless asked for")
     overlay: Picture | None = Field(None, description="absent unless asked for")
     picture: Picture | None = Field(None, description="the image as it was read, upright; absent unless asked for")
@@ -173,6 +180,8 @@ class VideoFrame(BaseModel):
     components: int | None = Field(description="8-connected components that are shown")
     max_probability: float | None
     withheld: bool = Field(description="whether a detection is withheld (`withhold`)")
+    outer_area_px: int | None = Field(None, description="null without a calibration, as the next")
+    inner_area_px: int | None = None
     faults: list[str] = Field(
         [], description="what is wrong with the frame: `dropped`, `damaged`, `mistimed`, `resized`, …"
     )
@@ -193,6 +202,7 @@ class VideoResult(BaseModel):
     fps: float
     faults: dict[str, int] = Field({}, description="frames by what is wrong with them; empty where nothing is")
     notes: list[str] = Field([], description="what a user must know of it, in words: damage, a cut end, lost sound")
+    promise: str | None = Field(None, description="what the calibration promises of each frame; null without one")
     video: str = Field(description="where the video with the mask drawn is")
 
 
@@ -224,6 +234,7 @@ class ServedModel(BaseModel):
     figures: dict[str, Any]
     terms: str
     licence: str
+    promise: str | None = Field(None, description="what its calibration promises, in words; null without one")
 
 
 class ServedModels(BaseModel):

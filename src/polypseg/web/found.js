@@ -31,7 +31,16 @@ export function findIn(item, { map, mask }) {
 
 /** The probability map in 8 bit and the server's mask. */
 export async function decodeMaps({ answer }) {
-  return { map: await decodeLevels(answer.probability.png), mask: decodeRunLengths(answer.mask) };
+  const mask = decodeRunLengths(answer.mask);
+  return { map: await decodeLevels(answer.probability.png), mask, band: bandOf(answer, mask) };
+}
+
+/* The pixels that may be polyp or not, by a calibration; null without one. */
+function bandOf(answer, mask) {
+  if (!answer.outer && !answer.inner) return null;
+  const outer = answer.outer ? decodeRunLengths(answer.outer) : mask;
+  const inner = answer.inner ? decodeRunLengths(answer.inner) : mask;
+  return outer.map((isOuter, at) => (isOuter && !inner[at] ? 1 : 0));
 }
 
 /** The maps, the picture's pixels, and how many pixels reach each level. */

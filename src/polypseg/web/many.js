@@ -1,5 +1,6 @@
 /* Many images at once: which are selected, how they are grouped, one threshold for all, all masks as one file. */
 
+import { numAgain, ranked } from "./doubt.js";
 import { decodeMaps, findIn, imageFile, stateOf } from "./found.js";
 import { maskPng } from "./paint.js";
 import { saveBlob, several, stem } from "./text.js";
@@ -21,7 +22,7 @@ export class Many {
   constructor(page) {
     this.page = page;
     this.number = 0;
-    byId("group-by").addEventListener("change", () => this.arrange());
+    for (const id of ["group-by", "order"]) byId(id).addEventListener("change", () => this.arrange());
     byId("select-all").addEventListener("click", () => this.selectAll());
     byId("zip-all").addEventListener("click", () => this.save(false));
     byId("zip-corrected").addEventListener("click", () => this.save(true));
@@ -38,13 +39,29 @@ export class Many {
     return this.selected.length ? this.selected : this.ordered();
   }
 
-  /** The items in the order of their groups. */
+  /** The items in the order of their groups, within a group as given or the most doubtful first. */
   ordered() {
     const way = byId("group-by").value;
     const { all } = this.page.items;
-    if (!way) return all;
+    const first = byId("order").value === "doubt" ? ranked(all) : [];
+    const items = [...first, ...all.filter((item) => !first.includes(item))];
+    if (!way) return items;
     const order = new Intl.Collator("en", { numeric: true });
-    return all.toSorted((a, b) => order.compare(groupOf(a, way), groupOf(b, way)) || a.id - b.id);
+    return items.toSorted((a, b) => order.compare(groupOf(a, way), groupOf(b, way)));
+  }
+
+  /** Marks the images to look at again, and keeps the strip in order while answers come in. */
+  judge() {
+    const { all } = this.page.items;
+    const first = ranked(all);
+    const again = first.slice(0, numAgain(first.length));
+    byId("order-choice").hidden = first.length < 2;
+    for (const item of all) {
+      if (Boolean(item.isDoubtful) === again.includes(item)) continue;
+      item.isDoubtful = again.includes(item);
+      this.page.strip.show(item);
+    }
+    if (byId("order").value === "doubt") this.arrange();
   }
 
   /** The images that are done, among those chosen. */

@@ -97,6 +97,7 @@ function remove(item) {
   const place = items.all.indexOf(item);
   items.remove(item);
   strip.remove(item);
+  many.judge();
   many.arrange();
   many.show();
   if (current === item) choose(items.all[Math.min(place, items.all.length - 1)] ?? null);
@@ -107,6 +108,7 @@ function changed(item) {
   strip.show(item);
   many.show();
   if (item.state === "queued") many.arrange();
+  if (item.state === "done" || item.state === "queued") many.judge();
   if (item.state === "done" && item.kind === "image" && (item.threshold !== null || item.smallest)) many.recount();
   if (item === current) render();
   if (item.problem?.status === 401) byId("token").hidden = false;

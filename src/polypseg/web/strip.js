@@ -19,8 +19,10 @@ export class Strip {
   show(item) {
     const cell = this.cells.get(item.id) ?? this.make(item);
     if (item.url && cell.picture.getAttribute("src") !== item.url) cell.picture.src = item.url;
-    const words = item.state === "done" ? outcome(item) : WORDS[item.state];
+    const isDoubtful = Boolean(item.isDoubtful) && stateOf(item) === "predicted";
+    const words = (item.state === "done" ? outcome(item) : WORDS[item.state]) + (isDoubtful ? ", look again" : "");
     cell.badge.textContent = words;
+    cell.row.toggleAttribute("data-again", isDoubtful);
     cell.name.textContent = cell.button.title = item.name;
     cell.row.dataset.state = item.state;
     cell.button.setAttribute("aria-label", `${item.name}, ${words}`);
@@ -84,6 +86,7 @@ export class Strip {
 
   /** Puts the items in an order, a heading before each group; `groupOf` gives a name, or "" where there are no groups. */
   arrange(items, groupOf) {
+    const focused = document.activeElement;
     for (const heading of this.list.querySelectorAll(".group-name")) heading.remove();
     let last = "";
     for (const item of items) {
@@ -93,6 +96,7 @@ export class Strip {
       const row = this.cells.get(item.id)?.row;
       if (row) this.list.append(row);
     }
+    if (this.list.contains(focused) && focused !== document.activeElement) focused.focus(); // moved, it lost the focus
   }
 
   remove(item) {

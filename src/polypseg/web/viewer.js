@@ -1,6 +1,7 @@
 /* The result of one image: the stage, what was found, and the controls. */
 
 import { correctedMask, decodeAll, findIn, isFlat, isOwn, levelToShow, stateOf } from "./found.js";
+import { doubtRows } from "./doubt.js";
 import { encodeRunLengths } from "./mask.js";
 import { heatOver, maskOver, maskPng, show, showScale } from "./paint.js";
 import { RegionTable } from "./regions.js";
@@ -31,7 +32,7 @@ export class Viewer {
 
   connect(host) {
     const plan = () => this.plan();
-    for (const id of ["view", "drawn", "levels"]) byId(id).addEventListener("change", plan);
+    for (const id of ["view", "drawn", "levels", "band"]) byId(id).addEventListener("change", plan);
     byId("levels").addEventListener("change", () => { this.item.level = Number(checked("level")); });
     byId("layout").addEventListener("change", () => this.setLayout(checked("layout")));
     byId("compare").addEventListener("input", () => this.placeDivider());
@@ -130,7 +131,8 @@ export class Viewer {
     const opacity = this.opacity[this.kind()];
     const level = Number(checked("level"));
     const canvas = byId("shown");
-    if (view === "mask") show(canvas, maskOver(base, this.found.mask, width, height, opacity, checked("drawn")), width, height);
+    const band = this.band();
+    if (view === "mask") show(canvas, maskOver(base, this.found.mask, width, height, opacity, checked("drawn"), band), width, height);
     else show(canvas, heatOver(base, view === "probability" ? map : attention[level], opacity), width, height);
     const captions = { mask: "Mask", probability: "Probability map", attention: `Attention, gate ${level}` };
     byId("caption").textContent = captions[view];
@@ -138,6 +140,16 @@ export class Viewer {
     byId("legend").hidden = view === "mask";
     const flat = view === "attention" && attention[level] && isFlat(attention[level]) ? "; nearly the same everywhere here" : "";
     byId("legend-text").textContent = view === "probability" ? "probability" : `gate coefficient${flat}`;
+  }
+
+  /* What lies between inner and outer mask; they are of the model's own mask, and of no other. */
+  band() {
+    const band = checked("view") === "mask" && isOwn(this.item) ? this.item.decoded.band : null;
+    const isShown = band !== null && byId("band").checked;
+    byId("band-switch").hidden = band === null;
+    byId("band-legend").hidden = !isShown;
+    byId("promise").textContent = isShown ? `(${this.item.answer.promise})` : "";
+    return isShown ? band : null;
   }
 
   showControls(threshold) {
@@ -176,6 +188,7 @@ export class Viewer {
       rows.push(["Mean probability", probability(mean), "inside the mask; not the chance that it is a polyp"]);
     }
     rows.push(["Highest probability", probability(answer.max_probability), "in the whole image"]);
+    rows.push(...doubtRows(answer));
     rows.push(["Image", `${width} × ${height}`, `${Math.round(1000 * answer.seconds.total)} ms on the server`]);
     fillFacts(byId("figures"), rows);
     this.regions.show(polyps, answer.image);

@@ -64,7 +64,7 @@ def spoilt(change):
         (lambda _, results: results[0].update(image_id=77), "1 findings name frames that are not there"),
         (lambda _, results: results[0].update(score=90), "a score is 90; expected 0 to 1"),
         (lambda _, results: results[0].update(bbox=[0, 0, -1, 2]), "expected x, y, width, height"),
-        (lambda _, results: results[0].pop("score"), "lacks its bbox or score"),
+        (lambda _, results: results[0].pop("score"), "lacks a bbox of four numbers, or a score"),
     ],
 )
 def test_odd_coco(tmp_path, change, message):
