@@ -34,7 +34,7 @@ export class Editor {
 
   connect() {
     const on = (id, act) => byId(id).addEventListener("click", act);
-    for (const button of document.querySelectorAll("[data-tool]")) button.addEventListener("click", () => this.choose(button.dataset.tool));
+    for (const button of document.querySelectorAll("button[data-tool]")) button.addEventListener("click", () => this.choose(button.dataset.tool));
     for (const button of document.querySelectorAll("[data-decide]")) button.addEventListener("click", () => this.decide(button.dataset.decide));
     on("editor-undo", () => this.undo());
     on("editor-redo", () => this.redo());
@@ -96,8 +96,8 @@ export class Editor {
     this.endStroke();
     this.tool = tool;
     this.draft.drop();
-    for (const button of document.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
-    byId("editor-canvas").dataset.tool = tool;
+    for (const button of document.querySelectorAll("button[data-tool]")) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
+    byId("editor-canvas").dataset.hand = String(tool === "hand");
     byId("editor-size").disabled = !this.draws;
     this.input.hover(null);
     this.say(HINTS[tool]);
