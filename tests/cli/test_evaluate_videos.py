@@ -10,6 +10,7 @@ from evaluate.procedures import toy
 from evaluate.procedures.conftest import RedEngine, clinic, save  # noqa: F401
 from polypseg.cli import app
 from polypseg.predict.predictor import Predictor
+from polypseg.records.lock import alone_in
 
 
 def typed(*words, code=0):
@@ -52,7 +53,7 @@ def test_validation_and_budget(files, tmp_path):
     assert record["matched"]["chosen_on"] == ["001-000"]
     assert record["points"][1]["procedures"] == ["001-001"]
     assert record["matched"]["burden"] <= 0.2
-    told = typed(*words, "--burden", "alerts-x", code=2)
+    told = typed(*words, "--burden", "alerts-x", "--overwrite", code=2)
     assert "unknown definition of a false alert 'alerts-x'" in told
 
 
@@ -87,5 +88,44 @@ def test_calls_that_do_not_fit(files, tmp_path):
     assert "name a model and --videos DIR, or --predictions" in typed(
         "evaluate", "--videos", tmp_path, "--references", truth, code=2
     )
-    assert "are for procedures: name --videos" in typed("evaluate", "runs/x", "--withhold", "3", code=2)
     assert "no such references" in typed("evaluate", "--predictions", found, "--references", tmp_path / "no", code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("runs/x", "--withhold", "3", "--budget", "0.1"), "--budget, --withhold: for whole procedures"),
+        (("runs/x", "--smooth", "none"), "--smooth: for whole procedures, not for single images; name --videos DIR"),
+        (("FOUND", "--split", "test", "--no-leaks"), "--split, --leaks: for single images, not for whole procedures"),
+        (("FOUND", "--polyp-values", "255"), "--polyp-values: for single images"),
+        (("FOUND", "--tta", "flips"), "--tta: for a model; saved findings are evaluated as they are"),
+        (("FOUND", "--protocol", "true-colon", "--withhold", "2", "--seed", "1"),
+         "--withhold, --seed: not part of --protocol true-colon, which fixes its own rules"),
+    ],
+)  # fmt: skip
+def test_an_option_that_would_do_nothing_is_refused(files, tmp_path, words, told):
+    truth, found = files
+    saved = ("--predictions", found, "--references", truth, "--frame-rate", "30", "-o", tmp_path / "out")
+    if "true-colon" in words:
+        saved = (*saved[:4], *saved[6:])
+    words = (*saved, *words[1:]) if words[0] == "FOUND" else words
+    assert told in typed("evaluate", *words, code=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_report_that_is_there_stays_and_two_at_work_exclude_each_other(files, tmp_path):
+    truth, found = files
+    words = ("evaluate", "--predictions", found, "--references", truth, "--frame-rate", "30", "-o", tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    with alone_in(tmp_path / "out"):
+        assert "is at work here; wait for it, or name another place" in typed(*words, code=1)
+    (tmp_path / "out" / "true_colon.json").write_text("{}")
+    assert "exists; replace it with --overwrite, or name another folder (-o)" in typed(*words, code=2)
+    typed(*words, "--overwrite")
+    assert "deployment.json: exists" in typed(*words, code=2)
+
+
+def test_no_folder_stays_of_a_call_that_failed(files, tmp_path):
+    _, found = files
+    typed("evaluate", "--predictions", found, "--references", tmp_path / "no.json", "-o", tmp_path / "out", code=1)
+    assert not (tmp_path / "out").exists()

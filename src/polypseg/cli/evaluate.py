@@ -18,6 +18,7 @@ WHAT, WHICH, HOW, SUMMED, PROCEDURES = "What to evaluate", "Images", "Scoring", 
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         str | None,
         typer.Argument(metavar="RUN|MODEL", help="A run folder; with --data also a model file or an included model."),
@@ -251,18 +252,21 @@ def evaluate(
     import sys
     from dataclasses import replace
 
+    from polypseg.cli.evaluate_modes import refuse_for_images, refuse_for_procedures
     from polypseg.cli.evaluate_videos import VideoCall, concerns_videos, evaluate_videos
 
     command = shlex.join(["polypseg", *sys.argv[1:]])
     if concerns_videos(videos, predictions, protocol):
+        refuse_for_procedures(context, protocol, predictions)
         evaluate_videos(
             VideoCall(
                 model, videos, predictions, references, protocol, threshold, validation, budget, burden, withhold,
                 smooth, smooth_frames, frame_rate, _two_numbers(area_limits), coco_results, seed, out, field, tta,
-                command,
+                command, overwrite,
             )
         )  # fmt: skip
         return
+    refuse_for_images(context)
     from polypseg.cli.console import console, note_earlier_option, track
     from polypseg.errors import UsageError, unknown_name
     from polypseg.evaluate.evaluation import evaluate as evaluate_plan
@@ -276,8 +280,6 @@ def evaluate(
     from polypseg.predict.predictor import PredictOptions
     from polypseg.preprocess import field_rule, mask_rule
 
-    if validation or withhold or coco_results or smooth != "none":
-        raise UsageError("--validation, --withhold, --smooth and --coco-results are for procedures: name --videos")
     if model is not None and not Path(model).exists():
         model = str(resolve(model))
     note_earlier_option(restart, "--restart", "--overwrite")

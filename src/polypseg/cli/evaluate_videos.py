@@ -1,5 +1,7 @@
 """`polypseg evaluate` for whole procedures: a model on videos, or saved findings, against lesions in time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
 
 TRUE_COLON = ("true-colon", "true-colon-realcolon")
 """Protocols; the second joins frames by their number, as its package does for REAL-Colon."""
+
+TRUE_COLON_NAME = "true_colon.json"
 
 GIVEN_THRESHOLD = 0.5
 """For saved findings, whose program is not known."""
@@ -40,6 +44,7 @@ class VideoCall:
     field: str | None
     tta: str
     command: str
+    overwrite: bool = False
 
 
 def concerns_videos(videos: Path | None, predictions: Path | None, protocol: str | None) -> bool:
@@ -54,19 +59,43 @@ def concerns_videos(videos: Path | None, predictions: Path | None, protocol: str
 def evaluate_videos(call: VideoCall) -> None:
     """Evaluate procedures, write the report's folder and print the main figures."""
     from polypseg.errors import UsageError
-    from polypseg.evaluate.procedures.deployment import DeploymentOptions, report_deployment
-    from polypseg.evaluate.procedures.figures import FigureOptions
-    from polypseg.evaluate.procedures.references import open_references
 
     if call.references is None:
         raise UsageError("name --references: a folder of masks, COCO boxes with lesion ids (.json) or intervals (.csv)")
     if (call.predictions is None) == (call.model is None or call.videos is None):
         raise UsageError("name a model and --videos DIR, or --predictions FILE (a COCO results list or findings.csv)")
     out = call.out or (call.predictions or Path(str(call.videos))).with_suffix("").parent / "deployment"
-    if call.protocol in TRUE_COLON:
-        _true_colon(call, out)
-        return
-    references = open_references(call.references, call.frame_rate)
+    with _alone(out, call.overwrite):
+        if call.protocol in TRUE_COLON:
+            _true_colon(call, out)
+        else:
+            _evaluate(call, out)
+
+
+@contextmanager
+def _alone(out: Path, overwrite: bool) -> Iterator[None]:
+    """Nobody else writes to the folder; a report that is there is only replaced where it was asked for."""
+    from polypseg.errors import UsageError
+    from polypseg.records.lock import alone_in
+
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with alone_in(out):
+            there = [name for name in ("deployment.json", TRUE_COLON_NAME) if (out / name).exists()]
+            if there and not overwrite:
+                raise UsageError(f"{out / there[0]}: exists; replace it with --overwrite, or name another folder (-o)")
+            yield
+    finally:
+        with suppress(OSError):  # where it failed before anything was written, no folder stays
+            out.rmdir()
+
+
+def _evaluate(call: VideoCall, out: Path) -> None:
+    from polypseg.evaluate.procedures.deployment import DeploymentOptions, report_deployment
+    from polypseg.evaluate.procedures.figures import FigureOptions
+    from polypseg.evaluate.procedures.references import open_references
+
+    references = open_references(Path(str(call.references)), call.frame_rate)
     facts, smoothed, threshold, title = _facts(call, references)
     options = DeploymentOptions(
         threshold=threshold,
@@ -157,8 +186,7 @@ def _true_colon(call: VideoCall, out: Path) -> None:
     result = evaluate_files(
         call.references, call.predictions, threshold, "stem_int_suffix" if call.protocol == TRUE_COLON[1] else "stem"
     )
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "true_colon.json"
+    path = out / TRUE_COLON_NAME
     write_text(path, json.dumps(result.as_dict(), indent=1) + "\n")
     frame, lesions, matched = result.frame, result.lesion, result.matched
     _print(f"frame TPR {frame['tpr']:.4f}, FPR {frame['fpr']:.4f} at {frame['conf']:g}")
