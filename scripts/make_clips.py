@@ -5,7 +5,7 @@
 
 Each group of the data (a sequence of CVC-ClinicDB) becomes a clip of its frames in order, in which all polyps count as
 one lesion. Each frame of --negatives becomes a clip of that frame alone: stills have no time, so that false alerts per
-minute stay unknown, and specificity has an interval over frames. Images are linked, not copied, where links can be made.
+minute stay unknown, and specificity has an interval over frames. Images are linked, not copied, where that can be done.
 """
 
 import argparse

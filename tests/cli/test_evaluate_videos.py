@@ -129,3 +129,35 @@ def test_no_folder_stays_of_a_call_that_failed(files, tmp_path):
     _, found = files
     typed("evaluate", "--predictions", found, "--references", tmp_path / "no.json", "-o", tmp_path / "out", code=1)
     assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_cases_are_made_where_they_are_asked_for(clinic, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("polypseg.predict.predictor.load", lambda path, options: Predictor(RedEngine(), options))
+    words = (
+        "evaluate",
+        "polyp-lite",
+        "--videos",
+        clinic / "films",
+        "--references",
+        clinic / "masks",
+        "--frame-rate",
+        "10",
+    )
+    typed(*words, "-o", clinic / "plain")
+    assert not (clinic / "plain" / "cases").exists()
+    assert "data:image" not in (clinic / "plain" / "report.html").read_text()
+    told = typed(*words, "--case-pictures", "-o", clinic / "out")
+    assert "the page contains 3 pictures of the data" in told
+    listed = json.loads((clinic / "out" / "cases" / "cases.json").read_text())
+    # p2's lesion is never found; p1's is found at once; the spots of frames 10 and 11 follow one another.
+    assert [(one["kind"], one["procedure"], one["frame"]) for one in listed] == [
+        ("missed", "p2", "1"),
+        ("found", "p1", "9"),
+        ("false", "p1", "11"),
+    ]
+    page = (clinic / "out" / "report.html").read_text()
+    assert page.count("data:image/jpeg") == 3
+    assert "lesion p2:255, found in 0 of 1 frames" in page
+    typed(*words, "--case-pictures", "--withhold", "1", "--overwrite", "-o", clinic / "out")
+    listed = json.loads((clinic / "out" / "cases" / "cases.json").read_text())
+    assert [one["kind"] for one in listed] == ["missed", "found"]  # both false spots last one frame

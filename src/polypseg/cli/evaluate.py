@@ -208,6 +208,14 @@ def evaluate(
             rich_help_panel=PROCEDURES,
         ),
     ] = False,
+    case_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--case-pictures",
+            help="Put pictures of missed, found and false cases into the page.",
+            rich_help_panel=PROCEDURES,
+        ),
+    ] = False,
     leaks: Annotated[
         bool,
         typer.Option(
@@ -262,7 +270,7 @@ def evaluate(
             VideoCall(
                 model, videos, predictions, references, protocol, threshold, validation, budget, burden, withhold,
                 smooth, smooth_frames, frame_rate, _two_numbers(area_limits), coco_results, seed, out, field, tta,
-                command, overwrite,
+                command, overwrite, case_pictures,
             )
         )  # fmt: skip
         return

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polypseg.cli.console import typed
+
 if TYPE_CHECKING:
     import typer
 
@@ -14,10 +16,12 @@ FOR_IMAGES = (
 )  # fmt: skip
 """Of single images alone."""
 
-FOR_PROCEDURES = ("videos", "validation", "budget", "burden", "withhold", "smooth", "smooth_frames", "coco_results")
+FOR_PROCEDURES = (
+    "videos", "validation", "budget", "burden", "withhold", "smooth", "smooth_frames", "coco_results", "case_pictures",
+)  # fmt: skip
 """Of whole procedures alone."""
 
-FOR_A_MODEL = ("videos", "smooth", "smooth_frames", "field", "tta")
+FOR_A_MODEL = ("videos", "smooth", "smooth_frames", "field", "tta", "case_pictures")
 """Of whole procedures, where a model runs: saved findings are taken as they are."""
 
 NOT_OF_A_PROTOCOL = (*FOR_PROCEDURES, "field", "tta", "frame_rate", "area_limits", "seed")
@@ -49,13 +53,6 @@ def refuse_for_procedures(context: "typer.Context", protocol: str | None, predic
         _refuse(others, f"not part of --protocol {protocol}, which fixes its own rules; leave it out")
     elif predictions is not None:
         _refuse(typed(context, FOR_A_MODEL), "for a model; saved findings are evaluated as they are: leave it out")
-
-
-def typed(context: "typer.Context", names: Sequence[str]) -> list[str]:
-    """Those of the options that were typed, as they are written."""
-    options = {param.name: param.opts[0] for param in context.command.params}
-    sources = {name: context.get_parameter_source(name) for name in names}
-    return [options[name] for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
 
 
 def _refuse(options: Sequence[str], why: str) -> None:

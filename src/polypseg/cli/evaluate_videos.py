@@ -45,6 +45,7 @@ class VideoCall:
     tta: str
     command: str
     overwrite: bool = False
+    case_pictures: bool = False
 
 
 def concerns_videos(videos: Path | None, predictions: Path | None, protocol: str | None) -> bool:
@@ -107,6 +108,8 @@ def _evaluate(call: VideoCall, out: Path) -> None:
         provenance=_provenance(call, references),
     )
     record = report_deployment(title, facts, options, out, smoothed)
+    if call.case_pictures:
+        _draw_cases(call, facts, record, out)
     written = _write_more(call, facts, references, out)
     _show(record)
     _print(f"wrote {', '.join(str(path) for path in [out / 'deployment.json', *written])}")
@@ -138,6 +141,16 @@ def _facts(call: VideoCall, references: "References") -> tuple["Facts", dict[str
     facts = facts_of_model(frames, watched[own], references)
     smoothed = {one.name: facts_of_model(frames, watched[one], references) for one in others}
     return facts, smoothed, operating_point(predictor), path.stem
+
+
+def _draw_cases(call: VideoCall, facts: "Facts", record: "Deployment", out: Path) -> None:
+    from polypseg.evaluate.procedures.case_pictures import draw_cases
+    from polypseg.evaluate.procedures.films import find_films
+    from polypseg.records.deployment import DeploymentFolder
+
+    films, first = find_films(Path(str(call.videos))), record.points[0]
+    drawn = draw_cases(facts, first.procedures, first.threshold, call.withhold, films, DeploymentFolder(out))
+    _print(f"the page contains {len(drawn)} pictures of the data, which lie in {out / 'cases'} too")
 
 
 def _provenance(call: VideoCall, references: "References") -> dict[str, str]:
