@@ -95,7 +95,7 @@ def test_calls_that_do_not_fit(files, tmp_path):
     ("words", "told"),
     [
         (("runs/x", "--withhold", "3", "--budget", "0.1"), "--budget, --withhold: for whole procedures"),
-        (("runs/x", "--smooth", "none"), "--smooth: for whole procedures, not for single images; name --videos DIR"),
+        (("runs/x", "--smooth", "window"), "--smooth: for whole procedures, not for single images; name --videos DIR"),
         (("FOUND", "--split", "test", "--no-leaks"), "--split, --leaks: for single images, not for whole procedures"),
         (("FOUND", "--polyp-values", "255"), "--polyp-values: for single images"),
         (("FOUND", "--tta", "flips"), "--tta: for a model; saved findings are evaluated as they are"),

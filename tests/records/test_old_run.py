@@ -35,8 +35,8 @@ def test_every_file_opens_as_what_it_was(old):
     run = open_run(old / "run")
     config = run.config()
     assert (config.data.size, config.model.filters, config.train.epochs) == (32, 4, 1)
-    assert run.environment()["packages"]["keras"] == "3.15.1"
-    assert run.environment()["starts"][0]["first_epoch"] == 1
+    assert run.environment().packages["keras"] == "3.15.1"
+    assert run.environment().starts[0].first_epoch == 1
     assert [row["val_loss"] for row in run.history()] == [pytest.approx(0.7772, abs=1e-4)]
     assert load_split(old / "run" / "splits.json").names("test") == TEST
     state = load_state(run.last_folder)
@@ -89,4 +89,4 @@ def test_an_old_training_goes_on(old):
     assert "epoch   2" in told
     run = open_run(old / "run")
     assert [row["epoch"] for row in run.history()] == [1, 2]
-    assert len(run.environment()["starts"]) == 2
+    assert len(run.environment().starts) == 2

@@ -24,7 +24,8 @@ from polypseg.evaluate.selection import ImageToScore, add_digests, label_splits
 from polypseg.evaluate.summary import SummaryOptions
 from polypseg.progress import silent
 from polypseg.records.digests import file_digests
-from polypseg.records.run import Run, record_start, write_config, write_history
+from polypseg.records.environment import TrainingFacts, add_start
+from polypseg.records.run import Run, write_config, write_history
 from polypseg.records.split import Split, SplitEntry
 from polypseg.report.report_input import read_report_input
 
@@ -94,7 +95,8 @@ def write_run(folder: Path, data: Path) -> Run:
         "seconds": 60.0,
     }
     write_history(run, [{"epoch": e, **row, "val_loss": loss} for e, loss in ((1, 0.9), (2, 0.4), (3, 0.7))])
-    record_start(run, data, ["bad.jpg"], 0, {"backend": "jax", "num_parameters": 1_234_567})
+    facts = TrainingFacts(backend="jax", num_parameters=1_234_567)
+    add_start(run.environment_path, data, ["bad.jpg"], 0, facts)
     return run
 
 

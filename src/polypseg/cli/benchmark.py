@@ -52,7 +52,7 @@ def benchmark(
 
     from rich.markup import escape
 
-    from polypseg.cli.console import console, import_keras_quietly, messages
+    from polypseg.cli.console import console, import_keras_for, messages
     from polypseg.predict.benchmark import BenchmarkOptions
     from polypseg.predict.benchmark import benchmark as measure
     from polypseg.predict.engines.packaged import resolve
@@ -60,8 +60,7 @@ def benchmark(
 
     options = BenchmarkOptions(engine, threads, batch_size, runs, warm_up)
     shape, path = parse_size(size), resolve(model)
-    if path.is_dir() or path.suffix.lower() == ".keras":
-        import_keras_quietly()
+    import_keras_for(path)
     report = measure(path, options, image or (), shape, lambda said: messages.print(f"[dim]{escape(said)}[/dim]"))
     console.print(escape("\n".join([*lines_of(report), *int8_lines(path, report)])))
     if json_file is not None:

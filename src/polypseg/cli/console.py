@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -96,6 +97,12 @@ def import_keras_quietly(extra: str = "train") -> None:
                     sys.stderr.write(line + "\n")
 
 
+def import_keras_for(model: Path) -> None:
+    """Import Keras, quietly, if a model needs it: a run folder or a .keras file."""
+    if model.is_dir() or model.suffix.lower() == ".keras":
+        import_keras_quietly()
+
+
 def require_keras(extra: str = "train") -> None:
     """Nothing, if Keras is installed; it is not imported.
 
@@ -111,6 +118,13 @@ def require_keras(extra: str = "train") -> None:
 
 
 _START_UP_NOTICES = ("oneDNN custom operations are on", "before absl::InitializeLog()")
+
+
+def command_line() -> str:
+    """The command as it was typed."""
+    import shlex
+
+    return shlex.join(["polypseg", *sys.argv[1:]])
 
 
 def note_earlier_option(is_given: bool, earlier: str, name: str) -> None:

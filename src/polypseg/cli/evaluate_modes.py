@@ -1,18 +1,15 @@
 """Which options of `polypseg evaluate` act on what: one that would do nothing is refused, in one line."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import Any
 
-from polypseg.cli.console import typed
-
-if TYPE_CHECKING:
-    import typer
+from polypseg.cli.evaluate_options import EvaluateCall
 
 FOR_IMAGES = (
     "images", "data", "split", "splits", "names", "negatives", "skip_bad", "polyp_values", "polyp_colours",
-    "mask_channel", "polyp_labels", "tune_threshold", "unperturbed", "tolerance", "min_area", "min_max", "save_maps",
-    "batch_size", "strata_csv", "by", "alarm_area", "leaks",
+    "mask_channel", "polyp_labels", "tune_threshold", "unperturbed", "calibration", "batch_size", "tolerance",
+    "min_lesion_area", "min_area", "min_max", "save_maps", "strata_csv", "by", "alarm_area", "leaks",
 )  # fmt: skip
 """Of single images alone."""
 
@@ -28,35 +25,46 @@ NOT_OF_A_PROTOCOL = (*FOR_PROCEDURES, "field", "tta", "frame_rate", "area_limits
 """Of whole procedures, where --protocol true-colon does not know them."""
 
 
-def refuse_for_images(context: "typer.Context") -> None:
-    """Nothing, if no option of whole procedures was typed.
+def refuse_for_images(given: EvaluateCall) -> None:
+    """Nothing, if no option of whole procedures was given.
 
     Raises:
         UsageError: One was.
     """
     _refuse(
-        typed(context, FOR_PROCEDURES),
+        given,
+        FOR_PROCEDURES,
         "for whole procedures, not for single images; name --videos DIR, or --predictions with a COCO results list "
         "(.json) or findings.csv",
     )
 
 
-def refuse_for_procedures(context: "typer.Context", protocol: str | None, predictions: Path | None) -> None:
-    """Nothing, if no option was typed that would not act on procedures.
+def refuse_for_procedures(given: EvaluateCall) -> None:
+    """Nothing, if no option was given that would not act on procedures.
 
     Raises:
         UsageError: One was.
     """
-    _refuse(typed(context, FOR_IMAGES), "for single images, not for whole procedures; leave it out")
-    if predictions is not None and protocol is not None:
-        others = typed(context, NOT_OF_A_PROTOCOL)
-        _refuse(others, f"not part of --protocol {protocol}, which fixes its own rules; leave it out")
-    elif predictions is not None:
-        _refuse(typed(context, FOR_A_MODEL), "for a model; saved findings are evaluated as they are: leave it out")
+    protocol = given.summing.protocol
+    _refuse(given, FOR_IMAGES, "for single images, not for whole procedures; leave it out")
+    if given.judged.predictions is not None and protocol is not None:
+        _refuse(given, NOT_OF_A_PROTOCOL, f"not part of --protocol {protocol}, which fixes its own rules; leave it out")
+    elif given.judged.predictions is not None:
+        _refuse(given, FOR_A_MODEL, "for a model; saved findings are evaluated as they are: leave it out")
 
 
-def _refuse(options: Sequence[str], why: str) -> None:
+def _refuse(given: EvaluateCall, names: Sequence[str], why: str) -> None:
     from polypseg.errors import UsageError
 
+    values, defaults = _flat(given), _flat(EvaluateCall())
+    options = [f"--{name.replace('_', '-')}" for name in names if values[name] != defaults[name]]
     if options:
         raise UsageError(f"{', '.join(options)}: {why}")
+
+
+def _flat(given: EvaluateCall) -> dict[str, Any]:
+    """Every option by its name."""
+    flat: dict[str, Any] = {}
+    for name, value in asdict(given).items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat

@@ -7,6 +7,7 @@ from typing import Any
 
 from polypseg.evaluate.leaks import TRAINING, LeakReport, find_leaks
 from polypseg.evaluate.plan import Plan
+from polypseg.evaluate.promise import promise_summary
 from polypseg.evaluate.score import ScoreOptions, score
 from polypseg.evaluate.selection import EXTERNAL
 from polypseg.evaluate.summary import SummaryOptions, summarise
@@ -70,6 +71,8 @@ def _evaluate(
         "leaks": leaks.record(),
         "notes": notes(plan, scores, leaks),
     }
+    if held := promise_summary(scores, evaluation.record()):
+        provenance["held"] = held
     return evaluation, summarise(evaluation, summary_options, provenance)
 
 

@@ -105,7 +105,13 @@ def validation_plans(folder: Path, data: Path | None = None, track: Track = sile
     stored = load_threshold(folder)
     plans = [plan_run(member.folder, data, Selection(split="validation"), track) for member in group.members()]
     return [
-        replace(plan, threshold=stored.threshold, peak_threshold=stored.peak_threshold, threshold_source=stored.source)
+        replace(
+            plan,
+            threshold=stored.threshold,
+            peak_threshold=stored.peak_threshold,
+            threshold_source=stored.source,
+            is_recalibrated=False,  # a member's own, and the thresholds are the group's
+        )
         for plan in plans
     ]
 

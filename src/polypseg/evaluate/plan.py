@@ -35,7 +35,8 @@ from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.predictor import FLIPS
 from polypseg.preprocess import AUTOMATIC, FieldRule, MaskRule, unicode_name
 from polypseg.progress import Track, silent
-from polypseg.records.digests import file_digests
+from polypseg.records.calibration import Bound
+from polypseg.records.digests import file_digests, model_file_digest
 from polypseg.records.model_facts import DEFAULT_THRESHOLD
 from polypseg.records.run import Run, open_run
 from polypseg.records.split import Split, load_split
@@ -62,6 +63,9 @@ class Plan:
         tta: Test-time augmentation of the engine (`predict.predictor.FLIPS`); `with_tta` sets it.
         field: Instead of the model's own way: what of each image it sees; `with_field` sets it.
         notes: What a reader of the scores should know of the files, a sentence each.
+        outer: How the outer mask of a calibration is made (`evaluate.promise`); None without one, as the next.
+        inner: How the inner mask is made.
+        is_recalibrated: Whether the engine's recalibration is applied; the thresholds are then for what comes of it.
     """
 
     cases: Sequence[ImageToScore]
@@ -78,6 +82,9 @@ class Plan:
     tta: str = "none"
     field: FieldRule | None = None
     notes: Sequence[str] = ()
+    outer: Bound | None = None
+    inner: Bound | None = None
+    is_recalibrated: bool = False
 
     def data_digest(self) -> str:
         """SHA-256 over the names and file digests of images and references: one value, the same data."""
@@ -106,7 +113,7 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
     environment = run.environment()
     manifest = load_split(selection.manifest) if selection.manifest else run.split()
     is_own_data = data is None
-    data = data or Path(environment["data"])
+    data = data or Path(environment.data)
     if is_own_data and selection.mask_rule is None:
         found = run_samples(run)
     else:
@@ -118,13 +125,11 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
         "run": str(folder),
         **_model_record(folder if run.members() else run.best_path, engine),
         **_data_record(data, label, manifest),
-        "checkpoint_chosen_by": environment.get("checkpoint_chosen_by", "unknown"),
+        "checkpoint_chosen_by": environment.checkpoint_chosen_by,
     }
     where = _threshold_source(folder, source["model_digest"])
     loss = run.config().loss if run.config().loss.name == "bce_dice" else None
-    return Plan(
-        cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults, engine.facts.peak_threshold
-    )
+    return _as_shown(Plan(cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults))
 
 
 def plan_model(path: Path, data: Path, selection: Selection | None = None, track: Track = silent) -> Plan:
@@ -153,8 +158,22 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
     where = engine.facts.threshold_source or (
         "default" if engine.threshold == DEFAULT_THRESHOLD else "stored in the model"
     )
-    plan = Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults)
-    return replace(plan, peak_threshold=engine.facts.peak_threshold)
+    return _as_shown(Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults))
+
+
+def _as_shown(plan: Plan) -> Plan:
+    """The plan of a model, whose probabilities and thresholds are those that a user sees."""
+    if plan.engine is None:
+        return plan
+    facts = plan.engine.facts
+    thresholds = {"threshold": facts.shown(plan.threshold), "peak_threshold": facts.shown(facts.peak_threshold)}
+    if facts.recalibration is None:
+        return replace(plan, **thresholds)
+    source = {
+        **plan.source,
+        "recalibration": {"words": facts.recalibration.words, "digest": facts.recalibration.digest},
+    }
+    return replace(plan, **thresholds, is_recalibrated=True, source=source)
 
 
 def with_field(plan: Plan, field: FieldRule | None) -> Plan:
@@ -300,7 +319,7 @@ def model_digest(path: Path) -> str:
     """SHA-256 of a model file in hex; of a group of runs, over the digests of its members' models."""
     members = Run(path).members()
     if not members:
-        return file_digests([path])[path]
+        return model_file_digest(path) if path.suffix.lower() == ".onnx" else file_digests([path])[path]
     digests = file_digests([member.best_path for member in members])
     return hashlib.sha256("".join(digests.values()).encode()).hexdigest()
 

@@ -102,7 +102,9 @@ def score(
     with alone_at(folder):
         num_done = begin(evaluation, _record(plan, options), len(plan.cases), options.overwrite)
         pending = plan.cases[num_done:]
-        measure = Measure(evaluation, options.settings, plan.loss, options.save_maps, options.skip_bad)
+        measure = Measure(
+            evaluation, options.settings, plan.loss, options.save_maps, options.skip_bad, plan.outer, plan.inner
+        )
         _make_histograms(evaluation.histograms_path, len(plan.cases))
         with _pool(options, len(pending)) as pool:
             measured = measure_all(pending, plan, measure, options, pool)
@@ -117,7 +119,11 @@ def measure_all(
     """What each case gives, in order."""
     predictions: Iterator[PredictedMap] = (PredictedMap() for _ in cases)
     if plan.engine is not None:
-        predictions = predict_cases(plan.engine, cases, options.batch_size, pool, plan.tta)
+        recalibration = plan.engine.facts.recalibration if plan.is_recalibrated else None
+        predictions = (
+            each._replace(recalibration=recalibration)
+            for each in predict_cases(plan.engine, cases, options.batch_size, pool, plan.tta)
+        )
     work = zip(cases, predictions, strict=True)
     return map_ahead(pool, measure.of_pair, work, _AHEAD * (options.workers or os.cpu_count() or 1))
 
@@ -205,7 +211,8 @@ def _clear(evaluation: Evaluation) -> None:
         evaluation.histograms_path,
     ):
         path.unlink(missing_ok=True)
-    for folder in (evaluation.masks_folder, evaluation.maps_folder):
+    folders = (evaluation.nested_folder("outer"), evaluation.nested_folder("inner"))
+    for folder in (evaluation.masks_folder, evaluation.maps_folder, *folders):
         if folder.is_dir():
             shutil.rmtree(folder)
 
@@ -256,6 +263,8 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         "model": "model",
         "tta": "--tta",
         "field": "--field",
+        "recalibration": "recalibration",
+        "calibration": "--calibration",
         "samples": "images",
     }
     was, now = _identity(old), _identity(new)
@@ -276,6 +285,8 @@ def _identity(record: dict[str, Any]) -> dict[str, Any]:
         "model": model,
         "tta": record.get("source", {}).get("tta", "none"),
         "field": record.get("source", {}).get("field", "whole"),
+        "recalibration": record.get("source", {}).get("recalibration"),
+        "calibration": record.get("source", {}).get("calibration"),
     }
 
 

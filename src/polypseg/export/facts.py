@@ -49,6 +49,7 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
         field=own.field,
         threshold=own.threshold,
         peak_threshold=own.peak_threshold,
+        recalibration=own.recalibration,
         threshold_source=_threshold_source(source, digest),
         name=name or (source.run.folder.resolve().name if source.run else source.path.stem),
         version=model_version,
@@ -59,14 +60,15 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
         exported_by=", ".join(f"{name} {number}" for name, number in made_by.items()),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         **_training_facts(source),
-        figures=_figures(source, digest, own.threshold),
+        figures=_figures(source, digest, own),
     )
 
 
 def _training_facts(source: Source) -> dict[str, Any]:
     if source.run is None or source.manifest is None:
         return {"training_data": "unknown", "checkpoint_chosen_by": "unknown", "terms": terms_of_use("", []).text}
-    folder, manifest = str(source.environment["data"]), source.manifest
+    environment, manifest = source.run.environment(), source.manifest
+    folder = environment.data
     terms = terms_of_split(manifest, source.run.config().sources, folder)
     counts = ", ".join(f"{len(manifest.names(split))} {split}" for split in SPLIT_NAMES)
     cited = f" ({terms.citation})" if terms.citation else ""
@@ -75,7 +77,7 @@ def _training_facts(source: Source) -> dict[str, Any]:
         "training_data": f"{terms.title or Path(folder).name}: {counts}; split: {manifest.source}",
         "split_digest": source.manifest.digest(),
         "seen_images": seen_of_split(source.manifest).pack(),
-        "checkpoint_chosen_by": str(source.environment.get("checkpoint_chosen_by", "unknown")),
+        "checkpoint_chosen_by": environment.checkpoint_chosen_by,
         "terms": terms.text + cited,
     }
 
@@ -90,8 +92,9 @@ def _threshold_source(source: Source, digest: str) -> str:
     return stored.words
 
 
-def _figures(source: Source, digest: str, threshold: float) -> dict[str, Any]:
+def _figures(source: Source, digest: str, own: ModelFacts) -> dict[str, Any]:
     """Scores with intervals by the name of the evaluation."""
+    threshold = own.shown(own.threshold)
     found = {}
     folder = source.run.folder / "evaluation" if source.run else None
     for path in sorted(folder.glob("*/summary.json")) if folder else []:

@@ -76,6 +76,14 @@ class Evaluation:
         """The predicted masks."""
         return self.folder / "masks"
 
+    def nested_folder(self, side: str) -> Path:
+        """The outer or inner masks, where a calibration made them."""
+        return self.folder / side
+
+    def nested_path(self, side: str, name: str) -> Path:
+        """Where the outer or inner mask of an image is written."""
+        return self.nested_folder(side) / f"{name}.png"
+
     @property
     def maps_folder(self) -> Path:
         """The probability maps, where they were asked for."""

@@ -11,11 +11,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from polypseg.errors import ModelError
+from polypseg.records.recalibration import Recalibration
 
 DEFAULT_THRESHOLD = 0.5
 PREFIX = "polypseg."
 NORMALISATION = "rgb/255"
 """The only one: red, green, blue, each divided by 255; whatever an encoder wants beyond is a layer of the model."""
+RECALIBRATION_KEY, CALIBRATION_KEY = "recalibration", "calibration"
+"""What is stored in a file after its export (records/sealing.py); the second is read apart (records/stored.py)."""
 REQUIRED = ("size", "normalisation", "threshold", "target")
 
 
@@ -75,7 +78,14 @@ class ModelFacts(BaseModel):
     dice_by_engine: dict[str, Any] = Field(
         default_factory=dict, description="mean Dice of this very file by data set, engine and instruction set"
     )
+    recalibration: Recalibration | None = Field(
+        None, description="what the probabilities are turned into when the file is opened; None: they stay"
+    )
     self_test: str = Field("", description="pictures and what the model says of them, for engines/self_test.py")
+
+    def shown(self, threshold: float) -> float:
+        """A threshold of the model itself, as it is for the probabilities that a user sees."""
+        return threshold if self.recalibration is None else self.recalibration.apply(threshold)
 
 
 def to_metadata(facts: ModelFacts) -> dict[str, str]:
@@ -84,7 +94,8 @@ def to_metadata(facts: ModelFacts) -> dict[str, str]:
     >>> to_metadata(ModelFacts(size=256))["polypseg.size"]
     '256'
     """
-    values = facts.model_dump(mode="json", by_alias=True)
+    absent = set() if facts.recalibration else {RECALIBRATION_KEY}  # files without one are as they always were
+    values = facts.model_dump(mode="json", by_alias=True, exclude=absent)
     return {PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 

@@ -27,6 +27,9 @@ CARD_METRICS = (
 )
 """What a card tells; the others are in the page."""
 
+MAP_PICTURE = "explanation.png"
+"""The figure that the card shows; it lies beside the card."""
+
 
 def model_card(record: ReportInput) -> str:
     """The card as Markdown."""
@@ -45,6 +48,12 @@ def model_card(record: ReportInput) -> str:
         "training_terms_of_use": record.training_terms_of_use,
         "gates": {name: (gates, tables.gate_rows(gates)) for name, gates in run.gates.items()} if run else {},
         "gate_columns": tables.GATE_COLUMNS,
+        "promise_rows": tables.promise_rows(record.held),
+        "promise_columns": tables.PROMISE_COLUMNS,
+        "explanation": record.explanation,
+        "map_rows": tables.map_rows(record.explanation) if record.explanation else [],
+        "map_columns": tables.MAP_COLUMNS,
+        "map_picture": MAP_PICTURE,
         "splits": split_counts(run.split) if run and run.split else {},
         "data_facts": facts.data_facts(record),
         "metric_rows": [row for row in rows if row.name in CARD_METRICS],

@@ -20,7 +20,8 @@ import numpy as np
 
 from polypseg.arrays import Image, Mask
 from polypseg.errors import PolypsegError, ScoreError
-from polypseg.overlay import compare_overlay, contour, line_width_px
+from polypseg.overlay import DOUBTFUL, compare_overlay, contour, line_width_px, overlay
+from polypseg.predict.nested import doubtful_band
 from polypseg.preprocess import MaskRule, read_image, read_mask, resize_image
 from polypseg.report.figures import pick_cases
 from polypseg.report.report_input import ReportInput
@@ -109,7 +110,27 @@ def _drawn(record: ReportInput, sample: Mapping[str, Any], name: str, facts: str
     if reference.any():
         laid = contour(laid, reference, width_px=line_width_px(laid.shape))
     pictures = [] if image is None else [(f"{name}: the image", data_uri(image))]
-    return ExampleImage(name, facts, (*pictures, (f"{name}: {_seen(predicted, reference)}", data_uri(laid))))
+    pictures.append((f"{name}: {_seen(predicted, reference)}", data_uri(laid)))
+    if (band := _band(record, name, predicted)) is not None:
+        shown = contour(overlay(ground, band, DOUBTFUL), predicted, width_px=line_width_px(ground.shape))
+        share = 100 * np.count_nonzero(band) / band.size
+        pictures.append(
+            (f"{name}: {share:.1f} % of the image lie between the inner and the outer mask", data_uri(shown))
+        )
+    return ExampleImage(name, facts, tuple(pictures))
+
+
+def _band(record: ReportInput, name: str, predicted: Mask) -> Mask | None:
+    """What lies between the saved inner and outer mask; None without a calibration.
+
+    Raises:
+        ScoreError: A mask has another size than the prediction.
+    """
+    paths = {side: record.evaluation.nested_path(side, name) for side in ("outer", "inner")}
+    found = {side: read_mask(path) for side, path in paths.items() if record.held and path.is_file()}
+    if any(mask.shape != predicted.shape for mask in found.values()):
+        raise ScoreError(f"{name}: the saved inner or outer mask has another size than the mask; score again")
+    return doubtful_band(predicted, found.get("outer"), found.get("inner"))
 
 
 def _reference(sample: Mapping[str, Any], predicted: Mask) -> Mask:

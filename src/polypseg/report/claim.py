@@ -81,7 +81,7 @@ def _sources(record: ReportInput) -> Answer:
 
 
 def _criteria(record: ReportInput) -> Answer:
-    skipped = record.run.environment.get("skipped", []) if record.run else []
+    skipped = record.run.environment.skipped if record.run and record.run.environment else ()
     trained = f"; in training: {plural(len(skipped), 'file')}" if record.run else ""
     return Answer(
         PART, f"Files that could not be used were left out: in the evaluation {facts.left_out_words(record)}{trained}."
@@ -152,7 +152,8 @@ def _model(record: ReportInput) -> Answer | None:
     network = facts.network_words(record.run)
     if record.run is None or network == UNKNOWN:
         return None
-    parameters = record.run.environment.get("num_parameters", UNKNOWN)
+    environment = record.run.environment
+    parameters = UNKNOWN if environment is None or environment.num_parameters is None else environment.num_parameters
     return Answer(PART, f"{network}; {parameters} parameters; one probability a pixel. Code: polypseg {__version__}.")
 
 

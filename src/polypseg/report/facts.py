@@ -10,6 +10,7 @@ from typing import Any
 
 from polypseg.config import LossConfig, TrainConfig
 from polypseg.data.protocols import protocol_of
+from polypseg.records.environment import Environment
 from polypseg.records.threshold import DEFAULT, NAME
 from polypseg.report.documents import UNKNOWN
 from polypseg.report.report_input import ReportInput, RunFacts
@@ -29,7 +30,7 @@ def model_facts(record: ReportInput) -> list[Fact]:
             ("threshold", threshold_words(record)),
         ]
     says = record.model_says
-    known = (run.environment if run else says).get("num_parameters")
+    known = says.get("num_parameters") if run is None else run.environment and run.environment.num_parameters
     named = f"{says['name']} {says.get('version', '')}".strip() if "name" in says else ""
     path = short_path(source.get("run") or source["model"])
     return [
@@ -74,7 +75,7 @@ def training_facts(record: ReportInput) -> list[Fact]:
 
 def _run_facts(run: RunFacts) -> list[Fact]:
     environment = run.environment
-    facts = [("data", short_path(environment.get("data", UNKNOWN)))]
+    facts = [("data", short_path(environment.data if environment else UNKNOWN))]
     facts += (
         [("protocol", protocol_of(run.split)), ("split", run.split.source), ("split, SHA-256", run.split.digest())]
         if run.split
@@ -82,8 +83,8 @@ def _run_facts(run: RunFacts) -> list[Fact]:
     )
     facts += [("training", training_words(run)), ("augmentation", augmentation_words(run))]
     facts.append(("epochs", epoch_words(run)))
-    facts.append(("command", str(environment.get("command", UNKNOWN))))
-    starts = [str(start["time"]) for start in environment.get("starts", ())]
+    facts.append(("command", (environment and environment.command) or UNKNOWN))
+    starts = [start.time for start in environment.starts] if environment else []
     facts.append(("started", ", resumed ".join(starts) or UNKNOWN))
     facts.append(("machine", machine_words(environment)))
     facts.append(("versions", version_words(environment)))
@@ -279,19 +280,23 @@ def epoch_words(run: RunFacts) -> str:
     return f"{counts}{most}, {took} (h:mm:ss)"
 
 
-def machine_words(environment: Mapping[str, Any]) -> str:
+def machine_words(environment: Environment | None) -> str:
     """Processor, cores, platform."""
-    known = [str(environment[key]) for key in ("processor", "platform") if environment.get(key)]
-    if "cores" in environment:
-        known.insert(min(1, len(known)), f"{environment['cores']} cores")
+    if environment is None:
+        return UNKNOWN
+    known = [words for words in (environment.processor, environment.platform) if words]
+    if environment.cores is not None:
+        known.insert(min(1, len(known)), f"{environment.cores} cores")
     return ", ".join(known) or UNKNOWN
 
 
-def version_words(environment: Mapping[str, Any]) -> str:
+def version_words(environment: Environment | None) -> str:
     """Python, packages and backend of the training."""
-    packages = [f"{name} {version}" for name, version in environment.get("packages", {}).items()]
-    python = [f"Python {environment['python']}"] if "python" in environment else []
-    backend = [f"backend {environment['backend']}"] if "backend" in environment else []
+    if environment is None:
+        return UNKNOWN
+    packages = [f"{name} {version}" for name, version in environment.packages.items()]
+    python = [f"Python {environment.python}"] if environment.python else []
+    backend = [f"backend {environment.backend}"] if environment.backend else []
     return ", ".join(python + packages + backend) or UNKNOWN
 
 

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from polypseg import __version__
 from polypseg.metrics.table import LABELS
-from polypseg.overlay import OUTLINE
+from polypseg.overlay import DOUBTFUL, OUTLINE, Colour
 from polypseg.records.atomic import write_text
 from polypseg.report import facts, panels, tables
 from polypseg.report.cases import any_missing, choose_cases
@@ -28,6 +28,7 @@ from polypseg.report.curve_panels import (
     plot_thresholds,
 )
 from polypseg.report.documents import render_html, trusted
+from polypseg.report.explanation import plot_explanation
 from polypseg.report.figures import KINDS, plot_training_curves
 from polypseg.report.report_input import ReportInput, split_counts
 from polypseg.report.svg import inline_svg
@@ -89,7 +90,7 @@ def render_page(record: ReportInput, with_images: bool = True, num_cases: int = 
         "training": list(_training_charts(record)),
         "cases": cases,
         "with_images": with_images,
-        "key": [(label, f"#{bytes(colour).hex()}") for label, colour in (*KINDS, ("the reference's border", OUTLINE))],
+        "key": [(label, f"#{bytes(colour).hex()}") for label, colour in _kinds(record)],
         "some_missing": any_missing(cases),
         "most_pairs": MOST_PAIRS,
         "fresh": _without_leaks(record),
@@ -102,9 +103,21 @@ def render_page(record: ReportInput, with_images: bool = True, num_cases: int = 
         if record.run
         else {},
         "gate_columns": ["", *tables.GATE_COLUMNS],
+        "promise_rows": tables.promise_rows(record.held),
+        "promise_head": ["", *tables.PROMISE_COLUMNS],
+        "explanation": record.explanation,
+        "map_rows": tables.map_rows(record.explanation) if record.explanation else [],
+        "map_head": ["", *tables.MAP_COLUMNS],
+        "map_chart": list(_explanation_charts(record)),
         "evaluation_facts": facts.evaluation_facts(record),
     }
     return render_html("page.html.j2", **values)
+
+
+def _kinds(record: ReportInput) -> list[tuple[str, Colour]]:
+    """What the colours of the pictures mean."""
+    band = [("doubtful: between inner and outer mask (second picture)", DOUBTFUL)] if record.held else []
+    return [*KINDS, ("the reference's border", OUTLINE), *band]
 
 
 def _tiles(record: ReportInput) -> Iterator[tuple[str, str, str]]:
@@ -182,6 +195,14 @@ def _alarm_charts(record: ReportInput) -> Iterator[Chart]:
         caption = f"{alarm}. Only images without a polyp were scored."
         chart = plot_thresholds(curves, threshold)
         yield _chart(chart, "alarms", f"Share of frames with a false alarm against the threshold. {caption}", caption)
+
+
+def _explanation_charts(record: ReportInput) -> Iterator[Chart]:
+    """The bars of `polypseg explain`."""
+    if record.explanation is not None:
+        caption = "The dotted line is what a map that says nothing gets."
+        svg = inline_svg(plot_explanation(record.explanation), "explanation", f"How faithful the maps are. {caption}")
+        yield Chart(trusted(svg), caption, is_wide=True)
 
 
 def _training_charts(record: ReportInput) -> Iterator[Chart]:

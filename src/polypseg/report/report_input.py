@@ -20,8 +20,12 @@ from polypseg.config import Config
 from polypseg.data.terms_of_use import TermsOfUse, terms_of_sources, terms_of_split, terms_of_use
 from polypseg.errors import PolypsegError
 from polypseg.records.digests import file_digests
+from polypseg.records.environment import Environment
 from polypseg.records.evaluation import RUN_FOLDER, Evaluation, open_evaluation
 from polypseg.records.evaluations import read_evaluations
+from polypseg.records.explanation import FOLDER as EXPLANATION_FOLDER
+from polypseg.records.explanation import NAME as EXPLANATION_NAME
+from polypseg.records.explanation import Explanation, load_explanation
 from polypseg.records.gates import GatesRecord, load_gates
 from polypseg.records.run import Run
 from polypseg.records.scores import Scores
@@ -55,7 +59,7 @@ class RunFacts:
     folder: Path
     config: Config | None = None
     split: Split | None = None
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Environment | None = None
     history: Sequence[HistoryRow] = ()
     evaluations: Sequence[Mapping[str, Any]] = ()
     threshold: Threshold = DEFAULT
@@ -108,6 +112,7 @@ class ReportInput:
         details: evaluation.json: what was scored and how.
         curves: What depends on the threshold.
         run: The run that is judged; None where there is none, or it is not at hand.
+        explanation: How faithful the model's maps are, where `polypseg explain` measured this very model.
         unreadable: What should be there and could not be read, a sentence each.
     """
 
@@ -118,6 +123,13 @@ class ReportInput:
     curves: Mapping[str, NDArray[Any]]
     run: RunFacts | None = None
     unreadable: tuple[str, ...] = ()
+    explanation: Explanation | None = None
+
+    @property
+    def held(self) -> Mapping[str, Any] | None:
+        """What was found of a calibration's promise; None where none was scored."""
+        held: Mapping[str, Any] | None = self.source.get("held")
+        return held
 
     @property
     def source(self) -> Mapping[str, Any]:
@@ -184,7 +196,7 @@ class ReportInput:
         """Of the data that were trained on; None where unknown which."""
         if self.run is None or self.run.split is None:
             return None
-        folder = str(self.run.environment.get("data", ""))
+        folder = self.run.environment.data if self.run.environment else ""
         return terms_of_split(self.run.split, self.run.config.sources if self.run.config else {}, folder)
 
     def _scored_sources(self) -> dict[str, tuple[str, list[str]]]:
@@ -213,7 +225,26 @@ def read_report_input(path: Path | str) -> ReportInput:
     if folder is None and "run" in summary["provenance"]:
         unreadable.append(f"the run folder {summary['provenance']['run']} is not there any more")
     run = _read_run(folder, evaluation, summary["provenance"], unreadable) if folder else None
-    return ReportInput(evaluation, scores, summary, details, evaluation.curves(), run, tuple(unreadable))
+    explanation = _read_explanation(evaluation, folder, summary["provenance"], unreadable)
+    return ReportInput(evaluation, scores, summary, details, evaluation.curves(), run, tuple(unreadable), explanation)
+
+
+def _read_explanation(
+    evaluation: Evaluation, run: Path | None, source: Mapping[str, Any], unreadable: list[str]
+) -> Explanation | None:
+    """The record of `polypseg explain` of the model that was scored, from the run or from beside the scores."""
+    for place in [*([run] if run else []), evaluation.folder]:
+        folder = place / EXPLANATION_FOLDER
+        if not (folder / EXPLANATION_NAME).is_file():
+            continue
+        try:
+            found = load_explanation(folder)
+        except PolypsegError as error:
+            unreadable.append(str(error).partition("\n")[0])
+            continue
+        if found.model_sha256 == source.get("model_digest"):
+            return found
+    return None
 
 
 def _run_folder(path: Path, evaluation: Evaluation, source: Mapping[str, Any]) -> Path | None:
@@ -245,7 +276,7 @@ def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], u
         folder,
         read(run.config, None),
         read(run.split, None),
-        read(run.environment, {}),
+        read(run.environment, None),
         [] if members else read(run.history, []),
         read(lambda: read_evaluations(run), []),
         read(lambda: load_threshold(folder), DEFAULT),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from polypseg.metrics.statistics import bootstrap_mean
 from polypseg.metrics.table import COLUMNS, LABELS, NEGATIVE_FIGURES
+from polypseg.records.explanation import Explanation
 from polypseg.records.gates import GatesRecord
 from polypseg.records.scores import Scores
 
@@ -117,6 +118,34 @@ def gate_rows(record: GatesRecord) -> list[list[str]]:
     for gate in record.gates:
         lost = "–" if gate.dice_lost is None else f"{round(gate.dice_lost, 4) + 0.0:.4f}"  # no -0.0000
         rows.append([f"gate {gate.level}", f"{gate.mean:.3f}", f"{gate.spread:.3f}", lost])
+    return rows
+
+
+PROMISE_COLUMNS = ("risk found", "level", "times the level", "groups", "images", "area over the mask")
+"""Headings of `promise_rows`, after the mask."""
+
+MAP_COLUMNS = ("on the polyp (AUROC)", "energy inside", "deletion", "insertion", "random weights", "Dice lost")
+"""Headings of `map_rows`, after the map."""
+
+
+def promise_rows(held: Mapping[str, Any] | None) -> list[list[str]]:
+    """Of the outer and the inner mask: what was found of what a calibration promises; empty without one."""
+    rows, names = [], {"outer": "outer mask, missed", "inner": "inner mask, false"}
+    for side, found in (held or {"sides": {}})["sides"].items():
+        risk, level = float(found["risk"]), float((held or {})["level"])
+        counts = [str(found["num_groups"]), str(found["num_images"])]
+        stretch = "–" if found["stretch"] is None else f"{found['stretch']:.2f}"
+        rows.append([names[side], f"{risk:.3f}", f"{level:g}", f"{risk / level:.2f}", *counts, stretch])
+    return rows
+
+
+def map_rows(record: Explanation) -> list[list[str]]:
+    """Of each kind of map how faithful it is; what was not measured is a dash."""
+    keys = ("auroc", "energy_inside", "deletion", "insertion", "randomised", "dice_lost")
+    rows = []
+    for each in record.maps:
+        values = [getattr(each, key) for key in keys]
+        rows.append([each.name, *("–" if value is None else f"{round(value, 3) + 0.0:.3f}" for value in values)])
     return rows
 
 

@@ -19,6 +19,7 @@ from polypseg.serve.jobs import JobRecord
 from polypseg.serve.negotiation import preferred
 from polypseg.serve.page import HEADERS, mount_page
 from polypseg.serve.problems import problem_of, tell_problems
+from polypseg.serve.project_api import router as project_router
 from polypseg.serve.schemas import (
     BatchQuery,
     Health,
@@ -50,8 +51,11 @@ def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAP
 
     Raises:
         ModelError: The model cannot be opened.
+        ProjectError: The project cannot be opened.
+        BusyError: Another process works in the project.
     """
     service = Service(settings, predictor)
+    routes = [*router.routes, *(project_router.routes if settings.project is not None else ())]
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,13 +73,15 @@ def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAP
     )
     app.state.service = service
     app.include_router(router)
-    tell_problems(app, router.routes)
+    if settings.project is not None:
+        app.include_router(project_router)
+    tell_problems(app, routes)
     app.add_middleware(Guard, settings=settings, metrics=service.metrics, state=service.drain)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Location", "Retry-After"],
         )
@@ -94,10 +100,9 @@ async def segment(request: Request, query: Annotated[SegmentQuery, Query()]) -> 
     """Segment one image."""
     if query.format is None and preferred(request.headers.get("accept", ""), (JSON, PNG)) == PNG:
         query = query.model_copy(update={"format": "png"})
-    if query.format == "png" and (query.overlay or query.attention or query.probability):
-        raise RequestError(
-            422, "Parameters do not fit", "overlay, attention and probability are parts of JSON; do not ask for a PNG"
-        )
+    if query.format == "png" and (query.overlay or query.attention or query.probability or query.picture):
+        words = "overlay, attention, probability and picture are parts of JSON; do not ask for a PNG"
+        raise RequestError(422, "Parameters do not fit", words)
     service = _service(request)
     with Upload(service.budget) as upload:
         [image] = await _read_images(request, upload, "image", 1, service.settings.max_image_bytes)

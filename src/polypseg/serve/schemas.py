@@ -39,6 +39,7 @@ class BatchQuery(MaskQuery):
     overlay: bool = Field(False, description="Add the image with the mask on it.")
     attention: bool = Field(False, description="Add the coefficients of the model's gates.")
     probability: bool = Field(False, description="Add the probability map.")
+    picture: bool = Field(False, description="Add the image as it was read, upright.")
 
 
 class SegmentQuery(BatchQuery):
@@ -125,10 +126,18 @@ class Segmentation(BaseModel):
     num_components: int
     max_probability: float
     mean_probability: float | None = Field(description="over the mask; null where it is empty")
+    mark_doubt: float = Field(description="that what is marked is no polyp, 0 (sure) to 1")
+    outline_doubt: float = Field(description="that the outline is wrong, or a polyp missed, 0 (sure) to 1")
     polyps: list[Polyp]
     mask: RunLengths
+    outer: RunLengths | None = Field(None, description="the mask that misses little; absent without a calibration")
+    inner: RunLengths | None = Field(None, description="the mask of which little is no polyp; absent without one")
+    outer_area_px: int | None = Field(None, description="absent without a calibration, as the next two")
+    inner_area_px: int | None = None
+    promise: str | None = Field(None, description="what the calibration promises of outer and inner mask, in words")
     probability: Picture | None = Field(None, description="8-bit grey, the value times 255; absent unless asked for")
     overlay: Picture | None = Field(None, description="absent unless asked for")
+    picture: Picture | None = Field(None, description="the image as it was read, upright; absent unless asked for")
     attention: list[AttentionPicture] | None = Field(None, description="absent unless asked for")
     attention_level: int | None = Field(
         None,
@@ -161,6 +170,8 @@ class VideoFrame(BaseModel):
     components: int | None = Field(description="8-connected components that are shown")
     max_probability: float | None
     withheld: bool = Field(description="whether a detection is withheld (`withhold`)")
+    outer_area_px: int | None = Field(None, description="null without a calibration, as the next")
+    inner_area_px: int | None = None
     faults: list[str] = Field(
         [], description="what is wrong with the frame: `dropped`, `damaged`, `mistimed`, `resized`, …"
     )
@@ -181,6 +192,7 @@ class VideoResult(BaseModel):
     fps: float
     faults: dict[str, int] = Field({}, description="frames by what is wrong with them; empty where nothing is")
     notes: list[str] = Field([], description="what a user must know of it, in words: damage, a cut end, lost sound")
+    promise: str | None = Field(None, description="what the calibration promises of each frame; null without one")
     video: str = Field(description="where the video with the mask drawn is")
 
 
@@ -212,6 +224,7 @@ class ServedModel(BaseModel):
     figures: dict[str, Any]
     terms: str
     licence: str
+    promise: str | None = Field(None, description="what its calibration promises, in words; null without one")
 
 
 class ServedModels(BaseModel):

@@ -91,6 +91,9 @@ export class Film {
     byId("film-detail").textContent = (detections.length
       ? `${seconds.toFixed(1)} of ${this.duration.toFixed(1)} seconds, ${several(frames.length, "frame")}.`
       : `in ${several(frames.length, "frame")}. That the model finds none does not mean that there is none.`) + rest;
+    const { promise } = this.item.answer;
+    byId("film-band").hidden = !promise;
+    byId("film-promise").textContent = promise ? `(${promise})` : "";
     byId("stretches").hidden = detections.length === 0;
     byId("detections").replaceChildren(...detections.map(({ begin, end }) => {
       const button = element("button", `${clock(begin)} – ${clock(end)}`, { type: "button" });
