@@ -16,6 +16,7 @@ from polypseg.preprocess import AUTOMATIC, MaskRule
 from polypseg.progress import Track
 from polypseg.records.digests import file_digests
 from polypseg.records.evaluation_record import RecordedFile, ScoredImage
+from polypseg.records.reading import read_names
 from polypseg.records.split import SPLIT_NAMES, Split
 
 EXTERNAL = "external"
@@ -159,7 +160,7 @@ def keep_named(cases: Sequence[ImageToScore], names: Path | None) -> list[ImageT
     """
     chosen = list(cases)
     if names is not None:
-        wanted = read_names(names)
+        wanted = set(read_names(names, ScoreError))
         missing = sorted(wanted - {case.name for case in cases})
         if missing:
             raise PairingError(f"{names} names {len(missing)} images that are not there:{listed(missing)}")
@@ -167,22 +168,6 @@ def keep_named(cases: Sequence[ImageToScore], names: Path | None) -> list[ImageT
     if not chosen:
         raise ScoreError("no image is left to score; check --split, --names and --data")
     return sorted(chosen, key=lambda case: case.name)
-
-
-def read_names(path: Path) -> set[str]:
-    """The names of a text file, one a line.
-
-    Raises:
-        ScoreError: It cannot be read, or is empty.
-    """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScoreError(f"{path}: cannot read the names ({error}); expected a text file with a name a line") from error
-    names = {line for line in lines if line}
-    if not names:
-        raise ScoreError(f"{path}: holds no name; expected a text file with a name a line")
-    return names
 
 
 def add_digests(cases: Sequence[ImageToScore], track: Track) -> list[ImageToScore]:
