@@ -44,11 +44,14 @@ def evaluate(given: EvaluateCall) -> None:
 
     With --videos, whole procedures are evaluated: false alerts, lesions found and when, curves, and a report page.
     """
+    from polypseg.cli.evaluate_modes import refuse_for_images, refuse_for_procedures
     from polypseg.cli.evaluate_videos import concerns_videos, evaluate_videos
 
     if concerns_videos(given.judged, given.summing.protocol):
+        refuse_for_procedures(given)
         evaluate_videos(given)
     else:
+        refuse_for_images(given)
         _evaluate_images(given)
 
 
@@ -79,9 +82,7 @@ def _refuse(given: EvaluateCall) -> None:
     from polypseg.predict.predictor import PredictOptions
     from polypseg.preprocess import field_rule
 
-    procedures, over_time, protocol = given.procedures, given.over_time, given.summing.protocol
-    if procedures.validation or procedures.coco_results or over_time.withhold or over_time.smooth != "none":
-        raise UsageError("--validation, --withhold, --smooth and --coco-results are for procedures: name --videos")
+    protocol = given.summing.protocol
     note_earlier_option(given.scoring.restart, "--restart", "--overwrite")
     note_earlier_option(given.scoring.min_area is not None, "--min-area", "--min-lesion-area")
     given.summing.limits()

@@ -59,6 +59,16 @@ class VideoQuery(MaskQuery):
     withhold: int = Field(0, ge=0, le=100, description="Detections of at most so many frames in a row are withheld.")
 
 
+class VideoFramesQuery(BaseModel):
+    """The parameters of `POST /v1/video/frames`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    numbers: str = Field(
+        pattern=r"^\d{1,7}(,\d{1,7})*$", max_length=10_000, description="Of the frames, from 0, with commas between."
+    )
+
+
 class Picture(BaseModel):
     """An image in an answer."""
 
