@@ -70,7 +70,7 @@ def route(
     responses: dict[int | str, Any] = {
         code: {"description": PROBLEMS[code], "content": {MEDIA_TYPE: problem}} for code in sorted(statuses)
     }
-    good: dict[str, Any] = {"description": "Done" if status != 202 else "Accepted"}
+    good: dict[str, object] = {"description": "Done" if status != 202 else "Accepted"}
     if answer is not None:
         good["model"] = answer
     elif status != 204:
@@ -90,12 +90,12 @@ def route(
     return arguments
 
 
-def _body(file: str, several: bool) -> dict[str, Any]:
-    binary = {"type": "string", "format": "binary"}
-    field: dict[str, Any] = {"type": "array", "items": binary, "minItems": 1} if several else binary
+def _body(file: str, several: bool) -> dict[str, object]:
+    binary: dict[str, object] = {"type": "string", "format": "binary"}
+    field: dict[str, object] = {"type": "array", "items": binary, "minItems": 1} if several else binary
     form = {"type": "object", "properties": {file: field}, "required": [file], "additionalProperties": False}
     kind = "video" if file == "video" else "image"
-    content: dict[str, Any] = {
+    content: dict[str, object] = {
         "multipart/form-data": {"schema": form, "encoding": {file: {"contentType": f"{kind}/*"}}}
     }
     if not several:
