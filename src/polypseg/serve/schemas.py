@@ -1,10 +1,11 @@
 """What the server answers, as the OpenAPI document describes it (docs/reference/api.md says it in words)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from polypseg.predict.predictor import PredictOptions
+from polypseg.records.model_facts import StatedFigures
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -231,7 +232,7 @@ class ServedModel(BaseModel):
     attention_levels: list[int]
     num_parameters: int | None
     training_data: str
-    figures: dict[str, Any]
+    figures: dict[str, StatedFigures]
     terms: str
     licence: str
     promise: str | None = Field(None, description="what its calibration promises, in words; null without one")
