@@ -79,21 +79,6 @@ def area_and_box(mask: Mask) -> tuple[int, float, float, float, float, float]:
     return area, 100 * area / mask.size, x, y, width, height
 
 
-def component_boxes(mask: Mask) -> list[tuple[int, int, int, int]]:
-    """The box (x, y, width, height) of each 8-connected component, the largest component first.
-
-    >>> component_boxes(np.array([[1, 0, 1, 1], [0, 0, 0, 1]], bool))
-    [(2, 0, 2, 2), (0, 0, 1, 1)]
-    """
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if width == 0:
-        return []
-    inside = np.ascontiguousarray(mask[y : y + height, x : x + width]).view(np.uint8)
-    _, _, statistics, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
-    found = sorted(statistics[1:].tolist(), key=lambda one: -one[cv2.CC_STAT_AREA])
-    return [(x + left, y + top, wide, high) for left, top, wide, high, _ in found]
-
-
 class FrameTable:
     """Writes NAME.part.csv row by row; `finish` moves it to NAME.csv."""
 
