@@ -16,6 +16,7 @@ from polypseg.data.synthetic import make_synthetic
 from polypseg.predict.engines.packaged import resolve
 from polypseg.records.gates import load_gates, save_gates
 from polypseg.records.training_state import load_state
+from train.eager import eagerly
 
 SMALL = [
     *("--set", "data.size=32", "--set", "data.batch_size=4", "--set", "data.augment=flip"),
@@ -26,6 +27,13 @@ SMALL = [
 
 def call(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(autouse=True)
+def _eager(trained):
+    """After the first training, which goes as users' do, those of single tests run eagerly."""
+    with eagerly():
+        yield
 
 
 @pytest.fixture(scope="module")

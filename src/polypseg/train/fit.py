@@ -20,8 +20,9 @@ from polypseg.errors import ModelError, RunError, UsageError
 from polypseg.models.checkpoint import load_model
 from polypseg.models.deep_supervision import without_supervised_levels
 from polypseg.progress import Track, silent
+from polypseg.records.environment import TrainingFacts, add_start
 from polypseg.records.lock import alone_in
-from polypseg.records.run import Run, open_run, record_start, write_config, write_history
+from polypseg.records.run import Run, open_run, write_config, write_history
 from polypseg.records.split import Split
 from polypseg.records.training_state import HistoryRow, SavedState, load_state, save_state
 from polypseg.train.callbacks import (
@@ -168,7 +169,7 @@ def _go_on(
         config = config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
     split = run.split()
     samples, faults = run_samples(run, data)
-    data = data or Path(run.environment()["data"])
+    data = data or Path(run.environment().data)
     verify_split(split, samples, track)
     check_named_models(run, config, has_begun=state is not None)
     write_config(run, config)
@@ -309,16 +310,16 @@ class _Setup(NamedTuple):
 def _record(run: Run, data: Path, faults: Sequence[Fault], first_epoch: int, setup: _Setup) -> None:
     model, split, settings = setup.model, setup.split, setup.config.train
     best = "highest" if mode_of(settings.monitor) == "max" else "lowest"
-    facts = {
-        "backend": keras.backend.backend(),
-        "split_source": split.source,
-        "split_digest": split.digest(),
-        **({"sources": source_counts(split)} if setup.config.sources else {}),
-        "num_parameters": int(without_supervised_levels(model).count_params()),
-        "checkpoint_chosen_by": f"{best} {settings.monitor} on the validation split",
-        **named_digests(setup.config, has_begun=first_epoch > 0),
-    }
-    record_start(run, data, [fault.name for fault in faults], first_epoch, facts)
+    facts = TrainingFacts(
+        backend=keras.backend.backend(),
+        split_source=split.source,
+        split_digest=split.digest(),
+        num_parameters=int(without_supervised_levels(model).count_params()),
+        checkpoint_chosen_by=f"{best} {settings.monitor} on the validation split",
+    )
+    sources = {"sources": source_counts(split)} if setup.config.sources else {}
+    facts = facts.model_copy(update={**sources, **named_digests(setup.config, has_begun=first_epoch > 0)})
+    add_start(run.environment_path, data, [fault.name for fault in faults], first_epoch, facts)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ Decisions:
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -17,8 +16,9 @@ from polypseg.data.folds import make_folds
 from polypseg.data.named_splits import NO_FILES, SplitFiles
 from polypseg.errors import UsageError
 from polypseg.progress import Track, silent
+from polypseg.records.environment import TrainingFacts, add_start
 from polypseg.records.lock import alone_in
-from polypseg.records.run import Run, open_run, record_start, write_config, write_members
+from polypseg.records.run import Run, open_run, write_config, write_members
 from polypseg.records.split import Split
 from polypseg.records.training_state import load_state
 from polypseg.train.devices import num_devices, with_devices
@@ -100,7 +100,7 @@ def resume_group(
     group = open_run(folder)
     with alone_in(group.folder):
         write_config(group, with_devices(group.config(), devices))
-        _train_members(group, data or Path(group.environment()["data"]), track, on_epoch, callbacks)
+        _train_members(group, data or Path(group.environment().data), track, on_epoch, callbacks)
     return group
 
 
@@ -128,14 +128,14 @@ def _write(
     whole.save(group.splits_path)
     write_members(group, "folds" if config.split.folds else "seeds", list(parts))
     group.environment_path.unlink(missing_ok=True)  # of a start that was killed before it was a group
-    facts: dict[str, Any] = {
-        "backend": keras.backend.backend(),
-        "split_source": whole.source,
-        "split_digest": whole.digest(),
-        "members": list(parts),
-        "checkpoint_chosen_by": f"each member's own: best {config.train.monitor} on its validation split",
-    }
-    record_start(group, data, skipped, 0, facts)
+    facts = TrainingFacts(
+        backend=keras.backend.backend(),
+        split_source=whole.source,
+        split_digest=whole.digest(),
+        members=tuple(parts),
+        checkpoint_chosen_by=f"each member's own: best {config.train.monitor} on its validation split",
+    )
+    add_start(group.environment_path, data, skipped, 0, facts)
     write_config(group, config)
 
 
