@@ -9,6 +9,7 @@ Decisions:
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from polypseg.data.samples import Sample
 from polypseg.errors import PairingError, ScoreError, SplitError, UsageError, listed, unknown_name
@@ -151,8 +152,11 @@ def label_splits(cases: Sequence[ImageToScore], manifest: Split, is_own: bool) -
     return [replace(case, split=known.get(case.digests[0], EXTERNAL)) for case in cases]
 
 
-def keep_named(cases: Sequence[ImageToScore], names: Path | None) -> list[ImageToScore]:
-    """The cases whose names a file lists (all without one), in order of their names.
+NamedT = TypeVar("NamedT", ImageToScore, Sample)
+
+
+def keep_named(cases: Sequence[NamedT], names: Path | None) -> list[NamedT]:
+    """The cases (or samples) whose names a file lists (all without one), in order of their names.
 
     Raises:
         PairingError: A name of the file is not among the cases.
