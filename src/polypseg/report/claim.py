@@ -63,9 +63,7 @@ def _abstract(record: ReportInput) -> Answer:
 def _retrospective(record: ReportInput) -> Answer | None:
     if not record.terms_of_use.is_public:
         return None
-    return Answer(
-        RECORDED, f"Retrospective: the images are those of a published data set, {record.terms_of_use.title}."
-    )
+    return Answer(RECORDED, f"Retrospective: images of a published data set, {record.terms_of_use.title}.")
 
 
 def _sources(record: ReportInput) -> Answer:
@@ -73,9 +71,7 @@ def _sources(record: ReportInput) -> Answer:
     scored = f"Scored: {terms.title or 'data without a known name'} ({terms.citation or 'no citation known'})"
     if training is None:
         return Answer(PART, f"{scored}. Training data: {record.model_says.get('training_data', UNKNOWN)}.")
-    learned = (
-        f"Trained on: {training.title or 'data without a known name'} ({training.citation or 'no citation known'})"
-    )
+    learned = f"Trained on: {training.title or 'unnamed data'} ({training.citation or 'no citation known'})"
     digest = f"SHA-256 of the scored files {record.source['data_digest']}"
     return Answer(PART, f"{learned}. {scored}; {digest}.")
 
