@@ -14,7 +14,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
 from polypseg.errors import DataError, ImageError, listed
+from polypseg.preprocess.damage import cut_short
 
 IMAGE_SUFFIXES = frozenset(
     {
