@@ -79,7 +79,7 @@ class FakeProject:
             states = [record["state"] for record in self.records.values()]
             counts = {state: states.count(state) for state in (*OPEN, *LOOKED_AT)}
             facts = {"name": "colon", "folder": "/somewhere/colon", "model": "red", "frames": len(states)}
-            return facts | {"states": counts, "labellers": ["Ada"], "reference": False}
+            return facts | {"states": counts, "labellers": ["Ada"], "reference": False, "previous_model": None}
 
         @router.get("/project/frames")
         async def frames(request: Request):

@@ -198,9 +198,13 @@ def test_undo_and_redo_go_through_every_step(parts):
 
 def test_a_step_after_an_undo_takes_the_place_of_what_was_undone(parts):
     body = """const mask = new Uint8Array(4), history = new part.History();
-      const step = (at) => { const runs = Uint32Array.of(at, 1); part.turnOver(mask, runs); history.keep(runs, "step"); };
+      const step = (at) => {
+        part.turnOver(mask, [at, 1]);
+        history.keep(Uint32Array.of(at, 1), "step");
+      };
       step(0); step(1); history.undo(mask); step(2);
-      return [[...mask], history.canRedo, history.redo(mask), history.keep(new Uint32Array(0), "nothing"), history.steps.length]"""
+      const nothing = history.keep(new Uint32Array(0), "nothing");
+      return [[...mask], history.canRedo, history.redo(mask), nothing, history.steps.length]"""
     assert computed(parts, "history.js", body) == [[1, 0, 1, 0], False, None, False, 2]
 
 

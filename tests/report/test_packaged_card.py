@@ -7,6 +7,14 @@ from pathlib import Path
 import pytest
 
 from polypseg.records.model_facts import ModelFacts
+from polypseg.records.summary import (
+    MetricFigures,
+    NegativeFigures,
+    NegativeStratum,
+    Provenance,
+    StratumFigures,
+    Summary,
+)
 
 ROOT = Path(__file__).parents[2]
 OLD_CARD = "# small 1.0\n\n| | |\n|---|---|\n| licence | x |\n\n## Figures\n\nold\n\n## How it was trained\n\nthus\n"
@@ -21,30 +29,33 @@ def script():
 
 
 def spread(mean, low=None, high=None):
-    return {"mean": mean, "low": low, "high": high, "median": mean}
+    return MetricFigures(mean=mean, low=low, high=high, num_images=3, num_missing=0, median=mean)
 
 
 def stratum(number, dice):
     rest = {name: spread(0.25) for name in ("iou", "recall", "lesion_sensitivity")}
-    return {"num_images": number, "dice": spread(*dice), **rest}
+    return StratumFigures.model_construct(num_images=number, dice=spread(*dice), **rest)
 
 
 def frames(number, large, any_):
     return {"num_images": number, "large_false_positive": spread(*large), "any_false_positive": spread(any_)}
 
 
-SUMMARY = {
-    "num_polyp_images": 3,
-    "metrics": {name: spread(0.5, 0.25, 0.75) for name in ("dice", "iou", "recall", "precision")},
-    "strata": {
+SUMMARY = Summary.model_construct(
+    num_polyp_images=3,
+    metrics={name: spread(0.5, 0.25, 0.75) for name in ("dice", "iou", "recall", "precision")},
+    strata={
         "polyp area": {"small (< 5 %)": stratum(2, (0.5, 0.4, 0.6)), "large (> 20 %)": stratum(1, (0.75,))},
         "source": {"kvasir-seg": stratum(3, (0.5, 0.4, 0.6))},
         "centre": {"c1": stratum(3, (0.625, 0.5, 0.75))},
         "group": {"patient 7": stratum(3, (0.5,))},
     },
-    "negatives": {**frames(4, (0.25, 0.0, 0.5), 0.75), "strata": {"source": {"cp-child": frames(4, (0.25,), 0.75)}}},
-    "provenance": {"engine": "openvino"},
-}
+    negatives=NegativeFigures.model_construct(
+        **frames(4, (0.25, 0.0, 0.5), 0.75),
+        strata={"source": {"cp-child": NegativeStratum.model_construct(**frames(4, (0.25,), 0.75))}},
+    ),
+    provenance=Provenance(kind="model", engine="openvino", threshold=0.5),
+)
 
 
 def test_card_tells_figures_by_size_source_and_centre_with_intervals(script, tmp_path, monkeypatch):
@@ -69,7 +80,7 @@ def test_card_tells_figures_by_size_source_and_centre_with_intervals(script, tmp
 def test_card_of_data_without_negatives_or_strata_has_no_empty_table(script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "FOLDER", tmp_path)
     (tmp_path / "small.md").write_text(OLD_CARD)
-    summary = {**SUMMARY, "strata": {}, "negatives": None}
+    summary = SUMMARY.model_copy(update={"strata": {}, "negatives": None})
     facts = ModelFacts(size=256, precision="fp32", largest_difference=0.0, proved_on="nothing")
     card = script._card(None, facts, {"test": summary}, argparse.Namespace(name="small"))
     assert "By size" not in card

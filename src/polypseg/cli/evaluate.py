@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from polypseg.cli.command_class import takes
 from polypseg.cli.evaluate_options import EvaluateCall
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from polypseg.evaluate.plan import Plan
     from polypseg.evaluate.selection import Selection
     from polypseg.records.evaluation import Evaluation
+    from polypseg.records.summary import Summary
 
 
 @takes(EvaluateCall)
@@ -43,11 +44,14 @@ def evaluate(given: EvaluateCall) -> None:
 
     With --videos, whole procedures are evaluated: false alerts, lesions found and when, curves, and a report page.
     """
+    from polypseg.cli.evaluate_modes import refuse_for_images, refuse_for_procedures
     from polypseg.cli.evaluate_videos import concerns_videos, evaluate_videos
 
     if concerns_videos(given.judged, given.summing.protocol):
+        refuse_for_procedures(given)
         evaluate_videos(given)
     else:
+        refuse_for_images(given)
         _evaluate_images(given)
 
 
@@ -78,9 +82,7 @@ def _refuse(given: EvaluateCall) -> None:
     from polypseg.predict.predictor import PredictOptions
     from polypseg.preprocess import field_rule
 
-    procedures, over_time, protocol = given.procedures, given.over_time, given.summing.protocol
-    if procedures.validation or procedures.coco_results or over_time.withhold or over_time.smooth != "none":
-        raise UsageError("--validation, --withhold, --smooth and --coco-results are for procedures: name --videos")
+    protocol = given.summing.protocol
     note_earlier_option(given.scoring.restart, "--restart", "--overwrite")
     note_earlier_option(given.scoring.min_area is not None, "--min-area", "--min-lesion-area")
     given.summing.limits()
@@ -91,7 +93,7 @@ def _refuse(given: EvaluateCall) -> None:
         raise UsageError("--unperturbed belongs to --tune-threshold; a split is always scored as it is")
 
 
-def _whole(given: EvaluateCall, selection: "Selection") -> tuple["Evaluation", dict[str, Any]]:
+def _whole(given: EvaluateCall, selection: "Selection") -> tuple["Evaluation", "Summary"]:
     """All images that were chosen, scored by the one model or against the given maps."""
     from polypseg.cli.console import command_line, track
     from polypseg.evaluate.evaluation import evaluate
@@ -109,12 +111,12 @@ def _whole(given: EvaluateCall, selection: "Selection") -> tuple["Evaluation", d
     return evaluate(plan, given.out, options, summary_options, given.summing.leaks, command_line(), track)
 
 
-def _show_promise(summary: dict[str, Any]) -> None:
+def _show_promise(summary: "Summary") -> None:
     """Print what was found of a calibration's promise, where one was scored."""
     from polypseg.cli.console import console
     from polypseg.report.tables import PROMISE_COLUMNS, promise_rows
 
-    for name, *values in promise_rows(summary["provenance"].get("held")):
+    for name, *values in promise_rows(summary.provenance.held):
         shown = ", ".join(f"{label} {value}" for label, value in zip(PROMISE_COLUMNS, values, strict=True))
         console.print(f"{name}: {shown}", markup=False)
 
@@ -151,7 +153,7 @@ def _is_cross_validation(model: str | None) -> bool:
     return bool(run.members()) and bool(run.config().split.folds)
 
 
-def _refuse_for_folds(options: dict[str, Any]) -> None:
+def _refuse_for_folds(options: dict[str, object]) -> None:
     from polypseg.errors import UsageError
 
     given = [name for name, value in options.items() if value is not None]
@@ -162,7 +164,7 @@ def _refuse_for_folds(options: dict[str, Any]) -> None:
         )
 
 
-def _out_of_fold(given: EvaluateCall) -> tuple["Evaluation", dict[str, Any]]:
+def _out_of_fold(given: EvaluateCall) -> tuple["Evaluation", "Summary"]:
     """Each image of a cross-validation, scored by the member that did not see it."""
     from polypseg.cli.console import command_line, import_keras_quietly, track
     from polypseg.evaluate.group import out_of_fold
@@ -212,38 +214,36 @@ def _tune(given: EvaluateCall) -> str:
     return "validation"
 
 
-def _show(summary: dict[str, Any], protocol: str | None) -> None:
+def _show(summary: "Summary", protocol: str | None) -> None:
     from rich.markup import escape
 
     from polypseg.cli.console import console
     from polypseg.cli.scores_table import metric_table, negative_tables, protocol_table, stratum_tables
 
-    facts = summary["provenance"]
-    judged = facts.get("run") or facts.get("model") or facts["predictions"]
-    against = f"against {facts.get('references')}" if facts.get("references") else "declared free of polyps"
-    label = "all of" if facts["split"] in ("external", "all") else f"{facts['split']} split of"
-    where = f"{label} {facts['data']}" if "data" in facts else against
-    console.print(escape(f"{judged}: {where}; threshold {facts['threshold']:.4g} ({facts['threshold_source']})"))
-    if not facts["num_scored_now"]:
+    facts = summary.provenance
+    against = f"against {facts.references}" if facts.references else "declared free of polyps"
+    label = "all of" if facts.split in ("external", "all") else f"{facts.split} split of"
+    where = f"{label} {facts.data}" if facts.data is not None else against
+    console.print(escape(f"{facts.subject}: {where}; threshold {facts.threshold:.4g} ({facts.threshold_source})"))
+    if not facts.num_scored_now:
         console.print(
             "nothing to do: this model was already evaluated on these data with these settings (--overwrite repeats it)"
         )
-    if summary["num_polyp_images"]:
+    if summary.num_polyp_images:
         console.print(metric_table(summary))
         for table in stratum_tables(summary):
             console.print(table)
     for table in negative_tables(summary):
         console.print(table)
-    if protocol is not None and summary["num_polyp_images"]:
+    if protocol is not None and summary.num_polyp_images:
         console.print(protocol_table(summary, protocol))
-    if summary["model_size"]:
-        small = summary["model_size"]
-        loss = "" if small["loss"] is None else f"loss {small['loss']:.4f}, "
+    if small := summary.model_size:
+        loss = "" if small.loss is None else f"loss {small.loss:.4f}, "
         console.print(
-            f"at the model's own size ({small['size']} px, all {small['num_images']} images): {loss}"
-            f"Dice {small['dice']:.4f}, IoU {small['iou']:.4f}"
+            f"at the model's own size ({small.size} px, all {small.num_images} images): {loss}"
+            f"Dice {small.dice:.4f}, IoU {small.iou:.4f}"
         )
-    if facts["times_test_was_scored"]:
-        console.print(f"times this run's test split was scored: {facts['times_test_was_scored']}")
-    for note in facts["notes"]:
+    if facts.times_test_was_scored:
+        console.print(f"times this run's test split was scored: {facts.times_test_was_scored}")
+    for note in facts.notes:
         console.print(f"[yellow]note:[/yellow] {escape(note)}")

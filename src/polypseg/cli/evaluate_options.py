@@ -258,6 +258,15 @@ class Procedures:
         ),
     ] = False
 
+    case_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--case-pictures",
+            help="Put pictures of missed, found and false cases into the page.",
+            rich_help_panel=PROCEDURES,
+        ),
+    ] = False
+
     def names(self) -> tuple[str, ...]:
         """The procedures on which the matched threshold is chosen."""
         return tuple(name.strip() for name in self.validation.split(",") if name.strip())

@@ -1,5 +1,7 @@
 """`polypseg evaluate` for whole procedures: a model on videos, or saved findings, against lesions in time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 
 TRUE_COLON = ("true-colon", "true-colon-realcolon")
 """Protocols; the second joins frames by their number, as its package does for REAL-Colon."""
+
+TRUE_COLON_NAME = "true_colon.json"
 
 GIVEN_THRESHOLD = 0.5
 """For saved findings, whose program is not known."""
@@ -30,19 +34,43 @@ def concerns_videos(judged: Judged, protocol: str | None) -> bool:
 def evaluate_videos(call: EvaluateCall) -> None:
     """Evaluate procedures, write the report's folder and print the main figures."""
     from polypseg.errors import UsageError
-    from polypseg.evaluate.procedures.deployment import DeploymentOptions, report_deployment
-    from polypseg.evaluate.procedures.figures import FigureOptions
-    from polypseg.evaluate.procedures.references import open_references
 
     if call.judged.references is None:
         raise UsageError("name --references: a folder of masks, COCO boxes with lesion ids (.json) or intervals (.csv)")
     if (call.judged.predictions is None) == (call.model is None or call.judged.videos is None):
         raise UsageError("name a model and --videos DIR, or --predictions FILE (a COCO results list or findings.csv)")
     out = call.out or (call.judged.predictions or Path(str(call.judged.videos))).with_suffix("").parent / "deployment"
-    if call.summing.protocol in TRUE_COLON:
-        _true_colon(call, out)
-        return
-    references = open_references(call.judged.references, call.summing.frame_rate)
+    with _alone(out, call.scoring.overwrite or call.scoring.restart):
+        if call.summing.protocol in TRUE_COLON:
+            _true_colon(call, out)
+        else:
+            _evaluate(call, out)
+
+
+@contextmanager
+def _alone(out: Path, overwrite: bool) -> Iterator[None]:
+    """Nobody else writes to the folder; a report that is there is only replaced where it was asked for."""
+    from polypseg.errors import UsageError
+    from polypseg.records.lock import alone_in
+
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with alone_in(out):
+            there = [name for name in ("deployment.json", TRUE_COLON_NAME) if (out / name).exists()]
+            if there and not overwrite:
+                raise UsageError(f"{out / there[0]}: exists; replace it with --overwrite, or name another folder (-o)")
+            yield
+    finally:
+        with suppress(OSError):  # where it failed before anything was written, no folder stays
+            out.rmdir()
+
+
+def _evaluate(call: EvaluateCall, out: Path) -> None:
+    from polypseg.evaluate.procedures.deployment import DeploymentOptions, report_deployment
+    from polypseg.evaluate.procedures.figures import FigureOptions
+    from polypseg.evaluate.procedures.references import open_references
+
+    references = open_references(Path(str(call.judged.references)), call.summing.frame_rate)
     facts, smoothed, threshold, title = _facts(call, references)
     options = DeploymentOptions(
         threshold=threshold,
@@ -54,6 +82,8 @@ def evaluate_videos(call: EvaluateCall) -> None:
         provenance=_provenance(call, references),
     )
     record = report_deployment(title, facts, options, out, smoothed)
+    if call.procedures.case_pictures:
+        _draw_cases(call, facts, record, out)
     written = _write_more(call, facts, references, out)
     _show(record)
     _print(f"wrote {', '.join(str(path) for path in [out / 'deployment.json', *written])}")
@@ -86,6 +116,17 @@ def _facts(call: EvaluateCall, references: "References") -> tuple["Facts", dict[
     facts = facts_of_model(frames, watched[own], references)
     smoothed = {one.name: facts_of_model(frames, watched[one], references) for one in others}
     return facts, smoothed, operating_point(predictor), path.stem
+
+
+def _draw_cases(call: EvaluateCall, facts: "Facts", record: "Deployment", out: Path) -> None:
+    from polypseg.evaluate.procedures.case_pictures import draw_cases
+    from polypseg.evaluate.procedures.films import find_films
+    from polypseg.records.deployment import DeploymentFolder
+
+    films, first = find_films(Path(str(call.judged.videos))), record.points[0]
+    withheld = call.over_time.withhold
+    drawn = draw_cases(facts, first.procedures, first.threshold, withheld, films, DeploymentFolder(out))
+    _print(f"the page contains {len(drawn)} pictures of the data, which lie in {out / 'cases'} too")
 
 
 def _provenance(call: EvaluateCall, references: "References") -> dict[str, str]:
@@ -139,8 +180,7 @@ def _true_colon(call: EvaluateCall, out: Path) -> None:
         threshold,
         "stem_int_suffix" if call.summing.protocol == TRUE_COLON[1] else "stem",
     )
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "true_colon.json"
+    path = out / TRUE_COLON_NAME
     write_text(path, json.dumps(result.as_dict(), indent=1) + "\n")
     frame, lesions, matched = result.frame, result.lesion, result.matched
     _print(f"frame TPR {frame['tpr']:.4f}, FPR {frame['fpr']:.4f} at {frame['conf']:g}")

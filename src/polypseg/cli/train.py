@@ -274,14 +274,15 @@ def _evaluate(run_folder: Path, split: str | None = None) -> None:
 def _score_seeds(run_folder: Path) -> None:
     """Each member's test figures, and what they say together."""
     from polypseg.cli.console import console
-    from polypseg.evaluate.group import FIGURES, seed_figures
+    from polypseg.evaluate.group import seed_figures
     from polypseg.records.run import open_run
 
     for member in open_run(run_folder).members():
         _evaluate(member.folder)
     record = seed_figures(run_folder)
-    for figure in FIGURES:
-        found = record[figure]
-        interval = "" if found["low"] is None else f" (95 % {found['low']:.4f} to {found['high']:.4f}, Student's t)"
-        console.print(f"{figure} over {record['num_runs']} seeds: {found['mean']:.4f}{interval}")
+    for figure, found in (("dice", record.dice), ("iou", record.iou)):
+        limits = found.low is not None and found.high is not None
+        interval = f" (95 % {found.low:.4f} to {found.high:.4f}, Student's t)" if limits else ""
+        mean = "unknown" if found.mean is None else f"{found.mean:.4f}"
+        console.print(f"{figure} over {record.num_runs} seeds: {mean}{interval}")
     console.print(f"wrote {run_folder / 'seeds.json'}")

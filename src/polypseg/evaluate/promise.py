@@ -7,20 +7,20 @@ Decisions:
   stands beside the level, and with how many groups.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from polypseg.errors import UsageError
 from polypseg.evaluate.plan import Plan
-from polypseg.records.calibration import Bound, Calibration, load_calibration
+from polypseg.records.calibration import Calibration, load_calibration
 from polypseg.records.digests import model_file_digest
+from polypseg.records.evaluation_record import EvaluationRecord, ScoredCalibration
 from polypseg.records.scores import NESTED_LOSSES as LOSSES
 from polypseg.records.scores import Scores
 from polypseg.records.stored import stored_calibration
+from polypseg.records.summary import HeldPromise, HeldSide
 
 
 def with_calibration(plan: Plan, given: str | None = None) -> Plan:
@@ -40,7 +40,7 @@ def with_calibration(plan: Plan, given: str | None = None) -> Plan:
         return plan
     if given == "none":
         return plan
-    model = plan.run.folder if plan.run else Path(plan.source["model"])
+    model = plan.run.folder if plan.run else Path(str(plan.source.model))
     digest, conditions = model_file_digest(model), _conditions(plan)
     found = stored_calibration(model) if given is None else load_calibration(Path(given))
     if found is None:
@@ -49,7 +49,7 @@ def with_calibration(plan: Plan, given: str | None = None) -> Plan:
         found.refuse_other(given, digest, conditions)
     elif found.model_sha256 != digest or found.other_conditions(conditions):
         return replace(plan, notes=(*plan.notes, "the calibration that is kept with the model is of other settings"))
-    source = {**plan.source, "calibration": _record(found)}
+    source = plan.source.model_copy(update={"calibration": _record(found)})
     return replace(plan, source=source, outer=found.outer, inner=found.inner)
 
 
@@ -66,30 +66,27 @@ def _conditions(plan: Plan) -> dict[str, object]:
     }
 
 
-def _record(calibration: Calibration) -> dict[str, Any]:
+def _record(calibration: Calibration) -> ScoredCalibration:
     """What an evaluation says of a calibration."""
-    return {
-        "promise": calibration.promise,
-        "level": calibration.level,
-        "confidence": calibration.confidence,
-        "num_units": calibration.num_units,
-        "frames": sorted(digest[:16] for digest in calibration.frame_sha256),
-        **{side: _bound(getattr(calibration, side)) for side in LOSSES},
-    }
+    return ScoredCalibration(
+        promise=calibration.promise,
+        level=calibration.level,
+        confidence=calibration.confidence,
+        num_units=calibration.num_units,
+        frames=tuple(sorted(digest[:16] for digest in calibration.frame_sha256)),
+        outer=calibration.outer,
+        inner=calibration.inner,
+    )
 
 
-def _bound(bound: Bound | None) -> dict[str, Any] | None:
-    return None if bound is None else bound.model_dump(mode="json")
-
-
-def promise_summary(scores: Scores, record: Mapping[str, Any]) -> dict[str, Any] | None:
+def promise_summary(scores: Scores, record: EvaluationRecord) -> HeldPromise | None:
     """What was found of a promise; None where none was scored.
 
     Args:
         scores: With the columns of `LOSSES`.
-        record: evaluation.json.
+        record: Of the evaluation.
     """
-    made_by = record["source"].get("calibration")
+    made_by = record.source.calibration
     if made_by is None:
         return None
     groups = np.array(scores.groups() or scores.names)
@@ -97,24 +94,24 @@ def promise_summary(scores: Scores, record: Mapping[str, Any]) -> dict[str, Any]
     for side, column in LOSSES.items():
         losses, areas = scores.values[column], scores.values[f"{side}_px"]
         known = ~np.isnan(losses)
-        if made_by[side] is None or not known.any():
+        if getattr(made_by, side) is None or not known.any():
             continue
         names, places = np.unique(groups[known], return_inverse=True)
         by_group = np.bincount(places, losses[known]) / np.bincount(places)
         marked = scores.values["predicted_px"] > 0
         stretch = areas[marked] / scores.values["predicted_px"][marked]
-        sides[side] = {
-            "risk": float(by_group.mean()),
-            "num_groups": len(names),
-            "num_images": int(known.sum()),
-            "stretch": float(stretch.mean()) if stretch.size else None,
-        }
-    own = set(made_by["frames"])
-    digests = [str(sample.get("image", {}).get("sha256", ""))[:16] for sample in record["samples"]]
-    return {
-        "promise": made_by["promise"],
-        "level": made_by["level"],
-        "confidence": made_by["confidence"],
-        "num_calibration_images": sum(digest in own for digest in digests),
-        "sides": sides,
-    }
+        sides[side] = HeldSide(
+            risk=float(by_group.mean()),
+            num_groups=len(names),
+            num_images=int(known.sum()),
+            stretch=float(stretch.mean()) if stretch.size else None,
+        )
+    own = set(made_by.frames)
+    images = (sample.image for sample in record.samples)
+    return HeldPromise(
+        promise=made_by.promise,
+        level=made_by.level,
+        confidence=made_by.confidence,
+        num_calibration_images=sum(image is not None and image.sha256[:16] in own for image in images),
+        sides=sides,
+    )

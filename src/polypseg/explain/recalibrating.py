@@ -193,9 +193,7 @@ def cross_fitted(method: Method, looked: Looked, margin: float = MARGIN) -> list
     fits = {}
     for fold in np.unique(fold_of).tolist():
         kept = np.flatnonzero(fold_of != fold).tolist()
-        others = Looked(
-            [looked.samples[i] for i in kept], [looked.counts[i] for i in kept], [looked.units[i] for i in kept]
-        )
+        others = Looked([], [looked.counts[i] for i in kept], [looked.units[i] for i in kept])
         fits[fold] = fit(method, others, margin)
     return [fits[fold] for fold in fold_of.tolist()]
 

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field
 from polypseg.errors import RunError
 from polypseg.machine import installed_versions, processor
 from polypseg.records.atomic import write_text
-from polypseg.records.reading import FileKind, Saved, read_json
+from polypseg.records.reading import FileKind, Saved, as_json, read_json
 
 PACKAGES = (
     "polypseg",
@@ -130,12 +130,12 @@ def add_start(path: Path, data: Path, skipped: Sequence[str], first_epoch: int, 
         processor=processor(),
         cores=os.cpu_count(),
         packages=installed_versions(PACKAGES),
-        **facts.model_dump(exclude_unset=True),
+        **facts.stated(),
     )
     if path.exists():
         record = read_environment(path)
         record = record.model_copy(update={"data": start.data, "starts": (*record.starts, start)})
     else:
-        first = start.model_dump(exclude_unset=True, exclude={"time", "first_epoch"})
+        first = {key: value for key, value in start.stated().items() if key not in ("time", "first_epoch")}
         record = Environment(**first, starts=(start,))
-    write_text(path, record.model_dump_json(indent=1, exclude_unset=True))
+    write_text(path, as_json(record))

@@ -1,7 +1,8 @@
 """The page of a deployment report, and its section of a model card: read from the saved folder alone.
 
 Decisions:
-- As the page of an evaluation: it stands alone, without script or network, and shows no picture of the data.
+- As the page of an evaluation: it stands alone, without script or network. It shows no picture of the data but those
+  of cases that were asked for.
 - A timeline has a column for each part of a procedure; a column shows what happens in any of its frames.
 """
 
@@ -18,9 +19,11 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from polypseg import __version__
+from polypseg.preprocess import read_image
 from polypseg.records.atomic import write_text
 from polypseg.records.deployment import TABLE, Deployment, DeploymentFolder, Figure, LesionFigures, Point
 from polypseg.report.canvas import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SMALL_PT, blank_figure, style_panel
+from polypseg.report.cases import data_uri
 from polypseg.report.curve_panels import plot_panel
 from polypseg.report.documents import render_html, render_markdown, trusted
 from polypseg.report.html import Chart
@@ -35,6 +38,8 @@ MOST_POINTS = 2000
 
 NUM_CASES = 10
 """Rows of each table of cases."""
+
+PICTURE_KINDS = {"missed": "Missed", "found": "Found, latest first", "false": "Longest false alerts"}
 
 STRIPS = (("lesion in sight", PURPLE), ("found", GREEN), ("missed", ORANGE), ("false alert", BLUE))
 
@@ -85,6 +90,7 @@ def render_deployment(folder: DeploymentFolder) -> str:
         timelines=[_timeline_chart(name, courses[name], first.threshold, number) for number, name in enumerate(shown)],
         num_hidden=len(first.procedures) - len(shown),
         cases=_cases(folder, first, courses),
+        pictures=_pictures(folder),
         variations=record.variations,
         text=text,
     )
@@ -297,6 +303,16 @@ def _cases(folder: DeploymentFolder, first: Point, courses: Mapping[str, Course]
         if _number(row["latency_seconds"]) > 0
     ]
     return {"missed": missed[:NUM_CASES], "late": late[:NUM_CASES], "false": _longest_false(courses, first)}
+
+
+def _pictures(folder: DeploymentFolder) -> dict[str, list[tuple[str, str, str]]]:
+    """By heading, where, what and the data URI of each picture of a case."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for picture in folder.pictures():
+        image = read_image(folder.pictures_folder / picture.file)
+        told = (f"{picture.procedure}, frame {picture.frame}", picture.caption, data_uri(image))
+        found.setdefault(PICTURE_KINDS.get(picture.kind, picture.kind), []).append(told)
+    return found
 
 
 def _longest_false(courses: Mapping[str, Course], first: Point) -> list[list[str]]:

@@ -1,10 +1,11 @@
 """What the server answers, as the OpenAPI document describes it (docs/reference/api.md says it in words)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from polypseg.predict.predictor import PredictOptions
+from polypseg.records.model_facts import StatedFigures
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -56,6 +57,16 @@ class VideoQuery(MaskQuery):
 
     smoothing: Literal["none", "exponential", "window"] = Field("none", description="Of probabilities over time.")
     withhold: int = Field(0, ge=0, le=100, description="Detections of at most so many frames in a row are withheld.")
+
+
+class VideoFramesQuery(BaseModel):
+    """The parameters of `POST /v1/video/frames`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    numbers: str = Field(
+        pattern=r"^\d{1,7}(,\d{1,7})*$", max_length=10_000, description="Of the frames, from 0, with commas between."
+    )
 
 
 class Picture(BaseModel):
@@ -221,7 +232,7 @@ class ServedModel(BaseModel):
     attention_levels: list[int]
     num_parameters: int | None
     training_data: str
-    figures: dict[str, Any]
+    figures: dict[str, StatedFigures]
     terms: str
     licence: str
     promise: str | None = Field(None, description="what its calibration promises, in words; null without one")

@@ -54,6 +54,13 @@ async function reach(path, { type, ...options }) {
   return answer;
 }
 
+/** Sends a file in a form and gives the bytes of the answer. */
+export async function sendForBlob(path, field, file) {
+  const form = new FormData();
+  form.append(field, file, "upload"); // the file's own name stays here
+  return (await reach(path, { method: "POST", body: form })).blob();
+}
+
 /** Deletes a job, even while the page is being left. */
 export function forget(path) {
   fetch(path, { method: "DELETE", headers: headers(), keepalive: true }).catch(() => {});

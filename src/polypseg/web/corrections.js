@@ -43,7 +43,8 @@ export class Corrections {
 
   decide(state) {
     const { correction } = this.item;
-    correction.verdict = state === "accepted" && correction.history.canUndo ? "corrected" : state;
+    const isChanged = state === "accepted" && correction.history.canUndo;
+    correction.verdict = isChanged ? (correction.mask.includes(1) ? "corrected" : "no-polyp") : state;
     this.isSaved = false;
     this.showState();
     this.page.changed(this.item);

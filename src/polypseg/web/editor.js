@@ -3,7 +3,7 @@
 
 import { EditorInput } from "./editor_input.js";
 import { fillKeys } from "./editor_keys.js";
-import { drawLine, smoothed, withHoleFilled, withoutHoles, withoutRegion } from "./editor_tools.js";
+import { areaOf, drawLine, smoothed, withHoleFilled, withoutHoles, withoutRegion } from "./editor_tools.js";
 import { EditorView } from "./editor_view.js";
 import { boxOfRuns, differingRuns, tidyRuns, turnOver } from "./history.js";
 import { Draft } from "./polygon.js";
@@ -34,7 +34,7 @@ export class Editor {
 
   connect() {
     const on = (id, act) => byId(id).addEventListener("click", act);
-    for (const button of document.querySelectorAll("[data-tool]")) button.addEventListener("click", () => this.choose(button.dataset.tool));
+    for (const button of document.querySelectorAll("button[data-tool]")) button.addEventListener("click", () => this.choose(button.dataset.tool));
     for (const button of document.querySelectorAll("[data-decide]")) button.addEventListener("click", () => this.decide(button.dataset.decide));
     on("editor-undo", () => this.undo());
     on("editor-redo", () => this.redo());
@@ -96,8 +96,8 @@ export class Editor {
     this.endStroke();
     this.tool = tool;
     this.draft.drop();
-    for (const button of document.querySelectorAll("[data-tool]")) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
-    byId("editor-canvas").dataset.tool = tool;
+    for (const button of document.querySelectorAll("button[data-tool]")) button.setAttribute("aria-pressed", String(button.dataset.tool === tool));
+    byId("editor-canvas").dataset.hand = String(tool === "hand");
     byId("editor-size").disabled = !this.draws;
     this.input.hover(null);
     this.say(HINTS[tool]);
@@ -287,7 +287,8 @@ export class Editor {
     byId("editor-undo").disabled = !history.canUndo;
     byId("editor-redo").disabled = !history.canRedo;
     byId("editor-hide").setAttribute("aria-pressed", String(!this.view.isMaskShown));
-    byId("editor-area").textContent = pixels(mask.reduce((sum, value) => sum + value, 0));
+    byId("editor-area").textContent = pixels(areaOf(mask));
+    if (document.activeElement?.disabled) byId("editor-canvas").focus({ preventScroll: true }); // it would swallow keys
     this.showView();
   }
 

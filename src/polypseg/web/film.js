@@ -2,6 +2,7 @@
 
 import { fetchBlob, hasToken } from "./api.js";
 import { clock, element, fillFacts, percent, probability, saveBlob, saveJson, several, stem } from "./text.js";
+import { VideoFrames } from "./video_frames.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -11,13 +12,14 @@ const SMOOTHINGS = {
   window: "Probabilities are the mean of the last 5 frames.",
 };
 
-/** Shows videos that are done; `onRerun()` is called when one must be predicted anew. */
+/** Shows videos that are done. The host has: rerun(), take(files) of frames, and level(), at which the model decides. */
 export class Film {
-  constructor(onRerun) {
+  constructor(host) {
     this.item = null;
+    this.frames = new VideoFrames(host);
     byId("smoothing").addEventListener("change", () => this.showOverTime());
     byId("withhold").addEventListener("input", () => this.showOverTime());
-    byId("rerun").addEventListener("click", onRerun);
+    byId("rerun").addEventListener("click", () => host.rerun());
     this.showOverTime();
     const player = byId("player");
     for (const event of ["timeupdate", "seeked", "loadedmetadata"]) player.addEventListener(event, () => this.follow());
@@ -42,6 +44,7 @@ export class Film {
     byId("seek").max = this.duration;
     byId("seek").value = 0;
     this.showDetections();
+    this.frames.open(item);
     this.showOverTime();
     this.follow();
     this.draw();

@@ -14,17 +14,15 @@ import { Viewer } from "./viewer.js";
 const byId = (id) => document.getElementById(id);
 
 let current = null;
+let decisionLevel = 0.5; // a region is found where one of its pixels reaches it
 let model = askModel();
 const items = new Items(changed, getOptions);
 const viewer = new Viewer({ rerun: () => current && items.start(current), chosen: chooseThreshold, drop: dropCorrection });
-const film = new Film(() => {
-  items.start(current);
-  byId("cancel").focus(); // the button that was pressed is hidden while the video is predicted
-}, (files) => take(files.map((file) => ({ file, folder: "" })), false));
+const film = new Film({ rerun: rerunFilm, take: (found) => take(found, false), level: () => decisionLevel });
 const strip = new Strip(byId("strip"), { onChoose: choose, onRemove: remove, onSelect: () => many.show() });
 const corrections = new Corrections({ viewer, editor: () => editor, editable: () => many.editable(), choose, changed: looked });
 const many = new Many({ items, strip, remove, corrections, edit });
-const project = new Project({ editor: () => editor, takeHost: (host) => { editor.host = host; }, shown: () => render() });
+const project = new Project({ editor: () => editor, takeHost: (host) => { editor.host = host; }, shown: () => render(), modelChanged: () => { model = askModel(); } });
 const editor = new Editor(corrections);
 
 async function askModel() {
@@ -33,6 +31,7 @@ async function askModel() {
     byId("model").textContent = [served.name, served.version].filter(Boolean).join(" ") || "model without a name";
     byId("model").title = `Sees ${served.size} × ${served.size} pixels; threshold ${served.threshold}; run by ${served.engine}`;
     byId("model").hidden = false;
+    decisionLevel = Math.max(served.threshold, served.peak_threshold ?? 0);
     return served;
   } catch (problem) {
     if (problem.status === 401) byId("token").hidden = false;
@@ -57,6 +56,11 @@ function take(found, isFolder) {
 function choose(item) {
   current = item;
   return render();
+}
+
+function rerunFilm() {
+  items.start(current);
+  byId("cancel").focus(); // the button that was pressed is hidden while the video is predicted
 }
 
 async function edit(item) {

@@ -13,12 +13,12 @@ const WORDS = { saved: "Saved", pending: "Not saved yet", saving: "Saving …", 
 const STORED_NAME = "polypseg-labeller";
 const pathOf = (id, part) => `/project/frames/${encodeURIComponent(id)}/${part}`;
 
-/** The project of the page, and the editor's host for its frames. `page` has: editor(), takeHost(host), shown(). */
+/** The project of the page, and the editor's host for its frames. `page` has: editor(), takeHost(host), shown(), modelChanged(). */
 export class Project {
   constructor(page) {
     Object.assign(this, { page, sessions: new Map(), current: null, ahead: null });
     this.list = new FrameList({ open: (id) => this.begin(id), changed: () => this.load() });
-    this.retrain = new Retrain();
+    this.retrain = new Retrain({ modelChanged: () => this.modelChanged() });
     byId("project-start").addEventListener("click", () => this.begin(this.list.next()));
     byId("project-export").addEventListener("click", () => this.export());
     byId("labeller").value = stored(STORED_NAME);
@@ -44,6 +44,7 @@ export class Project {
   async load() {
     try {
       this.facts = await ask("/project");
+      this.retrain.hasPrevious = Boolean(this.facts.previous_model);
       const { frames } = await ask(`/project/frames?${this.list.query()}`);
       this.list.show(this.facts, frames);
       byId("project-fault").textContent = "";
@@ -54,6 +55,13 @@ export class Project {
 
   get isOpen() {
     return this.facts !== undefined;
+  }
+
+  /* Another model proposes other masks. */
+  async modelChanged() {
+    this.ahead = null;
+    this.page.modelChanged();
+    await this.load();
   }
 
   unsaved() {
@@ -177,10 +185,13 @@ export class Project {
     this.current.saver.change("corrected", true);
   }
 
-  /** A mask that was changed stays `corrected` when it is accepted; one that nobody changed is `accepted`. */
-  decide(state) {
-    const { saver, record, history } = this.current;
-    const isCorrected = state === "accepted" && (history.canUndo || record.state === "corrected");
+  /** A mask that was changed stays `corrected` when it is accepted, or `no-polyp` where all of it was wiped away; one
+      that nobody changed is `accepted`. */
+  decide(wanted) {
+    const { saver, record, history, mask } = this.current;
+    const isChanged = wanted === "accepted" && (history.canUndo || record.state === "corrected");
+    const state = isChanged && !mask.includes(1) ? "no-polyp" : wanted;
+    const isCorrected = isChanged && state === "accepted";
     if (!isCorrected) saver.change(state, false);
     else if (record.state !== "corrected") saver.change("corrected", true);
     saver.flush();
@@ -206,6 +217,7 @@ export class Project {
   }
 
   async leave() {
+    if (!this.current) return;
     const { record, saver } = this.current;
     this.page.editor().close();
     this.current = null;
@@ -226,7 +238,9 @@ export class Project {
 
 async function levels(blob) {
   const pixels = pixelsOf(await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" }));
-  return Uint8Array.from({ length: pixels.length / 4 }, (_, at) => pixels[4 * at]);
+  const map = new Uint8Array(pixels.length / 4);
+  for (let at = 0; at < map.length; at++) map[at] = pixels[4 * at];
+  return map;
 }
 
 function stored(name) {

@@ -32,7 +32,16 @@ export class FrameList {
     byId("labellers").replaceChildren(...facts.labellers.map((name) => element("option", "", { value: name })));
     byId("frames").replaceChildren(...frames.map((frame) => this.row(frame)));
     byId("frames-none").hidden = frames.length > 0;
+    this.showNotes(facts.left_out ?? [], facts.notes ?? []);
     this.showProgress();
+  }
+
+  /* What could not be used of the folder, and what was found when it was opened. */
+  showNotes(leftOut, notes) {
+    const lines = [...notes, ...leftOut.map(({ name, reason }) => `${name}: ${reason}`)];
+    byId("project-notes").hidden = lines.length === 0;
+    byId("project-notes").firstElementChild.textContent = leftOut.length ? `${several(leftOut.length, "file")} left out` : "Notes";
+    byId("project-notes").lastElementChild.replaceChildren(...lines.map((line) => element("li", line)));
   }
 
   showProgress() {
@@ -71,6 +80,8 @@ export class FrameList {
 
   /** Shows a frame's new record. */
   update(record) {
+    const own = this.find(record.id);
+    if (own && own !== record) Object.assign(own, record); // the list was loaded again since
     const button = [...byId("frames").querySelectorAll("button")].find((other) => other.dataset.frame === String(record.id));
     if (!button) return;
     this.counts[button.dataset.state] = Math.max(0, (this.counts[button.dataset.state] ?? 0) - 1);

@@ -15,8 +15,10 @@ const TITLES = {
   done: "The new model is in use.",
 };
 
+/** The host has modelChanged(), called when another model may be served. */
 export class Retrain {
-  constructor() {
+  constructor(host) {
+    Object.assign(this, { host, hasPrevious: false, last: "" });
     byId("retrain-start").addEventListener("click", () => this.act("/project/retrain"));
     byId("retrain-new").addEventListener("click", () => this.act("/project/model?use=new"));
     byId("retrain-back").addEventListener("click", () => this.act("/project/model?use=previous", "The old model is in use again."));
@@ -37,6 +39,7 @@ export class Retrain {
   async act(path, words = "") {
     try {
       await ask(path, "POST");
+      await this.host.modelChanged();
       await this.look();
       if (words) byId("retrain-words").textContent = words;
     } catch (problem) {
@@ -59,24 +62,33 @@ export class Retrain {
     byId("retrain-progress").textContent = [epochs ? `epoch ${epoch ?? 0} of ${epochs}` : "", seconds ? `${Math.round(seconds)} s` : ""].filter(Boolean).join(", ");
     byId("retrain-start").disabled = isBusy;
     byId("retrain-new").hidden = status !== "waiting";
-    byId("retrain-back").hidden = status !== "done";
+    byId("retrain-back").hidden = !this.hasPrevious && status !== "done";
     this.compare(comparison);
+    if (status === "done" && BUSY.includes(this.last)) this.host.modelChanged();
+    this.last = status;
     if (isBusy) this.timer = setTimeout(() => this.look(), POLL_MILLISECONDS);
   }
 
   compare(comparison) {
     const sets = [["project", "This project"], ["reference", "Reference"]].filter(([key]) => comparison?.[key]);
     byId("retrain-table").hidden = sets.length === 0;
+    byId("retrain-reasons").replaceChildren(...(comparison?.reasons ?? []).map((words) => element("li", words)));
     byId("retrain-table").tBodies[0].replaceChildren(...sets.map(([key, words]) => {
       const { old, new: fresh, difference, low, high, frames } = comparison[key];
       const row = document.createElement("tr");
       const head = element("th", words, { scope: "row" }), gain = element("td", signed(difference));
-      head.append(element("small", several(frames, "frame")));
-      gain.append(element("small", `${signed(low)} to ${signed(high)}`));
-      row.append(head, element("td", old.toFixed(3)), element("td", fresh.toFixed(3)), gain);
+      head.append(element("small", several(frames, "frame") + emptyOnes(comparison[key])));
+      if (low !== null && high !== null) gain.append(element("small", `${signed(low)} to ${signed(high)}`));
+      row.append(head, element("td", figure(old)), element("td", figure(fresh)), gain);
       return row;
     }));
   }
 }
 
-const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`;
+const figure = (value) => (value === null ? "–" : value.toFixed(3));
+const signed = (value) => (value === null ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`);
+
+/* Frames without a polyp, and in how many of them each model marks something. */
+function emptyOnes({ negatives, old_marked: old, new_marked: fresh }) {
+  return negatives ? `; ${negatives} without a polyp, marked in ${old} and ${fresh}` : "";
+}

@@ -19,9 +19,10 @@ export class Strip {
   show(item) {
     const cell = this.cells.get(item.id) ?? this.make(item);
     if (item.url && cell.picture.getAttribute("src") !== item.url) cell.picture.src = item.url;
-    const words = (item.state === "done" ? outcome(item) : WORDS[item.state]) + (item.isDoubtful ? ", look again" : "");
+    const isDoubtful = Boolean(item.isDoubtful) && stateOf(item) === "predicted";
+    const words = (item.state === "done" ? outcome(item) : WORDS[item.state]) + (isDoubtful ? ", look again" : "");
     cell.badge.textContent = words;
-    cell.row.toggleAttribute("data-again", Boolean(item.isDoubtful));
+    cell.row.toggleAttribute("data-again", isDoubtful);
     cell.name.textContent = cell.button.title = item.name;
     cell.row.dataset.state = item.state;
     cell.button.setAttribute("aria-label", `${item.name}, ${words}`);

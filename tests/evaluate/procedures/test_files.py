@@ -114,6 +114,19 @@ def test_procedures_without_a_clean_frame(tmp_path):
     assert any("no procedure has a frame without a lesion" in note for note in record.notes)
 
 
+def test_procedures_of_a_single_frame_have_no_alerts_a_minute(tmp_path):
+    truth, results = toy.row([0.9, 0.8], [0.7])
+    truth["images"][2]["procedure"] = "still"
+    facts = facts_of_predictions(
+        save(tmp_path / "found.json", results), open_references(save(tmp_path / "truth.json", truth), 25.0)
+    )
+    record = report_deployment("x", facts, DeploymentOptions(0.5), tmp_path / "out")
+    (frames, *_) = record.points[0].alerts
+    assert (frames.definition, frames.num_alerts, frames.per_minute.value) == ("clean-frames", 1, None)
+    assert frames.per_procedure.value == 0.5
+    assert "1 procedures are a single frame without a length: false alerts a minute are unknown" in record.notes
+
+
 def test_a_soft_mask_is_no_mask_of_numbers(tmp_path):
     write(tmp_path / "masks" / "p", "1", np.arange(256, dtype=np.uint8).reshape(16, 16))
     references = open_references(tmp_path / "masks", 25.0)

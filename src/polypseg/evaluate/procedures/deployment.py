@@ -160,6 +160,9 @@ def _notes(procedures: Procedures, facts: Facts, matched: MatchedPoint | None) -
             f"frame rates differ between procedures ({rates.min():g} to {rates.max():g} a second): definitions in "
             "frames last longer in some than in others; those in seconds do not"
         )
+    if not np.isfinite(procedures.frame_seconds).all():
+        single = int(np.count_nonzero(~np.isfinite(procedures.frame_seconds)))
+        yield f"{single} procedures are a single frame without a length: false alerts a minute are unknown"
     if not procedures.is_located:
         yield "the references tell when a lesion is visible, not where: any finding in such a frame counts as found"
     if len(procedures.names) < 2:
