@@ -28,7 +28,8 @@ def train(
     name: Annotated[str, typer.Option(help="Name of the run; it is written to RUNS/NAME.")] = "polypseg",
     runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with the settings that differ from the defaults.")
+        Path | None,
+        typer.Option(help="TOML file with the settings that differ from the defaults, or the name of an included one."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; can be repeated.")
