@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from polypseg.annotate.mask_file import decode_mask, encode_mask
 from polypseg.arrays import Mask
-from polypseg.data.project_frames import ProjectFrame, find_frames
+from polypseg.data.project_frames import ProjectFrame, find_frames, held_out
 from polypseg.data.samples import Fault
 from polypseg.errors import ConflictError, CorrectionError, DataError, ProjectError
 from polypseg.preprocess import image_size, read_mask
@@ -155,6 +155,7 @@ class Project:
         self._trail = corrections(folder)
         lines, note = self._trail.recover()
         self.notes = [note] if note else []
+        self._lines, self._created = lines, described.created
         self._history: dict[str, list[Correction]] = {}
         for line in lines:
             self._history.setdefault(line.frame, []).append(line)
@@ -213,6 +214,11 @@ class Project:
         """The frames that train and test."""
         return [frame for frame in self.frames.values() if self.state(frame) in LABELLED_STATES]
 
+    def held_out(self) -> set[str]:
+        """The names of the frames that never train; a fifth of what people saved."""
+        groups = {frame.name: frame.group for frame in self.frames.values()}
+        return held_out(self._lines, groups, self._created)
+
     def save(
         self, frame: Frame, state: SavedState, mask: Mask | None, labeller: str, revision: int, proposal: str
     ) -> Correction:
@@ -262,7 +268,22 @@ class Project:
             OSError: It cannot be written.
         """
         with self._lock:
-            write_frames(self.folder, [self._row(frame) for frame in self.frames.values()])
+            apart = self.held_out()
+            write_frames(self.folder, [self.row(frame, apart) for frame in self.frames.values()])
+
+    def row(self, frame: Frame, held_out_names: set[str] | None = None) -> FrameRow:
+        """A frame's row of frames.csv.
+
+        Args:
+            frame: Of this project.
+            held_out_names: As `held_out` gives them, where they are known already.
+        """
+        line = self.last(frame)
+        mask = f"{MASKS}/{frame.name}.png" if self.state(frame) in LABELLED_STATES else ""
+        image = frame.image_path.relative_to(self.images).as_posix()
+        said = (line.labeller, line.time, line.revision, line.proposal) if line else ("", "", 0, "")
+        apart = "yes" if frame.name in (self.held_out() if held_out_names is None else held_out_names) else "no"
+        return FrameRow(frame.name, image, mask, frame.group or "", self.state(frame), apart, *said)
 
     def _write(self, frame: Frame, line: Correction, content: bytes) -> None:
         """First the mask's revision, then the line that makes it count, then what follows from it."""
@@ -273,7 +294,9 @@ class Project:
                 write_bytes(path, content)
         except OSError as error:
             raise ProjectError(_not_saved(self.folder, error)) from error
-        self._history.setdefault(frame.name, []).append(self._trail.append(line))
+        written = self._trail.append(line)
+        self._lines.append(written)
+        self._history.setdefault(frame.name, []).append(written)
         try:
             self._put(frame.name, content)
             self.write_table()
@@ -290,13 +313,6 @@ class Project:
             write_bytes(path, content)
         else:
             path.unlink(missing_ok=True)
-
-    def _row(self, frame: Frame) -> FrameRow:
-        line = self.last(frame)
-        mask = f"{MASKS}/{frame.name}.png" if self.state(frame) in LABELLED_STATES else ""
-        image = frame.image_path.relative_to(self.images).as_posix()
-        said = (line.labeller, line.time, line.revision, line.proposal) if line else ("", "", 0, "")
-        return FrameRow(frame.name, image, mask, frame.group or "", self.state(frame), *said)
 
     def _mend(self) -> None:
         """Bring masks/ to what the trail says."""

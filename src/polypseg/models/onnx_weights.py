@@ -88,6 +88,11 @@ def copy_onnx_weights(model: keras.Model, path: Path | str) -> None:
         _give(layer, matched[name])
 
 
+def gates_of_file(path: Path) -> str:
+    """Whether the gates of an exported file are `plain` or `normalised`; errors as `read_convolutions`."""
+    return "normalised" if _has_normalised_gates(_graph(path)) else "plain"
+
+
 def read_convolutions(path: Path) -> dict[str, Folded]:
     """The convolutions of an ONNX file, by the path of the name that their kernels have in it.
 

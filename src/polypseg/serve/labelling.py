@@ -10,12 +10,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from polypseg.annotate.project import Frame, Project, decode_correction
 from polypseg.annotate.proposals import Look, Proposals
+from polypseg.annotate.reference import reference_of
 from polypseg.annotate.usefulness import useful_order
 from polypseg.arrays import Image
 from polypseg.errors import DataError, PolypsegError, ProjectError, RequestError
@@ -44,31 +45,49 @@ class Predicts(Protocol):
         """The prediction of an image that is read in a thread."""
 
 
+class Proposer(NamedTuple):
+    """A model that proposes.
+
+    Attributes:
+        digest: SHA-256 of its file, in hex.
+        name: Name and version.
+    """
+
+    digest: str
+    name: str
+
+
 class Labelling:
     """One project at work.
 
     Args:
         project: Its lock is held.
-        digest: Of the served model's file.
-        model: Name and version of the served model.
+        model: The served one.
         segmenter: Gives what answers images now.
         max_pixels: Of an image.
+
+    Attributes:
+        project: The project.
+        proposals: Of the served model.
+        model: Name and version of the served model.
+        has_reference: Whether it has a reference set.
     """
 
-    def __init__(
-        self, project: Project, digest: str, model: str, segmenter: Callable[[], Predicts], max_pixels: int
-    ) -> None:
+    def __init__(self, project: Project, model: Proposer, segmenter: Callable[[], Predicts], max_pixels: int) -> None:
         self.project, self._segmenter, self._max_pixels = project, segmenter, max_pixels
-        self.proposals, self.model, self._source = Proposals(project.folder, digest), model, f"{model} sha256:{digest}"
+        self.has_reference = reference_of(project.folder) is not None
+        self.proposals, self.model, self._source = self._of(model)
         self._locks: dict[str, asyncio.Lock] = {}
         self._unreadable: set[str] = set()
         self._note_proposed()
 
-    def serve_model(self, digest: str, model: str) -> None:
+    def serve_model(self, model: Proposer) -> None:
         """Propose with another model from now on."""
-        self.proposals, self.model = Proposals(self.project.folder, digest), model
-        self._source = f"{model} sha256:{digest}"
+        self.proposals, self.model, self._source = self._of(model)
         self._note_proposed()
+
+    def _of(self, model: Proposer) -> tuple[Proposals, str, str]:
+        return Proposals(self.project.folder, model.digest), model.name, f"{model.name} sha256:{model.digest}"
 
     def frame(self, identifier: str) -> Frame:
         """A frame by its identifier.

@@ -103,16 +103,20 @@ class Segmenter:
             raise RequestError(504, "Out of time", f"the answer took longer than {seconds} seconds") from error
 
     async def predict(self, read: Callable[[], Image]) -> Prediction:
-        """The prediction of an image with the model's own options; not counted among the accepted ones.
+        """The prediction of an image with the model's own options; no bound refuses it.
 
         Args:
             read: Gives the image, in a thread; what it raises is raised.
         """
-        async with self._at_work:
-            image = await self._in_thread(read)
-            prepared = await self._in_thread(lambda: self._predictor.prepare(image))
-            run = await asyncio.wrap_future(self.batcher.submit(prepared.pixels[np.newaxis], "none", False))
-            return await self._in_thread(lambda: self._predictor.finish(image, prepared, run.outputs))
+        self._accepted += 1
+        try:
+            async with self._at_work:
+                image = await self._in_thread(read)
+                prepared = await self._in_thread(lambda: self._predictor.prepare(image))
+                run = await asyncio.wrap_future(self.batcher.submit(prepared.pixels[np.newaxis], "none", False))
+                return await self._in_thread(lambda: self._predictor.finish(image, prepared, run.outputs))
+        finally:
+            self._accepted -= 1
 
     async def _segment(self, content: bytes, query: SegmentQuery) -> Answer:
         began, limit = perf_counter(), self._settings.max_image_pixels
