@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from polypseg.annotate.project import begin_project
+from polypseg.annotate.beginning import begin_project
 from polypseg.annotate.training import Trained
 from polypseg.data.catalogue import find_samples
 from polypseg.errors import BusyError, ModelError, ProjectError

@@ -14,7 +14,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from polypseg.annotate.project import Frame, Project, decode_correction
+from polypseg.annotate.frames import Frame
+from polypseg.annotate.mask_file import decode_mask
+from polypseg.annotate.project import Project
 from polypseg.annotate.proposals import Look, Proposals
 from polypseg.annotate.reference import reference_of
 from polypseg.annotate.usefulness import useful_order
@@ -162,7 +164,7 @@ class Labelling:
         """
         source, mask = "", None
         if query.state != "rejected" and content:
-            mask = await asyncio.to_thread(decode_correction, content, frame)
+            mask = await asyncio.to_thread(decode_mask, content, frame.size)
             source = self._began_with(frame)
         elif query.state == "accepted":
             mask, source = await self.proposed_mask(frame)

@@ -119,10 +119,12 @@ class Segmenter:
             self._accepted -= 1
 
     async def _segment(self, content: bytes, query: SegmentQuery) -> Answer:
-        began, limit = perf_counter(), self._settings.max_image_pixels
+        began, limit, is_blanked = perf_counter(), self._settings.max_image_pixels, self._settings.anonymise
         predictor = Predictor(self._predictor.engine, query.options())
         async with self._at_work:
-            prepared = await self._in_thread(lambda: pipeline.prepare(content, predictor, limit, query.page))
+            prepared = await self._in_thread(
+                lambda: pipeline.prepare(content, predictor, limit, query.page, is_blanked)
+            )
             batch = prepared.seen.pixels[np.newaxis]
             run = await asyncio.wrap_future(self.batcher.submit(batch, query.tta, query.attention))
             seconds = {"decode": prepared.seconds, "infer": run.seconds}

@@ -15,6 +15,7 @@ from polypseg.predict.predictor import Predictor, load
 from polypseg.serve.batching import BatchedEngine
 from polypseg.serve.guard import DrainState
 from polypseg.serve.jobs import JobRecord, Jobs, JobTrack
+from polypseg.serve.label_studio_images import LabelStudio
 from polypseg.serve.metrics import Metrics
 from polypseg.serve.schemas import JobState, ServedModel, VideoResult
 from polypseg.serve.segmenter import Segmenter
@@ -55,6 +56,11 @@ class Service:
         self._segmenter: Segmenter | None = None
         self._jobs: Jobs | None = None
         self.project = ServedProject(files, self) if settings.project is not None else None
+        self.label_studio = (
+            LabelStudio(settings.label_studio, settings.label_studio_key, settings.max_image_bytes)
+            if settings.label_studio
+            else None
+        )
         self._retiring: set[asyncio.Task[None]] = set()
         self._has_ended = False
 
@@ -164,7 +170,7 @@ class Service:
         from polypseg.serve.videos import predict_job
 
         predictor = Predictor(BatchedEngine(self.predictor.engine, self.segmenter.batcher), record.query.options())
-        return predict_job(record, track, predictor, self.settings.max_image_pixels)
+        return predict_job(record, track, predictor, self.settings.max_image_pixels, self.settings.anonymise)
 
 
 def _warm_up(engines: Sequence[Engine]) -> None:
