@@ -15,6 +15,7 @@ frames.py            its frames, as addresses and files name them
 mask_file.py         masks as a page sends them and as they are kept
 proposals.py         what models propose
 usefulness.py        which frames to label first
+queue.py             a project's frames in that order
 reference.py         a stored share of what a model knew
 training.py          a model trained again
 child.py             a command that ends with its parent

@@ -71,6 +71,8 @@ class LabelStudio:
             with self._opener.open(asked, timeout=SECONDS) as opened:
                 content: bytes = opened.read(self._max_bytes + 1)
         except (OSError, ValueError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()
             reason = getattr(error, "reason", None) or error
             raise DataError(f"Label Studio does not give it ({reason})") from error
         if len(content) > self._max_bytes:
@@ -86,5 +88,6 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         """The next request, or none."""
         if urlsplit(newurl)[:2] != urlsplit(req.full_url)[:2]:
+            fp.close()
             raise urllib.error.URLError("it redirects to another server")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -18,8 +18,8 @@ from polypseg.annotate.frames import Frame
 from polypseg.annotate.mask_file import decode_mask
 from polypseg.annotate.project import Project
 from polypseg.annotate.proposals import Look, Proposals
+from polypseg.annotate.queue import by_usefulness
 from polypseg.annotate.reference import reference_of
-from polypseg.annotate.usefulness import useful_order
 from polypseg.arrays import Image
 from polypseg.errors import DataError, PolypsegError, ProjectError, RequestError
 from polypseg.predict.prediction import Prediction
@@ -232,21 +232,9 @@ class Labelling:
         if query.order == "random":
             random.Random(query.seed).shuffle(frames)
         elif query.order == "useful":
-            frames = self._by_usefulness(frames)
+            frames = by_usefulness(self.project, self.proposals)
         records = [self.record(frame) for frame in frames]
         return [record for record in records if query.state in (None, record.state)]
-
-    def _by_usefulness(self, frames: list[Frame]) -> list[Frame]:
-        """Frames to label by usefulness, then those without a proposal yet, then those that a person has seen."""
-        looks = {frame.id: self.proposals.look(frame.name) for frame in frames}
-        seen = {frame.id for frame in frames if self.project.last(frame) is not None}
-        known = [(frame, look) for frame in frames if (look := looks[frame.id]) is not None]
-        vectors = np.asarray([look.vector() for _, look in known], np.float32)
-        is_seen = [frame.id in seen for frame, _ in known]
-        order = useful_order([look.doubt for _, look in known], vectors, is_seen) if known else []
-        first = [known[place][0] for place in order]
-        unknown = [frame for frame in frames if looks[frame.id] is None and frame.id not in seen]
-        return first + unknown + [frame for frame in frames if frame.id in seen]
 
     def _next_without(self) -> Frame | None:
         for frame in self.project.frames.values():
