@@ -104,6 +104,7 @@ EXTRA_OF = {
     "fastapi": "serve",
     "fsspec": "archive",
     "highdicom": "dicom",
+    "huggingface_hub": "hub",
     "imagehash": "evaluate",
     "keras": "train",
     "matplotlib": "evaluate",

@@ -70,6 +70,14 @@ def test_links_to_one_file_keep_their_names(here):
     assert names("set") == ["case01", "case02"]
 
 
+def test_a_link_to_a_folder_above_the_one_that_is_searched_is_not_followed(here):
+    write_picture(here / "x" / "1.png", 0)
+    write_picture(here / "elsewhere" / "2.png", 0)
+    for name, target in (("root", "/"), ("up", ".."), ("itself", "."), ("other", here / "elsewhere")):
+        (here / "x" / name).symlink_to(target)
+    assert names("x") == ["1", "other/2"]
+
+
 def test_patterns(here):
     for name in ("x/1.png", "x/2.png", "x/3.jpg", "y/z/1.png"):
         write_picture(here / name, 0)

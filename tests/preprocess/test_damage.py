@@ -202,3 +202,38 @@ def test_bytes_of_no_image(tmp_path):
     for content in (b"\xff\xd8", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"RIFF\0\0\0\0WEBP", b"BM"):
         with pytest.raises(ImageError):
             decode_image(content)
+
+
+def _with_odd_header(whole: bytes, how: str) -> bytes:
+    """A JPEG whose header has what its decoder warns of, though no pixel changes."""
+    if how == "revision":
+        return whole[:11] + b"\x03" + whole[12:]  # JFIF 3.1
+    if how == "parameters":
+        place = whole.index(b"\xff\xda")
+        last = place + 2 + int.from_bytes(whole[place + 2 : place + 4])
+        return whole[: last - 3] + b"\x00\x00\x00" + whole[last:]
+    return whole[:20] + b"\xff\xe1\x00\x08Exif\x00\x00" + b"II*\x00lost" + whole[20:]  # a note that is too short
+
+
+@pytest.mark.parametrize("how", ["revision", "parameters", "note"])
+def test_an_odd_header_is_read_and_hides_no_damage_of_the_pixels(how):
+    whole = encoded(frame(np.random.default_rng(10)), "JPEG", quality=90)
+    assert whole[6:11] == b"JFIF\x00"
+    odd = _with_odd_header(whole, how)
+    np.testing.assert_array_equal(decode_image(odd), decode_image(whole))
+    place = (scan_start(odd) + len(odd)) // 2
+    with pytest.raises(ImageError, match="the image is cut short"):
+        decode_image(odd[:place] + b"\xff\xd9")
+
+
+def test_bytes_between_segments_that_hold_tables_are_a_damage():
+    whole = encoded(frame(np.random.default_rng(11)), "JPEG", quality=90)
+    place = whole.index(b"\xff\xc0")  # behind the quantisation tables
+    with pytest.raises(ImageError, match="extraneous bytes"):
+        decode_image(whole[:place] + b"\x00" * 40 + whole[place:])
+
+
+def test_a_cut_avif_is_no_video():
+    whole = encoded(frame(np.random.default_rng(12)), "AVIF")
+    with pytest.raises(ImageError, match="a damaged AVIF picture; copy or download it again"):
+        decode_image(whole[: len(whole) // 2])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import ExifTags
@@ -127,8 +128,6 @@ def test_names_that_are_no_unicode_are_refused_with_how_to_rename():
 @pytest.mark.parametrize("bits", [8, 10, 12, 14])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_values_that_are_not_scaled_to_sixteen_bits(tmp_path, bits, mode):
-    import cv2  # Pillow writes no 16-bit RGB
-
     deep = FRAME.astype(np.uint16) << (bits - 8)
     path = tmp_path / "deep.png"
     cv2.imwrite(str(path), deep if mode == "RGB" else deep[..., 0])
@@ -219,3 +218,15 @@ def test_the_path_of_a_folder_is_no_image(tmp_path):
     (tmp_path / "a.jpg").mkdir()
     with pytest.raises(ImageError, match=r"a\.jpg: cannot read the file: Is a directory"):
         read_image(Path(tmp_path / "a.jpg"))
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("ending", ["ppm", "jp2", "tif", "png"])
+def test_values_that_do_not_fill_sixteen_bits_are_refused_in_every_format(tmp_path, bits, ending):
+    rgb = frame(np.random.default_rng(bits)).astype(float)
+    path = tmp_path / f"deep.{ending}"
+    cv2.imwrite(str(path), np.rint(rgb / 255 * (2**bits - 1)).astype(np.uint16))
+    with pytest.raises(ImageError, match=r"\(nearly\) black, .*10- or 12-bit values\? Scale them"):
+        read_image(path)
+    cv2.imwrite(str(path), (rgb * 257).astype(np.uint16))
+    assert read_image(path).max() > 100

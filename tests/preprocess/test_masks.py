@@ -248,3 +248,65 @@ def test_real_masks_read_as_they_always_did(real_data, data_set):
             with PillowImage.open(path) as opened:
                 before = np.asarray(opened.convert("L")) > 127
             np.testing.assert_array_equal(read_mask(path), before, err_msg=str(path))
+
+
+@pytest.mark.parametrize("second", [(100, 0, 0), (128, 0, 0), (255, 100, 0), (60, 60, 60)])
+@pytest.mark.parametrize("how", ["jpg", "webp", "resized"])
+def test_a_second_shade_of_a_colour_is_found_under_noise_and_smooth_edges(tmp_path, second, how):
+    large = np.kron(_colours(RED, second), np.ones((3, 3, 1), np.uint8))  # areas of 30x60 and 60x60 pixels
+    if how == "resized":
+        path = _file(tmp_path, cv2.resize(large, None, fx=1.7, fy=1.7))
+    else:
+        path = _file(tmp_path, large, how, quality=85)
+    with pytest.raises(ImageError, match=r"a mask in red and a further shade, about #.*--polyp-colours"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75, 95])
+@pytest.mark.parametrize("colour", [RED, GREEN, (255, 128, 0), (128, 0, 0)])
+def test_noise_of_jpeg_is_no_further_shade(tmp_path, quality, colour):
+    rng = np.random.default_rng(quality)
+    for _ in range(5):
+        mask = polyp(rng)
+        drawn = np.zeros((*mask.shape, 3), np.uint8)
+        drawn[mask] = colour
+        found = read_mask(_file(tmp_path, drawn, "jpg", quality=quality))
+        assert np.mean(found != mask) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("palette", "told"),
+    [
+        ([0] * 9, r"0 as #000000, 1 as #000000, 2 as #000000"),  # a label map whose palette was lost
+        ([0, 0, 0, 0, 0, 0, 255, 0, 0], r"0 as #000000, 1 as #000000, 2 as #ff0000"),  # a class hidden in black
+        ([0, 0, 0, 255, 255, 255, 255, 255, 255], r"0 as #000000, 1 as #ffffff, 2 as #ffffff"),
+    ],
+)
+def test_numbers_of_a_palette_that_are_drawn_alike_are_refused(tmp_path, palette, told):
+    picture = PillowImage.fromarray(TWO).convert("P")
+    picture.putdata(TWO.ravel().tolist())
+    picture.putpalette(palette)
+    path = _file(tmp_path, picture)
+    with pytest.raises(ImageError, match=rf"draws different numbers alike \({told}\); say .* --polyp-values"):
+        read_mask(path)
+    np.testing.assert_array_equal(read_mask(path, mask_rule(values="1")), TWO == 1)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("kind", ["open", "dashed", "points"])
+def test_an_outline_that_is_not_closed(tmp_path, kind, width):
+    drawn = np.zeros((240, 320), np.uint8)
+    steps = {"open": [(0, 320)], "dashed": [(at, at + 12) for at in range(0, 360, 20)], "points": []}[kind]
+    for begin, end in steps:
+        cv2.ellipse(drawn, (150, 120), (70, 60), 0, begin, end, 255, width)
+    for angle in np.linspace(0, 2 * np.pi, 40) if kind == "points" else []:
+        cv2.circle(drawn, (round(150 + 70 * np.cos(angle)), round(120 + 60 * np.sin(angle))), width, 255, -1)
+    with pytest.raises(ImageError, match=r"an outline without its filling"):
+        read_mask(_file(tmp_path, drawn))
+
+
+def test_small_polyps_side_by_side_are_no_outline(tmp_path):
+    drawn = np.zeros((240, 320), np.uint8)
+    for place in ((60, 60), (75, 70), (92, 66), (200, 180), (215, 171)):
+        cv2.circle(drawn, place, 6, 255, -1)
+    np.testing.assert_array_equal(read_mask(_file(tmp_path, drawn)), drawn > 0)

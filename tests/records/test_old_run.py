@@ -35,8 +35,8 @@ def test_every_file_opens_as_what_it_was(old):
     run = open_run(old / "run")
     config = run.config()
     assert (config.data.size, config.model.filters, config.train.epochs) == (32, 4, 1)
-    assert run.environment()["packages"]["keras"] == "3.15.1"
-    assert run.environment()["starts"][0]["first_epoch"] == 1
+    assert run.environment().packages["keras"] == "3.15.1"
+    assert run.environment().starts[0].first_epoch == 1
     assert [row["val_loss"] for row in run.history()] == [pytest.approx(0.7772, abs=1e-4)]
     assert load_split(old / "run" / "splits.json").names("test") == TEST
     state = load_state(run.last_folder)
@@ -51,10 +51,10 @@ def test_every_file_opens_as_what_it_was(old):
 def test_an_old_evaluation_opens(old):
     found = open_evaluation(old / "run")
     assert list(found.scores().names) == TEST
-    assert found.record()["settings"]["min_area_px"] == 10
+    assert found.record().settings.min_area_px == 10
     assert found.histograms().shape == (4, 2, 256)
     assert found.curves()["threshold"].shape == (256,)
-    mean = found.summary()["metrics"]["dice"]["mean"]
+    mean = found.summary().metrics["dice"].mean
     assert math.isclose(mean, found.scores().values["dice"].mean())
 
 
@@ -89,4 +89,4 @@ def test_an_old_training_goes_on(old):
     assert "epoch   2" in told
     run = open_run(old / "run")
     assert [row["epoch"] for row in run.history()] == [1, 2]
-    assert len(run.environment()["starts"]) == 2
+    assert len(run.environment().starts) == 2

@@ -166,6 +166,7 @@ app.command("dicom-seg")(dicom_seg)
 @app.command()
 @one_line_errors
 def synth(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Target folder; must be new or empty.")],
     num_images: Annotated[int, typer.Option(min=1, help="Number of frames, in sequences of 4.")] = 120,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
@@ -195,6 +196,7 @@ def synth(
     With --procedure: a camera moves through a tube, and polyps come, turn, hide behind folds and leave. Writes
     OUT/videos, OUT/masks (the grey level is the polyp's number) and OUT/lesions.json (COCO boxes with lesion ids).
     """
+    refuse_other_kind(context, procedure)
     if procedure:
         from polypseg.data.procedure import ProcedureRequest, make_procedures
 
@@ -207,6 +209,24 @@ def synth(
     samples = make_synthetic(out, num_images, seed, (smallest, largest), empty_share, track)
     sequences = len({sample.group for sample in samples})
     console.print(f"wrote {len(samples)} frames of {sequences} sequences and their masks to {out}")
+
+
+FOR_FRAMES = ("num_images", "smallest", "largest", "empty_share")
+FOR_PROCEDURES = ("num_procedures", "seconds", "frame_rate", "num_lesions", "side")
+
+
+def refuse_other_kind(context: typer.Context, is_procedure: bool) -> None:
+    """Nothing, if no option was typed that would not act on what is drawn.
+
+    Raises:
+        UsageError: One was.
+    """
+    from polypseg.cli.console import typed
+    from polypseg.errors import UsageError
+
+    if options := typed(context, FOR_FRAMES if is_procedure else FOR_PROCEDURES):
+        told = "single frames; leave it out with --procedure" if is_procedure else "whole procedures; add --procedure"
+        raise UsageError(f"{', '.join(options)}: for {told}")
 
 
 def _show_terms(known: "PublicDataSet", accepted: bool) -> None:

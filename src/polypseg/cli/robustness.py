@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polypseg.cli.prediction_options import Threshold
+
 if TYPE_CHECKING:
     from polypseg.records.robustness import Robustness
 
@@ -27,7 +29,7 @@ def robustness(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Use only so many images, spread evenly over the folder.")
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="Threshold; default: the model's own.")] = None,
+    threshold: Threshold = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for corruptions.json.")] = None,
 ) -> None:
     """Measure a model on corrupted images: 15 corruptions (blur, smoke, blood, overlays, …) of 5 strengths.
@@ -45,7 +47,7 @@ def robustness(
 
     polypseg robustness --data data/kvasir-seg --predictions maps/ --baseline robustness/unet -o robustness/other
     """
-    from polypseg.cli.console import console, import_keras_quietly, track
+    from polypseg.cli.console import console, import_keras_for, track
     from polypseg.data.catalogue import find_samples
     from polypseg.data.samples import refuse
     from polypseg.errors import UsageError
@@ -68,8 +70,7 @@ def robustness(
         segment, title = by_maps(predictions, 0.5 if threshold is None else threshold), predictions.name
     else:
         path = resolve(model)
-        if path.is_dir() or path.suffix.lower() == ".keras":
-            import_keras_quietly()
+        import_keras_for(path)
         segment, title = by_model(load(path, options=PredictOptions(threshold))), path.stem
     against = None if baseline is None else read_robustness(baseline)
     record = measure_robustness(title, samples, segment, track, against)

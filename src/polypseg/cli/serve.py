@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from polypseg.cli.prediction_options import CalibrationChoice, EngineName
+
 BOUNDS = "Limits"
 
 
@@ -25,7 +27,7 @@ def serve(
         str | None,
         typer.Option(envvar="POLYPSEG_TOKEN", show_envvar=True, help="Bearer token that requests must send."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="Engine: auto, onnxruntime, openvino or keras.")] = "auto",
+    engine: EngineName = "auto",
     engines: Annotated[
         int, typer.Option(min=1, max=64, help="Engines in parallel: more requests per second, each slower.")
     ] = 1,
@@ -33,6 +35,7 @@ def serve(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of images per batch, from different requests.")
     ] = None,
+    calibration: CalibrationChoice = None,
     project: Annotated[
         Path | None, typer.Option(help="Folder of a project of corrections to open (see polypseg annotate).")
     ] = None,
@@ -116,6 +119,7 @@ def serve(
         engine=engine,
         num_engines=engines,
         threads=threads,
+        calibration=calibration,
         project=project,
         anonymise=anonymise,
         label_studio=label_studio,

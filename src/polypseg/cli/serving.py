@@ -48,6 +48,8 @@ def run_server(settings: "Settings", host: str, port: int, quiet: bool) -> None:
     import asyncio
 
     from polypseg.cli.console import console, messages
+    from polypseg.cli.stored_options import note_unused
+    from polypseg.predict.engines.packaged import resolve
     from polypseg.serve.api import create_app
     from polypseg.serve.log import open_log
     from polypseg.serve.server import make_server, open_socket
@@ -60,8 +62,10 @@ def run_server(settings: "Settings", host: str, port: int, quiet: bool) -> None:
         open_log(with_requests=not quiet)
         if not is_local and settings.token is None:
             messages.print("[yellow]note:[/yellow] other machines may call this server, and no token is set")
-        if app.state.service.project is not None:
-            labelling = app.state.service.project.labelling
+        service = app.state.service
+        note_unused(resolve(service.settings.model), service.predictor)
+        if service.project is not None:
+            labelling = service.project.labelling
             for note in [*labelling.project.notes, *(f"{name}: {why}" for name, why in labelling.project.left_out)]:
                 messages.print(f"note: {note}", markup=False)
             if not labelling.has_reference:

@@ -25,8 +25,8 @@ from polypseg.data.layouts import recognise
 from polypseg.data.masks import inverted, set_faults
 from polypseg.data.planned_split import PlannedSplit, plan_split
 from polypseg.data.samples import Fault, MaskFacts, Sample, mask_facts
-from polypseg.data.sources import samples_of_source
-from polypseg.errors import DataError, UsageError
+from polypseg.data.sources import refuse_twice, samples_of_source
+from polypseg.errors import DataError
 from polypseg.preprocess import AUTOMATIC, MaskRule, read_noted
 from polypseg.progress import Track, silent
 from polypseg.records.split import Split
@@ -178,8 +178,7 @@ def inspect(
         UsageError: A folder is named twice.
     """
     every = [*folders, *negatives]
-    if len({folder.resolve() for folder in every}) != len(every):
-        raise UsageError("a folder is named twice; name each data set once")
+    refuse_twice(every)
     samples: list[tuple[Sample, str]] = []
     unpaired: list[Fault] = []
     notes: list[str] = []

@@ -9,13 +9,13 @@ Decisions:
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from polypseg.data.samples import Sample
 from polypseg.errors import PairingError, ScoreError, SplitError, UsageError, listed, unknown_name
 from polypseg.preprocess import AUTOMATIC, MaskRule
 from polypseg.progress import Track
 from polypseg.records.digests import file_digests
+from polypseg.records.evaluation_record import RecordedFile, ScoredImage
 from polypseg.records.split import SPLIT_NAMES, Split
 
 EXTERNAL = "external"
@@ -66,12 +66,12 @@ class ImageToScore:
         }
         return {key: value or "" for key, value in known.items()}
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> ScoredImage:
         """Who the case is and where its files are, as evaluation.json holds it."""
         kinds = zip(("image", "reference", "prediction"), self.paths, self.digests, strict=True)
-        files = {kind: {"path": str(path.resolve()), "sha256": digest} for kind, path, digest in kinds if path}
+        files = {kind: RecordedFile(path=str(path.resolve()), sha256=digest) for kind, path, digest in kinds if path}
         rule = {"mask_rule": self.mask_rule.text()} if self.mask_rule else {}
-        return {**self.texts(), **rule, **files}
+        return ScoredImage.model_validate({**self.texts(), **rule, **files})
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def bootstrap_means(
     """
     missing = np.isnan(values)
     ones = np.where(missing, np.nan, 1.0)
-    return _bootstrap_ratios(values, ones, groups, _Draws(confidence, num_resamples, seed))
+    return _bootstrap_ratios(values, ones, groups, Draws(confidence, num_resamples, seed))
 
 
 def bootstrap_ratio(
@@ -127,7 +127,7 @@ def bootstrap_ratio(
     tops, bottoms = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
     if tops.shape != bottoms.shape:
         raise UsageError(f"{len(tops)} numerators have {len(bottoms)} denominators; expected one an image")
-    draws = _Draws(confidence, num_resamples, seed)
+    draws = Draws(confidence, num_resamples, seed)
     return _bootstrap_ratios(tops[:, None], bottoms[:, None], groups, draws)[0]
 
 
@@ -153,7 +153,7 @@ def bootstrap_statistic(
     2.0
     """
     array = np.asarray(values, np.float64)
-    draws = _Draws(confidence, num_resamples, seed)
+    draws = Draws(confidence, num_resamples, seed)
     kept, members, num_groups = _present(array, groups)
     order = np.argsort(members, kind="stable")
     starts = np.searchsorted(members[order], np.arange(num_groups + 1))
@@ -234,7 +234,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-class _Draws(NamedTuple):
+class Draws(NamedTuple):
+    """How a bootstrap draws; `*draws` are the last arguments of every function here.
+
+    Attributes:
+        confidence: Of the interval, in (0, 1).
+        num_resamples: How many.
+        seed: The same seed gives the same interval.
+    """
+
     confidence: float
     num_resamples: int
     seed: int
@@ -253,7 +261,7 @@ class _Draws(NamedTuple):
             yield rng.integers(0, num_groups, (min(rows, self.num_resamples - start), num_groups))
 
 
-def _bootstrap_ratios(tops: Values, bottoms: Values, groups: Sequence[str] | None, draws: _Draws) -> list[Interval]:
+def _bootstrap_ratios(tops: Values, bottoms: Values, groups: Sequence[str] | None, draws: Draws) -> list[Interval]:
     """The intervals of sum(tops) / sum(bottoms), column by column; a NaN in either counts in neither."""
     missing = np.isnan(tops) | np.isnan(bottoms)
     both = np.where(np.concatenate([missing, missing], axis=1), 0.0, np.concatenate([tops, bottoms], axis=1))

@@ -6,7 +6,8 @@ Decisions:
   prints them, Pillow drops them. Its pixels are theirs, in less time.
 - A JPEG that ends between two of its scans is whole to its decoder, which shows what came; so the scans are counted
   here: every coefficient of every component, to its last bit.
-- Two warnings are of the header alone and change no pixel; files of some cameras have them.
+- Three warnings are of the header alone and change no pixel: files of some cameras and programs (Pillow's own MPO) have
+  them. Such a file is decoded again with a clean header, again with every warning as an error.
 - A changed bit that is still a valid JPEG (a wrong brightness from a block on) cannot be found by any decoder.
 - Pillow does not compare the check sums of PNG's image data; they are compared here.
 - The JPEG streams within a TIFF are held to the same rule as a JPEG file.
@@ -28,12 +29,14 @@ from polypseg.errors import ImageError
 
 Space = Literal["RGB", "GRAY", "CMYK"]
 
-_HARMLESS = ("unknown JFIF revision", "Invalid SOS parameters for sequential JPEG")
+_OF_HEADER = ("unknown JFIF revision", "Invalid SOS parameters for sequential JPEG", "extraneous bytes before marker")
 
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 """Of a JPEG: one that a segment follows, or its end."""
 
 _FRAMES, _SCAN, _END, _COEFFICIENTS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA), 0xDA, 0xD9, 64
+_PROGRESSIVE, _NOTES = (0xC2, 0xCA), (*range(0xE0, 0xF0), 0xFE)
+"""Frames whose scans have parameters; segments that hold notes (EXIF, comments) and no pixels."""
 
 _ZEROS = 128
 """Coded pixels that end in so many zero bytes were not written to their end."""
@@ -67,18 +70,40 @@ def _decoded_jpeg(content: bytes, space: Space, name: str) -> NDArray[np.uint8]:
         return np.asarray(simplejpeg.decode_jpeg(content, space))
     except ValueError as error:
         message = str(error)
-        if not any(harmless in message for harmless in _HARMLESS):
-            raise ImageError(f"{name}: {jpeg_fault(message)}") from error
-    try:
-        return np.asarray(simplejpeg.decode_jpeg(content, space, strict=False))
-    except ValueError as error:
-        raise ImageError(f"{name}: {jpeg_fault(str(error))}") from error
+    if any(of_header in message for of_header in _OF_HEADER):
+        try:
+            return np.asarray(simplejpeg.decode_jpeg(_with_clean_header(content), space))
+        except ValueError as error:
+            message = str(error)
+    raise ImageError(f"{name}: {jpeg_fault(message)}")
+
+
+def _with_clean_header(jpeg: bytes) -> bytes:
+    """A JPEG without what its decoder warns of in a header though it changes no pixel.
+
+    Bytes that follow a note of a wrong length are left out, JFIF's revision and the parameters of a sequential scan are
+    the usual ones.
+    """
+    parts, place, is_progressive, was_note = [jpeg[:2]], 2, False, True
+    while (found := _MARKER.search(jpeg, place)) is not None:
+        kind, length = jpeg[found.start() + 1], int.from_bytes(jpeg[found.end() : found.end() + 2])
+        segment = bytearray(jpeg[found.start() : found.end() + length])
+        between, place = jpeg[place : found.start()], found.end() + length
+        if kind == 0xE0 and segment[4:9] == b"JFIF\0":
+            segment[9:11] = b"\1\1"
+        if kind == _SCAN and not is_progressive:
+            segment[-3:] = bytes((0, _COEFFICIENTS - 1, 0))
+        parts += [b"" if was_note else between, bytes(segment)]
+        if kind in (_SCAN, _END):
+            break
+        is_progressive, was_note = is_progressive or kind in _PROGRESSIVE, kind in _NOTES
+    return b"".join([*parts, jpeg[place:]])
 
 
 def _lacks_scans(jpeg: bytes) -> bool:
     """Whether a JPEG that could be decoded ends before its last scan (ITU T.81, B.2.2, B.2.3 and G.1)."""
     missing: dict[int, list[int]] = {}  # of each component: the lowest bit that came of each coefficient
-    place = 2
+    place, is_progressive = 2, False
     while (found := _MARKER.search(jpeg, place)) is not None:
         kind, start = jpeg[found.start() + 1], found.end() + 2
         place = found.end() + int.from_bytes(jpeg[found.end() : start])
@@ -87,8 +112,9 @@ def _lacks_scans(jpeg: bytes) -> bool:
             break
         if kind in _FRAMES:
             missing = {component: [1] * _COEFFICIENTS for component in body[6 : 6 + 3 * body[5] : 3]}
+            is_progressive = kind in _PROGRESSIVE
         elif kind == _SCAN:
-            first, last, bits = body[-3:]
+            first, last, bits = body[-3:] if is_progressive else (0, _COEFFICIENTS - 1, 0)
             for component in body[1 : 1 + 2 * body[0] : 2]:
                 missing[component][first : last + 1] = [bits & 15] * (last + 1 - first)
             if not any(map(any, missing.values())):

@@ -48,7 +48,8 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"%!PS", "a PostScript file"), (0, b"\xc5\xd0\xd3\xc6", "a PostScript file"),
     (0, b"8BPS", "a Photoshop file"), (0, b"\xff\x0a", "a JPEG XL picture"),
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL picture"), (0, b"\x93NUMPY", "a NumPy array"),
-    (0, b"v/1\x01", "an OpenEXR picture"), (4, b"ftyp", "a video"), (0, b"\x1aE\xdf\xa3", "a video"),
+    (0, b"v/1\x01", "an OpenEXR picture"), (4, b"ftypavi", "a damaged AVIF picture"),
+    (4, b"ftyp", "a video"), (0, b"\x1aE\xdf\xa3", "a video"),
     (8, b"AVI ", "a video"), (0, b"\x89HDF", "an HDF5 file"), (0, b"PK\x03\x04", "a ZIP archive"),
 )  # fmt: skip
 """Where a file's bytes tell what it is, though it is no image that is read here."""

@@ -6,7 +6,7 @@ Decisions:
 - A file of many values has two levels where all the others lie within a tolerance of them, or along edges: JPEG's
   noise, smooth edges. A third level that covers an area is found by its width. CVC-ClinicDB's masks have areas of up
   to 23 of 255 beside pure white; only beside white is so much taken for black.
-- Colours are read as values are: black and one colour.
+- Colours are read as values are: black and one colour, in one shade.
 """
 
 from collections.abc import Sequence
@@ -107,7 +107,9 @@ def coloured_levels(colour: NDArray[np.uint8], is_lossy: bool) -> Found:
     is_coloured = strongest - colour.min(axis=2) > COLOURED
     if not is_coloured.any():  # grey but for the noise of its colours
         return grey_levels(np.asarray(cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)), True)
-    hues = _hues(colour, strongest, is_coloured)
+    usual = np.median(colour[is_coloured], axis=0).astype(np.uint8)
+    is_usual = cv2.absdiff(colour, np.broadcast_to(usual, colour.shape)).max(axis=2) <= COLOURED
+    hues = _hues(colour, strongest, is_coloured, usual, is_usual)
     total = sum(hues.values())
     if len(hues) != 1:
         told = ", ".join(f"{name} ({100 * count / colour[..., 0].size:.1f} %)" for name, count in hues.items())
@@ -115,6 +117,12 @@ def coloured_levels(colour: NDArray[np.uint8], is_lossy: bool) -> Found:
     name = next(iter(hues))
     level = int(np.median(strongest[is_coloured]))
     mask = strongest > level // 2
+    others = _middles(~is_usual & (strongest > COLOURED), EDGE_PX)
+    if others.any():
+        shade = "#{:02x}{:02x}{:02x}".format(*np.median(colour[others], axis=0).astype(int))
+        raise ImageError(
+            f"a mask in {name} and a further shade, about {shade}; expected black and one colour: {_COLOURS}"
+        )
     if not _has_area(strongest <= NEAR_BLACK, SPECK_PX) or total == 0:
         raise ImageError(f"a mask in {name} without black; expected black and one colour: {_COLOURS}")
     return Found(mask, name, True)
@@ -215,9 +223,15 @@ def _level_name(level: int) -> str:
     return "255" if WHITE <= level <= 255 or level >= WHITE * 257 else str(level)
 
 
-def _hues(colour: NDArray[np.uint8], strongest: NDArray[np.uint8], is_coloured: Mask) -> dict[str, int]:
-    """The hues that cover an area of a picture, with their numbers of pixels, the largest first; white is one."""
+def _hues(
+    colour: NDArray[np.uint8], strongest: NDArray[np.uint8], is_coloured: Mask, usual: NDArray[np.uint8], is_usual: Mask
+) -> dict[str, int]:
+    """The hues that cover an area of a picture, with their numbers of pixels, the largest first; white is one.
+
+    What is near the usual colour has its hue, so that noise does not divide a colour between two.
+    """
     bits = colour > (strongest // 2)[..., None]
+    bits[is_usual] = usual > usual.max() // 2
     found = {}
     for corner, name in _HUES.items():
         is_hue = (bits == np.array(corner, bool)).all(axis=2)
@@ -233,12 +247,17 @@ def _is_level(where: Mask, count: int) -> bool:
 
 def _has_area(where: Mask, side_px: int) -> bool:
     """Whether a square of so many pixels a side fits into an area."""
+    return bool(_middles(where, side_px).any())
+
+
+def _middles(where: Mask, side_px: int) -> Mask:
+    """Where the middle of a square of so many pixels a side may lie, so that the square is within the area."""
     side = min(side_px, *where.shape)
     eroded = cv2.erode(
         np.ascontiguousarray(where).view(np.uint8), np.ones((side, side), np.uint8),
         borderType=cv2.BORDER_CONSTANT, borderValue=0,
     )  # fmt: skip
-    return bool(eroded.any())
+    return eroded > 0
 
 
 def _histogram(grey: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.int64]]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
@@ -31,16 +30,10 @@ from polypseg.preprocess.mask_levels import (
     nearest_colours,
     nearest_values,
 )
+from polypseg.preprocess.outlines import is_outline
 from polypseg.preprocess.reading import MAX_PIXELS, Stored, decode_stored, has_alpha, is_grey, to_eight_bits
 
 CHANNELS = ("red", "green", "blue", "alpha")
-
-OUTLINE_PX, OUTLINE_DEPTH = 4.0, 0.02
-"""Half of an outline's line is at most so thick, in pixels or as a share of the image's diagonal."""
-
-OUTLINED = 0.3
-"""An outline encloses at least so much background, as a share of what it covers. None of 3,298 real masks does that is
-so thin; the thick ones reach 0.52."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +241,10 @@ def _levels(stored: Stored, rule: MaskRule) -> Found:
         picture = _channel(picture, rule.channel)
     elif picture.mode == "P" and rule.values:  # the numbers of a label map are the places of its palette
         picture = PillowImage.fromarray(np.asarray(picture))
+    elif picture.mode == "P":
+        _check_palette(picture)
+        if has_alpha(picture):
+            picture = _without_alpha(picture)
     elif has_alpha(picture):
         picture = _without_alpha(picture)
     if picture.mode.startswith("I"):
@@ -277,6 +274,23 @@ def _channel(picture: PillowImage.Image, channel: str) -> PillowImage.Image:
     return layered.getchannel(channel[0].upper())
 
 
+def _check_palette(picture: PillowImage.Image) -> None:
+    """Nothing, unless entries of a palette that are drawn alike hide what their numbers tell apart.
+
+    Raises:
+        ImageError: The numbers, and the colours in which they are drawn.
+    """
+    numbers = np.flatnonzero(np.bincount(np.asarray(picture).ravel(), minlength=256))
+    palette = np.reshape((picture.getpalette("RGB") or []) + [0] * 768, (-1, 3))
+    drawn = [tuple(palette[number].tolist()) for number in numbers]
+    if len(set(drawn)) < len(drawn):
+        told = [f"{number} as #{r:02x}{g:02x}{b:02x}" for number, (r, g, b) in zip(numbers, drawn, strict=True)]
+        shown = ", ".join(told[:6]) + (", …" if len(told) > 6 else "")
+        raise ImageError(
+            f"a palette that draws different numbers alike ({shown}); say which numbers are polyp with --polyp-values"
+        )
+
+
 def _without_alpha(picture: PillowImage.Image) -> PillowImage.Image:
     """The colours of a picture whose transparency says nothing that they do not say."""
     layered = np.asarray(picture.convert("RGBA"))
@@ -302,24 +316,3 @@ def _colour(picture: PillowImage.Image) -> NDArray[np.uint8] | None:
         return None
     pixels = np.asarray(picture)
     return None if is_grey(pixels) else pixels
-
-
-def is_outline(mask: Mask) -> bool:
-    """Whether a mask (H, W) bool is thin lines around more background than they cover.
-
-    >>> ring = np.zeros((40, 40), bool); ring[5:35, 5:35] = True; ring[7:33, 7:33] = False
-    >>> is_outline(ring), is_outline(~ring)
-    (True, False)
-    """
-    area = int(np.count_nonzero(mask))
-    if area == 0:
-        return False
-    left, top, wide, high = cv2.boundingRect(mask.view(np.uint8))
-    if area > 0.5 * wide * high:  # an ellipse fills 0.79 of its box
-        return False
-    inside = np.pad(mask[top : top + high, left : left + wide].view(np.uint8), 1)
-    limit = max(OUTLINE_PX, OUTLINE_DEPTH * float(np.hypot(*mask.shape)))
-    if cv2.distanceTransform(inside, cv2.DIST_L2, 3).max() > limit:
-        return False
-    areas = np.sort(cv2.connectedComponentsWithStats((~mask).view(np.uint8), connectivity=4)[2][1:, cv2.CC_STAT_AREA])
-    return float(areas[:-1].sum()) >= OUTLINED * area  # all of the background but its largest part, which is outside

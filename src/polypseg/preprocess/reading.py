@@ -24,6 +24,7 @@ from PIL import Image as PillowImage
 from polypseg.arrays import Image
 from polypseg.errors import ImageError
 from polypseg.preprocess.damage import cut_short, decode_jpeg, png_fault, tail_fault, tiff_fault
+from polypseg.preprocess.depth import is_deep
 from polypseg.preprocess.emptiness import checked_frame
 from polypseg.preprocess.files import EMPTY, READABLE, check_regular, file_content, kind_of
 
@@ -169,7 +170,7 @@ def read_page(opened: PillowImage.Image, page: int, name: str, max_pixels: int =
     try:
         opened.seek(page)
         _check_pixels(opened, name, max_pixels)
-        is_deep, fault = _is_deep(opened, b""), tiff_fault(opened)
+        deep, fault = is_deep(opened, b""), tiff_fault(opened)
         if fault:
             raise ImageError(f"{name}: {fault}")
         opened.load()
@@ -178,7 +179,7 @@ def read_page(opened: PillowImage.Image, page: int, name: str, max_pixels: int =
         raise
     except _UNREADABLE as error:
         raise ImageError(f"{name}: {_reason(error)}") from error
-    return checked_frame(_rgb(to_eight_bits(found, name)), name, is_deep)
+    return checked_frame(_rgb(to_eight_bits(found, name)), name, deep)
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
@@ -221,7 +222,7 @@ def decode_stored(content: bytes, name: str, max_pixels: int) -> Stored:
         ImageError: As `read_image`, but for what is to be seen.
     """
     with _opened(content, name, max_pixels) as opened:
-        note, is_deep = _note(opened, name), _is_deep(opened, content)
+        note, deep = _note(opened, name), is_deep(opened, content)
         is_lossy = _is_jpeg(opened) or opened.format in ("WEBP", "JPEG2000", "AVIF")
         if _is_jpeg(opened):
             pixels = decode_jpeg(content, _SPACES[opened.mode], name)  # of CMYK only whether it is whole
@@ -238,7 +239,7 @@ def decode_stored(content: bytes, name: str, max_pixels: int) -> Stored:
             raise
         except _UNREADABLE as error:
             raise ImageError(f"{name}: {_reason(error)}") from error
-        return Stored(opened, is_lossy, is_deep, note)
+        return Stored(opened, is_lossy, deep, note)
 
 
 def to_eight_bits(picture: PillowImage.Image, name: str) -> PillowImage.Image:
@@ -298,14 +299,6 @@ def _is_jpeg(opened: PillowImage.Image) -> bool:
     return opened.format in ("JPEG", "MPO")
 
 
-def _is_deep(opened: PillowImage.Image, content: bytes) -> bool:
-    """Whether the file holds more than 8 bits a channel, which Pillow's mode tells of grey alone."""
-    if opened.format == "PNG":
-        return content[24:25] == b"\x10"
-    bits = opened.tag_v2.get(258, (8,)) if opened.format == "TIFF" else (8,)  # type: ignore[attr-defined]
-    return opened.mode.startswith("I") or max(bits if isinstance(bits, tuple) else (bits,)) > 8
-
-
 def _note(opened: PillowImage.Image, name: str) -> str:
     frames = getattr(opened, "n_frames", 1)
     return f"{name}: holds {frames} pictures; the first one was read" if frames > 1 else ""
@@ -349,6 +342,8 @@ def _reason(error: Exception, content: bytes = b"") -> str:
         kind = kind_of(content)
         if kind == "a video":
             return f"not an image but {kind}; predict it by itself"
+        if kind.startswith("a damaged"):
+            return f"{kind}; copy or download it again"
         if kind:
             how = "with polypseg data dicom-frames" if kind == "a DICOM file" else f"({READABLE})"
             return f"not an image that can be read but {kind}; convert it {how}"

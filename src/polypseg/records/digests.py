@@ -8,6 +8,7 @@ from pathlib import Path
 
 from polypseg.errors import SplitError
 from polypseg.progress import Track, silent
+from polypseg.records.sealing import model_digest
 
 
 def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str]:
@@ -30,7 +31,12 @@ def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str
 
 
 def model_file_digest(model: Path) -> str:
-    """The digest of a model's file; of a run that of its best checkpoint, of a group of runs that of its members'."""
+    """The digest of a model's file; of a run that of its best checkpoint, of a group of runs that of its members'.
+
+    Of an exported file without what was stored in it after its export (records/sealing.py).
+    """
+    if model.suffix.lower() == ".onnx" and model.is_file():
+        return model_digest(model.read_bytes())
     if not model.is_dir():
         with model.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -121,6 +121,7 @@ class Segmenter:
     async def _segment(self, content: bytes, query: SegmentQuery) -> Answer:
         began, limit, is_blanked = perf_counter(), self._settings.max_image_pixels, self._settings.anonymise
         predictor = Predictor(self._predictor.engine, query.options())
+        predictor = predictor.with_fitting(self._predictor.options.calibration)
         async with self._at_work:
             prepared = await self._in_thread(
                 lambda: pipeline.prepare(content, predictor, limit, query.page, is_blanked)

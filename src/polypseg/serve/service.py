@@ -11,7 +11,8 @@ import numpy as np
 
 from polypseg.errors import RequestError
 from polypseg.predict.engines.engine import Engine
-from polypseg.predict.predictor import Predictor, load
+from polypseg.predict.predictor import PredictOptions, Predictor, load
+from polypseg.records.calibration import load_calibration
 from polypseg.serve.batching import BatchedEngine
 from polypseg.serve.guard import DrainState
 from polypseg.serve.jobs import JobRecord, Jobs, JobTrack
@@ -133,7 +134,12 @@ class Service:
         """The model, as its file tells of itself."""
         engine = self.predictor.engine
         facts = engine.facts.model_dump(include=set(ServedModel.model_fields))
-        own = {"name": engine.facts.name or "unnamed", "engine": engine.name, "threshold": engine.threshold}
+        own = {"name": engine.facts.name or "unnamed", "engine": engine.name, "threshold": self.predictor.threshold}
+        calibration = self.predictor.options.calibration
+        own |= {
+            "peak_threshold": self.predictor.peak_threshold,
+            "promise": calibration.promise if calibration else None,
+        }
         return ServedModel.model_validate(facts | own)
 
     async def replace_model(self, path: Path) -> None:
@@ -142,7 +148,9 @@ class Service:
         Raises:
             ModelError: It cannot be opened.
         """
-        settings = self.settings.model_copy(update={"model": path})
+        # a calibration that was named is of the model that it was named with; one that lies beside a model is found
+        kept = "none" if self.settings.calibration == "none" else None
+        settings = self.settings.model_copy(update={"model": path, "calibration": kept})
         opened = await asyncio.to_thread(_open, settings)
         engines = [one.engine for one in opened]
         await asyncio.to_thread(_warm_up, engines)
@@ -170,6 +178,8 @@ class Service:
         from polypseg.serve.videos import predict_job
 
         predictor = Predictor(BatchedEngine(self.predictor.engine, self.segmenter.batcher), record.query.options())
+        if record.query.smoothing == "none":
+            predictor = predictor.with_fitting(self.predictor.options.calibration)
         return predict_job(record, track, predictor, self.settings.max_image_pixels, self.settings.anonymise)
 
 
@@ -184,4 +194,6 @@ def _open(settings: Settings) -> list[Predictor]:
     threads, number = settings.threads, settings.num_engines
     if threads is None and number > 1:
         threads = max(1, (os.cpu_count() or 1) // number)
-    return [load(settings.model, settings.engine, threads) for _ in range(number)]
+    promise = None if settings.calibration in (None, "none") else load_calibration(Path(settings.calibration or ""))
+    options = PredictOptions(calibration=promise, stored=settings.calibration is None)
+    return [load(settings.model, settings.engine, threads, options) for _ in range(number)]

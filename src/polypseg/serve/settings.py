@@ -15,6 +15,7 @@ class Settings(BaseModel):
 
     model: Path | str | None = Field(None, description="run, file or packaged name; None: the packaged default")
     engine: str = "auto"
+    calibration: str | None = Field(None, description="file; none: not even the stored one; None: the stored one")
     num_engines: int = Field(1, ge=1, le=64, description="that run at once, on the cores shared out")
     threads: int | None = Field(None, ge=1, description="processor cores for each engine; None: what fits")
     batch_size: int = Field(4, ge=1, le=256, description="images of different requests that the model sees at once")

@@ -40,6 +40,7 @@ def predict_job(
         detections=detections(frames, fps),
         fps=fps,
         faults=dict(Counter(fault for frame in frames for fault in frame.faults)),
+        promise=calibration.promise if (calibration := predictor.options.calibration) else None,
         notes=[*notes, *(record.without_paths(note) for note in summary.notes())],
         video=f"/v1/jobs/{record.id}/video",
     )

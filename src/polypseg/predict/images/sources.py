@@ -193,7 +193,8 @@ def _in_folder(folder: str, leave_out: Path | None) -> Iterator[tuple[str, str]]
         raise UsageError(f"{folder}: the results cannot go into the folder that is searched for images; name another")
     count = num_videos = 0
     passed: list[str] = []
-    above = {folder: frozenset({closed, os.path.realpath(folder)})}  # of a folder: those that a link must not lead to
+    top = os.path.realpath(folder)
+    above = {folder: frozenset({closed, top, *map(str, Path(top).parents)})}  # where a link within must not lead to
     for here, folders, files in os.walk(folder, onerror=_cannot_search, followlinks=True):
         masks = _masks_within(here)
         passed += [str(masks)] if masks is not None else []

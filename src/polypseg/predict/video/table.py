@@ -41,6 +41,8 @@ class FrameRow:
         fault: `dropped`, `damaged`, `mistimed`, `rejoined`, `resized`, several joined by `+`; empty where nothing is.
         tracks: The number of each component that is shown, the largest first, joined by `+` (tracks.py); a polyp keeps
             its number, also when it is gone for under a second.
+        outer_area_px: Of the outer mask; `nan` without a calibration, as the next.
+        inner_area_px: Of the inner mask, withheld or not.
     """
 
     frame: int
@@ -57,6 +59,8 @@ class FrameRow:
     note: str = ""
     fault: str = ""
     tracks: str = ""
+    outer_area_px: float = math.nan
+    inner_area_px: float = math.nan
 
 
 COLUMNS = tuple(field.name for field in fields(FrameRow))
