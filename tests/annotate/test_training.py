@@ -178,8 +178,12 @@ def _lives(pid):
         return False
 
 
-def test_failed_command_is_told_in_one_line(project):
+def test_failed_command_is_told_in_one_line(project, tmp_path):
     label(project, 12)
-    wrong = START._replace(model="no-such-model")
-    with pytest.raises(ProjectError, match=r"polypseg train failed: .*no-such-model.* is not there"):
-        Training(project, wrong).work()
+    work = Training(project, START)
+    work.run.folder.parent.mkdir()
+    with pytest.raises(ProjectError, match=r"polypseg data failed: .*none: no such folder.* \(all of it: .*1\.log\)"):
+        work._child(["data", "check", str(tmp_path / "none")])
+    work.cancel()
+    with pytest.raises(ProjectError, match="the training was cancelled"):
+        work._child(["data", "check", str(tmp_path)])

@@ -54,3 +54,14 @@ def test_each_polyp_is_a_region_pixel_for_pixel():
         together |= alpha > 0
     assert np.array_equal(together, mask)
     assert brush_regions(np.zeros((4, 4), bool), Brush("b", "i", "picture", "polyp")) == []
+
+
+def test_regions_are_read_by_label_studios_own_package():
+    brush = pytest.importorskip("label_studio_sdk.converter.brush", reason="pip install label-studio-sdk")
+    mask = np.kron(np.random.default_rng(0).random((9, 12)) < 0.4, np.ones((3, 3), bool))
+    together = np.zeros(mask.shape, bool)
+    for region in brush_regions(mask, Brush("b", "i", "picture", "polyp")):
+        together |= brush.decode_rle(region.value.rle).reshape(*mask.shape, 4)[..., 3] > 0
+    assert np.array_equal(together, mask)
+    theirs = brush.mask2rle(mask.astype(np.uint8) * 255)
+    assert np.array_equal(decode(theirs, mask.size).reshape(mask.shape) > 127, mask)
