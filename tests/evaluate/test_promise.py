@@ -18,6 +18,7 @@ from polypseg.records.digests import file_digests, model_file_digest
 from polypseg.records.explanation import Explanation, MapFigures, save_explanation
 from polypseg.records.recalibration import GRID, Recalibration
 from polypseg.records.stored import store_calibration, store_recalibration
+from polypseg.records.summary import HeldSide
 from polypseg.report.card import model_card
 from polypseg.report.html import render_page
 from polypseg.report.report_input import read_report_input
@@ -65,13 +66,13 @@ def test_losses_by_hand():
 def test_the_risk_that_was_found_is_a_mean_over_groups(data, model, tmp_path):
     plan = with_calibration(plan_model(model, data))
     evaluation, summary = evaluate(plan, tmp_path / "out", search_leaks=False)
-    scores, held = evaluation.scores(), summary["provenance"]["held"]
+    scores, held = evaluation.scores(), summary.provenance.held
     # outer: columns 0 to 7. Sequence a misses nothing, f3 misses 2 of 8 columns
     assert scores.values["outer_missed"].tolist() == [0, 0, 0, 0.25]
-    assert held["sides"]["outer"] == {"risk": 0.125, "num_groups": 2, "num_images": 4, "stretch": 2.0}
+    assert held.sides["outer"] == HeldSide(risk=0.125, num_groups=2, num_images=4, stretch=2.0)
     # inner: columns 0 to 3, of which 0 and 1 are no polyp
-    assert held["sides"]["inner"] == {"risk": 0.5, "num_groups": 2, "num_images": 4, "stretch": 1.0}
-    assert held["num_calibration_images"] == 0
+    assert held.sides["inner"] == HeldSide(risk=0.5, num_groups=2, num_images=4, stretch=1.0)
+    assert held.num_calibration_images == 0
     assert read_mask(tmp_path / "out" / "outer" / "f0.png").sum() == 8 * SIZE
     assert read_mask(tmp_path / "out" / "inner" / "f0.png").sum() == 4 * SIZE
 
@@ -112,7 +113,7 @@ def test_frames_that_made_the_calibration_are_counted(data, tmp_path):
     store_calibration(path, a_calibration(model_file_digest(path), frame_sha256=digests))
     plan = with_calibration(plan_model(path, data))
     _, summary = evaluate(plan, tmp_path / "out", search_leaks=False)
-    assert summary["provenance"]["held"]["num_calibration_images"] == 1
+    assert summary.provenance.held.num_calibration_images == 1
 
 
 def test_a_calibration_that_does_not_fit(data, model, tmp_path):
@@ -137,7 +138,7 @@ def test_recalibrated_probabilities_are_scored_and_the_masks_stay(data, tmp_path
     plan = plan_model(path, data)
     assert (plan.threshold, plan.is_recalibrated) == (0.25, True)
     after, summary = evaluate(plan, tmp_path / "after", search_leaks=False)
-    assert summary["provenance"]["recalibration"]["words"] == "isotonic"
+    assert summary.provenance.recalibration.words == "isotonic"
     np.testing.assert_array_equal(before.scores().values["dice"], after.scores().values["dice"])
     # of 16 columns four have 0.302, which becomes 0.0912: two of them polyp in the first sequence, four in the other
     assert (before.scores().values["brier"] != after.scores().values["brier"]).all()

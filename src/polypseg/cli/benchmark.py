@@ -48,8 +48,6 @@ def benchmark(
 
     polypseg benchmark runs/kvasir --image frame.jpg --runs 200
     """
-    import json
-
     from rich.markup import escape
 
     from polypseg.cli.console import console, import_keras_for, messages
@@ -57,6 +55,7 @@ def benchmark(
     from polypseg.predict.benchmark import benchmark as measure
     from polypseg.predict.engines.packaged import resolve
     from polypseg.records.atomic import write_text
+    from polypseg.records.reading import as_json
 
     options = BenchmarkOptions(engine, threads, batch_size, runs, warm_up)
     shape, path = parse_size(size), resolve(model)
@@ -64,7 +63,7 @@ def benchmark(
     report = measure(path, options, image or (), shape, lambda said: messages.print(f"[dim]{escape(said)}[/dim]"))
     console.print(escape("\n".join([*lines_of(report), *int8_lines(path, report)])))
     if json_file is not None:
-        write_text(json_file, json.dumps(report.record(), indent=1) + "\n")
+        write_text(json_file, as_json(report.record()) + "\n")
         console.print(escape(f"wrote {json_file}"))
 
 

@@ -1,6 +1,5 @@
 """`polypseg data`: get, make and check data sets."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -135,6 +134,7 @@ def check(
     from polypseg.data.leak_pictures import write_pictures
     from polypseg.preprocess import mask_rule
     from polypseg.records.atomic import write_text
+    from polypseg.records.reading import as_json
     from polypseg.records.split import load_split
 
     split = load_split(splits) if splits is not None else None
@@ -150,7 +150,7 @@ def check(
         console.print(f"wrote {len(written)} pictures to {pictures}")
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(json_file, json.dumps(findings.record(), indent=1) + "\n")
+        write_text(json_file, as_json(findings.record()) + "\n")
         console.print(f"wrote {json_file}")
     leaking = any(leak.crosses for leak in findings.leaks) or bool(findings.split_groups)
     if findings.faults or (strict and leaking):

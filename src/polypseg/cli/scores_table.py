@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -25,14 +26,15 @@ if TYPE_CHECKING:
     from polypseg.records.gates import GatesRecord
     from polypseg.records.summary import Summary
 
-_STYLE: dict[str, Any] = {
-    "box": SIMPLE_HEAD,
-    "title_justify": "left",
-    "title_style": "bold",
-    "caption_justify": "left",
-    "padding": (0, 0, 0, 1),
-    "pad_edge": False,
-}
+_Table = partial(
+    Table,
+    box=SIMPLE_HEAD,
+    title_justify="left",
+    title_style="bold",
+    caption_justify="left",
+    padding=(0, 0, 0, 1),
+    pad_edge=False,
+)
 
 SHOWN_STRATA = 12
 """A way of dividing the images into more parts than this is left to summary.json."""
@@ -105,7 +107,7 @@ def negative_tables(summary: "Summary") -> Iterator[Table | str]:
 def protocol_table(summary: "Summary", protocol: str) -> Table:
     """The figures that one line of papers reports, by its names."""
     stretched = summary.settings.min_max or protocol != "pranet"
-    table = Table(title=f"As {protocol} papers report it" + ("" if stretched else ", but maps not stretched"), **_STYLE)
+    table = _Table(title=f"As {protocol} papers report it" + ("" if stretched else ", but maps not stretched"))
     figures = summary.protocols[protocol]
     for name in figures:
         table.add_column(name, justify="right", min_width=5)
@@ -179,7 +181,7 @@ def p_value(value: float) -> str:
 
 
 def _table(title: str) -> Table:
-    table = Table(title=title, **_STYLE)
+    table = _Table(title=title)
     table.add_column("", no_wrap=True)
     return table
 

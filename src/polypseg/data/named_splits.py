@@ -24,6 +24,7 @@ from polypseg.data.sources import own_name
 from polypseg.data.splits import parted_units, split_of
 from polypseg.errors import SplitError, listed, unknown_name
 from polypseg.progress import Track, silent
+from polypseg.records.reading import read_names
 from polypseg.records.split import SPLIT_NAMES, Split, SplitName
 
 NAME_COLUMNS = ("name", "image", "file", "frame")
@@ -70,7 +71,7 @@ class SplitFiles(NamedTuple):
         if self.manifest is not None:
             found = _read_table(self.manifest)
         else:
-            found = {split: _read_list(path) for split, path in self.lists.items()}
+            found = {split: read_names(path, SplitError) for split, path in self.lists.items()}
         every = [name for names in found.values() for name in names]
         repeated = sorted({name for name in every if every.count(name) > 1}) if len(set(every)) < len(every) else []
         if repeated:
@@ -145,17 +146,6 @@ def _parted(samples: Sequence[Sample], units: list[list[int]], assigned: Sequenc
             names = [samples[index].name for index in unit]
             found.append(f"{', '.join(names[:3])}{' …' if len(names) > 3 else ''} in {' and '.join(sides)}")
     return found
-
-
-def _read_list(path: Path) -> list[str]:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SplitError(f"{path}: cannot read the names ({error}); expected a text file with a name a line") from error
-    names = [line for line in lines if line]
-    if not names:
-        raise SplitError(f"{path}: holds no name; expected a text file with a name a line")
-    return names
 
 
 def _read_table(path: Path) -> dict[SplitName, list[str]]:

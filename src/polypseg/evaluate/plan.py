@@ -16,7 +16,7 @@ from polypseg.data.annotated import DRAWN
 from polypseg.data.catalogue import find_samples
 from polypseg.data.masks import rule_of
 from polypseg.data.samples import Fault, Sample, find_images, pair_samples, refuse
-from polypseg.errors import PairingError, UsageError, listed, unknown_name
+from polypseg.errors import PairingError, ScoreError, UsageError, listed, unknown_name
 from polypseg.evaluate.foreign import judge_predictions, judge_references
 from polypseg.evaluate.selection import (
     EXTERNAL,
@@ -27,7 +27,6 @@ from polypseg.evaluate.selection import (
     choose_split,
     keep_named,
     label_splits,
-    read_names,
 )
 from polypseg.predict.engines.engine import Engine
 from polypseg.predict.engines.opening import open_engine
@@ -38,6 +37,7 @@ from polypseg.records.calibration import Bound
 from polypseg.records.digests import file_digests, model_file_digest
 from polypseg.records.evaluation_record import AppliedRecalibration, EvaluationSource
 from polypseg.records.model_facts import DEFAULT_THRESHOLD, ModelFacts
+from polypseg.records.reading import read_names
 from polypseg.records.run import Run, open_run
 from polypseg.records.split import Split, load_split
 from polypseg.records.threshold import load_threshold
@@ -303,7 +303,7 @@ def _pair_predictions(
     pairs, unpaired = pair_samples(predictions, references, selection.mask_rule or AUTOMATIC)
     faults = [fault._replace(reason=_as_prediction(fault.reason)) for fault in unpaired]
     if selection.names is not None:
-        wanted = read_names(selection.names)
+        wanted = read_names(selection.names, ScoreError)
         faults = [fault for fault in faults if Path(fault.name).stem in wanted]
     refuse(faults, selection.skip_bad, PairingError)
     return pairs, faults

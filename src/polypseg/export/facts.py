@@ -5,7 +5,7 @@ Figures are taken from the run's evaluations, and only those of this very checkp
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from polypseg import __version__
 from polypseg.data.protocols import protocol_of
@@ -56,27 +56,38 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
         source_digest=digest,
         exported_by=", ".join(f"{name} {number}" for name, number in made_by.items()),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        **_training_facts(source),
+        **_training_facts(source)._asdict(),
         figures=_figures(source, digest, own),
     )
 
 
-def _training_facts(source: Source) -> dict[str, Any]:
+class _Training(NamedTuple):
+    """What `ModelFacts` says of the training, by the same names."""
+
+    terms: str
+    training_data: str = "unknown"
+    checkpoint_chosen_by: str = "unknown"
+    protocol: str = ""
+    split_digest: str = ""
+    seen_images: str = ""
+
+
+def _training_facts(source: Source) -> _Training:
     if source.run is None or source.manifest is None:
-        return {"training_data": "unknown", "checkpoint_chosen_by": "unknown", "terms": terms_of_use("", []).text}
+        return _Training(terms_of_use("", []).text)
     environment, manifest = source.run.environment(), source.manifest
     folder = environment.data
     terms = terms_of_split(manifest, source.run.config().sources, folder)
     counts = ", ".join(f"{len(manifest.names(split))} {split}" for split in SPLIT_NAMES)
     cited = f" ({terms.citation})" if terms.citation else ""
-    return {
-        "protocol": protocol_of(manifest),
-        "training_data": f"{terms.title or Path(folder).name}: {counts}; split: {manifest.source}",
-        "split_digest": source.manifest.digest(),
-        "seen_images": seen_of_split(source.manifest).pack(),
-        "checkpoint_chosen_by": environment.checkpoint_chosen_by,
-        "terms": terms.text + cited,
-    }
+    return _Training(
+        terms.text + cited,
+        f"{terms.title or Path(folder).name}: {counts}; split: {manifest.source}",
+        environment.checkpoint_chosen_by,
+        protocol_of(manifest),
+        manifest.digest(),
+        seen_of_split(manifest).pack(),
+    )
 
 
 def _threshold_source(source: Source, digest: str) -> str:

@@ -1,4 +1,4 @@
-"""The one reader of saved files: JSON, TOML, CSV, NPZ; and the text of those that are typed values.
+"""The one reader of saved files: JSON, CSV, NPZ; and the text of those that are typed values.
 
 A file that comes back from a disk may be anything: cut, with flipped bits, of another encoding, nested 100,000 deep,
 with a number of 5,000 digits. Whatever it is, the answer is its value in the type that was asked for, or one error in
@@ -14,7 +14,6 @@ import io
 import json
 import math
 import stat
-import tomllib
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -74,10 +73,10 @@ class FileKind:
         return self.error(f"{path}: not a {self.name}, or a damaged one ({_in_short(reason)}); {self.mend}")
 
 
-def as_json(value: object) -> str:
+def as_json(value: object, indent: int | None = 1) -> str:
     """The text of a file that holds a `Saved`, or a list or table of them: what was set, by its name in the file."""
     plain = TypeAdapter(Any).dump_python(value, mode="json", by_alias=True, exclude_unset=True)
-    return json.dumps(plain, indent=1, allow_nan=False)
+    return json.dumps(plain, indent=indent, allow_nan=False)
 
 
 def read_bytes(path: Path, kind: FileKind) -> bytes:
@@ -111,6 +110,23 @@ def read_text(path: Path, kind: FileKind) -> str:
         raise kind.damaged(path, f"not UTF-8: {error.reason} at byte {error.start}") from error
 
 
+def read_names(path: Path, error: type[PolypsegError]) -> list[str]:
+    """The names of a text file, one a line, in its order.
+
+    Args:
+        path: The file.
+        error: What is raised.
+
+    Raises:
+        PolypsegError: As `read_text`, or it holds no name.
+    """
+    kind = FileKind("list of names", error, "expected a text file with a name a line")
+    names = [line.strip() for line in read_text(path, kind).splitlines() if line.strip()]
+    if not names:
+        raise error(f"{path}: holds no name; {kind.mend}")
+    return names
+
+
 def read_json(path: Path, expected: type[T], kind: FileKind) -> T:
     """The value of a JSON file.
 
@@ -136,19 +152,6 @@ def parse_json(text: str | bytes, expected: type[T], source: Path | str, kind: F
     except (RecursionError, ValueError) as error:
         raise kind.damaged(source, error) from error
     return value
-
-
-def read_toml(path: Path, kind: FileKind) -> dict[str, Any]:
-    """The tables of a TOML file.
-
-    Raises:
-        PolypsegError: As `read_text`, or it is not TOML.
-    """
-    text = read_text(path, kind)
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise kind.damaged(path, error) from error
 
 
 def read_rows(path: Path, needed: Sequence[str], kind: FileKind) -> list[dict[str, str]]:

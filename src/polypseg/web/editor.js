@@ -3,7 +3,7 @@
 
 import { EditorInput } from "./editor_input.js";
 import { fillKeys } from "./editor_keys.js";
-import { drawLine, smoothed, withHoleFilled, withoutHoles, withoutRegion } from "./editor_tools.js";
+import { areaOf, drawLine, smoothed, withHoleFilled, withoutHoles, withoutRegion } from "./editor_tools.js";
 import { EditorView } from "./editor_view.js";
 import { boxOfRuns, differingRuns, tidyRuns, turnOver } from "./history.js";
 import { Draft } from "./polygon.js";
@@ -287,7 +287,8 @@ export class Editor {
     byId("editor-undo").disabled = !history.canUndo;
     byId("editor-redo").disabled = !history.canRedo;
     byId("editor-hide").setAttribute("aria-pressed", String(!this.view.isMaskShown));
-    byId("editor-area").textContent = pixels(mask.reduce((sum, value) => sum + value, 0));
+    byId("editor-area").textContent = pixels(areaOf(mask));
+    if (document.activeElement?.disabled) byId("editor-canvas").focus({ preventScroll: true }); // it would swallow keys
     this.showView();
   }
 

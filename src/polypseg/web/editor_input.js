@@ -18,7 +18,9 @@ export class EditorInput {
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("blur", () => editor.release());
     canvas.addEventListener("keyup", (event) => { if (event.key === " ") editor.release(); });
-    root.addEventListener("keydown", (event) => this.key(event));
+    document.addEventListener("keydown", (event) => {
+      if (editor.isOpen && (root.contains(event.target) || event.target === document.body)) this.key(event);
+    });
   }
 
   down(event) {

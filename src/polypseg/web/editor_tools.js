@@ -51,10 +51,10 @@ export function withPolygon(mask, width, height, points, value = 1) {
   return changed;
 }
 
-/** The pixels that hang together with one of them: 1 in the answer. `corners`: whether touching corners join. */
-export function connected(isIn, width, height, start, corners) {
+/** The pixels that hang together with one of `starts`: 1 in the answer. `corners`: whether touching corners join. */
+export function connected(isIn, width, starts, corners) {
   const found = new Uint8Array(isIn.length);
-  const stack = [start];
+  const stack = [...starts];
   const reach = corners ? 1 : 0;
   while (stack.length) {
     const at = stack.pop();
@@ -77,20 +77,14 @@ export function connected(isIn, width, height, start, corners) {
 
 /** The mask without its holes: what is no polyp and cannot be reached from the image's border. */
 export function withoutHoles(mask, width, height) {
-  const outside = mask.map((value) => 1 - value);
-  const reached = new Uint8Array(mask.length);
-  for (const at of borderOf(width, height)) {
-    if (!outside[at] || reached[at]) continue;
-    const part = connected(outside, width, height, at, false);
-    for (let place = 0; place < part.length; place++) if (part[place]) { reached[place] = 1; outside[place] = 0; }
-  }
+  const reached = connected(mask.map((value) => 1 - value), width, borderOf(width, height), false);
   return reached.map((value) => 1 - value);
 }
 
 /** The mask with the hole at a pixel filled; null where the pixel is in no hole. */
 export function withHoleFilled(mask, width, height, [x, y]) {
   if (mask[y * width + x]) return null;
-  const hole = connected(mask.map((value) => 1 - value), width, height, y * width + x, false);
+  const hole = connected(mask.map((value) => 1 - value), width, [y * width + x], false);
   if (borderOf(width, height).some((at) => hole[at])) return null;
   return mask.map((value, at) => value | hole[at]);
 }
@@ -105,7 +99,7 @@ function borderOf(width, height) {
 /** The mask without the region at a pixel; null where there is none. */
 export function withoutRegion(mask, width, height, [x, y]) {
   if (!mask[y * width + x]) return null;
-  const region = connected(mask, width, height, y * width + x, true);
+  const region = connected(mask, width, [y * width + x], true);
   return mask.map((value, at) => (region[at] ? 0 : value));
 }
 
@@ -135,6 +129,13 @@ export function smoothed(mask, width, height, reach = smoothReach(width, height)
 /** How far smoothing looks: 0.5 % of the longer side. */
 export function smoothReach(width, height) {
   return Math.max(1, Math.round(0.005 * Math.max(width, height)));
+}
+
+/** How many pixels are set. */
+export function areaOf(mask) {
+  let area = 0;
+  for (let at = 0; at < mask.length; at++) area += mask[at];
+  return area;
 }
 
 /** The box [left, top, right, bottom] of what is set, right and bottom beyond; null where nothing is. */

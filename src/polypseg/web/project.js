@@ -9,7 +9,7 @@ import { Saver } from "./saver.js";
 import { saveBlob } from "./text.js";
 
 const byId = (id) => document.getElementById(id);
-const WORDS = { saved: "Saved", pending: "Not saved yet", saving: "Saving …", failed: "Not saved", conflict: "Saved by somebody else" };
+const WORDS = { saved: "Saved", pending: "Not saved yet", saving: "Saving …", failed: "Not saved", conflict: "Somebody else saved it" };
 const STORED_NAME = "polypseg-labeller";
 const pathOf = (id, part) => `/project/frames/${encodeURIComponent(id)}/${part}`;
 
@@ -217,6 +217,7 @@ export class Project {
   }
 
   async leave() {
+    if (!this.current) return;
     const { record, saver } = this.current;
     this.page.editor().close();
     this.current = null;
@@ -237,7 +238,9 @@ export class Project {
 
 async function levels(blob) {
   const pixels = pixelsOf(await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" }));
-  return Uint8Array.from({ length: pixels.length / 4 }, (_, at) => pixels[4 * at]);
+  const map = new Uint8Array(pixels.length / 4);
+  for (let at = 0; at < map.length; at++) map[at] = pixels[4 * at];
+  return map;
 }
 
 function stored(name) {

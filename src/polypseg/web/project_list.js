@@ -80,6 +80,8 @@ export class FrameList {
 
   /** Shows a frame's new record. */
   update(record) {
+    const own = this.find(record.id);
+    if (own && own !== record) Object.assign(own, record); // the list was loaded again since
     const button = [...byId("frames").querySelectorAll("button")].find((other) => other.dataset.frame === String(record.id));
     if (!button) return;
     this.counts[button.dataset.state] = Math.max(0, (this.counts[button.dataset.state] ?? 0) - 1);

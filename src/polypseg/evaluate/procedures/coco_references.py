@@ -42,12 +42,13 @@ def boxes(path: Path, rate: float | None) -> References:
     """References of a COCO file; arguments and errors as `open_references`."""
     images, annotations = _Images(path), _Annotations(path)
     lesions: Any = []
+    gatherers: dict[str, _Images | _Annotations] = {"images": images, "annotations": annotations}
     for key, value in stream_members(path, COCO):
         if not key:
             raise COCO.damaged(path, "a list, not an object with images and annotations")
         if key == "lesions":
             lesions = list(value) if isinstance(value, Iterator) else value
-        gathered = {"images": images, "annotations": annotations}.get(key)
+        gathered = gatherers.get(key)
         if gathered is None:
             continue
         if not isinstance(value, Iterator):

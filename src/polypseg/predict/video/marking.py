@@ -12,9 +12,10 @@ from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.field import NO_PICTURE, FieldFollower
 from polypseg.predict.video.frames import Frame
 from polypseg.predict.video.options import VideoOptions
-from polypseg.predict.video.table import FrameRow, area_and_box, component_boxes
+from polypseg.predict.video.table import area_and_box
 from polypseg.predict.video.temporal import Decided, Smoother, make_smoother, withhold_short
 from polypseg.predict.video.tracks import Tracker
+from polypseg.records.video_table import FrameRow
 
 
 class Predicted(NamedTuple):
@@ -90,8 +91,16 @@ def tracked(frames: Iterable[Decided[Predicted]]) -> Iterator[Tracked]:
         if frame.image is None or decided.mask is None:
             yield Tracked(decided)
             continue
-        boxes = tuple(component_boxes(decided.mask))
+        boxes = _boxes(decided)
         yield Tracked(decided, boxes, tuple(tracker.follow(boxes, float(frame.seconds))))
+
+
+def _boxes(decided: Decided[Predicted]) -> tuple[tuple[int, int, int, int], ...]:
+    """The box of each component that is shown, the largest component first."""
+    if decided.components is None:
+        return ()
+    found = sorted(decided.components.measured(), key=lambda component: -component.area_px)
+    return tuple(component.box for component in found)
 
 
 def row_of(shown: Tracked) -> FrameRow:
