@@ -46,6 +46,7 @@ def route(
     missing: str = "",
     media_type: str = "application/json",
     status: int = 200,
+    changes: str = "",
 ) -> dict[str, Any]:
     """What a route's decorator needs for its part of the document.
 
@@ -57,6 +58,7 @@ def route(
         missing: What may be missing (404).
         media_type: Of an answer that is no JSON.
         status: Of the answer.
+        changes: What of a project it changes without a body: training or model.
     """
     statuses = (
         ALWAYS
@@ -66,6 +68,7 @@ def route(
     )
     statuses += (403,) if status == 204 else ()
     statuses += (409,) if file == "mask" else ()
+    statuses += (403, 409, 507) if changes else ()
     problem = {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
     responses: dict[int | str, Any] = {
         code: {"description": PROBLEMS[code], "content": {MEDIA_TYPE: problem}} for code in sorted(statuses)
@@ -75,7 +78,7 @@ def route(
         good["model"] = answer
     elif status != 204:
         good["content"] = {media_type: {"schema": {"type": "string"}}}
-    if status == 202:
+    if status == 202 and not changes:
         good["links"] = {name: {"operationId": name, "parameters": JOB_ID} for name in JOB_OPERATIONS}
     if png:
         good["content"] = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
