@@ -7,6 +7,7 @@ pixels of noise. A polyp counts as missed where less than a fifth of its pixels 
 """
 
 import sys
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -81,13 +82,17 @@ def regions(levels: NDArray[np.uint8], a: Point, b: Point) -> dict[str, Mask]:
 def main(folder: Path) -> None:
     """Print the mean Dice of each way."""
     predictor, scores = load("polyp-lite", "onnxruntime"), dict[str, list[float]]()
-    for number, path in enumerate(sorted((folder / "images").iterdir())[::EVERY]):
+    numbers = count()
+    for path in sorted((folder / "images").iterdir(), key=lambda path: (len(path.name), path.name))[::EVERY]:
         image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
         reference = cv2.imread(str(folder / "masks" / path.name), cv2.IMREAD_GRAYSCALE) > 127
         found = predictor.predict(image)
-        labels, count = ndimage.label(reference, CORNERS)
-        for polyp in (labels == label for label in range(1, count + 1)):
-            if polyp.sum() < SMALLEST or found.mask[polyp].mean() >= MISSED:
+        labels, num_polyps = ndimage.label(reference, CORNERS)
+        for polyp in (labels == label for label in range(1, num_polyps + 1)):
+            if polyp.sum() < SMALLEST:
+                continue
+            number = next(numbers)
+            if found.mask[polyp].mean() >= MISSED:
                 continue
             a, b = clicks(polyp, np.random.default_rng(number))
             levels = np.rint(255 * found.probability).astype(np.uint8)

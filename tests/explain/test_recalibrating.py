@@ -1,5 +1,9 @@
 """Recalibration of a model whose answer can be followed by hand: the probability of a pixel is its red."""
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
@@ -20,15 +24,17 @@ from polypseg.explain.recalibrating import (
     lesion_band,
     recalibrate,
     refuse_trained,
+    validation_samples,
 )
 from polypseg.predict.predictor import load
 from polypseg.records.digests import file_digests
 from polypseg.records.recalibration import GRID
+from polypseg.records.run import open_run
 from polypseg.records.seen import seen_of
 from polypseg.records.stored import stored_recalibration
 from predict.tiny_model import SIZE, write_tiny_model
 
-STEPS = np.linspace(0, 1, 1025)
+OLD_RUN = Path(__file__).parents[1] / "data_files" / "old_run"
 
 
 def looked_at(shares, probabilities):
@@ -168,3 +174,17 @@ def test_a_packaged_model_is_not_changed(data):
 def test_a_keras_file_keeps_nothing(tmp_path, data):
     (tmp_path / "m.keras").write_bytes(b"")
     assert isinstance(run("recalibrate", tmp_path / "m.keras", "--data", data).exception, (ModelError, SystemExit))
+
+
+def test_a_run_is_fitted_on_its_own_validation_split(tmp_path):
+    shutil.copytree(OLD_RUN, tmp_path / "old")
+    record = tmp_path / "old" / "run" / "environment.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"data": str(tmp_path / "old" / "data")}))
+    run = open_run(tmp_path / "old" / "run")
+    found = validation_samples(run.folder)
+    assert [sample.name for sample in found] == run.split().names("validation")
+    assert found
+    trained = [sample for sample in find_samples(tmp_path / "old" / "data")[0] if sample not in found]
+    with pytest.raises(DataError, match="were used to train this model"):
+        refuse_trained(run.folder, trained)
+    refuse_trained(run.folder, found)  # that they chose the checkpoint does no harm here

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from polypseg.errors import missing_extra
-from polypseg.predict.video.table import FrameRow
 from polypseg.predict.video.temporal import Component, Detection
+from polypseg.records.video_table import FrameRow
 
 ROWS_A_GROUP = 10_000
 """Rows that are held before they are written."""

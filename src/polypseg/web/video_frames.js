@@ -47,7 +47,6 @@ export class VideoFrames {
 
   show() {
     const count = this.numbers().length;
-    byId("frames-unit").textContent = byId("frames-way").value === "doubt" ? "frames" : "th frame";
     byId("frames-words").textContent = count > MOST ? `${several(count, "frame")}; at most ${MOST} at once: choose fewer.` : several(count, "frame");
     byId("frames-take").disabled = count === 0 || count > MOST;
   }
@@ -64,6 +63,7 @@ export class VideoFrames {
         found.push(...await unzip(await sendForBlob(`/v1/video/frames?numbers=${some}`, "video", item.file), "image/png"));
       }
       const name = stem(item.name);
+      this.show();
       this.page.take(found.map((frame) => ({ file: new File([frame.blob], `${name}_${frame.name}`, { type: "image/png" }), folder: name })));
     } catch (problem) {
       byId("frames-words").textContent = `${problem.title ?? "The frames cannot be read"}. ${problem.detail ?? problem.message}`;

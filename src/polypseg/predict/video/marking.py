@@ -12,9 +12,10 @@ from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.field import NO_PICTURE, FieldFollower
 from polypseg.predict.video.frames import Frame
 from polypseg.predict.video.options import VideoOptions
-from polypseg.predict.video.table import FrameRow, area_and_box
+from polypseg.predict.video.table import area_and_box
 from polypseg.predict.video.temporal import Decided, Smoother, make_smoother, withhold_short
 from polypseg.predict.video.tracks import Tracker
+from polypseg.records.video_table import FrameRow
 
 
 class Predicted(NamedTuple):

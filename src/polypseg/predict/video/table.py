@@ -8,7 +8,7 @@ Decisions:
 
 import csv
 import math
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple
 from pathlib import Path
 
 import cv2
@@ -16,54 +16,10 @@ import numpy as np
 
 from polypseg.arrays import Mask
 from polypseg.records.atomic import put_in_place
+from polypseg.records.video_table import COLUMNS, FrameRow
 
 ROWS_A_FLUSH = 25
 """So many rows are lost at most where the work is killed."""
-
-
-@dataclass(frozen=True)
-class FrameRow:
-    """What is said of a frame.
-
-    Attributes:
-        frame: Counted from 0, those without a picture too.
-        seconds: Since the first frame.
-        area_px: Of what is shown.
-        area_percent: Of what is shown, in per cent of the frame.
-        box_x: Left column of the smallest box around what is shown; `nan` where nothing is, as are the next three.
-        box_y: Its top row.
-        box_width: In pixels.
-        box_height: In pixels.
-        num_components: 8-connected components that are shown.
-        max_probability: Over the frame, smoothed where smoothing is on, withheld or not.
-        num_withheld: Components that are withheld.
-        note: `no picture` where no lit field was found and the whole frame was predicted; empty for nothing.
-        fault: `dropped`, `damaged`, `mistimed`, `rejoined`, `resized`, several joined by `+`; empty where nothing is.
-        tracks: The number of each component that is shown, the largest first, joined by `+` (tracks.py); a polyp keeps
-            its number, also when it is gone for under a second.
-        outer_area_px: Of the outer mask; `nan` without a calibration, as the next.
-        inner_area_px: Of the inner mask, withheld or not.
-    """
-
-    frame: int
-    seconds: float
-    area_px: float = math.nan
-    area_percent: float = math.nan
-    box_x: float = math.nan
-    box_y: float = math.nan
-    box_width: float = math.nan
-    box_height: float = math.nan
-    num_components: float = math.nan
-    max_probability: float = math.nan
-    num_withheld: float = math.nan
-    note: str = ""
-    fault: str = ""
-    tracks: str = ""
-    outer_area_px: float = math.nan
-    inner_area_px: float = math.nan
-
-
-COLUMNS = tuple(field.name for field in fields(FrameRow))
 
 
 def area_and_box(mask: Mask) -> tuple[int, float, float, float, float, float]:
