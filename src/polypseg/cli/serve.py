@@ -82,7 +82,7 @@ def serve(
     from polypseg.errors import UsageError
     from polypseg.serve.api import create_app
     from polypseg.serve.log import open_log
-    from polypseg.serve.server import make_server, open_socket
+    from polypseg.serve.server import make_server, open_socket, share_memory
     from polypseg.serve.settings import LOOPBACK_HOSTS, Settings
 
     if token == "":
@@ -109,6 +109,7 @@ def serve(
         cors_origins=tuple(cors_origin or ()),
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
+    share_memory()
     with open_socket(host, port) as listening:
         app = create_app(settings)
         open_log(with_requests=not quiet)

@@ -11,6 +11,7 @@ Decisions:
 """
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +25,13 @@ from polypseg.data.sources import own_name
 from polypseg.data.splits import parted_units, split_of
 from polypseg.errors import SplitError, listed, unknown_name
 from polypseg.progress import Track, silent
+from polypseg.records.reading import FileKind, read_text
 from polypseg.records.split import SPLIT_NAMES, Split, SplitName
 
 NAME_COLUMNS = ("name", "image", "file", "frame")
+
+NAMES = FileKind("list of names", SplitError, "expected a text file with a name a line")
+TABLE = FileKind("table of splits", SplitError, "expected a CSV file with the columns name and split")
 
 
 class SplitFiles(NamedTuple):
@@ -148,22 +153,18 @@ def _parted(samples: Sequence[Sample], units: list[list[int]], assigned: Sequenc
 
 
 def _read_list(path: Path) -> list[str]:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SplitError(f"{path}: cannot read the names ({error}); expected a text file with a name a line") from error
-    names = [line for line in lines if line]
+    names = [line.strip() for line in read_text(path, NAMES).splitlines() if line.strip()]
     if not names:
         raise SplitError(f"{path}: holds no name; expected a text file with a name a line")
     return names
 
 
 def _read_table(path: Path) -> dict[SplitName, list[str]]:
+    text = read_text(path, TABLE)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as opened:
-            rows = list(csv.DictReader(opened, skipinitialspace=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SplitError(f"{path}: cannot read the table of splits ({error})") from error
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True))
+    except csv.Error as error:
+        raise TABLE.damaged(path, error) from error
     header = list(rows[0]) if rows else []
     name = next((column for column in header if column and column.lower() in NAME_COLUMNS), None)
     split = next((column for column in header if column and column.lower() == "split"), None)

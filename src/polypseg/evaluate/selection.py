@@ -16,9 +16,11 @@ from polypseg.errors import PairingError, ScoreError, SplitError, UsageError, li
 from polypseg.preprocess import AUTOMATIC, MaskRule
 from polypseg.progress import Track
 from polypseg.records.digests import file_digests
+from polypseg.records.reading import FileKind, read_text
 from polypseg.records.split import SPLIT_NAMES, Split
 
 EXTERNAL = "external"
+NAMES = FileKind("list of names", ScoreError, "expected a text file with a name a line")
 """The split of an image that no part of the run's manifest holds."""
 
 
@@ -175,11 +177,7 @@ def read_names(path: Path) -> set[str]:
     Raises:
         ScoreError: It cannot be read, or is empty.
     """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScoreError(f"{path}: cannot read the names ({error}); expected a text file with a name a line") from error
-    names = {line for line in lines if line}
+    names = {line.strip() for line in read_text(path, NAMES).splitlines() if line.strip()}
     if not names:
         raise ScoreError(f"{path}: holds no name; expected a text file with a name a line")
     return names

@@ -8,6 +8,10 @@ from pathlib import Path
 
 from polypseg.errors import SplitError
 from polypseg.progress import Track, silent
+from polypseg.records.onnx_metadata import MODEL
+from polypseg.records.reading import FileKind, check_regular
+
+_FILE = FileKind("file", SplitError, "expected an image or a mask")
 
 
 def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str]:
@@ -19,6 +23,7 @@ def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str
 
     def digest(path: Path) -> str:
         try:
+            check_regular(path, _FILE)
             with path.open("rb") as opened:
                 return hashlib.file_digest(opened, "sha256").hexdigest()
         except OSError as error:
@@ -32,6 +37,7 @@ def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str
 def model_file_digest(model: Path) -> str:
     """The digest of a model's file; of a run that of its best checkpoint, of a group of runs that of its members'."""
     if not model.is_dir():
+        check_regular(model, MODEL)
         with model.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     if not (model / "members.json").is_file():

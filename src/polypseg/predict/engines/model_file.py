@@ -12,7 +12,8 @@ from pathlib import Path
 from polypseg.errors import ModelError
 from polypseg.records.atomic import write_bytes
 from polypseg.records.model_facts import PREFIX, ModelFacts, to_metadata
-from polypseg.records.onnx_metadata import METADATA_FIELD, read_facts
+from polypseg.records.onnx_metadata import METADATA_FIELD, MODEL, read_facts
+from polypseg.records.reading import check_regular
 
 DIGEST_KEY = f"{PREFIX}digest"
 
@@ -41,6 +42,7 @@ def read_model_file(path: Path) -> tuple[bytes, ModelFacts]:
             metadata are missing).
     """
     try:
+        check_regular(path, MODEL)
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot read the model: {error.strerror}") from error
