@@ -12,6 +12,10 @@ DEMO ?= demo
 DEMO_IMAGES ?= 160
 DEMO_EPOCHS ?= 25
 
+# Tests run in so many processes, whole files at a time: most of a small training is Python, on one core.
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help demo serve test test-fast check unit test-browser backends docs package lowest clean
@@ -67,10 +71,10 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 unit: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: check
-	$(BIN)/python -m pytest -m "not slow and not keras and not data and not browser"
+	$(PYTEST) -m "not slow and not keras and not data and not browser"
 
 # Chromium comes from the distribution: as root it is installed, anyone else is told what to install.
 POLYPSEG_CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || echo /usr/bin/chromium)

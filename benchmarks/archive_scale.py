@@ -30,7 +30,7 @@ from polypseg.archive.tables import (
 )
 from polypseg.archive.video import RECORD_NAME, ResultRecord, digests_below
 from polypseg.machine import machine, versions
-from polypseg.predict.video.table import FrameRow
+from polypseg.records.video_table import FrameRow
 
 FRAMES_A_VIDEO = 45_000
 

@@ -5,15 +5,18 @@
 The videos are made here: a camera that moves over a synthetic frame, 720 rows. In each round the bare work (decode,
 predict, withhold; nothing is written) and the archive's worker do the same videos in this process, one thread each; the
 ratio of their CPU times says what tables, digests and flushing cost, and hardly depends on what else the machine does.
-Then a run of each number of workers is timed from its first to its last moment, starts of processes included; those
-times need an idle machine.
+Then a run of each number of workers is timed on as many cores, once all of them have loaded the model (which is told
+apart: it is paid once for a run of hours). A worker decodes in a second thread, so that one alone would use more than
+one core. Those times need an idle machine.
 """
 
 import argparse
+import os
 import shutil
 import statistics
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
@@ -32,6 +35,8 @@ from polypseg.predict.video.frames import FrameReader
 from polypseg.predict.video.marking import marked
 from polypseg.predict.video.source import open_source
 from polypseg.predict.video.stages import Pipeline
+
+CORES = os.sched_getaffinity(0)
 
 
 def bare(paths: list[str], predictor: Predictor, job: Job) -> int:
@@ -73,9 +78,15 @@ def spread(job: Job, num_workers: int) -> float:
     """Print and give the frames a second of a run with so many workers."""
     shutil.rmtree(job.archive / "results", ignore_errors=True)
     store = open_run(job.archive, job.load()[1])
-    summary = run_archive(store, [ProcessSlot(job, store.run) for _ in range(num_workers)])
+    os.sched_setaffinity(0, sorted(CORES)[:num_workers])  # the workers inherit it
+    slots, began = [ProcessSlot(job, store.run) for _ in range(num_workers)], time.perf_counter()
+    with ThreadPoolExecutor(num_workers) as threads:
+        list(threads.map(ProcessSlot._started, slots))
+    started = time.perf_counter() - began
+    summary = run_archive(store, slots)
     rate = summary.num_frames / summary.seconds
-    print(f"{num_workers} workers: {summary.num_frames:,} frames in {summary.seconds:.1f} s, {rate:.1f} a second")
+    words = f"{num_workers} workers, ready after {started:.1f} s: {summary.num_frames:,} frames"
+    print(f"{words} in {summary.seconds:.1f} s, {rate:.1f} a second")
     return rate
 
 
@@ -96,7 +107,8 @@ def main() -> None:
             make_video(videos / f"{number}.mp4", (720, 1280), given.frames + number)  # no two of the same bytes
         plan_archive(str(videos), Path(folder) / "archive")
         job = Job(Path(folder) / "archive", given.model, given.engine, 1)
-        compare(job, given.rounds)
+        if given.rounds:
+            compare(job, given.rounds)
         rates = {number: spread(job, number) for number in given.workers}
         first = next(iter(rates.items()), None)
         for number, rate in list(rates.items())[1:] if first else []:

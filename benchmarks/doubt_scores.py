@@ -1,15 +1,16 @@
 r"""Which score of a frame tells of which failure: risk-coverage, AURC, AUROC, share of failures found.
 
     python benchmarks/doubt_scores.py polyp-lite --kvasir data/kvasir-seg --test data/cvc-clinicdb \
-        --empty data/polypgen-negatives
+        --empty data/polypgen-negatives --agreement --cache /tmp/doubt
 
 First on the validation frames of Kvasir-SEG's official split (80 of the 880): as they are and perturbed, and with their
 polyp cut away (`data.frame_synthesis`) for false marks. Then on those of --test (with polyps) and --empty (without).
 A failure is a Dice below 0.5 where there is a polyp, any mark where there is none. `mirror` and `scale` (--agreement)
-cost a prediction each; the others cost what is printed.
+cost a prediction each; the others cost what is printed. With --cache what the model says is kept for the next call.
 """
 
 import argparse
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
@@ -22,15 +23,17 @@ from numpy.typing import NDArray
 from polypseg.config.tables import SplitConfig
 from polypseg.data.catalogue import find_samples
 from polypseg.data.frame_synthesis import without_polyp
-from polypseg.data.perturbations import PERTURBATIONS, PLAIN
+from polypseg.data.perturbations import PERTURBATIONS
 from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import make_split
 from polypseg.machine import machine, versions
 from polypseg.metrics.overlap import dice
-from polypseg.predict.doubt import doubt_of, to_review
+from polypseg.predict.doubt import REVIEW_FOR, Doubt, doubt_of, review_order, to_review
 from polypseg.predict.engines.packaged import resolve
 from polypseg.predict.predictor import Predictor, load
+from polypseg.records.digests import model_file_digest
 
+MARK, OUTLINE = "mark (softness)", "outline (expected Dice)"
 BUDGETS = (0.01, 0.05, 0.1, 0.2)
 FAILED_BELOW = 0.5
 
@@ -56,9 +59,9 @@ class Frame(NamedTuple):
         return self.dice < FAILED_BELOW if self.has_polyp else self.is_marked
 
 
-def candidates(probability: NDArray[np.float32], mask: NDArray[np.bool_], threshold: float) -> dict[str, float]:
+def candidates(probability: NDArray[np.float32], is_marked: bool, threshold: float) -> dict[str, float]:
     """Scores that need nothing but the model's map."""
-    doubt = doubt_of(probability, threshold, bool(mask.any()))
+    doubt = doubt_of(probability, threshold, is_marked)
     chosen = probability >= threshold
     area = max(1, int(chosen.sum()))
     clipped = np.clip(probability, 1e-5, 1 - 1e-5)
@@ -66,8 +69,8 @@ def candidates(probability: NDArray[np.float32], mask: NDArray[np.bool_], thresh
     soft, sure = (probability >= 0.1).sum(), (probability >= 0.9).sum()
     wide, narrow = (probability >= 0.02).sum(), (probability >= 0.98).sum()
     return {
-        "mark (softness)": doubt.mark,
-        "outline (expected Dice)": doubt.outline,
+        MARK: doubt.mark,
+        OUTLINE: doubt.outline,
         "1 - mean inside": 1 - float(probability[chosen].mean()) if chosen.any() else float(probability.max()),
         "1 - peak": 1 - float(probability.max()),
         "mean entropy": float(entropy.mean()),
@@ -79,16 +82,43 @@ def candidates(probability: NDArray[np.float32], mask: NDArray[np.bool_], thresh
     }
 
 
-def agreement(predictor: Predictor, pixels: NDArray[np.float32], plain: NDArray[np.float32]) -> dict[str, float]:
-    """Scores that need two predictions more: of the mirrored and of the shrunk picture."""
+class Answer(NamedTuple):
+    """What is kept of a frame.
+
+    Attributes:
+        maps: The model's own map, and with `more` those of the mirrored and of the shrunk picture, turned back: shape
+            (1 or 3, size, size).
+        has_polyp: In the reference.
+        dice: Of the user's mask.
+        is_marked: Whether that has a pixel.
+    """
+
+    maps: NDArray[np.float32]
+    has_polyp: bool
+    dice: float
+    is_marked: bool
+
+
+def answer_of(predictor: Predictor, image: NDArray[np.uint8], reference: NDArray[np.bool_], more: bool) -> Answer:
+    """What the model says of a frame; with `more` of the mirrored and the shrunk picture too."""
+    prepared = predictor.prepare(image)
+    outputs = predictor.run([prepared.pixels])
+    found = predictor.finish(image, prepared, outputs)
+    plain = outputs.probabilities[0, ..., 0]
+    maps = np.stack([plain, *(others(predictor, prepared.pixels) if more else ())])
+    return Answer(maps, bool(reference.any()), dice(found.mask, reference), bool(found.mask.any()))
+
+
+def others(predictor: Predictor, pixels: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Two predictions more: of the mirrored and of the shrunk picture, turned back."""
     mirrored = predictor.run([np.ascontiguousarray(pixels[:, ::-1])]).probabilities[0, :, ::-1, 0]
-    size = plain.shape[0]
+    size = pixels.shape[0]
     small, edge = round(0.8 * size), (size - round(0.8 * size)) // 2
     shrunk = np.zeros_like(pixels)
     inside = slice(edge, edge + small), slice(edge, edge + small)
     shrunk[inside] = cv2.resize(pixels, (small, small), interpolation=cv2.INTER_AREA)
     back = cv2.resize(predictor.run([shrunk]).probabilities[0, ..., 0][inside], (size, size))
-    return {"mirror": 1 - soft_dice(plain, mirrored), "scale": 1 - soft_dice(plain, back)}
+    return [mirrored, back]
 
 
 def soft_dice(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
@@ -96,35 +126,65 @@ def soft_dice(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     return float((2 * np.minimum(first, second).sum() + 1e-3) / (first.sum() + second.sum() + 1e-3))
 
 
-def frame_of(predictor: Predictor, image: NDArray[np.uint8], reference: NDArray[np.bool_], more: bool) -> Frame:
-    """A frame with its scores; with `more` those that need more predictions too."""
-    prepared = predictor.prepare(image)
-    outputs = predictor.run([prepared.pixels])
-    found = predictor.finish(image, prepared, outputs)
-    plain = outputs.probabilities[0, ..., 0]
-    scores = candidates(plain, found.mask, predictor.threshold)
-    scores |= agreement(predictor, prepared.pixels, plain) if more else {}
-    return Frame(bool(reference.any()), bool(found.mask.any()), dice(found.mask, reference), scores)
+def scored(answer: Answer, threshold: float) -> Frame:
+    """A frame with its scores."""
+    plain = answer.maps[0]
+    scores = candidates(plain, answer.is_marked, threshold)
+    scores |= {name: 1 - soft_dice(plain, m) for name, m in zip(("mirror", "scale"), answer.maps[1:], strict=False)}
+    return Frame(answer.has_polyp, answer.is_marked, answer.dice, scores)
 
 
-def frames_of(predictor: Predictor, samples: Sequence[Sample], more: bool) -> list[Frame]:
-    """Each sample as it is."""
-    return [frame_of(predictor, *load_sample(sample), more) for sample in samples]
+class Source(NamedTuple):
+    """Where answers come from.
+
+    Attributes:
+        predictor: The model.
+        digest: Of its file.
+        cache: Folder in which answers are kept; None keeps none.
+        more: Whether mirror and scale are tried too.
+    """
+
+    predictor: Predictor
+    digest: str
+    cache: Path | None
+    more: bool
+
+    def frames(self, name: str, pairs: Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]) -> list[Frame]:
+        """The frames of a set, scored; `name` and the model's digest say what is kept."""
+        key = hashlib.sha256(f"{self.digest} {name} {self.more}".encode()).hexdigest()[:16]
+        path = self.cache / f"scores-{key}.npz" if self.cache else None
+        if path is not None and path.exists():
+            with np.load(path) as kept:
+                rows = [Answer(m, bool(h), float(d), bool(k)) for m, h, d, k in zip(*kept.values(), strict=True)]
+        else:
+            rows = [answer_of(self.predictor, image, reference, self.more) for image, reference in pairs]
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                columns = zip(*rows, strict=True)
+                np.savez_compressed(path, *(np.stack([np.asarray(each) for each in column]) for column in columns))
+        return [scored(row, self.predictor.engine.threshold) for row in rows]
+
+    def samples(self, folder: Path, samples: Sequence[Sample]) -> list[Frame]:
+        """Each sample as it is."""
+        return self.frames(f"{folder.name} {len(samples)}", (load_sample(sample) for sample in samples))
 
 
-def validation_frames(predictor: Predictor, samples: Sequence[Sample], more: bool) -> tuple[list[Frame], list[Frame]]:
-    """Validation frames as they are and perturbed, and the same with their polyp cut away."""
-    rng = np.random.default_rng(0)
-    shown, emptied = [], []
+def perturbed(samples: Sequence[Sample]) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+    """Each sample as it is and perturbed."""
     for sample in samples:
         image, mask = load_sample(sample)
-        for name, change in PERTURBATIONS.items():
-            shown.append(frame_of(predictor, change.image(image), change.mask(mask), more and name == PLAIN))
-        image, mask = load_sample(sample, predictor.engine.size)
+        for change in PERTURBATIONS.values():
+            yield change.image(image), change.mask(mask)
+
+
+def emptied(samples: Sequence[Sample], size: int) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+    """Each sample with its polyp cut away, where it can be."""
+    rng = np.random.default_rng(0)
+    for sample in samples:
+        image, mask = load_sample(sample, size)
         empty = without_polyp(image, mask.view(np.uint8), rng)
         if empty is not None:
-            emptied.append(frame_of(predictor, empty, np.zeros(empty.shape[:2], bool), more))
-    return shown, emptied
+            yield empty, np.zeros(empty.shape[:2], bool)
 
 
 def auroc(scores: NDArray[np.float64], failed: NDArray[np.bool_]) -> float:
@@ -158,14 +218,44 @@ def show(title: str, frames: Sequence[Frame]) -> None:
     print("|---|---|---|" + "---|" * len(BUDGETS))
     names = [name for name in frames[0].scores if all(name in frame.scores for frame in frames)]
     columns = {name: np.array([frame.scores[name] for frame in frames]) for name in names}
-    columns["larger of mark and outline"] = np.maximum(columns["mark (softness)"], columns["outline (expected Dice)"])
+    columns["larger of mark and outline"] = np.maximum(columns[MARK], columns[OUTLINE])
     is_marked = np.array([frame.is_marked for frame in frames])
     if not is_marked.all():
-        columns["outline, unmarked frames first"] = np.where(is_marked, columns["outline (expected Dice)"], 1.0)
+        columns["outline, unmarked frames first"] = np.where(is_marked, columns[OUTLINE], 1.0)
     columns["(the best possible)"] = losses
     for name, values in columns.items():
         shares = " | ".join(f"{share:.0%}" for share in found_shares(values, failed))
         print(f"| {name} | {auroc(values, failed):.3f} | {aurc(values, losses):.4f} | {shares} |", flush=True)
+
+
+def orders(title: str, shown: Sequence[Frame], empty: Sequence[Frame], num_draws: int = 200) -> None:
+    """Print what share of the failures each order of review finds, where more or fewer frames show a polyp."""
+    print(f"\n### {title}: means over {num_draws} draws of 400 frames\n")
+    print(f"| frames with a polyp | order | {' | '.join(f'found at {budget:.0%}' for budget in BUDGETS)} |")
+    print("|---|---|" + "---|" * len(BUDGETS))
+    rng = np.random.default_rng(0)
+    for share in (1.0, 0.5, 0.1):
+        found: dict[str, list[list[float]]] = {}
+        for _ in range(num_draws):
+            num_shown = round(400 * share)
+            drawn = [shown[place] for place in rng.integers(len(shown), size=num_shown)]
+            drawn += [empty[place] for place in rng.integers(len(empty), size=400 - num_shown)]
+            failed = np.array([frame.failed for frame in drawn])
+            if not failed.any():
+                continue
+            doubts = [Doubt(frame.scores[MARK], frame.scores[OUTLINE]) for frame in drawn]
+            is_marked = [frame.is_marked for frame in drawn]
+            ranked = {what: [each.place for each in review_order(doubts, is_marked, what)] for what in REVIEW_FOR} | {
+                "larger of the two scores": sorted(range(400), key=lambda place: -max(doubts[place]))
+            }
+            for what, places in ranked.items():
+                hits = [failed[places[: round(budget * 400)]].sum() / failed.sum() for budget in BUDGETS]
+                found.setdefault(what, []).append(hits)
+        for what, hits in found.items():
+            print(
+                f"| {share:.0%} | {what} | {' | '.join(f'{value:.0%}' for value in np.mean(hits, axis=0))} |",
+                flush=True,
+            )
 
 
 def cost(predictor: Predictor, sample: Sample, repeats: int = 20) -> None:
@@ -178,7 +268,7 @@ def cost(predictor: Predictor, sample: Sample, repeats: int = 20) -> None:
         began = perf_counter()
         predictor.predict(image)
         middle = perf_counter()
-        to_review([doubt_of(plain, predictor.threshold, True)], 1)
+        to_review([doubt_of(plain, predictor.threshold, True)], [True], 1)
         times["prediction"].append(middle - began)
         times["scores"].append(perf_counter() - middle)
     whole, scores = (float(np.median(each)) for each in times.values())
@@ -195,20 +285,28 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True, help="frames with polyps of another hospital")
     parser.add_argument("--empty", type=Path, required=True, help="frames without a polyp")
     parser.add_argument("--agreement", action="store_true", help="try mirror and scale too; three times the work")
+    parser.add_argument("--cache", type=Path, help="folder in which the model's answers are kept")
     options = parser.parse_args()
     path = resolve(options.model)
-    predictor = load(path, "onnxruntime", threads=1)
-    print(machine(), versions(), options.model, sep="\n")
+    predictor, digest = load(path, "onnxruntime", threads=1), model_file_digest(path)
+    source = Source(predictor, digest, options.cache, options.agreement)
+    print(machine(), versions(), f"{options.model}, digest {digest[:12]}", sep="\n")
     kvasir, _ = find_samples(options.kvasir)
     entries = make_split(kvasir, SplitConfig(kind="official")).entries
     validation = [sample for sample in kvasir if entries[sample.name].split == "validation"]
     cost(predictor, validation[0])
-    shown, emptied = validation_frames(predictor, validation, options.agreement)
+    shown = source._replace(more=False).frames("validation, perturbed", perturbed(validation))
+    without = source.frames("validation, emptied", emptied(validation, predictor.engine.size))
+    plain = source.samples(options.kvasir, validation)
+    show("Validation, as they are", plain)
     show("Validation, as they are and perturbed", shown)
-    marked = [frame for frame in emptied if frame.is_marked]
-    show("Validation, marked: polyps cut away against found ones", marked + [f for f in shown if not f.failed])
-    test = frames_of(predictor, find_samples(options.test)[0], options.agreement)
-    empty = frames_of(predictor, find_samples(options.empty, empty_masks=True)[0], options.agreement)
+    show(
+        "Validation, marked: polyps cut away against found ones",
+        [frame for frame in without if frame.is_marked] + [frame for frame in plain if not frame.failed],
+    )
+    orders("Validation, orders of review", shown, without)
+    test = source.samples(options.test, find_samples(options.test)[0])
+    empty = source.samples(options.empty, find_samples(options.empty, empty_masks=True)[0])
     show("Other hospital", test)
     show("Other hospital, marked frames", [frame for frame in test if frame.is_marked])
     false = [frame for frame in empty if frame.is_marked]
@@ -218,6 +316,7 @@ def main() -> None:
     unmarked = [frame for frame in test + empty if not frame.is_marked]
     show("Unmarked: missed polyps against frames without one", unmarked)
     show("Both together", test + empty)
+    orders("Other hospital, orders of review", test, empty)
 
 
 if __name__ == "__main__":

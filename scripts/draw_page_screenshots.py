@@ -78,6 +78,14 @@ def draw(browser: Browser, address: str, film: Path) -> None:
     page.locator("#result-title").evaluate("title => title.scrollIntoView()")
     save(page, "phone")
     page = opened(browser, address, "light", viewport=DESKTOP)
+    show_examples(page, "red")
+    page.click("#edit")
+    page.click("[data-tool=polygon]")
+    box = page.locator("#editor-canvas").bounding_box()
+    for across, down in ((0.62, 0.3), (0.7, 0.36), (0.68, 0.5)):
+        page.mouse.click(box["x"] + across * box["width"], box["y"] + down * box["height"])  # type: ignore[index]
+    save(page, "editor")
+    page = opened(browser, address, "light", viewport=DESKTOP)
     page.set_input_files("#file", film)
     page.locator("#film").wait_for(timeout=120_000)
     page.locator("#player").evaluate(

@@ -4,6 +4,8 @@
 
 Each step is a command that you could type; it is printed before it runs. Its result lies in runs/NAME. Start the same
 command again after an interruption: a step that was finished is skipped, and a training goes on after its last epoch.
+A step is done again where its settings, its config or its notes changed, or a step before it is done again; where the
+clone, the environment and the data lie does not matter.
 `--until STEP` stops after a step, `--list` shows the steps and which are done.
 
 The recipe is a TOML file:
@@ -36,10 +38,21 @@ SCRIPTS = Path(__file__).parent
 
 
 class Step(NamedTuple):
-    """One command, and the name that it is remembered by once it is done."""
+    """One command, the name that it is remembered by once it is done, and what its result depends on."""
 
     name: str
     command: tuple[str, ...]
+    depends_on: tuple[Any, ...]
+
+    @property
+    def digest(self) -> str:
+        """Of what the result depends on."""
+        return hashlib.sha256(json.dumps(self.depends_on, sort_keys=True, default=str).encode()).hexdigest()
+
+    @property
+    def earlier_digest(self) -> str:
+        """Of the command with all its paths, as files of before have it."""
+        return hashlib.sha256(json.dumps(self.command).encode()).hexdigest()
 
 
 def steps_of(recipe: dict[str, Any], path: Path, runs: Path, sources: Sequence[str]) -> list[Step]:
@@ -58,11 +71,14 @@ def steps_of(recipe: dict[str, Any], path: Path, runs: Path, sources: Sequence[s
         settings = [*cycle.get("settings", ()), *sources, *start]
         command = (*POLYPSEG, "train", "--runs", str(runs), "--name", f"{name}-{number}", "--config", cycle["config"])
         flags = [part for setting in settings for part in ("--set", setting)]
-        found.append(Step(f"train-{number}", (*command, "--no-evaluate", *flags)))
+        config = tomllib.loads(_text(Path(cycle["config"])))
+        matters = (config, *cycle.get("settings", ()), number > 1)
+        found.append(Step(f"train-{number}", (*command, "--no-evaluate", *flags), matters))
         start = [f"train.start_from={runs / f'{name}-{number}'}"]
     averaged = [f"{runs / name}-{source}" for source in recipe["average"]]
-    found.append(Step("average", (sys.executable, str(SCRIPTS / "average_runs.py"), *averaged, "--out", str(run))))
-    found.append(Step("tune", (*POLYPSEG, "evaluate", str(run), "--tune-threshold")))
+    average = (sys.executable, str(SCRIPTS / "average_runs.py"), *averaged, "--out", str(run))
+    found.append(Step("average", average, tuple(recipe["average"])))
+    found.append(Step("tune", (*POLYPSEG, "evaluate", str(run), "--tune-threshold"), (name,)))
     typed = [f"python scripts/make_model.py {path}"]
     package = [sys.executable, str(SCRIPTS / "package_model.py"), str(run), "--name", name]
     for option in ("about", "version", "precision"):
@@ -71,8 +87,17 @@ def steps_of(recipe: dict[str, Any], path: Path, runs: Path, sources: Sequence[s
     package += ["--default"] if recipe["default"] else []
     for option in ("evaluate", "negatives"):
         package += [part for value in recipe.get(option, ()) for part in (f"--{option}", value)]
-    found.append(Step("package", tuple(package)))
+    notes = _text(path.with_name(recipe["notes"]))
+    told = ("about", "version", "precision", "default", "evaluate", "negatives")
+    found.append(Step("package", tuple(package), (name, notes, *(recipe.get(key) for key in told))))
     return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SystemExit(f"{path}: cannot be read ({error.strerror}); the recipe names it, seen from here") from error
 
 
 def resumed(step: Step, runs: Path) -> tuple[str, ...]:
@@ -102,14 +127,14 @@ def main() -> None:
     options.runs.mkdir(parents=True, exist_ok=True)
     is_done = True
     for step in steps:
-        digest = hashlib.sha256(json.dumps(step.command).encode()).hexdigest()
-        is_done = is_done and done.get(step.name) == digest  # what follows from a step is done again with it
+        # what follows from a step is done again with it
+        is_done = is_done and done.get(step.name) in (step.digest, step.earlier_digest)
         print(f"{step.name}: {'done' if is_done else ' '.join(step.command[1:])}", flush=True)
         if not (is_done or options.list):
             finished = subprocess.run(resumed(step, options.runs), check=False).returncode
             if finished != 0:
                 raise SystemExit(f"{step.name} ended with code {finished}; the same command goes on from here")
-            done[step.name] = digest
+            done[step.name] = step.digest
             write_text(done_path, json.dumps(done, indent=1))
         if step.name == options.until:
             break

@@ -29,11 +29,13 @@ import onnx
 
 from polypseg.cli.console import track
 from polypseg.data.samples import Sample
+from polypseg.errors import ModelError
 from polypseg.evaluate.evaluation import evaluate
 from polypseg.evaluate.plan import Plan, model_digest, plan_model, plan_run
 from polypseg.evaluate.reproduce import dices_by_engine, figure_of
 from polypseg.evaluate.score import ScoreOptions
 from polypseg.evaluate.selection import Selection
+from polypseg.evaluate.strata import AREA_WAY
 from polypseg.export.facts import figures_of
 from polypseg.export.onnx import ExportOptions, export_model
 from polypseg.export.proof import proving_engines
@@ -44,11 +46,26 @@ from polypseg.predict.engines.restricted import engine_label
 from polypseg.records.atomic import write_text
 from polypseg.records.digests import file_digests
 from polypseg.records.gates import load_gates
-from polypseg.records.model_facts import ModelFacts
+from polypseg.records.model_facts import DiceByEngine, ModelFacts
+from polypseg.records.reading import FileKind, Saved, as_json, read_json
 from polypseg.records.run import Run, open_run
-from polypseg.report.tables import gate_rows
+from polypseg.records.summary import Summary
+from polypseg.report.tables import figure, gate_rows, interval, negative_stratum_rows, stratum_rows
 
 LICENCE = "Apache-2.0 for the file; the terms of the training data bind its use"
+
+CARD_WAYS = (AREA_WAY, "source", "centre")
+"""The ways of dividing the images that the card tells, where the data tell them."""
+
+
+class Measured(Saved):
+    """What was measured of a file so far: its mean Dice by data set and engine."""
+
+    model_digest: str
+    figures: dict[str, DiceByEngine]
+
+
+MEASURED = FileKind("file of what was measured", ModelError, "remove it, and measure again")
 
 
 def main() -> None:
@@ -62,7 +79,10 @@ def main() -> None:
     dices = _dices(made, [plan for _, plan in _plans(arguments, run, made)], summaries, work / "dice.json")
     figures = {name: figures_of(summary) for name, summary in summaries.items()} or facts.figures
     proved = facts.dice_by_engine  # it knows the Dice of the source too
-    dices = {name: {**proved.get(name, {}), **figure} for name, figure in dices.items()}
+    dices = {
+        name: proved[name].model_copy(update=figure.stated()) if name in proved else figure
+        for name, figure in dices.items()
+    }
     facts = facts.model_copy(update={"figures": figures, "dice_by_engine": {**proved, **dices}})
     path = FOLDER / f"{arguments.name}.onnx"
     graph = onnx.load(made)
@@ -131,7 +151,8 @@ def _plans(arguments: argparse.Namespace, run: Run | None, made: Path) -> list[t
         if run is not None and split:
             plan = plan_run(run.folder, Path(folder) if folder else arguments.data, Selection(split=split))
             engine = open_engine(made)
-            source = {**plan.source, "model": str(made), "model_digest": model_digest(made), "engine": engine.name}
+            told = {"model": str(made), "model_digest": model_digest(made), "engine": engine.name}
+            source = plan.source.model_copy(update=told)
             plan = replace(plan, engine=engine, source=source, loss=None, threshold=engine.threshold)
             plan = replace(plan, peak_threshold=engine.facts.peak_threshold)
         else:
@@ -144,39 +165,39 @@ def _plans(arguments: argparse.Namespace, run: Run | None, made: Path) -> list[t
     return found
 
 
-def _summary(made: Path, plan: Plan, folder: Path) -> dict[str, Any]:
+def _summary(made: Path, plan: Plan, folder: Path) -> Summary:
     """The summary of a finished evaluation, in which it stands once what made it."""
     command = f"polypseg evaluate {made.name}"
     return evaluate(plan, folder, ScoreOptions(), search_leaks=False, command=command, track=track)[1]
 
 
-def _dices(made: Path, plans: list[Plan], summaries: dict[str, Any], kept: Path) -> dict[str, Any]:
+def _dices(made: Path, plans: list[Plan], summaries: dict[str, Summary], kept: Path) -> dict[str, DiceByEngine]:
     """The entries of `dice_by_engine`, each kept as soon as it is measured."""
     digest = model_digest(made)
-    found = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-    if found.get("model_digest") != digest:
-        found = {"model_digest": digest, "figures": {}}
+    found = read_json(kept, Measured, MEASURED) if kept.is_file() else None
+    figures = dict(found.figures) if found is not None and found.model_digest == digest else {}
     with proving_engines(made) as engines:
         for (name, summary), plan in zip(summaries.items(), plans, strict=True):
-            if name in found["figures"] or not summary["num_polyp_images"]:
+            if name in figures or not summary.num_polyp_images:
                 continue
             samples = [
                 Sample(case.name, case.image_path, case.reference_path, mask_rule=case.mask_rule)
                 for case in plan.cases
                 if case.image_path and case.reference_path
             ]
-            found["figures"][name] = figure_of(dices_by_engine(engines, samples, track), samples)
-            write_text(kept, json.dumps(found, indent=1) + "\n")
-    return found["figures"]
+            figures[name] = figure_of(dices_by_engine(engines, samples, track), samples)
+            write_text(kept, as_json(Measured(model_digest=digest, figures=figures)) + "\n")
+    return figures
 
 
-def _card(run: Run | None, facts: ModelFacts, summaries: dict[str, Any], arguments: argparse.Namespace) -> str:
+def _card(run: Run | None, facts: ModelFacts, summaries: dict[str, Summary], arguments: argparse.Namespace) -> str:
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=loader
     )
-    engine = next((summary["provenance"]["engine"] for summary in summaries.values()), "")
+    engine = next((summary.provenance.engine or "" for summary in summaries.values()), "")
     values: dict[str, Any] = {"facts": facts, "summaries": summaries, "engine": engine_label(engine)}
+    values |= {"stratum_rows": _stratum_rows(summaries), "negative_rows": _negative_rows(summaries)}
     if run is None:
         kinds = ("rows", "figures" if summaries else "engines")
         rows, figures = (environment.get_template(f"packaged_{kind}.md.j2").render(values) for kind in kinds)
@@ -194,6 +215,30 @@ def _card(run: Run | None, facts: ModelFacts, summaries: dict[str, Any], argumen
         "notes": arguments.notes.read_text(encoding="utf-8").strip() if arguments.notes else "",
     }
     return environment.get_template("packaged_card.md.j2").render(values) + "\n"
+
+
+def _stratum_rows(summaries: dict[str, Summary]) -> list[list[str]]:
+    """Data, way, stratum, images, mean Dice, its interval, mean IoU and mean recall, over images with a polyp."""
+    return [
+        [name, way, *row[:4], *row[5:7]]
+        for name, summary in summaries.items()
+        for way in CARD_WAYS
+        for row in stratum_rows(summary.strata.get(way, {}))
+    ]
+
+
+def _negative_rows(summaries: dict[str, Summary]) -> list[list[str]]:
+    """Data, way, stratum, frames and their shares with false regions, over frames without a polyp."""
+    rows = []
+    for name, summary in summaries.items():
+        if (found := summary.negatives) is None or found.large_false_positive is None:
+            continue
+        large, any_ = found.large_false_positive.times(100), found.any_false_positive.times(100)
+        cells = [str(found.num_images), f"{figure(large.mean)} %", interval(large), f"{figure(any_.mean)} %"]
+        rows.append([name, "", "all", *cells])
+        ways = negative_stratum_rows(summary)
+        rows += [[name, way, *row] for way in CARD_WAYS for row in ways.get(way, ())]
+    return rows
 
 
 def _mended(card: Path, rows: str, figures: str) -> str:

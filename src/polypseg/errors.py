@@ -55,6 +55,18 @@ class ModelError(PolypsegError):
     """A model cannot be built or loaded."""
 
 
+class ProjectError(PolypsegError):
+    """A project of corrections is missing, damaged, of another program, or cannot be written."""
+
+
+class ConflictError(ProjectError):
+    """Somebody else saved the same frame meanwhile."""
+
+
+class CorrectionError(ProjectError):
+    """A mask that somebody saves does not fit its frame."""
+
+
 class ScoreError(PolypsegError):
     """Predictions and references cannot be scored or compared."""
 
@@ -92,6 +104,7 @@ EXTRA_OF = {
     "fastapi": "serve",
     "fsspec": "archive",
     "highdicom": "dicom",
+    "huggingface_hub": "hub",
     "imagehash": "evaluate",
     "keras": "train",
     "matplotlib": "evaluate",

@@ -1,10 +1,18 @@
 """`predict_videos`: one function for any engine."""
 
+import os
 import pickle
+import re
+import shutil
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from archive.archive_making import make_job, make_videos, run_here, tables
 from polypseg.archive import rows as module
@@ -64,15 +72,38 @@ def test_ten_lines_of_a_map(tmp_path):
     assert len(rows) == 18
 
 
+PAGE = Path(__file__).parents[2] / "docs/how-to/archive.md"
+
+
+def run_snippet(engine, folder):
+    """Run the snippet of an engine as the page has it, in a folder with `videos.parquet`; the paths in there."""
+    job = make_job(folder, 2)
+    videos = sorted(map(str, (job.archive.parent / "videos").iterdir()))
+    parquet.write_table(pyarrow.table({"path": videos}), folder / "videos.parquet")
+    [snippet] = [block for block in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S) if engine in block]
+    (folder / "snippet.py").write_text(snippet)
+    source = [str(Path(__file__).parents[2] / "src"), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(source), "PYSPARK_PYTHON": sys.executable}
+    words = [sys.executable, "snippet.py"]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return videos
+
+
 @pytest.mark.slow
-def test_spark_maps_it(tmp_path):
-    sql = pytest.importorskip("pyspark.sql", reason="pip install pyspark, and a Java runtime")
-    job = make_job(tmp_path, 2)
-    videos = sorted(map(str, (tmp_path / "videos").iterdir()))
-    predicted = partial(predict_videos, model=job.model, engine="onnxruntime")
-    spark = sql.SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
-    try:
-        found = spark.sparkContext.parallelize(videos, 2).mapPartitions(predicted).collect()
-    finally:
-        spark.stop()
-    assert found == list(predicted(videos))
+def test_the_lines_for_spark_run_as_written(tmp_path):
+    pytest.importorskip("pyspark", reason="pip install pyspark")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs a Java runtime: apt install default-jre-headless")
+    videos = run_snippet("pyspark", tmp_path)
+    found = parquet.read_table(tmp_path / "frames").to_pylist()
+    assert sorted(found, key=lambda row: (row["path"], row["frame"])) == list(predict_videos(videos, "polyp-lite"))
+
+
+@pytest.mark.slow
+def test_the_lines_for_dask_run_as_written(tmp_path):
+    pytest.importorskip("dask.bag", reason="pip install dask")
+    videos = run_snippet("dask.bag", tmp_path)
+    assert parquet.read_table(tmp_path / "frames-dask.parquet").to_pylist() == list(
+        predict_videos(videos, "polyp-lite")
+    )

@@ -61,6 +61,15 @@ class TestSummary:
         # six frames a video, one component in three of them
         assert duckdb.sql(query).fetchall() == [(video, 6, 3) for video in sorted(videos_of(job))]
 
+    def test_polars_reads_it_without_us(self, job):
+        polars = pytest.importorskip("polars")
+        folder = summarise(opened(job)).folder
+        frames = polars.scan_parquet(f"{folder}/frames/**/*.parquet", hive_partitioning=True)
+        counted = frames.group_by("video").agg(polars.len(), polars.col("num_components").sum()).sort("video")
+        assert counted.collect().rows() == [(video, 6, 3) for video in sorted(videos_of(job))]
+        assert polars.read_parquet(f"{folder}/detections.parquet")["num_frames"].to_list() == [3, 3, 3]
+        assert polars.read_parquet(f"{folder}/procedures.parquet")["state"].to_list() == ["done"] * 3
+
     def test_procedures_are_a_csv_too(self, job):
         folder = summarise(opened(job)).folder
         lines = (folder / "procedures.csv").read_text().splitlines()

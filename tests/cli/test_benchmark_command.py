@@ -15,7 +15,7 @@ from polypseg.errors import UsageError
 from polypseg.predict.benchmark import BenchmarkOptions, Measured, Report
 from polypseg.predict.engines.model_file import write_model_file
 from polypseg.predict.timing import STAGES, Timings
-from polypseg.records.model_facts import ModelFacts
+from polypseg.records.model_facts import DiceByEngine, EngineDice, ModelFacts
 from predict.tiny_model import write_foreign_model, write_picture, write_tiny_model
 
 module = import_module("polypseg.cli.benchmark")  # the package names the command so
@@ -128,7 +128,8 @@ def test_size():
 
 def of_int8(instruction_set, saturating_sums, dices=None):
     entry = measured()
-    figures = {"validation": {"source": 0.9, "engines": {key: {"dice": value} for key, value in (dices or {}).items()}}}
+    engines = {key: EngineDice(dice=value) for key, value in (dices or {}).items()}
+    figures = {"validation": DiceByEngine(source=0.9, engines=engines)}
     facts = entry.facts.model_copy(update={"saturating_sums": saturating_sums, "dice_by_engine": figures})
     return report(replace(entry, facts=facts, instruction_set=instruction_set))
 

@@ -51,6 +51,20 @@ def test_synth_writes_what_was_asked_for(tmp_path: Path) -> None:
         assert path.read_bytes() == (out / "masks" / path.name).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--seconds", 5, "--side", 64), "--seconds, --side: for whole procedures; add --procedure"),
+        (("--procedure", "--num-images", 8), "--num-images: for single frames; leave it out with --procedure"),
+    ],
+)
+def test_synth_refuses_options_that_would_do_nothing(tmp_path: Path, words: tuple[object, ...], told: str) -> None:
+    result = _run("synth", tmp_path / "out", *words)
+    assert result.exit_code == 2
+    assert told in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
+
+
 def test_synth_over_images_is_one_line_and_exit_code_1(synthetic: Path) -> None:
     result = _run("synth", synthetic)
     assert result.exit_code == 1

@@ -10,6 +10,7 @@ from evaluate.procedures import toy
 from evaluate.procedures.conftest import RedEngine, clinic, save  # noqa: F401
 from polypseg.cli import app
 from polypseg.predict.predictor import Predictor
+from polypseg.records.lock import alone_in
 
 
 def typed(*words, code=0):
@@ -52,7 +53,7 @@ def test_validation_and_budget(files, tmp_path):
     assert record["matched"]["chosen_on"] == ["001-000"]
     assert record["points"][1]["procedures"] == ["001-001"]
     assert record["matched"]["burden"] <= 0.2
-    told = typed(*words, "--burden", "alerts-x", code=2)
+    told = typed(*words, "--burden", "alerts-x", "--overwrite", code=2)
     assert "unknown definition of a false alert 'alerts-x'" in told
 
 
@@ -87,5 +88,76 @@ def test_calls_that_do_not_fit(files, tmp_path):
     assert "name a model and --videos DIR, or --predictions" in typed(
         "evaluate", "--videos", tmp_path, "--references", truth, code=2
     )
-    assert "are for procedures: name --videos" in typed("evaluate", "runs/x", "--withhold", "3", code=2)
     assert "no such references" in typed("evaluate", "--predictions", found, "--references", tmp_path / "no", code=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("runs/x", "--withhold", "3", "--budget", "0.1"), "--budget, --withhold: for whole procedures"),
+        (("runs/x", "--smooth", "window"), "--smooth: for whole procedures, not for single images; name --videos DIR"),
+        (("FOUND", "--split", "test", "--no-leaks"), "--split, --leaks: for single images, not for whole procedures"),
+        (("FOUND", "--polyp-values", "255"), "--polyp-values: for single images"),
+        (("FOUND", "--tta", "flips"), "--tta: for a model; saved findings are evaluated as they are"),
+        (("FOUND", "--protocol", "true-colon", "--withhold", "2", "--seed", "1"),
+         "--withhold, --seed: not part of --protocol true-colon, which fixes its own rules"),
+    ],
+)  # fmt: skip
+def test_an_option_that_would_do_nothing_is_refused(files, tmp_path, words, told):
+    truth, found = files
+    saved = ("--predictions", found, "--references", truth, "--frame-rate", "30", "-o", tmp_path / "out")
+    if "true-colon" in words:
+        saved = (*saved[:4], *saved[6:])
+    words = (*saved, *words[1:]) if words[0] == "FOUND" else words
+    assert told in typed("evaluate", *words, code=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_report_that_is_there_stays_and_two_at_work_exclude_each_other(files, tmp_path):
+    truth, found = files
+    words = ("evaluate", "--predictions", found, "--references", truth, "--frame-rate", "30", "-o", tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    with alone_in(tmp_path / "out"):
+        assert "is at work here; wait for it, or name another place" in typed(*words, code=1)
+    (tmp_path / "out" / "true_colon.json").write_text("{}")
+    assert "exists; replace it with --overwrite, or name another folder (-o)" in typed(*words, code=2)
+    typed(*words, "--overwrite")
+    assert "deployment.json: exists" in typed(*words, code=2)
+
+
+def test_no_folder_stays_of_a_call_that_failed(files, tmp_path):
+    _, found = files
+    typed("evaluate", "--predictions", found, "--references", tmp_path / "no.json", "-o", tmp_path / "out", code=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_cases_are_made_where_they_are_asked_for(clinic, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("polypseg.predict.predictor.load", lambda path, options: Predictor(RedEngine(), options))
+    words = (
+        "evaluate",
+        "polyp-lite",
+        "--videos",
+        clinic / "films",
+        "--references",
+        clinic / "masks",
+        "--frame-rate",
+        "10",
+    )
+    typed(*words, "-o", clinic / "plain")
+    assert not (clinic / "plain" / "cases").exists()
+    assert "data:image" not in (clinic / "plain" / "report.html").read_text()
+    told = typed(*words, "--case-pictures", "-o", clinic / "out")
+    assert "the page contains 3 pictures of the data" in told
+    listed = json.loads((clinic / "out" / "cases" / "cases.json").read_text())
+    # p2's lesion is never found; p1's is found at once; the spots of frames 10 and 11 follow one another.
+    assert [(one["kind"], one["procedure"], one["frame"]) for one in listed] == [
+        ("missed", "p2", "1"),
+        ("found", "p1", "9"),
+        ("false", "p1", "11"),
+    ]
+    page = (clinic / "out" / "report.html").read_text()
+    assert page.count("data:image/jpeg") == 3
+    assert "lesion p2:255, found in 0 of 1 frames" in page
+    typed(*words, "--case-pictures", "--withhold", "1", "--overwrite", "-o", clinic / "out")
+    listed = json.loads((clinic / "out" / "cases" / "cases.json").read_text())
+    assert [one["kind"] for one in listed] == ["missed", "found"]  # both false spots last one frame

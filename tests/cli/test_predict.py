@@ -12,7 +12,8 @@ from PIL import Image as PillowImage
 from typer.testing import CliRunner
 
 from polypseg.cli import app
-from polypseg.cli.predict import MAX_PIXELS_LIMIT, predict
+from polypseg.cli.predict import predict
+from polypseg.cli.predict_options import MAX_PIXELS_LIMIT
 from polypseg.predict.images.table import read_rows
 from polypseg.predict.video.options import VideoOptions, VideoSummary
 from polypseg.preprocess import MAX_PIXELS
@@ -188,7 +189,7 @@ class TestCall:
             (("tiny.onnx", "a.mp4", "--camera", "0"), "predict one video or camera at a time"),
             (("tiny.onnx", "good.png", "--max-pixels", MAX_PIXELS_LIMIT + 1), "max-pixels"),
             (("tiny.onnx", "good.png", "--review", "1.5"), "review 1.5: expected a share of the frames"),
-            (("tiny.onnx", "a.mp4", "--review", "0.1", "-o", "b.mp4"), "--calibration and --review are for images"),
+            (("tiny.onnx", "a.mp4", "--review", "0.1", "-o", "b.mp4"), "--review is for images"),
         ],
     )
     def test_wrong_calls_end_with_2_and_write_nothing(self, words, message):

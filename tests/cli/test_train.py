@@ -16,6 +16,7 @@ from polypseg.data.synthetic import make_synthetic
 from polypseg.predict.engines.packaged import resolve
 from polypseg.records.gates import load_gates, save_gates
 from polypseg.records.training_state import load_state
+from train.eager import eagerly
 
 SMALL = [
     *("--set", "data.size=32", "--set", "data.batch_size=4", "--set", "data.augment=flip"),
@@ -26,6 +27,13 @@ SMALL = [
 
 def call(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(autouse=True)
+def _eager(trained):
+    """After the first training, which goes as users' do, those of single tests run eagerly."""
+    with eagerly():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -140,10 +148,10 @@ def test_seeds_tell_their_mean(sample_folder, tmp_path):
         (["train", "--data", "nowhere"], 1, "nowhere"),
         (["train", "--data", "nowhere", "--set", "model.filter=1"], 2, "did you mean 'filters'"),
         (["train", "--resume", "--runs", "nowhere"], 1, "no such run folder"),
-        (["train", "--resume", "--set", "model.filters=1"], 2, "only --epochs can change"),
+        (["train", "--resume", "--set", "model.filters=1"], 2, "only --epochs and --devices can change"),
         (["train", "--data", "nowhere", "--seeds", "1,x"], 2, "expected whole numbers with commas"),
         (["train", "--data", "nowhere", "--seeds", "1", "--folds", "2"], 2, "one of the two"),
-        (["train", "--resume", "--folds", "2"], 2, "only --epochs can change"),
+        (["train", "--resume", "--folds", "2"], 2, "only --epochs and --devices can change"),
         (["show", "nowhere"], 1, "no such run folder"),
         (["summary", "attention-unet-61"], 1, "did you mean 'attention-unet-16'"),
         (["summary", "nothing.keras"], 1, "no such model file"),

@@ -64,3 +64,37 @@ def test_backends_agree(trained, backend):
     reference, other = np.load(trained / "tensorflow.npz"), np.load(trained / f"{backend}.npz")
     for name in ("output", "loss", "step"):
         np.testing.assert_allclose(other[name], reference[name], atol=TOLERANCE, err_msg=name)
+
+
+GRADIENT = """
+import sys, keras, numpy as np
+from polypseg.explain.gradient import gradient_map
+from polypseg.models.checkpoint import load_model
+from pathlib import Path
+batch = np.load(sys.argv[1] + "/batch.npz")
+model = load_model(Path(sys.argv[1] + "/model.keras"))
+found = [gradient_map(model, batch["images"][i], batch["masks"][i, ..., 0]) for i in range(2)]
+image = keras.Input((4, 4, 3))
+small = keras.Model(image, keras.layers.Conv2D(1, 1, name="mix")(image))
+small.get_layer("mix").set_weights([np.array([2.0, -3.0, 0.5]).reshape(1, 1, 3, 1), np.zeros(1)])
+mask = np.zeros((4, 4), bool)
+mask[1, 1:3] = True
+one = gradient_map(small, np.ones((4, 4, 3), np.float32), mask)
+np.savez(sys.argv[1] + "/gradient-" + keras.backend.backend() + ".npz", maps=np.stack(found), one=one, mask=mask)
+"""
+CODE["gradient"] = GRADIENT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_the_gradient_map_is_that_of_tensorflow(trained, backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed: make backends")
+    if not (trained / "gradient-tensorflow.npz").is_file():
+        on("tensorflow", "gradient", trained)
+    on(backend, "gradient", trained)
+    expected, found = (np.load(trained / f"gradient-{name}.npz") for name in ("tensorflow", backend))
+    # by hand: only the two pixels of the mask have a gradient, and the same one
+    np.testing.assert_allclose(found["one"], found["mask"], atol=1e-6)
+    assert expected["maps"].max(axis=(1, 2)) == pytest.approx(1)
+    np.testing.assert_allclose(found["maps"], expected["maps"], atol=1e-3)

@@ -34,11 +34,11 @@ def test_no_sum_can_saturate(model):
 def test_stated_dice_is_that_of_the_source_in_each_engine_and_on_avx2(model):
     figures = read_facts(model.path).dice_by_engine
     for name in ("validation", "validation, perturbed too"):
-        engines = figures[name]["engines"]
+        engines = figures[name].engines
         assert {key.split()[0] for key in engines} == {"openvino", "onnxruntime"}
         assert "openvino on AVX2" in engines
         for found in engines.values():
-            assert abs(found["dice"] - figures[name]["source"]) <= LARGEST_CHANGE
+            assert abs(found.dice - figures[name].source) <= LARGEST_CHANGE
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "openvino on AVX2"])

@@ -12,6 +12,7 @@ from polypseg.data.sources import find_source_samples, with_folders
 from polypseg.data.splits import make_split
 from polypseg.data.synthetic import make_synthetic
 from polypseg.errors import PairingError, UsageError
+from polypseg.records.data_check import PlannedSplitRecord
 from polypseg.train.samples import source_counts
 
 
@@ -54,7 +55,7 @@ def test_planned_sizes_are_those_of_the_training(folders, split):
     assert without_left_out(findings.planned) == source_counts(split)
     assert list(findings.planned.counts) == ["north", "south", "empty"]
     assert sum(sum(sides.values()) for sides in findings.planned.counts.values()) == 52
-    assert findings.record()["planned_split"]["images"]["north"]["test"] == source_counts(split)["north"]["test"]
+    assert findings.record().planned_split.images["north"]["test"] == source_counts(split)["north"]["test"]
     assert findings.planned.made_by == split.source
 
 
@@ -107,7 +108,7 @@ def test_what_a_training_refuses_is_told_and_stops_nothing(tmp_path):
     findings = inspect(both, bits=-1)
     assert findings.faults == []
     assert findings.planned.refusal.startswith("1 groups have the same name in one and two")
-    assert findings.record()["planned_split"] == {"refused": findings.planned.refusal}
+    assert findings.record().planned_split == PlannedSplitRecord(refused=findings.planned.refusal)
 
 
 def test_negatives_with_masks_and_folders_named_twice_are_refused(folders):

@@ -12,6 +12,7 @@ from polypseg.evaluate.plan import plan_predictions
 from polypseg.evaluate.score import ScoreOptions, score
 from polypseg.metrics.statistics import holm
 from polypseg.metrics.table import ScoreSettings
+from polypseg.records.comparison import DifferingImage
 
 FULL = rectangle(8, 8, (2, 6), (2, 6))
 HALF = rectangle(8, 8, (2, 6), (2, 4))
@@ -157,7 +158,7 @@ def test_rows_in_another_order_are_the_same_images(pair):
     path.write_text("\n".join([first, *reversed(rows)]) + "\n")
     dice = result(compare(pair, **QUICK), "dice")
     assert (dice.comparison.wins, dice.comparison.losses, dice.comparison.ties) == (2, 1, 1)
-    assert dice.largest[0] == ("p1", 1, 0)
+    assert dice.largest[0] == DifferingImage(name="p1", first=1, second=0)
 
 
 def test_saved_comparison_can_be_read_again(pair, tmp_path):

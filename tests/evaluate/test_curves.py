@@ -72,6 +72,6 @@ def test_curves_without_a_polyp_are_nan_and_quiet(tmp_path):
     evaluation = scored(tmp_path, {"n": (GREY, NONE)})
     summary = summarise(evaluation, QUICK)
     assert np.isnan(evaluation.curves()["pranet_dice"]).all()
-    assert summary["metrics"]["dice"]["mean"] is None
-    assert summary["metrics"]["dice"]["num_images"] == 0
-    assert summary["protocols"]["duck"]["Dice"] is None
+    assert summary.metrics["dice"].mean is None
+    assert summary.metrics["dice"].num_images == 0
+    assert summary.protocols["duck"]["Dice"] is None

@@ -25,18 +25,18 @@ def test_evaluation_of_a_run_lies_in_the_run_by_its_split(run):
     assert evaluation.folder == run.folder / "evaluation" / "test"
     for name in ("scores.csv", "summary.json", "evaluation.json", "histograms.npy", "curves.npz", "masks/s4.png"):
         assert (evaluation.folder / name).is_file(), name
-    assert summary["num_images"] == 2
-    assert summary["model_size"]["num_images"] == 2
-    assert summary["model_size"]["size"] == 8
+    assert summary.num_images == 2
+    assert summary.model_size.num_images == 2
+    assert summary.model_size.size == 8
     scores = evaluation.scores()
-    assert summary["model_size"]["loss"] == scores.values["loss"].mean()
+    assert summary.model_size.loss == scores.values["loss"].mean()
 
 
 def test_every_scoring_of_the_test_split_is_counted_once(run, tmp_path):
     _, summary = run_once(run)
-    assert summary["provenance"]["times_test_was_scored"] == 1
+    assert summary.provenance.times_test_was_scored == 1
     _, summary = run_once(run)  # the same: nothing was scored
-    assert summary["provenance"]["times_test_was_scored"] == 1
+    assert summary.provenance.times_test_was_scored == 1
     evaluate(plan_run(run.folder), None, ScoreOptions(overwrite=True), search_leaks=False)
     assert times_test_was_scored(run) == 2
     run_once(run, selection=Selection(split="validation"))
@@ -46,8 +46,8 @@ def test_every_scoring_of_the_test_split_is_counted_once(run, tmp_path):
     run_once(run, selection=Selection(split="all"))
     assert times_test_was_scored(run) == 4
     entries = read_evaluations(run)
-    assert entries[0]["splits"] == ["test"]
-    assert entries[0]["threshold"] == 0.5
+    assert entries[0].splits == ("test",)
+    assert entries[0].threshold == 0.5
     assert len(entries) == 5
 
 
@@ -73,7 +73,7 @@ def test_kill_between_scoring_and_counting_is_counted_by_the_next_call(run, monk
 
 def test_images_that_the_run_learned_from_are_told(run):
     _, summary = run_once(run, selection=Selection(split="all"))
-    assert "4 of 6 images are training or validation images of this run" in summary["provenance"]["notes"]
+    assert "4 of 6 images are training or validation images of this run" in summary.provenance.notes
 
 
 def test_resized_predictions_are_told(tmp_path):
@@ -82,9 +82,9 @@ def test_resized_predictions_are_told(tmp_path):
         write_mask(tmp_path / "reference" / f"{name}.png", rectangle(8, 8, (0, 4), (0, 4)))
     evaluation, summary = evaluate(plan_predictions(tmp_path / "predicted", tmp_path / "reference"))
     assert evaluation.folder == tmp_path / "predicted-evaluation"
-    assert "1 of 2 predictions were resized to their reference's size (bilinear)" in summary["provenance"]["notes"]
-    assert summary["provenance"]["num_resized"] == 1
-    assert summary["provenance"]["times_test_was_scored"] is None
+    assert "1 of 2 predictions were resized to their reference's size (bilinear)" in summary.provenance.notes
+    assert summary.provenance.num_resized == 1
+    assert summary.provenance.times_test_was_scored is None
 
 
 def test_default_folders_do_not_meet(run, data, tmp_path):
@@ -103,7 +103,7 @@ def test_identical_files_under_another_name_are_found_without_looking_at_pixels(
     names = {"s0": "train", "s2": "validation", "s4": "test", "s5": "test"}
     leaky = make_run(run.folder.parent / "leaky", data, names)
     report = find_leaks(plan_run(leaky.folder), search=False)
-    assert [(leak.scored, leak.training, leak.split) for leak in report.leaks] == [("s5", "s0", "train")]
+    assert [(leak.scored, leak.training, leak.split) for leak in report.pairs] == [("s5", "s0", "train")]
     assert "--no-leaks" in report.unchecked
 
 
@@ -126,13 +126,13 @@ def colon(run, tmp_path):
 
 def test_near_duplicate_of_a_training_image_is_told_and_remembered(colon, monkeypatch):
     _, summary = evaluate(plan_run(colon.folder))
-    pairs = summary["provenance"]["leaks"]["pairs"]
-    assert [(pair["scored"], pair["training"], pair["split"]) for pair in pairs] == [("c3", "c0", "train")]
+    pairs = summary.provenance.leaks.pairs
+    assert [(pair.scored, pair.training, pair.split) for pair in pairs] == [("c3", "c0", "train")]
     note = "1 scored image shows what a training or validation image shows: c3"
-    assert note in summary["provenance"]["notes"]
+    assert note in summary.provenance.notes
     monkeypatch.setattr("polypseg.evaluate.leaks._search", lambda *_: pytest.fail("searched again"))
     _, again = evaluate(plan_run(colon.folder))
-    assert again["provenance"]["leaks"] == summary["provenance"]["leaks"]
+    assert again.provenance.leaks == summary.provenance.leaks
 
 
 def test_training_images_that_are_gone_are_told(run, data, tmp_path):
@@ -148,16 +148,16 @@ def test_training_images_that_are_gone_are_told(run, data, tmp_path):
 
 def test_training_split_itself_is_no_leak(run):
     report = find_leaks(plan_run(run.folder, selection=Selection(split="train")))
-    assert (report.leaks, report.unchecked) == ([], "the train split itself was scored")
+    assert (report.pairs, report.unchecked) == ((), "the train split itself was scored")
 
 
 def test_negatives_of_another_folder_are_scored_by_a_run(run, tmp_path):
     write_image(tmp_path / "clean" / "images" / "n0.png", np.zeros((16, 16)))
     write_image(tmp_path / "clean" / "images" / "n1.png", np.full((16, 16), 255))
     _, summary = run_once(run, data=tmp_path / "clean", selection=Selection(negatives=True))
-    assert summary["negatives"]["any_false_positive"]["mean"] == 0.5
-    assert summary["negatives"]["false_positive_percent"]["mean"] == 50
-    assert summary["num_polyp_images"] == 0
+    assert summary.negatives.any_false_positive.mean == 0.5
+    assert summary.negatives.false_positive_percent.mean == 50
+    assert summary.num_polyp_images == 0
 
 
 def test_damaged_history_is_named(run):

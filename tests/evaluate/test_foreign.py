@@ -126,7 +126,7 @@ def test_two_turned_maps_are_noted(tmp_path):
     (note,) = plan.notes
     assert note.startswith("the predictions look mirrored left to right")
     _, summary = evaluate(plan, tmp_path / "out")
-    assert note in summary["provenance"]["notes"]
+    assert note in summary.provenance.notes
 
 
 def test_a_bad_model_is_scored(tmp_path):
@@ -151,8 +151,8 @@ def test_references_that_do_not_agree_are_refused_and_read_by_a_rule(tmp_path):
         _plan(tmp_path, maps)
     plan = _plan(tmp_path, maps, mask_rule=MaskRule(values=(1, 255)))
     evaluation, summary = evaluate(plan, tmp_path / "out")
-    assert summary["metrics"]["dice"]["mean"] == 1.0
-    assert {sample["mask_rule"] for sample in evaluation.record()["samples"]} == {"values=1,255"}
+    assert summary.metrics["dice"].mean == 1.0
+    assert {sample.mask_rule for sample in evaluation.record().samples} == {"values=1,255"}
 
 
 def test_the_options_reach_the_references(tmp_path):

@@ -52,7 +52,7 @@ def test_each_image_is_scored_by_the_member_that_did_not_see_it(group):
     assert set(scores.text["split"]) == {"validation"}
     # The red model finds the left half of each polyp (conftest): 2/3 where no pixel moves.
     assert scores.values["dice"][0] == 2 / 3
-    assert summary["metrics"]["dice"]["mean"] == pytest.approx(scores.values["dice"].mean())
+    assert summary.metrics["dice"].mean == pytest.approx(scores.values["dice"].mean())
     for name, places in (("fold-1", [1, 3]), ("fold-2", [0, 2])):
         part = run_evaluation(Run(group.folder / name), "validation")
         assert part.scores().names == [scores.names[place] for place in places]
@@ -60,20 +60,20 @@ def test_each_image_is_scored_by_the_member_that_did_not_see_it(group):
         np.testing.assert_array_equal(part.histograms(), evaluation.histograms()[places])
     assert sorted(path.stem for path in evaluation.masks_folder.iterdir()) == scores.names
     assert evaluation.predicted_mask("s2").any()
-    assert [sample["name"] for sample in evaluation.record()["samples"]] == scores.names
+    assert [sample.name for sample in evaluation.record().samples] == scores.names
 
 
 def test_out_of_fold_scores_are_not_made_twice(group):
-    assert out_of_fold(group.folder)[1]["provenance"]["num_scored_now"] == 4
-    assert out_of_fold(group.folder)[1]["provenance"]["num_scored_now"] == 0
+    assert out_of_fold(group.folder)[1].provenance.num_scored_now == 4
+    assert out_of_fold(group.folder)[1].provenance.num_scored_now == 0
 
 
 def test_test_split_is_scored_once_by_the_whole_group(group):
     plan = plan_run(group.folder)
     assert [case.name for case in plan.cases] == ["s4", "s5"]
-    assert plan.source["model_digest"] == model_digest(group.folder)
+    assert plan.source.model_digest == model_digest(group.folder)
     evaluate(plan, search_leaks=False)
-    assert [entry["split"] for entry in read_evaluations(group)] == ["test"]
+    assert [entry.split for entry in read_evaluations(group)] == ["test"]
     assert not any((group.folder / name / "evaluations.json").exists() for name in FOLDS)
     assert open_evaluation(group.folder).scores().names == ["s4", "s5"]
 
@@ -91,16 +91,16 @@ def test_threshold_of_a_group_is_chosen_out_of_fold(group):
     record = json.loads((group.folder / "threshold.json").read_text())
     assert (record["chosen_on"], record["model_digest"]) == ("out-of-fold", model_digest(group.folder))
     assert plan_run(group.folder).threshold_source == "chosen out of fold (threshold.json)"
-    assert Evaluation(out_of_fold(group.folder)[0].folder).record()["settings"]["threshold"] == tuned.threshold
+    assert Evaluation(out_of_fold(group.folder)[0].folder).record().settings.threshold == tuned.threshold
 
 
 def test_over_seeds_by_hand():
     # Mean 0.8, deviations -0.1, 0, 0.1: variance 0.02 / 2, deviation 0.1. Student's t for two degrees is 4.3027:
     # 4.3027 * 0.1 / sqrt(3) = 0.24842.
     found = over_seeds([0.7, 0.8, 0.9])
-    assert found == pytest.approx((0.8, 0.8 - 0.24842, 0.8 + 0.24842, 0.1), abs=1e-5)
-    assert over_seeds([0.7]) == (0.7, None, None, None)
-    assert over_seeds([0.5, 0.5]) == (0.5, 0.5, 0.5, 0.0)
+    assert list(vars(found).values()) == pytest.approx([0.8, 0.8 - 0.24842, 0.8 + 0.24842, 0.1], abs=1e-5)
+    assert list(vars(over_seeds([0.7])).values()) == [0.7, None, None, None]
+    assert list(vars(over_seeds([0.5, 0.5])).values()) == [0.5, 0.5, 0.5, 0.0]
 
 
 def test_seed_figures_are_the_mean_of_the_members_evaluations(tmp_path, data, monkeypatch):
@@ -110,14 +110,14 @@ def test_seed_figures_are_the_mean_of_the_members_evaluations(tmp_path, data, mo
     for member in group.members():
         evaluate(plan_run(member.folder), search_leaks=False)
     record = seed_figures(group.folder)
-    dices = [record["runs"][name]["dice"] for name in ("seed-0", "seed-7")]
+    dices = [record.runs[name]["dice"] for name in ("seed-0", "seed-7")]
     assert dices[0] > 0.6
     assert dices[1] == 0
-    assert record["dice"]["mean"] == pytest.approx(dices[0] / 2)
+    assert record.dice.mean == pytest.approx(dices[0] / 2)
     # Of two numbers the deviation is their difference over sqrt(2), and t is 12.706.
     reach = 12.7062 * dices[0] / math.sqrt(2) / math.sqrt(2)
-    assert record["dice"]["high"] == pytest.approx(dices[0] / 2 + reach, rel=1e-4)
-    assert json.loads((group.folder / "seeds.json").read_text()) == record
+    assert record.dice.high == pytest.approx(dices[0] / 2 + reach, rel=1e-4)
+    assert json.loads((group.folder / "seeds.json").read_text()) == record.model_dump()
     with pytest.raises(UsageError, match="only a cross-validation has out-of-fold scores"):
         out_of_fold(group.folder)
 
@@ -150,8 +150,8 @@ def test_tta_is_the_mean_of_four_mirror_images_and_told_apart(run, monkeypatch, 
     assert default_folder(plain).name == "all"
     assert default_folder(flipped).name == "all-flips"
     evaluate(flipped, search_leaks=False)
-    assert read_evaluations(run)[-1]["tta"] == "flips"
-    assert run_evaluation(run, "all-flips").summary()["provenance"]["tta"] == "flips"
+    assert read_evaluations(run)[-1].tta == "flips"
+    assert run_evaluation(run, "all-flips").summary().provenance.tta == "flips"
     again, num_scored = score(plain, tmp_path / "flips")  # the same folder, the other way: scored again, not taken over
     assert (num_scored, again.predicted_mask("s0").any()) == (6, True)
 

@@ -21,8 +21,8 @@ def test_run_alone_is_scored_on_its_own_test_split(run):
     assert plan.threshold == 0.5
     assert plan.threshold_source == "default"
     assert plan.loss == run.config().loss
-    assert plan.source["checkpoint_chosen_by"] == "lowest val_loss on the validation split"
-    assert plan.source["split_digest"] == load_split(run.splits_path).digest()
+    assert plan.source.checkpoint_chosen_by == "lowest val_loss on the validation split"
+    assert plan.source.split_digest == load_split(run.splits_path).digest()
 
 
 @pytest.mark.parametrize(("split", "expected"), [("validation", ["s2", "s3"]), ("train", ["s0", "s1"])])

@@ -8,6 +8,7 @@ from polypseg.data.catalogue import find_samples
 from polypseg.errors import DataError, ModelError
 from polypseg.evaluate.reproduce import check, dices_by_engine, figure_of
 from polypseg.predict.engines.opening import open_engine
+from polypseg.records.model_facts import EngineDice
 from predict.tiny_model import SIZE, write_tiny_model
 
 
@@ -35,7 +36,7 @@ def test_dice_of_each_image_with_a_polyp_by_hand(data, tmp_path):
 def stated(data, value):
     samples, _ = find_samples(data)
     figure = figure_of({"onnxruntime on AVX2": [value, value]}, samples)
-    assert (figure["images"], figure["engines"]) == (2, {"onnxruntime on AVX2": {"dice": round(value, 6)}})
+    assert (figure.images, figure.engines) == (2, {"onnxruntime on AVX2": EngineDice(dice=round(value, 6))})
     return {"test": figure}
 
 

@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -156,7 +155,7 @@ def test_stopped_evaluation_with_other_settings_is_refused_or_thrown_away(plan, 
     with pytest.raises(ScoreError, match="differs in tolerance_px"):
         score(plan, tmp_path / "out", ScoreOptions(ScoreSettings(tolerance_px=3)))
     with pytest.raises(ScoreError, match="differs in model;"):
-        score(replace(plan, source={**plan.source, "model_digest": "other"}), tmp_path / "out")
+        score(replace(plan, source=plan.source.model_copy(update={"model_digest": "other"})), tmp_path / "out")
     with pytest.raises(ScoreError, match="differs in images"):
         score(replace(plan, cases=plan.cases[:3]), tmp_path / "out")
     evaluation, num_scored = score(other, tmp_path / "out", ScoreOptions(overwrite=True))
@@ -197,7 +196,7 @@ def test_data_that_moved_go_on_where_they_were_stopped(plan, data, tmp_path, run
     moved = plan_run(run.folder, tmp_path / "moved", Selection(split="all"))
     evaluation, num_scored = score(moved, tmp_path / "out")
     assert num_scored == 4
-    assert str(tmp_path / "moved") in evaluation.record()["samples"][0]["image"]["path"]
+    assert str(tmp_path / "moved") in evaluation.record().samples[0].image.path
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -247,11 +246,11 @@ def test_maps_are_saved_where_they_are_asked_for(plan, tmp_path):
 
 def test_record_holds_what_was_scored_and_how(plan, tmp_path):
     evaluation, _ = score(plan, tmp_path / "out")
-    record = json.loads(evaluation.record_path.read_text())
-    assert record["settings"]["threshold"] == 0.5
-    assert record["data_digest"] == plan.data_digest()
-    assert record["samples"][4]["split"] == "test"
-    assert record["samples"][4]["reference"]["sha256"] == plan.cases[4].digests[1]
+    record = evaluation.record()
+    assert record.settings.threshold == 0.5
+    assert record.data_digest == plan.data_digest()
+    assert record.samples[4].split == "test"
+    assert record.samples[4].reference.sha256 == plan.cases[4].digests[1]
 
 
 def test_open_evaluation_takes_a_folder_a_file_and_a_run(plan, run, tmp_path):

@@ -12,6 +12,7 @@ from polypseg.evaluate.score import ScoreOptions, score
 from polypseg.evaluate.selection import Selection
 from polypseg.evaluate.summary import SummaryOptions, summarise
 from polypseg.metrics.table import ScoreSettings
+from polypseg.records.summary import Circumstances
 
 QUICK = SummaryOptions(num_resamples=200)
 
@@ -40,30 +41,30 @@ def masks(pairs):
 
 def test_summary_of_two_images_by_hand(tmp_path):
     summary = summarise(scored(tmp_path, masks({"a": HALF, "b": WHOLE})), QUICK)
-    dice, iou = summary["metrics"]["dice"], summary["metrics"]["iou"]
-    assert dice["mean"] == dice["median"] == 0.75  # (1/2 + 1)/2
-    assert iou["mean"] == pytest.approx(2 / 3)  # (1/3 + 1)/2
+    dice, iou = summary.metrics["dice"], summary.metrics["iou"]
+    assert dice.mean == dice.median == 0.75  # (1/2 + 1)/2
+    assert iou.mean == pytest.approx(2 / 3)  # (1/3 + 1)/2
     # pooled: TP 2, FP 1, FN 1, TN 4
-    assert dice["pooled"] == pytest.approx(4 / 6)
-    assert iou["pooled"] == pytest.approx(2 / 4)
-    assert summary["metrics"]["accuracy"]["pooled"] == pytest.approx(6 / 8)
-    assert summary["metrics"]["specificity"]["pooled"] == pytest.approx(4 / 5)
-    assert summary["metrics"]["f2"]["pooled"] == pytest.approx(10 / 15)  # 5*2 / (5*2 + 4*1 + 1)
+    assert dice.pooled == pytest.approx(4 / 6)
+    assert iou.pooled == pytest.approx(2 / 4)
+    assert summary.metrics["accuracy"].pooled == pytest.approx(6 / 8)
+    assert summary.metrics["specificity"].pooled == pytest.approx(4 / 5)
+    assert summary.metrics["f2"].pooled == pytest.approx(10 / 15)  # 5*2 / (5*2 + 4*1 + 1)
     # background Dice: a 2*1/(2*1+1+1) = 1/2, b 1; two classes: a (1/2+1/2)/2, b 1; their mean 3/4
-    assert dice["two_class_mean"] == pytest.approx(0.75)
+    assert dice.two_class_mean == pytest.approx(0.75)
     # pooled background Dice 2*4/(8+1+1) = 0.8; with 2/3: 0.7333
-    assert dice["two_class_pooled"] == pytest.approx((2 / 3 + 0.8) / 2)
-    assert dice["low"] == 0.5
-    assert dice["high"] == 1.0
-    assert (dice["num_images"], dice["num_missing"]) == (2, 0)
+    assert dice.two_class_pooled == pytest.approx((2 / 3 + 0.8) / 2)
+    assert dice.low == 0.5
+    assert dice.high == 1.0
+    assert (dice.num_images, dice.num_missing) == (2, 0)
 
 
 def test_pooled_absolute_error_weighs_an_image_by_its_pixels(tmp_path):
     wrong = np.array([[1, 1], [1, 1]], bool), np.array([[1, 0], [0, 0]], bool)  # 3 of 4 pixels wrong
     right = rectangle(6, 6, (0, 3), (0, 3)), rectangle(6, 6, (0, 3), (0, 3))  # none of 36
-    error = summarise(scored(tmp_path, {"wrong": wrong, "right": right}), QUICK)["metrics"]["mae"]
-    assert error["mean"] == pytest.approx(0.75 / 2)
-    assert error["pooled"] == pytest.approx(3 / 40)
+    error = summarise(scored(tmp_path, {"wrong": wrong, "right": right}), QUICK).metrics["mae"]
+    assert error.mean == pytest.approx(0.75 / 2)
+    assert error.pooled == pytest.approx(3 / 40)
 
 
 def test_images_without_a_polyp_enter_no_mean(tmp_path):
@@ -71,31 +72,31 @@ def test_images_without_a_polyp_enter_no_mean(tmp_path):
     mixed = summarise(
         scored(tmp_path / "mixed", masks({"a": HALF, "b": WHOLE, "c": ALARM, "d": CLEAR, "e": ALARM})), QUICK
     )
-    assert mixed["num_polyp_images"] == 2
-    assert mixed["num_polyp_free_images"] == 3
+    assert mixed.num_polyp_images == 2
+    assert mixed.num_polyp_free_images == 3
     for key in ("metrics", "strata", "protocols"):
-        assert mixed[key] == alone[key]
-    assert alone["negatives"] is None
+        assert getattr(mixed, key) == getattr(alone, key)
+    assert alone.negatives is None
 
 
 def test_negatives_by_hand(tmp_path):
     evaluation = scored(
         tmp_path, masks({"b": WHOLE, "c": ALARM, "d": CLEAR, "e": ALARM}), settings=ScoreSettings(min_area_px=1)
     )
-    negatives = summarise(evaluation, replace(QUICK, alarm_area_px=1, frame_rate=25))["negatives"]
-    assert negatives["num_images"] == 3
-    assert negatives["any_false_positive"]["mean"] == pytest.approx(2 / 3)
-    assert negatives["large_false_positive"]["mean"] == pytest.approx(2 / 3)  # one of 4 pixels is 25 %
-    assert negatives["alarm"]["mean"] == pytest.approx(2 / 3)
-    assert negatives["false_positive_px"]["mean"] == pytest.approx(2 / 3)
-    assert negatives["false_positive_percent"]["mean"] == pytest.approx(100 * 2 / 12)
-    assert negatives["specificity"]["mean"] == pytest.approx((0.75 + 1 + 0.75) / 3)
-    assert negatives["alarms_a_minute"]["mean"] == pytest.approx(2 / 3 * 25 * 60)
-    assert negatives["false_findings_a_minute"]["mean"] == pytest.approx(1000)
-    larger = summarise(evaluation, replace(QUICK, alarm_area_px=2))["negatives"]
-    assert larger["alarm"]["mean"] == 0
-    assert larger["any_false_positive"]["mean"] == pytest.approx(2 / 3)
-    assert "alarms_a_minute" not in larger
+    negatives = summarise(evaluation, replace(QUICK, alarm_area_px=1, frame_rate=25)).negatives
+    assert negatives.num_images == 3
+    assert negatives.any_false_positive.mean == pytest.approx(2 / 3)
+    assert negatives.large_false_positive.mean == pytest.approx(2 / 3)  # one of 4 pixels is 25 %
+    assert negatives.alarm.mean == pytest.approx(2 / 3)
+    assert negatives.false_positive_px.mean == pytest.approx(2 / 3)
+    assert negatives.false_positive_percent.mean == pytest.approx(100 * 2 / 12)
+    assert negatives.specificity.mean == pytest.approx((0.75 + 1 + 0.75) / 3)
+    assert negatives.alarms_a_minute.mean == pytest.approx(2 / 3 * 25 * 60)
+    assert negatives.false_findings_a_minute.mean == pytest.approx(1000)
+    larger = summarise(evaluation, replace(QUICK, alarm_area_px=2)).negatives
+    assert larger.alarm.mean == 0
+    assert larger.any_false_positive.mean == pytest.approx(2 / 3)
+    assert larger.alarms_a_minute is None
 
 
 def test_negatives_by_centre_and_source_by_hand(tmp_path):
@@ -111,16 +112,16 @@ def test_negatives_by_centre_and_source_by_hand(tmp_path):
         row["centre"], row["source"] = where[row["name"]]
         rows.append(",".join(row.values()))
     evaluation.scores_path.write_text("\n".join([text[0], *rows]) + "\n")
-    strata = summarise(evaluation, QUICK)["negatives"]["strata"]
+    strata = summarise(evaluation, QUICK).negatives.strata
     assert set(strata) == {"centre", "source"}
-    assert {name: found["num_images"] for name, found in strata["centre"].items()} == {"north": 2, "south": 1}
-    assert strata["centre"]["north"]["large_false_positive"]["mean"] == 1
-    assert strata["centre"]["north"]["false_positive_percent"]["mean"] == 25
-    assert strata["centre"]["south"]["any_false_positive"] == {
+    assert {name: found.num_images for name, found in strata["centre"].items()} == {"north": 2, "south": 1}
+    assert strata["centre"]["north"].large_false_positive.mean == 1
+    assert strata["centre"]["north"].false_positive_percent.mean == 25
+    assert strata["centre"]["south"].any_false_positive.model_dump() == {
         **{"mean": 0, "low": None, "high": None},  # one image: no interval
         **{"num_images": 1, "num_missing": 0},
     }
-    assert {name: found["num_images"] for name, found in strata["source"].items()} == {"x": 2, "y": 1}
+    assert {name: found.num_images for name, found in strata["source"].items()} == {"x": 2, "y": 1}
 
 
 def test_a_false_area_of_one_per_thousand_is_not_large(tmp_path):
@@ -128,17 +129,17 @@ def test_a_false_area_of_one_per_thousand_is_not_large(tmp_path):
     one, two, none = np.zeros((20, 50), bool), np.zeros((20, 50), bool), np.zeros((20, 50), bool)
     one[3, 3] = two[3, 3:5] = True
     evaluation = scored(tmp_path, {"one": (one, none), "two": (two, none)})
-    assert summarise(evaluation, QUICK)["negatives"]["large_false_positive"]["mean"] == 0.5
+    assert summarise(evaluation, QUICK).negatives.large_false_positive.mean == 0.5
 
 
 def test_undefined_distances_are_counted_and_never_averaged(tmp_path):
     missed = np.zeros((9, 9), bool), rectangle(9, 9, (2, 4), (2, 4))
     moved = rectangle(9, 9, (2, 3), (2, 3)), rectangle(9, 9, (2, 3), (5, 6))  # one pixel, 3 px apart
     summary = summarise(scored(tmp_path, {"missed": missed, "moved": moved}), QUICK)
-    distance = summary["metrics"]["hd95_px"]
-    assert (distance["mean"], distance["median"]) == (3, 3)
-    assert (distance["num_images"], distance["num_missing"]) == (1, 1)
-    assert summary["metrics"]["nsd_px"]["mean"] == 0  # a missed polyp counts there
+    distance = summary.metrics["hd95_px"]
+    assert (distance.mean, distance.median) == (3, 3)
+    assert (distance.num_images, distance.num_missing) == (1, 1)
+    assert summary.metrics["nsd_px"].mean == 0  # a missed polyp counts there
 
 
 def test_faulty_images_are_listed_and_enter_nothing(tmp_path):
@@ -146,11 +147,11 @@ def test_faulty_images_are_listed_and_enter_nothing(tmp_path):
     (tmp_path / "predicted").mkdir()
     (tmp_path / "predicted" / "bad.png").write_bytes(b"")
     summary = summarise(scored(tmp_path, masks({"a": HALF, "b": WHOLE})), QUICK)
-    assert summary["num_images"] == 2
-    assert summary["metrics"]["dice"]["mean"] == 0.75
-    assert summary["metrics"]["dice"]["num_missing"] == 0
-    assert [entry["name"] for entry in summary["left_out"]] == ["bad"]
-    assert summary["negatives"] is None  # it is not taken for free of polyps
+    assert summary.num_images == 2
+    assert summary.metrics["dice"].mean == 0.75
+    assert summary.metrics["dice"].num_missing == 0
+    assert [entry.name for entry in summary.left_out] == ["bad"]
+    assert summary.negatives is None  # it is not taken for free of polyps
 
 
 def test_nothing_that_could_be_scored_is_an_error(tmp_path):
@@ -168,27 +169,27 @@ def test_intervals_draw_whole_groups(tmp_path):
     plain = summarise(scored(tmp_path / "plain", masks(pairs)), QUICK)
     groups = {name: "one" if name != "g" else "other" for name in pairs}
     grouped = summarise(scored(tmp_path / "grouped", masks(pairs), groups), QUICK)
-    assert plain["intervals"]["over"] == "images"
-    assert grouped["intervals"]["over"] == "groups"
-    assert plain["metrics"]["dice"]["mean"] == grouped["metrics"]["dice"]["mean"]
-    assert grouped["metrics"]["dice"]["high"] == 1 > plain["metrics"]["dice"]["high"]
+    assert plain.intervals.over == "images"
+    assert grouped.intervals.over == "groups"
+    assert plain.metrics["dice"].mean == grouped.metrics["dice"].mean
+    assert grouped.metrics["dice"].high == 1 > plain.metrics["dice"].high
 
 
 def test_single_group_has_no_interval(tmp_path):
     summary = summarise(scored(tmp_path, masks({"a": HALF, "b": WHOLE}), {"a": "one", "b": "one"}), QUICK)
-    dice = summary["metrics"]["dice"]
-    assert (dice["low"], dice["high"], dice["pooled_low"]) == (None, None, None)
-    assert dice["mean"] == 0.75
+    dice = summary.metrics["dice"]
+    assert (dice.low, dice.high, dice.pooled_low) == (None, None, None)
+    assert dice.mean == 0.75
 
 
 def test_seed_decides_the_interval(tmp_path):
     rng = np.random.default_rng(0)
     pairs = {f"f{n}": (rng.random((6, 6)) < 0.5, rng.random((6, 6)) < 0.3) for n in range(12)}
     evaluation = scored(tmp_path, pairs)
-    first = summarise(evaluation, QUICK)["metrics"]
-    assert summarise(evaluation, QUICK)["metrics"] == first
-    assert summarise(evaluation, replace(QUICK, seed=1))["metrics"]["dice"]["low"] != first["dice"]["low"]
-    assert summarise(evaluation, replace(QUICK, confidence=0.5))["metrics"]["dice"]["low"] > first["dice"]["low"]
+    first = summarise(evaluation, QUICK).metrics
+    assert summarise(evaluation, QUICK).metrics == first
+    assert summarise(evaluation, replace(QUICK, seed=1)).metrics["dice"].low != first["dice"].low
+    assert summarise(evaluation, replace(QUICK, confidence=0.5)).metrics["dice"].low > first["dice"].low
 
 
 def test_strata_by_area_and_by_a_users_table(tmp_path):
@@ -200,16 +201,16 @@ def test_strata_by_area_and_by_a_users_table(tmp_path):
     pairs["a"] = np.zeros((10, 10), bool), pairs["a"][1]
     (tmp_path / "light.csv").write_text("frame,light,scope\na,white,2\nb,white,10\nc,blue,\n")
     options = replace(QUICK, strata_table=tmp_path / "light.csv", strata_columns=("light", "scope"))
-    strata = summarise(scored(tmp_path, pairs), options)["strata"]
+    strata = summarise(scored(tmp_path, pairs), options).strata
     area = strata["polyp area"]
     assert list(area) == ["small (< 5 %)", "medium (5 to 20 %)", "large (> 20 %)"]
-    assert [part["num_images"] for part in area.values()] == [1, 2, 1]
-    assert area["small (< 5 %)"]["dice"]["mean"] == 0
-    assert area["medium (5 to 20 %)"]["dice"]["mean"] == 1
+    assert [part.num_images for part in area.values()] == [1, 2, 1]
+    assert area["small (< 5 %)"].dice.mean == 0
+    assert area["medium (5 to 20 %)"].dice.mean == 1
     assert list(strata["light"]) == ["blue", "white", "unknown"]
-    assert strata["light"]["white"]["dice"]["mean"] == 0.5
+    assert strata["light"]["white"].dice.mean == 0.5
     assert list(strata["scope"]) == ["2", "10", "unknown"]
-    assert strata["scope"]["unknown"]["num_images"] == 2
+    assert strata["scope"]["unknown"].num_images == 2
     assert "centre" not in strata  # nothing is known of it
 
 
@@ -241,20 +242,21 @@ def test_strata_that_cannot_be_made_are_refused(tmp_path, monkeypatch, options, 
 def test_saved_summary_is_json_without_nan(tmp_path):
     missed = np.zeros((9, 9), bool), rectangle(9, 9, (2, 4), (2, 4))
     evaluation = scored(tmp_path, {"missed": missed})
-    summary = summarise(evaluation, QUICK, {"command": "polypseg evaluate"})
+    summary = summarise(evaluation, QUICK, Circumstances(command="polypseg evaluate"))
     text = evaluation.summary_path.read_text()
     assert "NaN" not in text
-    assert json.loads(text) == summary
-    assert summary["metrics"]["hd95_px"]["mean"] is None
-    assert summary["provenance"]["command"] == "polypseg evaluate"
-    assert summary["provenance"]["threshold"] == 0.5
+    assert evaluation.summary() == summary
+    assert json.loads(text)["metrics"]["hd95_px"]["mean"] is None
+    assert summary.metrics["hd95_px"].mean is None
+    assert summary.provenance.command == "polypseg evaluate"
+    assert summary.provenance.threshold == 0.5
 
 
 def test_protocols_give_three_numbers_called_dice(tmp_path):
     # a: a large polyp half found (TP 8, FN 8), b: a small one missed (FN 1); 6x6.
     large = rectangle(6, 6, (0, 4), (0, 2)), rectangle(6, 6, (0, 4), (0, 4))
     small = np.zeros((6, 6), bool), rectangle(6, 6, (5, 6), (5, 6))
-    protocols = summarise(scored(tmp_path, {"a": large, "b": small}), QUICK)["protocols"]
+    protocols = summarise(scored(tmp_path, {"a": large, "b": small}), QUICK).protocols
     assert protocols["kvasir"]["mDSC"] == pytest.approx((16 / 24 + 0) / 2)
     assert protocols["duck"]["Dice"] == pytest.approx(16 / 25)
     assert protocols["duck"]["mIoU"] == pytest.approx(8 / 17)
@@ -276,7 +278,7 @@ def test_pranet_protocol_of_a_folder_equals_pysodmetrics(tmp_path):
         noisy = np.clip(200 * soft + rng.normal(20, 6, soft.shape), 3, 240)
         pairs[f"p{number}"] = cv2.resize(noisy, (88, 88)).round().astype(np.uint8), reference > 0
     evaluation = scored(tmp_path, pairs, settings=ScoreSettings(min_max=True))
-    figures = summarise(evaluation, QUICK)["protocols"]["pranet"]
+    figures = summarise(evaluation, QUICK).protocols["pranet"]
 
     handlers = {"dice": sod.DICEHandler(True, False), "iou": sod.IOUHandler(True, False)}
     measures = {"em": sod.Emeasure(), "sm": sod.Smeasure(), "wfm": sod.WeightedFmeasure(), "mae": sod.MAE()}

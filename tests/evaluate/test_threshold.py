@@ -97,8 +97,8 @@ def test_peak_threshold_is_applied_to_what_is_scored(alarming):
     for seed, alarms in ((0, 1.0), (0.9, 0.0)):
         path.write_text(json.dumps({"threshold": 0.5, "seed_threshold": seed}))
         _, summary = evaluate(plan_run(alarming.folder), search_leaks=False)
-        assert summary["negatives"]["any_false_positive"]["mean"] == alarms
-        assert summary["provenance"]["seed_threshold"] == seed
+        assert summary.negatives.any_false_positive.mean == alarms
+        assert summary.provenance.peak_threshold == seed
 
 
 def test_test_images_take_no_part_in_the_choice(doubtful, data):
@@ -111,9 +111,9 @@ def test_test_images_take_no_part_in_the_choice(doubtful, data):
 def test_chosen_threshold_is_used_on_the_test_split(doubtful):
     tune_plainly(doubtful.folder)
     _, summary = evaluate(plan_run(doubtful.folder), search_leaks=False)
-    assert summary["provenance"]["threshold"] == pytest.approx(99.5 / 255)
+    assert summary.provenance.threshold == pytest.approx(99.5 / 255)
     # everything of 150 and 200 is predicted: 6x6 over 4x4, Dice 2*16/(36+16)
-    assert summary["metrics"]["dice"]["mean"] == pytest.approx(32 / 52)
+    assert summary.metrics["dice"].mean == pytest.approx(32 / 52)
 
 
 def test_run_without_a_validation_split_has_no_threshold_to_choose(run, data):
@@ -133,4 +133,4 @@ def test_figure_at_half_is_that_of_the_evaluation_at_half(doubtful):
     (doubtful.folder / "threshold.json").unlink()
     plan = plan_run(doubtful.folder, selection=Selection(split="validation"))
     _, summary = evaluate(plan, search_leaks=False)
-    assert summary["metrics"]["dice"]["mean"] == tuned.dice_at_half
+    assert summary.metrics["dice"].mean == tuned.dice_at_half

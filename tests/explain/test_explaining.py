@@ -88,6 +88,8 @@ def test_the_command_on_an_exported_file(data, tmp_path, monkeypatch, capsys):
     with PillowImage.open(out / "explanation.png") as picture:
         assert picture.width > 1000
     assert run("explain", model, "--data", data, "-o", out)[0] == 2  # results are there
+    code, said = run("explain", model, "--data", data)  # only a run has a place for them
+    assert (code, "missing -o FOLDER" in said) == (2, True)
 
 
 def test_what_cannot_be_explained_is_told(data, tmp_path):

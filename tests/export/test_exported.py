@@ -115,6 +115,6 @@ def test_self_test_and_count_of_a_run_are_in_the_file(red_run, tmp_path):
     assert len(facts.calibration_digest) == 64
     assert any("no saturating sums" in note for note in exported.notes)
     figure = facts.dice_by_engine["validation"]
-    assert (figure["images"], sorted(figure["engines"])[0].split()[0]) == (4, "onnxruntime")
-    assert all(found["apart"] == 0 for found in figure["engines"].values())
+    assert (figure.images, sorted(figure.engines)[0].split()[0]) == (4, "onnxruntime")
+    assert all(found.apart == 0 for found in figure.engines.values())
     assert json.loads(facts.self_test)["tolerance"] >= 0.005

@@ -8,6 +8,10 @@ from polypseg.export.facts import LICENCE, facts_of
 from polypseg.export.graph import OPSET
 from polypseg.export.source import open_source
 from polypseg.records.digests import file_digests
+from polypseg.records.evaluation_record import SavedSettings
+from polypseg.records.model_facts import StatedScore
+from polypseg.records.reading import as_json
+from polypseg.records.summary import Intervals, MetricFigures, Provenance, Summary
 
 
 @pytest.fixture
@@ -28,12 +32,26 @@ def tune(run, model_digest, **more):
 
 def evaluate(run, name, model_digest, threshold=0.5):
     """An evaluation as summary.json tells it, of a mean Dice of 0.91249941."""
-    metrics = {"dice": {"mean": 0.91249941, "low": 0.9, "high": 0.92, "median": 0.95}, "iou": {"mean": None}}
-    facts = {"model_digest": model_digest, "threshold": threshold, "data": "/far/kvasir", "split": name}
-    summary = {"metrics": metrics, "provenance": facts, "num_images": 4, "num_polyp_images": 3}
+    known = {"num_images": 3, "num_missing": 0}
+    dice = MetricFigures(mean=0.91249941, low=0.9, high=0.92, median=0.95, **known)
+    source = {"kind": "run", "model_digest": model_digest, "data": "/far/kvasir", "split": name}
+    summary = Summary(
+        num_images=4,
+        num_polyp_images=3,
+        num_polyp_free_images=1,
+        metrics={"dice": dice, "iou": MetricFigures(mean=None, low=None, high=None, **known)},
+        strata={},
+        negatives=None,
+        model_size=None,
+        protocols={},
+        average_precision=None,
+        intervals=Intervals(confidence=0.95, num_resamples=100, seed=0),
+        settings=SavedSettings(threshold=threshold),
+        provenance=Provenance(**source, threshold=threshold),
+    )
     folder = run / "evaluation" / name
     folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps({**summary, "intervals": {"confidence": 0.95}}))
+    (folder / "summary.json").write_text(as_json(summary))
 
 
 def test_facts_of_a_run_are_those_of_its_record(run):
@@ -80,9 +98,9 @@ def test_figures_are_those_of_this_checkpoint_at_this_threshold(run):
     figures = facts_of(open_source(run)).figures
     assert list(figures) == ["validation"]
     found = figures["validation"]
-    assert found["dice"] == {"mean": 0.912499, "low": 0.9, "high": 0.92}
-    assert (found["data"], found["num_images"], found["confidence"]) == ("kvasir", 4, 0.95)
-    assert "iou" not in found
+    assert found.dice == StatedScore(mean=0.912499, low=0.9, high=0.92)
+    assert (found.data, found.num_images, found.confidence) == ("kvasir", 4, 0.95)
+    assert found.iou is None
 
 
 def test_a_file_by_itself_has_no_history(red_run):

@@ -126,9 +126,9 @@ def prover(samples):
 
 def test_int8_is_proved_by_its_dice(samples):
     proof = prover(samples).prove({"red": Red(0.001)}, "int8")
-    assert proof["dice_change"] == 0
-    assert proof["largest_difference"] == pytest.approx(0.001, abs=1e-6)
-    assert proof["proved_on"] == "8 synthetic and 2 named images, Dice on 2 in 8 perturbations, in red"
+    assert proof.dice_change == 0
+    assert proof.largest_difference == pytest.approx(0.001, abs=1e-6)
+    assert proof.proved_on == "8 synthetic and 2 named images, Dice on 2 in 8 perturbations, in red"
 
 
 def test_a_changed_dice_fails(samples):
@@ -172,7 +172,7 @@ def test_a_perturbation_that_leaves_no_polyp_is_left_out(samples, monkeypatch):
 def test_so_many_images_are_perturbed_at_most(samples, two_kinds, monkeypatch):
     monkeypatch.setattr("polypseg.export.proof.MOST_COMPARED", 1)
     proof = prover(samples).prove({"red": Red()}, "int8")
-    assert proof["proved_on"] == "8 synthetic and 1 named images, Dice on 2, 1 of them in 2 perturbations, in red"
+    assert proof.proved_on == "8 synthetic and 1 named images, Dice on 2, 1 of them in 2 perturbations, in red"
 
 
 def test_a_rise_is_refused_as_a_fall_is(samples):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from polypseg.errors import DataError, UsageError
-from polypseg.metrics.lesions import LesionCounts, count_lesions, pooled_lesions
+from polypseg.metrics.lesions import LesionCounts, count_lesions
 from reference import lesions as slow
 
 MASKS = {
@@ -73,19 +73,6 @@ def test_count_lesions_speck_is_left_out():
     reference[0, 0] = True  # as in 143 masks of Kvasir-SEG
     assert count_lesions(predicted, reference) == LesionCounts(1, 1, 1, 0, 0)
     assert count_lesions(predicted, reference, min_area_px=1) == LesionCounts(2, 1, 1, 0, 0)
-
-
-def test_pooled_lesions_is_a_ratio_of_sums():
-    first, second = LesionCounts(1, 1, 4, 3, 70), LesionCounts(3, 1, 1, 0, 0)
-    assert pooled_lesions([first, second]) == LesionCounts(4, 2, 5, 3, 70)
-    assert pooled_lesions([first, second]).sensitivity == 0.5  # 2/4; the mean of the ratios is 2/3
-    assert pooled_lesions([first, second]).precision == pytest.approx(0.4)
-
-
-def test_pooled_lesions_of_no_image_has_no_sensitivity():
-    assert pooled_lesions([]) == LesionCounts(0, 0, 0, 0, 0)
-    assert math.isnan(pooled_lesions([]).sensitivity)
-    assert math.isnan(pooled_lesions([]).precision)
 
 
 @pytest.mark.parametrize("min_iou", [-0.1, 1.5, math.nan])

@@ -11,7 +11,6 @@ from polypseg.metrics.statistics import (
     bootstrap_mean,
     bootstrap_means,
     bootstrap_ratio,
-    bootstrap_statistic,
     compare_paired,
     holm,
 )
@@ -114,27 +113,6 @@ def test_bootstrap_ratio_over_nothing_is_nan():
 def test_bootstrap_ratio_lengths_differ_is_refused():
     with pytest.raises(UsageError, match="2 numerators have 1 denominators"):
         bootstrap_ratio([1, 2], [1])
-
-
-def test_bootstrap_statistic_median_equals_scipy():
-    interval = bootstrap_statistic(VALUES, np.median, num_resamples=3000)
-    expected = stats.bootstrap([VALUES], np.median, n_resamples=3000, method="percentile", rng=1)
-    assert interval.value == np.median(VALUES)
-    assert interval.low == pytest.approx(expected.confidence_interval.low, abs=0.005)
-    assert interval.high == pytest.approx(expected.confidence_interval.high, abs=0.005)
-
-
-def test_bootstrap_statistic_mean_equals_bootstrap_mean():
-    groups = [str(place // 7) for place in range(120)]
-    general = bootstrap_statistic(VALUES, np.mean, groups, num_resamples=400, seed=5)
-    assert general[1:3] == pytest.approx(bootstrap_mean(VALUES, groups, num_resamples=400, seed=5)[1:3])
-
-
-def test_bootstrap_statistic_of_rows():
-    rows = np.array([[1, 2], [3, 4], [math.nan, 1]])
-    interval = bootstrap_statistic(rows, lambda drawn: float(drawn[:, 0].sum() / drawn[:, 1].sum()), num_resamples=50)
-    assert interval.value == pytest.approx(4 / 6)
-    assert interval.num_missing == 1
 
 
 def test_bootstrap_interval_covers_the_truth():

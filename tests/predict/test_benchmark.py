@@ -13,6 +13,7 @@ from polypseg.predict import benchmark as module
 from polypseg.predict.benchmark import BenchmarkOptions, benchmark, draw_jpegs, engines_for
 from polypseg.predict.child_process import ProcessCost
 from polypseg.predict.timing import STAGES
+from polypseg.records.reading import as_json
 from predict.tiny_model import write_picture, write_tiny_model
 
 FEW = {"engine": "onnxruntime", "runs": 3, "warm_up": 1}
@@ -74,7 +75,7 @@ def test_images_of_one_name_are_both_predicted(model, tmp_path):
 
 
 def test_record_is_json_with_every_figure(model, commands):
-    record = json.loads(json.dumps(benchmark(model, BenchmarkOptions(**FEW), size=(48, 64)).record()))
+    record = json.loads(as_json(benchmark(model, BenchmarkOptions(**FEW), size=(48, 64)).record()))
     assert record["options"] == {**FEW, "threads": None, "batch_size": 1, "cold_starts": 3}
     (engine,) = record["engines"]
     assert list(engine["stages_ms"]) == list(STAGES)

@@ -42,12 +42,19 @@ def test_the_degenerate_frames(values, is_marked, expected):
     assert found == pytest.approx((expected[0], outline), abs=1e-6)
 
 
-def test_what_is_looked_at_again_is_the_most_doubtful_by_either_score():
-    doubts = [Doubt(0.1, 0.2), Doubt(0.9, 0.0), UNKNOWN, Doubt(0.0, 0.5), Doubt(0.2, 0.2)]
-    assert to_review(doubts, 0.25) == [1]
-    assert to_review(doubts, 0.26) == [1, 3]  # 1.04 of four frames: rounded up
-    assert to_review(doubts, 1) == [1, 3, 0, 4]  # equal ones stay in order
-    assert to_review([], 0.5) == []
+def test_what_is_looked_at_again_is_taken_from_both_orders_in_turn():
+    doubts = [Doubt(0.1, 0.2), Doubt(0.9, 0.0), UNKNOWN, Doubt(0.0, 0.01), Doubt(0.1, 0.2)]
+    is_marked = [True, True, False, False, True]
+    # marks: 1, 0, 4 (equal ones stay in order); misses: 3 (unmarked), 0, 4, 1; in turn: 1 3 | 0 | 4
+    assert to_review(doubts, is_marked, 0.25) == [(1, "mark")]
+    assert to_review(doubts, is_marked, 0.26) == [(1, "mark"), (3, "missed")]  # 1.04 of four frames: rounded up
+    assert to_review(doubts, is_marked, 1) == [(1, "mark"), (3, "missed"), (0, "mark"), (4, "mark")]
+    misses = [(3, "missed"), (0, "outline"), (4, "outline"), (1, "outline")]
+    assert to_review(doubts, is_marked, 1, "misses") == misses
+    assert to_review(doubts, is_marked, 1, "marks") == [(1, "mark"), (0, "mark"), (4, "mark"), (3, "missed")]
+    assert to_review([], [], 0.5) == []
+    with pytest.raises(UsageError, match="unknown kind of review 'all'"):
+        to_review(doubts, is_marked, 1, "all")
 
 
 @pytest.mark.parametrize("budget", [0, -0.1, 1.1, float("nan")])
@@ -85,6 +92,7 @@ def test_the_review_folder_is_in_order_and_the_table_says_so(frames):
     assert float(rows["soft"]["mark_doubt"]) == 1
     assert float(rows["near"]["outline_doubt"]) == pytest.approx(100 / 255, abs=1e-6)
     assert [rows[name]["look_again"] for name in ("soft", "near", "sure", "none")] == ["1", "2", "0", "0"]
+    assert [rows[name]["look_again_for"] for name in ("soft", "near", "sure")] == ["mark", "missed", ""]
     assert sorted(path.name for path in (frames / "out" / "review").iterdir()) == ["0001_soft.png", "0002_near.png"]
     assert frames / "out" / "review" in summary.written
     with PillowImage.open(frames / "out" / "review" / "0001_soft.png") as picture:
@@ -126,7 +134,7 @@ def test_a_table_of_an_earlier_version_is_read(frames):
     predicted(frames, 0.5)
     path = frames / "out" / "predictions.csv"
     lines = list(csv.reader(path.read_text().splitlines()))
-    late = {"outer_area_px", "inner_area_px", "mark_doubt", "outline_doubt", "look_again"}
+    late = {"outer_area_px", "inner_area_px", "mark_doubt", "outline_doubt", "look_again", "look_again_for"}
     kept = [place for place, column in enumerate(COLUMNS) if column not in late]
     path.write_text("".join(",".join(line[place] for place in kept) + "\n" for line in lines))
     rows = read_rows(path)

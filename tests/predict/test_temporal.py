@@ -1,5 +1,6 @@
 """Smoothing over time and the withholding of short detections, by hand."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -167,3 +168,14 @@ def test_as_the_components_of_the_whole_volume(frames, withhold_frames):
     np.testing.assert_array_equal([frame.mask for frame in decided], expected)
     short = {n for n in range(1, count + 1) if not expected[labels == n].any()}
     assert sum(frame.num_ended for frame in decided) == len(short)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6])  # few components, many, and one that holds nearly all
+def test_components_are_measured_as_opencv_measures_them(share):
+    rng = np.random.default_rng(4)
+    for _ in range(10):
+        mask = rng.random((20, 30)) < share
+        [decided] = withhold_short([("frame", mask)], 0)
+        found = sorted((component.area_px, component.box) for component in decided.components.measured())
+        _, _, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+        assert found == sorted((area, tuple(box)) for *box, area in statistics[1:].tolist())

@@ -20,10 +20,10 @@ from polypseg.predict.predictor import Prediction
 from polypseg.predict.video import source as video_source
 from polypseg.predict.video import writer as video_writer
 from polypseg.predict.video.options import VideoOptions
-from polypseg.predict.video.table import COLUMNS
 from polypseg.predict.video.work import draw_mask, predict_video
 from polypseg.predict.video.writer import VideoLook, VideoWriter
 from polypseg.preprocess import whole_frame
+from polypseg.records.video_table import COLUMNS
 from predict.video_making import (
     Redness,
     moving_scene,

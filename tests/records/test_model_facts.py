@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from polypseg.errors import ModelError
-from polypseg.records.model_facts import REQUIRED, ModelFacts, from_metadata, to_metadata
+from polypseg.records.model_facts import REQUIRED, ModelFacts, StatedScore, from_metadata, to_metadata
 
 FULL = ModelFacts(
     size=256,
@@ -32,6 +34,13 @@ def test_there_and_back():
 def test_a_text_that_looks_like_a_number_stays_a_text():
     back = from_metadata(to_metadata(FULL), "x")
     assert (back.name, back.version, back.split_digest) == ("007", "1.0", "123456")
+
+
+def test_figures_of_other_names_stay_in_a_file_that_is_written_again():
+    metadata = to_metadata(ModelFacts(size=64)) | {"polypseg.figures": '{"a": {"dice": 0.9, "speed": 3}, "b": "fast"}'}
+    facts = from_metadata(metadata, "x")
+    assert facts.figures["a"].dice == StatedScore(mean=0.9)
+    assert json.loads(to_metadata(facts)["polypseg.figures"]) == {"a": {"dice": {"mean": 0.9}, "speed": 3}}
 
 
 def test_keys_of_others_are_passed_over():

@@ -10,6 +10,7 @@ tests/data_files/old_run was written by polypseg 0.1.0 (commit b744297): 12 imag
     polypseg predict runs/old data/images -o predicted
 """
 
+import json
 import math
 
 import pytest
@@ -17,6 +18,8 @@ from typer.testing import CliRunner
 
 from polypseg.cli import app
 from polypseg.records.evaluation import open_evaluation
+from polypseg.records.evaluations import read_evaluations
+from polypseg.records.reading import as_json
 from polypseg.records.run import open_run
 from polypseg.records.split import load_split
 from polypseg.records.threshold import load_threshold
@@ -35,8 +38,8 @@ def test_every_file_opens_as_what_it_was(old):
     run = open_run(old / "run")
     config = run.config()
     assert (config.data.size, config.model.filters, config.train.epochs) == (32, 4, 1)
-    assert run.environment()["packages"]["keras"] == "3.15.1"
-    assert run.environment()["starts"][0]["first_epoch"] == 1
+    assert run.environment().packages["keras"] == "3.15.1"
+    assert run.environment().starts[0].first_epoch == 1
     assert [row["val_loss"] for row in run.history()] == [pytest.approx(0.7772, abs=1e-4)]
     assert load_split(old / "run" / "splits.json").names("test") == TEST
     state = load_state(run.last_folder)
@@ -51,10 +54,21 @@ def test_every_file_opens_as_what_it_was(old):
 def test_an_old_evaluation_opens(old):
     found = open_evaluation(old / "run")
     assert list(found.scores().names) == TEST
-    assert found.record()["settings"]["min_area_px"] == 10
+    record, summary = found.record(), found.summary()
+    assert (record.settings.min_area_px, record.settings.peak_threshold) == (10, 0)
+    assert record.samples[0].image.path.endswith("data/images/synthetic_00009.jpg")
+    assert (record.samples[0].group, record.samples[0].prediction) == ("0003", None)
+    assert (summary.provenance.kind, summary.provenance.tta, summary.provenance.leaks.pairs) == ("run", "none", ())
+    assert summary.strata["polyp area"]["small (< 5 %)"].num_images == summary.num_polyp_images == 4
+    assert (summary.negatives, summary.model_size.size, summary.intervals.over) == (None, 32, "groups")
+    counted = read_evaluations(open_run(old / "run"))
+    assert [(each.split, each.splits) for each in counted] == [
+        ("validation", ("validation",)),
+        ("test", ("test",)),
+    ]
     assert found.histograms().shape == (4, 2, 256)
     assert found.curves()["threshold"].shape == (256,)
-    mean = found.summary()["metrics"]["dice"]["mean"]
+    mean = summary.metrics["dice"].mean
     assert math.isclose(mean, found.scores().values["dice"].mean())
 
 
@@ -81,6 +95,18 @@ def test_an_old_prediction_goes_on(old):
     assert (old / "predicted" / "masks" / "synthetic_00003.png").is_file()
 
 
+def test_an_evaluation_is_written_as_it_was_read(old):
+    """What 0.1 saved has the same keys and values when it is written again: the file formats have not changed."""
+    for read, path in (
+        (lambda found: found.summary(), "summary.json"),
+        (lambda found: found.record(), "evaluation.json"),
+    ):
+        saved = json.loads((old / "run" / "evaluation" / "test" / path).read_text())
+        assert json.loads(as_json(read(open_evaluation(old / "run")))) == saved
+    environment = open_run(old / "run").environment()
+    assert json.loads(as_json(environment)) == json.loads((old / "run" / "environment.json").read_text())
+
+
 @pytest.mark.slow
 def test_an_old_training_goes_on(old):
     told = polypseg(
@@ -89,4 +115,4 @@ def test_an_old_training_goes_on(old):
     assert "epoch   2" in told
     run = open_run(old / "run")
     assert [row["epoch"] for row in run.history()] == [1, 2]
-    assert len(run.environment()["starts"]) == 2
+    assert len(run.environment().starts) == 2

@@ -18,7 +18,6 @@ from polypseg.records.reading import (
     read_npz,
     read_rows,
     read_text,
-    read_toml,
     stream_rows,
 )
 from polypseg.records.scores import read_scores
@@ -89,25 +88,6 @@ def test_damaged_json_is_one_line(tmp_path, content, reason):
 def test_words_that_cannot_be_printed_are_not(tmp_path):
     line = refusal(read_json, written(tmp_path, '{"a\\u001b[2J\\n": 1}'), dict[str, str])
     assert line.isprintable()
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        ("a = ", "Invalid value"),
-        ("a = 1\na = 2", "overwrite"),
-        ("a = " + "9" * 5000, "4300"),
-        ("a = " + "[" * 100_000, "recursion|nested"),
-        ("a = 1".encode("utf-16"), "not UTF-8"),
-    ],
-)
-def test_damaged_toml_is_one_line(tmp_path, content, reason):
-    line = refusal(read_toml, written(tmp_path, content))
-    assert any(word in line for word in reason.split("|"))
-
-
-def test_toml_is_read(tmp_path):
-    assert read_toml(written(tmp_path, "[a]\nb = 1"), KIND) == {"a": {"b": 1}}
 
 
 def test_rows_are_read_by_the_names_of_their_columns(tmp_path):

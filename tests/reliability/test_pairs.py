@@ -125,7 +125,7 @@ def test_to_a_file(here, name, place):
 
 
 def test_two_evaluations_of_one_run_are_both_written_down(here):
-    from polypseg.records.evaluations import add_evaluation, read_evaluations
+    from polypseg.records.evaluations import CountedEvaluation, add_evaluation, read_evaluations
     from polypseg.records.run import Run
 
     run = Run(Path("run"))
@@ -135,8 +135,8 @@ def test_two_evaluations_of_one_run_are_both_written_down(here):
         from polypseg.errors import BusyError
 
         with lock.alone_at(Path("run/evaluations.json")), pytest.raises(BusyError):
-            add_evaluation(run, {"id": "a"})
-    add_evaluation(run, {"id": "a"})
+            add_evaluation(run, CountedEvaluation(id="a"))
+    add_evaluation(run, CountedEvaluation(id="a"))
     assert len(read_evaluations(run)) == count + 1
 
 

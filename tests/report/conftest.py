@@ -24,7 +24,9 @@ from polypseg.evaluate.selection import ImageToScore, add_digests, label_splits
 from polypseg.evaluate.summary import SummaryOptions
 from polypseg.progress import silent
 from polypseg.records.digests import file_digests
-from polypseg.records.run import Run, record_start, write_config, write_history
+from polypseg.records.environment import TrainingFacts, add_start
+from polypseg.records.evaluation_record import EvaluationSource
+from polypseg.records.run import Run, write_config, write_history
 from polypseg.records.split import Split, SplitEntry
 from polypseg.report.report_input import read_report_input
 
@@ -94,7 +96,8 @@ def write_run(folder: Path, data: Path) -> Run:
         "seconds": 60.0,
     }
     write_history(run, [{"epoch": e, **row, "val_loss": loss} for e, loss in ((1, 0.9), (2, 0.4), (3, 0.7))])
-    record_start(run, data, ["bad.jpg"], 0, {"backend": "jax", "num_parameters": 1_234_567})
+    facts = TrainingFacts(backend="jax", num_parameters=1_234_567)
+    add_start(run.environment_path, data, ["bad.jpg"], 0, facts)
     return run
 
 
@@ -105,19 +108,19 @@ def score_run(run: Run, data: Path, label: str = "test"):
         [ImageToScore(n, *(data / f / f"{n}.png" for f in ("images", "masks", "maps")), group="B") for n in NAMES],
         silent,
     )
-    source = {
-        "kind": "run",
-        "run": str(run.folder),
-        "model": str(run.best_path),
-        "model_digest": file_digests([run.best_path])[run.best_path],
-        "size": 256,
-        "engine": "keras",
-        "data": str(data),
-        "split": label,
-        "split_source": split.source,
-        "split_digest": split.digest(),
-        "checkpoint_chosen_by": "lowest val_loss on the validation split",
-    }
+    source = EvaluationSource(
+        kind="run",
+        run=str(run.folder),
+        model=str(run.best_path),
+        model_digest=file_digests([run.best_path])[run.best_path],
+        size=256,
+        engine="keras",
+        data=str(data),
+        split=label,
+        split_source=split.source,
+        split_digest=split.digest(),
+        checkpoint_chosen_by="lowest val_loss on the validation split",
+    )
     plan = Plan(label_splits(cases, split, True), label, 0.5, "default", source, run=run, manifest=split)
     folder = run.folder / "evaluation" / label
     return evaluate(plan, folder, None, OPTIONS, search_leaks=False, command="polypseg evaluate runs/kvasir")

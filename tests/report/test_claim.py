@@ -59,6 +59,12 @@ def with_settings(record, *settings):
     return replace(record, run=replace(record.run, config=load_config(overrides=list(settings))))
 
 
+def with_provenance(record, **told):
+    """The record as if its evaluation had told this."""
+    provenance = record.summary.provenance.model_copy(update=told)
+    return replace(record, summary=record.summary.model_copy(update={"provenance": provenance}))
+
+
 PRETRAINED = ("model.encoder=efficientnet-lite0", "model.encoder_weights=imagenet", "model.filters=32")
 
 
@@ -86,8 +92,7 @@ def test_start_of_an_encoder_is_never_told_as_random(run_record, settings, statu
     ],
 )
 def test_ensembles_and_averaged_passes_are_told(run_record, source, words):
-    provenance = {**run_record.summary["provenance"], **source}
-    record = replace(run_record, summary={**run_record.summary, "provenance": provenance})
+    record = with_provenance(run_record, **source)
     assert answers(record)[27].status == RECORDED
     assert answers(record)[27].text.startswith(words)
 
@@ -151,8 +156,7 @@ def test_checkpoint_chosen_by_dice_names_the_epoch_of_the_highest(run_record):
 
 def test_mean_of_weights_is_of_no_epoch(run_record):
     words = "the mean of the weights of runs/second and runs/third"
-    provenance = {**run_record.summary["provenance"], "checkpoint_chosen_by": words}
-    averaged = replace(run_record, summary={**run_record.summary, "provenance": provenance})
+    averaged = with_provenance(run_record, checkpoint_chosen_by=words)
     assert words in answers(averaged)[26].text
     assert "(epoch" not in answers(averaged)[26].text
 
@@ -167,10 +171,9 @@ def test_mean_of_weights_is_of_no_epoch(run_record):
 )
 def test_what_chose_the_threshold_is_told(run_record, chosen, words):
     source = "chosen on the validation split (threshold.json)"
-    provenance = {**run_record.summary["provenance"], "threshold": 0.4, "threshold_source": source}
     threshold = Threshold(threshold=0.4, chosen_by="largest mean Dice", **chosen)
     run = replace(run_record.run, threshold=threshold)
-    tuned = replace(run_record, run=run, summary={**run_record.summary, "provenance": provenance})
+    tuned = replace(with_provenance(run_record, threshold=0.4, threshold_source=source), run=run)
     assert words in answers(tuned)[26].text
 
 
@@ -178,15 +181,15 @@ def test_answers_of_maps_leave_the_model_open(maps_record):
     given = answers(maps_record)
     assert {number for number in range(19, 28) if given[number].status == UNKNOWN} == {19, 20, 22, 24, 25, 26, 27}
     assert given[7].text.endswith("Training data: unknown.")
-    assert given[23] == (PART, f"Scored with polypseg {maps_record.source['polypseg']}.")
+    assert given[23] == (PART, f"Scored with polypseg {maps_record.source.polypseg}.")
     assert (
         given[2].text == f"4 images scored; mean Dice {mean(maps_record, 'dice')}, mean IoU {mean(maps_record, 'iou')}."
     )
 
 
 def mean(record, metric):
-    figures = record.summary["metrics"][metric]
-    return f"{figures['mean']:.3f} (95 % interval {figures['low']:.3f} to {figures['high']:.3f})"
+    figures = record.summary.metrics[metric]
+    return f"{figures.mean:.3f} (95 % interval {figures.low:.3f} to {figures.high:.3f})"
 
 
 def test_answer_on_external_data_comes_from_the_other_evaluations(own_run):

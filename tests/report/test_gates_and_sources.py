@@ -4,13 +4,16 @@ import json
 
 import pytest
 
+from polypseg.errors import ScoreError
 from polypseg.records.digests import file_digests
 from polypseg.records.gates import GateFigures, GatesRecord, save_gates
+from polypseg.records.reading import FileKind, parse_json
 from polypseg.records.run import Run, write_members
+from polypseg.records.summary import Summary
 from polypseg.report.card import model_card
 from polypseg.report.html import render_page
 from polypseg.report.report_input import read_report_input
-from polypseg.report.tables import negative_stratum_rows
+from polypseg.report.tables import negative_rows, negative_stratum_rows
 from report.test_card import cells
 
 
@@ -56,10 +59,11 @@ def test_card_and_page_show_each_gate_and_warn_of_the_dead(own_run):
 def test_frames_without_a_polyp_are_shown_by_source_and_centre(own_run):
     path = own_run / "evaluation" / "test" / "summary.json"
     summary = json.loads(path.read_text())
-    some = {"mean": 0.25, "low": 0.125, "high": 0.5}
-    none = {"mean": 0.0, "low": None, "high": None}
-    north = {"num_images": 40, "large_false_positive": some, "any_false_positive": {**some, "mean": 0.3}}
-    south = {"num_images": 1, "large_false_positive": none, "any_false_positive": none}
+    some = {"mean": 0.25, "low": 0.125, "high": 0.5, "num_images": 40, "num_missing": 0}
+    none = {"mean": 0.0, "low": None, "high": None, "num_images": 1, "num_missing": 0}
+    figures = ("large_false_positive", "any_false_positive", "alarm", "false_positive_percent")
+    north = {"num_images": 40, **dict.fromkeys(figures, some), "any_false_positive": {**some, "mean": 0.3}}
+    south = {"num_images": 1, **dict.fromkeys(figures, none)}
     summary["negatives"]["strata"] = {
         "source": {"north": north, "south": south},
         "centre": {str(c): south for c in range(13)},
@@ -75,9 +79,15 @@ def test_frames_without_a_polyp_are_shown_by_source_and_centre(own_run):
 
 
 def test_summary_of_before_has_no_strata_without_a_polyp(run_record):
-    path = {"negatives": {key: value for key, value in run_record.summary["negatives"].items() if key != "strata"}}
-    assert negative_stratum_rows(path) == {}
-    assert negative_stratum_rows({"negatives": None}) == {}
+    saved = run_record.summary.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    del saved["negatives"]["strata"], saved["negatives"]["large_false_positive"]
+    before = parse_json(json.dumps(saved), Summary, "summary.json", FileKind("summary", ScoreError, "score again"))
+    assert before.negatives.num_images == 1
+    assert negative_stratum_rows(before) == {}
+    assert [row[0] for row in negative_rows(before) if "any" in row[0] or "0.1" in row[0]] == [
+        "Frames with any false-positive pixel"
+    ]
+    assert negative_stratum_rows(before.model_copy(update={"negatives": None})) == {}
 
 
 def test_gates_of_another_checkpoint_are_not_shown(own_run):

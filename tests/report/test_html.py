@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from polypseg.errors import ScoreError
-from polypseg.records.evaluations import add_evaluation
+from polypseg.records.evaluations import CountedEvaluation, add_evaluation
 from polypseg.records.run import Run, write_history, write_members
 from polypseg.report.cases import choose_cases, data_uri
 from polypseg.report.facts import epoch_words
@@ -151,8 +151,8 @@ def test_page_tells_where_everything_comes_from(run_page, run_record):
         "polypseg evaluate runs/kvasir",
         "ratio: made by hand, seed 3",
         "backend jax",
-        run_record.source["data_digest"],
-        run_record.source["model_digest"],
+        run_record.source.data_digest,
+        run_record.source.model_digest,
         run_record.run.split.digest(),
     ):
         assert words in text
@@ -168,7 +168,8 @@ def test_page_counts_how_often_the_test_split_was_scored(own_run, run_page, no_c
     assert ">1 ×<" in run_page
     assert "become a validation split" not in run_page
     add_evaluation(
-        Run(own_run), {"splits": ["test"], "split": "test", "num_images": 4, "threshold": 0.5, "model_digest": "ff"}
+        Run(own_run),
+        CountedEvaluation(splits=("test",), split="test", num_images=4, threshold=0.5, model_digest="ff"),
     )
     text = render_page(read_report_input(own_run), with_images=False)
     assert ">2 ×<" in text

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from polypseg.errors import DataError
-from polypseg.predict.video.table import FrameRow, FrameTable
+from polypseg.predict.video.table import FrameTable
+from polypseg.records.video_table import FrameRow
 from polypseg.report.timeline import NUM_COLUMNS, covered, frame_seconds, plot_timeline, read_timeline, timeline
 
 

@@ -17,10 +17,14 @@ from polypseg.serve.settings import Settings
 
 
 @contextmanager
-def serving(model=None, engine=None, **settings):
-    """A client of a server that is up, and the service behind it; around a file, or an engine of the test's own."""
+def serving(model=None, engine=None, extend=lambda app: None, **settings):
+    """A client of a server that is up, and the service behind it; around a file, or an engine of the test's own.
+
+    `extend` gets the application before it starts.
+    """
     predictor = Predictor(engine) if engine else None
     app = create_app(Settings(model=model, engine="onnxruntime", **settings), predictor)
+    extend(app)
     listening = open_socket("127.0.0.1", 0)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
     server = make_server(app, "127.0.0.1", 0)

@@ -53,7 +53,7 @@ def test_answer_by_hand(client):
     assert answer["max_probability"] == answer["mean_probability"] == 0.8  # 204 of 255
     assert set(answer["seconds"]) == {"decode", "infer", "total"}
     assert 0 < answer["seconds"]["infer"] < answer["seconds"]["total"]
-    assert not {"probability", "overlay", "attention"} & set(answer)
+    assert not {"probability", "overlay", "picture", "attention"} & set(answer)
     [polyp] = answer["polyps"]
     # The border runs from pixel corner to pixel corner: columns 2 to 10, rows 4 to 9.
     corners = {tuple(corner) for corner in np.reshape(polyp.pop("polygon"), (-1, 2)).tolist()}
@@ -172,6 +172,11 @@ def test_a_text_field_is_no_file(client):
     assert told["detail"] == "the field 'image' holds text; expected a file with a filename"
     for name in (b'; filename="x"', b"; filename*=UTF-8''x", b"; FileName=x"):
         assert client.post("/v1/segment", content=head % name + form, headers=headers).status_code == 200
+
+
+def test_picture_is_the_image_as_it_was_read(client):
+    assert "picture" not in segment(client, SMALL).json()
+    np.testing.assert_array_equal(pixels(segment(client, SMALL, picture=True).json()["picture"]), SMALL)
 
 
 def test_overlay_is_the_mask_on_the_image(client):
@@ -296,6 +301,7 @@ def test_another_type_is_415(client, kind):
         {"overlay": "perhaps"},
         {"treshold": 0.5},
         {"format": "png", "overlay": True},
+        {"format": "png", "picture": True},
         {"format": "png", "attention": True},
         {"format": "png", "probability": True},
     ],

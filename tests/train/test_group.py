@@ -71,7 +71,7 @@ def test_folds_are_runs_of_their_own(folder, tmp_path, trainings):
     assert sorted(validated) == group.split().names("train")
     assert len(validated) + len(group.split().names("test")) == 30
     assert group.config().split.folds == 3
-    assert group.environment()["members"] == ["fold-1", "fold-2", "fold-3"]
+    assert group.environment().members == ("fold-1", "fold-2", "fold-3")
 
 
 def test_seeds_share_one_split_and_differ_in_nothing_else(folder, tmp_path, trainings):

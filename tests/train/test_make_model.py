@@ -41,6 +41,10 @@ def call(script, tmp_path, monkeypatch):
     """Calls the script; `fails` names a step whose command ends with code 1. Returns the commands that ran."""
     recipe = tmp_path / "small.toml"
     recipe.write_text(RECIPE)
+    (tmp_path / "small.md").write_text("- fails")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "demo.toml").write_text("[train]\nepochs = 3\n")
+    monkeypatch.chdir(tmp_path)
 
     def run(*options, fails=""):
         ran = []
@@ -54,7 +58,7 @@ def call(script, tmp_path, monkeypatch):
         script.main()
         return ran
 
-    run.recipe = recipe
+    run.recipe, run.folder = recipe, tmp_path
     return run
 
 
@@ -94,6 +98,45 @@ def test_changed_recipe_does_again_what_follows_from_it(call):
     call.recipe.write_text(RECIPE.replace('version = "2.0"', 'version = "2.1"'))
     (package,) = call()
     assert "--version 2.1" in package
+
+
+def test_another_environment_clone_or_place_of_the_data_does_nothing_again(call, script, monkeypatch):
+    call()
+    monkeypatch.setattr(script, "POLYPSEG", ("/elsewhere/python", "-m", "polypseg"))
+    monkeypatch.setattr(script, "SCRIPTS", Path("/elsewhere/scripts"))
+    monkeypatch.setattr(sys, "executable", "/elsewhere/python")
+    assert call("--set", "sources.a.path=/elsewhere/data") == []
+
+
+@pytest.mark.parametrize(("file", "text", "first"), [("configs/demo.toml", "[train]\nepochs = 4\n", "train"),
+                                                     ("small.md", "- fails less", "package")])  # fmt: skip
+def test_changed_config_or_notes_do_again_what_depends_on_them(call, file, text, first):
+    call()
+    (call.folder / file).write_text(text)
+    assert first in call()[0]
+
+
+def test_comment_in_a_config_changes_nothing(call):
+    call()
+    (call.folder / "configs" / "demo.toml").write_text("# three of them\n[train]\nepochs = 3\n")
+    assert call() == []
+
+
+def test_file_of_before_with_digests_of_commands_is_understood(call, script, tmp_path):
+    recipe = script.tomllib.loads(RECIPE)
+    steps = script.steps_of(recipe, call.recipe, tmp_path / "runs", [])
+    (tmp_path / "runs").mkdir()
+    done = {step.name: script.hashlib.sha256(script.json.dumps(step.command).encode()).hexdigest() for step in steps}
+    (tmp_path / "runs" / "small-steps.json").write_text(script.json.dumps(done))
+    assert call() == []
+
+
+def test_config_that_is_not_there_is_one_line(call):
+    (call.folder / "configs" / "demo.toml").unlink()
+    with pytest.raises(
+        SystemExit, match=r"^configs.demo.toml: cannot be read \(No such file or directory\); the recip"
+    ):
+        call()
 
 
 def test_list_runs_nothing_and_an_unknown_step_is_one_line(call, capsys):

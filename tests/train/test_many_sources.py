@@ -23,6 +23,7 @@ from polypseg.records.gates import load_gates
 from polypseg.train.fit import resume, train
 from polypseg.train.named_models import SeenImagesWarning, warn_of_seen_images
 from polypseg.train.samples import PartedGroupsWarning, run_samples, source_counts, split_samples
+from train.eager import eagerly
 
 SMALL = {
     "split": {"near_duplicate_bits": -1, "validation": 0.25, "test": 0.25},
@@ -51,7 +52,8 @@ def config_of(folders, **sources):
 @pytest.fixture(scope="module")
 def run(folders, tmp_path_factory):
     config = config_of(folders, empty={"weight": 0.5, "test": 0.0})
-    return train(None, tmp_path_factory.mktemp("runs") / "many", config)
+    with eagerly():
+        return train(None, tmp_path_factory.mktemp("runs") / "many", config)
 
 
 def test_run_records_its_sources(run, folders):
@@ -61,7 +63,7 @@ def test_run_records_its_sources(run, folders):
     counts = source_counts(run.split())
     assert counts["empty"]["test"] == 0
     assert sum(sum(sides.values()) for sides in counts.values()) == 30
-    assert run.environment()["sources"] == counts
+    assert run.environment().sources == counts
     assert len(run.history()) == 2
 
 

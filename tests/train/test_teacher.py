@@ -107,7 +107,7 @@ def test_student_is_resumed_as_if_nothing_had_happened_and_only_with_its_teacher
                 raise KeyboardInterrupt
 
     whole = train(tmp_path / "data", tmp_path / "whole", config)
-    assert whole.environment()["teacher_digest"] == files_digest([teacher])
+    assert whole.environment().teacher_digest == files_digest([teacher])
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "data", tmp_path / "cut", config, callbacks=[Stop()])
     monkeypatch.chdir("/")  # the teacher is found from anywhere

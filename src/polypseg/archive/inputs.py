@@ -1,4 +1,5 @@
-"""Videos where they lie: found in a folder, a list, a table or at an address; told apart; brought here to be read.
+"""Videos and chunks of images where they lie: found in a folder, a list, a table or at an address; told apart; brought
+here to be read.
 
 Decisions:
 - Whatever is found is sorted by path, as the manifest is.
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from polypseg.archive.images import Chunk, chunks_of, digest_of_images, image_names, is_chunk, sizes_and_times
 from polypseg.archive.manifest import Entry, is_url
 from polypseg.errors import DataError, missing_extra
 from polypseg.predict.kinds import VIDEO_SUFFIXES, is_video
@@ -41,27 +43,34 @@ class Stamp(NamedTuple):
     changed: str = ""
 
 
-def find_paths(source: str, leave_out: Path) -> Iterator[str]:
+def find_paths(source: str, leave_out: Path, with_images: bool = False) -> Iterator[str]:
     """The paths and addresses of the videos of a folder, a list or a table, sorted, each once.
 
     Args:
         source: A folder, or a file that lists videos; either may be a URL.
         leave_out: A folder whose files do not count: the archive's own.
+        with_images: Whether images of folders count too, in chunks; a list may name folders then.
 
     Raises:
         DataError: No such folder or file, or a damaged one.
         MissingExtraError: fsspec is not installed (URLs), or PyArrow is not (Parquet).
     """
     if is_url(source):
+        if with_images:
+            raise DataError(f"{source}: images at an address are not predicted; copy or mount their folder")
         yield from _remote(source)
         return
     path = Path(source)
     if path.is_dir():
-        yield from _below(str(path.absolute()), str(leave_out.absolute()))
+        yield from _below(str(path.absolute()), str(leave_out.absolute()), with_images)
         return
     listed = _listed(path)
     folder = path.parent.absolute()
-    yield from sorted({name if is_url(name) else str(folder / name) for name in listed})
+    names = {name if is_url(name) else str(folder / name) for name in listed}
+    if with_images:
+        folders = [name for name in names if not is_url(name) and Path(name).is_dir()]
+        names = names.difference(folders).union(*(_below(name, str(leave_out.absolute()), True) for name in folders))
+    yield from sorted(names)
 
 
 def stamp_of(path: str) -> Stamp:
@@ -70,6 +79,8 @@ def stamp_of(path: str) -> Stamp:
     Raises:
         OSError: It is not there, or cannot be looked at.
     """
+    if is_chunk(path):
+        return Stamp(*sizes_and_times(path))
     if is_url(path):
         files, inner = _file_system(path)
         told = files.info(inner)
@@ -93,11 +104,15 @@ def digest_of_stamp(path: str, stamp: Stamp) -> str:
 
 @contextmanager
 def here(path: str) -> Iterator[Path]:
-    """The file on this machine: a local one where it lies, an address as a copy that is removed at the end.
+    """The file on this machine: a local one where it lies, an address as a copy that is removed at the end; of a chunk
+    of images the folder that holds them.
 
     Raises:
         OSError: It cannot be read.
     """
+    if is_chunk(path):
+        yield Chunk.of(path).folder
+        return
     if not is_url(path):
         yield Path(path)
         return
@@ -125,26 +140,39 @@ def why_changed(entry: Entry, copy: Path, identify: str) -> str:
     if stamp == Stamp(entry.num_bytes, entry.modified, entry.changed) and not (entry.is_remote and identify != "stamp"):
         return ""
     if identify == "content":
-        found = digest_of_content(copy)
+        found = digest_of_images(entry.path) if is_chunk(entry.path) else digest_of_content(copy)
         return "" if found == entry.video else f"its bytes changed since it was planned (SHA-256 {found[:12]}…)"
     if stamp[:2] == (entry.num_bytes, entry.modified):
         return ""
     return f"size or time changed since it was planned ({stamp.num_bytes:,} bytes, {entry.num_bytes:,} then)"
 
 
-def _below(folder: str, leave_out: str, above: frozenset[str] = frozenset()) -> Iterator[str]:
+def _below(
+    folder: str, leave_out: str, with_images: bool = False, above: frozenset[str] = frozenset()
+) -> Iterator[str]:
     """The videos below a folder in the order of their paths as texts; links to folders are followed, but not up."""
     real = os.path.realpath(folder)
     if real in above:
         return
     with os.scandir(folder) as found:
-        inside = sorted(found, key=lambda item: item.name + ("/" if item.is_dir() else ""))
+        items = list(found)
+    chunks = [chunk.path for chunk in chunks_of(folder, image_names(items))] if with_images else []
+    inside = sorted([*items, *chunks], key=lambda item: _order(item, folder))
     for item in inside:
-        if item.is_dir():
+        if isinstance(item, str):
+            yield item
+        elif item.is_dir():
             if item.path != leave_out:
-                yield from _below(item.path, leave_out, above | {real})
+                yield from _below(item.path, leave_out, with_images, above | {real})
         elif not item.name.startswith(".") and is_video(item.path):
             yield item.path
+
+
+def _order(item: "os.DirEntry[str] | str", folder: str) -> str:
+    """What an item of a folder, or a chunk of its images, is sorted by: its path, as the manifest has it."""
+    if isinstance(item, str):
+        return item.removeprefix(folder + "/")
+    return item.name + ("/" if item.is_dir() else "")
 
 
 def _listed(path: Path) -> list[str]:

@@ -13,7 +13,7 @@ from polypseg.predict.video.options import VideoOptions
 MASKS = ("none", "rle", "png")
 """How masks are kept: not at all, as run lengths in a table, or as a picture a frame."""
 
-FORMAT = 1
+FORMAT = 2
 """Of a result's files; another one is another result."""
 
 

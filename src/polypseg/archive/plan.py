@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from time import monotonic, perf_counter
 
+from polypseg.archive.images import Chunk, digest_of_images, is_chunk
 from polypseg.archive.inputs import Stamp, digest_of_content, digest_of_stamp, find_paths, here, stamp_of
 from polypseg.archive.manifest import (
     FACTS_NAME,
@@ -62,7 +63,9 @@ class PlanSummary:
     seconds: float = 0.0
 
 
-def plan_archive(source: str, archive: Path, identify: str = "content", track: Track = silent) -> PlanSummary:
+def plan_archive(
+    source: str, archive: Path, identify: str = "content", track: Track = silent, with_images: bool = False
+) -> PlanSummary:
     """What came of it, once the manifest of an archive is written or brought up to date.
 
     Args:
@@ -70,6 +73,7 @@ def plan_archive(source: str, archive: Path, identify: str = "content", track: T
         archive: The folder of the archive; made if missing.
         identify: A name of `IDENTITIES`.
         track: Shows progress; its total is 0, as it is not known.
+        with_images: As of `find_paths`.
 
     Raises:
         ArchiveError: A damaged archive.
@@ -87,7 +91,7 @@ def plan_archive(source: str, archive: Path, identify: str = "content", track: T
         known = _Known(_before(archive))
         summary, forgotten, written_at = PlanSummary(), forgotten_videos(archive), monotonic()
         with ManifestWriter(archive / PART_NAME) as writer:
-            for path in track(find_paths(source, archive), "looking at videos", 0):
+            for path in track(find_paths(source, archive, with_images), "looking at videos", 0):
                 before = known.find(path)
                 entry = _entry(path, before, identify)
                 if entry.video in forgotten:
@@ -99,7 +103,7 @@ def plan_archive(source: str, archive: Path, identify: str = "content", track: T
                     writer.flush()
                     written_at = monotonic()
         if not summary.num_videos and not summary.num_forgotten:
-            raise DataError(f"{source}: holds no videos")
+            raise DataError(f"{source}: holds no videos" + ("" if with_images else "; images count with --images"))
         summary.num_gone = known.num_passed()
         put_in_place(archive / PART_NAME, archive / MANIFEST_NAME)
         (archive / EARLIER_NAME).unlink(missing_ok=True)
@@ -189,12 +193,23 @@ def _entry(path: str, before: Entry | None, identify: str) -> Entry:
         return Entry(digest_of_stamp(path, Stamp(0, "")), path, 0, "", fault=_reason(error))
     if before is not None and (before.num_bytes, before.modified, before.changed) == stamp:
         return before
+    if is_chunk(path):
+        return _chunk_entry(path, stamp, identify)
     if identify == "stamp":
         entry = Entry(digest_of_stamp(path, stamp), path, *stamp)
         return entry if entry.is_remote else probed(entry, Path(path))
     try:
         with here(path) as copy:
             return probed(Entry(digest_of_content(copy), path, *stamp), copy)
+    except OSError as error:
+        return Entry(digest_of_stamp(path, stamp), path, 0, "", fault=_reason(error))
+
+
+def _chunk_entry(path: str, stamp: Stamp, identify: str) -> Entry:
+    """The row of a chunk of images; its frames are its images."""
+    try:
+        digest = digest_of_stamp(path, stamp) if identify == "stamp" else digest_of_images(path)
+        return Entry(digest, path, *stamp, num_frames=len(Chunk.of(path).images()), codec="images")
     except OSError as error:
         return Entry(digest_of_stamp(path, stamp), path, 0, "", fault=_reason(error))
 

@@ -46,7 +46,7 @@ def predict_videos(
 
     For example, in Spark:
 
-        spark.sparkContext.parallelize(paths, len(paths)).mapPartitions(predict_videos).toDF(schema)
+        spark.sparkContext.parallelize(paths, len(paths)).mapPartitions(predict_videos).toDF(spark_schema())
     """
     predictor = _predictor(model, options, engine, threads)
     for path in map(str, paths):
@@ -57,6 +57,18 @@ def predict_videos(
         except (DataError, OSError) as error:
             reason = str(error).partition(f"{path}: ")[2] or getattr(error, "strerror", None) or str(error)
             yield {"path": path, **dict.fromkeys(frame_columns()), "note": "", "fault": str(reason).splitlines()[0]}
+
+
+def spark_schema() -> str:
+    """The columns of the rows and their types, as Spark's `toDF` takes them.
+
+    >>> spark_schema()[:39]
+    'path string, frame int, seconds double,'
+    """
+    return ", ".join(f"{name} {_SPARK_TYPES[kind]}" for name, kind in {"path": "string", **frame_columns()}.items())
+
+
+_SPARK_TYPES = {"string": "string", "int32": "int", "float64": "double"}
 
 
 def _rows(file: Path, predictor: Predictor, options: ArchiveOptions) -> Iterator[Row]:

@@ -1,33 +1,34 @@
 """The tables of a result, in Parquet: a row a frame, a row a detection, a row a mask.
 
 Decisions:
-- Columns are named as those of a video's CSV; what is not known is null.
+- Columns are named as those of a video's CSV, and `image` is an image's name; what is not known is null.
 - A detection is a chain of components (predict/video/temporal.py), numbered by its first frame. It is known when the
   video has ended; until then only its sums are held.
 - Files are opened by Python and handed to PyArrow: a full disk raises Python's own error.
 """
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from polypseg.errors import missing_extra
-from polypseg.predict.video.table import FrameRow
 from polypseg.predict.video.temporal import Component, Detection
+from polypseg.records.video_table import FrameRow
 
 ROWS_A_GROUP = 10_000
 """Rows that are held before they are written."""
 
 FRAMES_NAME, DETECTIONS_NAME, MASKS_NAME = "frames.parquet", "detections.parquet", "masks.parquet"
 
-_FRAME_KINDS = {"frame": "int32", "seconds": "float64", "note": "string", "fault": "string", "tracks": "string"}
+IMAGE = "image"
+_FRAME_KINDS = {"frame": "int32", "seconds": "float64", **dict.fromkeys(("note", "fault", "tracks", IMAGE), "string")}
 _FRAME_FLOATS = ("area_percent", "max_probability")
 
 
 def frame_columns() -> dict[str, str]:
     """The columns of the frames and their types, by PyArrow's names."""
-    names = [field.name for field in fields(FrameRow)]
+    names = [*(field.name for field in fields(FrameRow)), IMAGE]
     return {name: _FRAME_KINDS.get(name, "float64" if name in _FRAME_FLOATS else "int32") for name in names}
 
 
@@ -115,9 +116,16 @@ class TableWriter:
             self._rows = []
 
 
-def frame_cells(row: FrameRow) -> dict[str, Any]:
-    """A row of the frames; `nan` is null there."""
-    return {name: int(value) if _is_whole(name, value) else value for name, value in asdict(row).items()}
+def frame_cells(row: FrameRow, image: str | None = None, note: str = "") -> dict[str, Any]:
+    """A row of the frames; `nan` is null there.
+
+    Args:
+        row: Of a frame, or of an image.
+        image: Its file's name; None for a frame of a video.
+        note: Beside the row's own.
+    """
+    cells = {name: int(value) if _is_whole(name, value) else value for name, value in vars(row).items()}
+    return {**cells, "note": row.note or note, IMAGE: image}
 
 
 def _is_whole(name: str, value: Any) -> bool:

@@ -1,13 +1,14 @@
-"""One video to its result: a folder with its tables, its masks where they are asked for, and a record of it all.
+"""One video, or chunk of images, to its result: a folder with its tables, its masks where they are asked for, a record.
 
 Decisions:
-- A whole video is one piece of work. Smoothing, withholding and detections carry what was before, and a cut at a key
-  frame would have to prove that it changes nothing; no video here is so long that it must be cut.
+- A whole video is one piece of work: smoothing, withholding, detections and tracks carry what was before
+  (docs/explanation/archive.md says why none is cut at key frames).
 - The record holds a digest of every file beside it, so that damage on the disk is found later.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ from threading import Event
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from polypseg.archive.images import Chunk, is_chunk, refuse_all_damaged, why_unreadable
 from polypseg.archive.manifest import Entry
 from polypseg.archive.options import ArchiveOptions
 from polypseg.archive.tables import (
@@ -28,21 +30,25 @@ from polypseg.archive.tables import (
     frame_cells,
     frame_columns,
 )
-from polypseg.arrays import Mask
-from polypseg.errors import ArchiveError
+from polypseg.arrays import Image, Mask
+from polypseg.errors import ArchiveError, ImageError
 from polypseg.formats.outlines import compress_run_lengths, run_lengths
 from polypseg.predict.images.outputs import encode_png
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, REJOINED, RESIZED, Frame, FrameReader
-from polypseg.predict.video.marking import Tracked, marked, row_of, tracked
+from polypseg.predict.video.marking import Predicted, Tracked, marked, row_of, tracked
 from polypseg.predict.video.source import open_source
 from polypseg.predict.video.stages import Pipeline
+from polypseg.predict.video.temporal import Decided, withhold_short
 from polypseg.predict.video.work import draw_mask, look_of
 from polypseg.predict.video.writer import VideoWriter
+from polypseg.preprocess import read_noted
 from polypseg.records.atomic import write_text
 from polypseg.records.reading import FileKind, Saved, read_json
 
 RECORD_NAME, OVERLAY_NAME, MASK_FOLDER = "record.json", "overlay.mp4", "masks"
+FAULTS = (DROPPED, DAMAGED, MISTIMED, REJOINED, RESIZED)
+_NO_TIME: Any = math.nan
 RESULT = FileKind("record of a result", ArchiveError, "remove it: polypseg archive verify ARCHIVE --remove")
 
 
@@ -95,7 +101,7 @@ class Sampler:
         self._step = Fraction(str(seconds_apart))
         self._due = Fraction(0)
         self.num_read = 0
-        self.faults = dict.fromkeys((DROPPED, DAMAGED, MISTIMED, REJOINED, RESIZED), 0)
+        self.faults = dict.fromkeys(FAULTS, 0)
 
     def sampled(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The frames that are due, and those without a picture, which say that something is missing."""
@@ -112,19 +118,21 @@ class Sampler:
 
 
 def write_result(file: Path, folder: Path, entry: Entry, predictor: Predictor, options: ArchiveOptions) -> ResultRecord:
-    """What is known of a video's result, once its files are in a folder.
+    """What is known of a video's or a chunk's result, once its files are in a folder.
 
     Args:
-        file: The video on this machine.
+        file: The video on this machine, or the folder of the images.
         folder: Exists, and is empty.
         entry: The video's row in the manifest.
         predictor: From `polypseg.load`.
         options: Smoothing, withholding, masks.
 
     Raises:
-        DataError: Not a video, or no picture in it that can be decoded.
+        DataError: Not a video, or no picture in it that can be decoded; or no image of a chunk can.
         OSError: A file cannot be written.
     """
+    if is_chunk(entry.path):
+        return _write_images(folder, entry, predictor, options)
     began = perf_counter()
     source, stopped, sampler = open_source(file), Event(), Sampler(options.seconds_apart)
     with ExitStack() as stack:
@@ -135,20 +143,51 @@ def write_result(file: Path, folder: Path, entry: Entry, predictor: Predictor, o
         frames = pipeline.ahead(sampler.sampled(reader.frames()))
         for shown in tracked(marked(frames, predictor, options.video)):
             files.add(shown)
+    counted = {"num_read": sampler.num_read, "faults": sampler.faults, "seconds": round(perf_counter() - began, 3)}
+    told = {"fault": reader.fault.removeprefix(f"{file}: "), "remarks": reader.notes()}
+    return _recorded(folder, entry, files.counts, {**counted, **told, "video_seconds": float(reader.clock.end())})
+
+
+def _write_images(folder: Path, entry: Entry, predictor: Predictor, options: ArchiveOptions) -> ResultRecord:
+    """As `write_result`, of a chunk of images: each is predicted by itself, as `polypseg predict` does."""
+    began, images, reason, num_damaged = perf_counter(), Chunk.of(entry.path).images(), "", 0
+    model = predictor.with_options(attention=False)
+
+    def read() -> Iterator[tuple[Path, Image | None, str]]:
+        for path in images:
+            try:
+                yield path, *read_noted(path)
+            except ImageError as error:
+                yield path, None, why_unreadable(error, path)
+
+    with _ResultFiles(folder, None, options) as files, Pipeline() as pipeline:
+        for number, (path, image, note) in enumerate(pipeline.ahead(read())):
+            if image is None:
+                num_damaged, reason = num_damaged + 1, note
+                item = Predicted(Frame(number, _NO_TIME, None, (DAMAGED,)), math.nan)
+                files.add(Tracked(Decided(item, None)), path.name, note)
+                continue
+            found = model.predict(image)
+            item = Predicted(Frame(number, _NO_TIME, image), float(found.probability.max()), found.note or note)
+            [decided] = withhold_short([(item, found.mask)], 0)
+            files.add(Tracked(decided), path.name)
+    refuse_all_damaged(len(images), num_damaged, reason)
+    faults = {**dict.fromkeys(FAULTS, 0), DAMAGED: num_damaged}
+    told = {"num_read": len(images), "faults": faults, "fault": "", "remarks": [], "video_seconds": 0.0}
+    return _recorded(folder, entry, files.counts, {**told, "seconds": round(perf_counter() - began, 3)})
+
+
+def _recorded(folder: Path, entry: Entry, counts: "_Counts", told: Mapping[str, Any]) -> ResultRecord:
+    """The record of a result, beside its files."""
     record = ResultRecord(
         video=entry.video,
         path=entry.path.encode("utf-8", "backslashreplace").decode(),
-        num_read=sampler.num_read,
-        num_frames=files.counts.frames,
-        num_with_polyp=files.counts.with_polyp,
-        num_detections=files.counts.detections,
-        num_withheld=files.counts.withheld,
-        video_seconds=float(reader.clock.end()),
-        faults=sampler.faults,
-        fault=reader.fault.removeprefix(f"{file}: "),
-        remarks=reader.notes(),
-        seconds=round(perf_counter() - began, 3),
+        num_frames=counts.frames,
+        num_with_polyp=counts.with_polyp,
+        num_detections=counts.detections,
+        num_withheld=counts.withheld,
         files=digests_below(folder),
+        **told,
     )
     write_text(folder / RECORD_NAME, record.model_dump_json(indent=1) + "\n")
     return record
@@ -184,7 +223,7 @@ class _Counts(NamedTuple):
 class _ResultFiles:
     """Writes the files of a result; use it in a `with`."""
 
-    def __init__(self, folder: Path, reader: FrameReader, options: ArchiveOptions) -> None:
+    def __init__(self, folder: Path, reader: FrameReader | None, options: ArchiveOptions) -> None:
         self._folder, self._reader, self._options = folder, reader, options
         self._stack = ExitStack()
         self._detections = DetectionTable()
@@ -209,18 +248,18 @@ class _ResultFiles:
                 self._writer.close()
             self._stack.__exit__(kind, error, at)
 
-    def add(self, shown: Tracked) -> None:
-        """Write a frame."""
+    def add(self, shown: Tracked, image: str | None = None, note: str = "") -> None:
+        """Write a frame, or the image of that name."""
         decided = shown.decided
         frame = decided.item.frame
-        self._frames.add(frame_cells(row_of(shown)))
+        self._frames.add(frame_cells(row_of(shown), image, note))
         if frame.image is None or decided.mask is None:
             return
         if decided.components is not None:
             self._detections.add(frame.number, float(frame.seconds), decided.components.measured())
         if self._options.masks != "none" and decided.num_components:
             self._add_mask(frame.number, decided.mask)
-        if self._options.write_video:
+        if self._options.write_video and self._reader is not None:
             self._draw(frame, decided.mask)
         before = self.counts
         self.counts = _Counts(
@@ -240,7 +279,7 @@ class _ResultFiles:
         self._masks.add({"frame": number, "height": height, "width": width, "counts": counts})
 
     def _draw(self, frame: Frame, mask: Mask) -> None:
-        if frame.image is None:
+        if frame.image is None or self._reader is None:
             return
         if self._writer is None:
             size = (frame.image.shape[0], frame.image.shape[1])

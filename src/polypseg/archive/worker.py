@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
+from polypseg.archive.images import is_chunk
 from polypseg.archive.inputs import here, why_changed
 from polypseg.archive.manifest import Entry, read_facts
 from polypseg.archive.options import Job
@@ -112,8 +113,9 @@ class Worker:
 
     def _predicted(self, entry: Entry, copy: Path) -> Outcome:
         """What came of a video that is here and unchanged."""
-        with copy.open("rb") as opened:  # an error of reading is no fault of the video
-            opened.read(1)
+        if not is_chunk(entry.path):
+            with copy.open("rb") as opened:  # an error of reading is no fault of the video
+                opened.read(1)
         try:
             with self._store.making(entry.video) as folder:
                 record = write_result(copy, folder, entry, self._predictor, self._job.options)
@@ -123,7 +125,7 @@ class Worker:
         except _ChangedError as error:
             return Outcome(Came.CHANGED, str(error))
         except DataError as error:
-            if _is_of_store(error, self._store.folder) or not copy.is_file():
+            if _is_of_store(error, self._store.folder) or not copy.exists():
                 raise
             reason = str(error).removeprefix(f"{copy}: ")
             self._store.mark_faulty(entry.video, reason)

@@ -6,6 +6,7 @@ import typer
 
 from polypseg import __version__
 from polypseg.cli import console as _console
+from polypseg.cli.annotate import annotate
 from polypseg.cli.archive import app as archive_app
 from polypseg.cli.benchmark import benchmark
 from polypseg.cli.calibrate import calibrate
@@ -14,8 +15,10 @@ from polypseg.cli.data import app as data_app
 from polypseg.cli.evaluate import evaluate
 from polypseg.cli.explain import explain
 from polypseg.cli.export import export
+from polypseg.cli.hub import app as hub_app
 from polypseg.cli.models import models
 from polypseg.cli.predict import predict
+from polypseg.cli.recalibrate import recalibrate
 from polypseg.cli.report import report
 from polypseg.cli.robustness import robustness
 from polypseg.cli.serve import serve
@@ -74,10 +77,13 @@ app.command(rich_help_panel="Train")(_console.one_line_errors(summary))
 app.command(rich_help_panel="Use")(_console.one_line_errors(predict))
 app.add_typer(archive_app, name="archive", rich_help_panel="Use")
 app.command(rich_help_panel="Use")(_console.one_line_errors(models))
+app.add_typer(hub_app, name="hub", rich_help_panel="Use")
 app.command(rich_help_panel="Use")(_console.one_line_errors(serve))
+app.command(rich_help_panel="Use")(_console.one_line_errors(annotate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(evaluate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(compare))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(calibrate))
+app.command(rich_help_panel="Evaluate")(_console.one_line_errors(recalibrate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(explain))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(robustness))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(report))

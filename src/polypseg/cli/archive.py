@@ -40,6 +40,10 @@ def plan(
             help="How to tell videos apart: content (SHA-256 of every file) or stamp (path, size and time; fast).",
         ),
     ] = "content",
+    images: Annotated[
+        bool,
+        typer.Option("--images", help="Take images too, in chunks of a folder (about 256); a list may name folders."),
+    ] = False,
 ) -> None:
     """List the videos in ARCHIVE/manifest.csv: digest, size, time, duration, frames, codec.
 
@@ -51,6 +55,8 @@ def plan(
     polypseg archive plan /videos -o archive
 
     polypseg archive plan list.txt -o archive --identify stamp
+
+    polypseg archive plan /frames -o archive --images
     """
     from rich.markup import escape
 
@@ -58,7 +64,7 @@ def plan(
     from polypseg.archive.plan import plan_archive
     from polypseg.cli.console import console, track
 
-    done = plan_archive(source, out, identify, track)
+    done = plan_archive(source, out, identify, track, images)
     console.print(
         f"{done.num_videos:,} videos, {done.video_seconds / 3600:,.1f} hours, {done.num_bytes / 1e9:,.2f} GB: "
         f"{done.num_new:,} new, {done.num_changed:,} changed, {done.num_gone:,} gone, {done.num_faulty:,} faulty"

@@ -48,24 +48,22 @@ def benchmark(
 
     polypseg benchmark runs/kvasir --image frame.jpg --runs 200
     """
-    import json
-
     from rich.markup import escape
 
-    from polypseg.cli.console import console, import_keras_quietly, messages
+    from polypseg.cli.console import console, import_keras_for, messages
     from polypseg.predict.benchmark import BenchmarkOptions
     from polypseg.predict.benchmark import benchmark as measure
     from polypseg.predict.engines.packaged import resolve
     from polypseg.records.atomic import write_text
+    from polypseg.records.reading import as_json
 
     options = BenchmarkOptions(engine, threads, batch_size, runs, warm_up)
     shape, path = parse_size(size), resolve(model)
-    if path.is_dir() or path.suffix.lower() == ".keras":
-        import_keras_quietly()
+    import_keras_for(path)
     report = measure(path, options, image or (), shape, lambda said: messages.print(f"[dim]{escape(said)}[/dim]"))
     console.print(escape("\n".join([*lines_of(report), *int8_lines(path, report)])))
     if json_file is not None:
-        write_text(json_file, json.dumps(report.record(), indent=1) + "\n")
+        write_text(json_file, as_json(report.record()) + "\n")
         console.print(escape(f"wrote {json_file}"))
 
 
@@ -152,9 +150,11 @@ def int8_lines(path: Path, report: "Report") -> Iterator[str]:
         name = f"{measured.engine} on {measured.instruction_set}" if measured.instruction_set else measured.engine
         gain = int8_gain(path, measured.engine, report.options.threads)
         speed = f"{gain:.2f} times as fast as fp32" if gain else "speed beside fp32 not measured, onnx is not installed"
-        stated = facts.dice_by_engine.get("validation", {})
-        dice = stated.get("engines", {}).get(name, {}).get("dice")
-        cost = f"Dice {dice - stated['source']:+.4f} as proved" if dice is not None else "its Dice was not measured"
+        stated = facts.dice_by_engine.get("validation")
+        found = stated.engines.get(name) if stated else None
+        cost = "its Dice was not measured"
+        if stated is not None and found is not None and stated.source is not None:
+            cost = f"Dice {found.dice - stated.source:+.4f} as proved"
         yield f"int8 in {name}: {speed}; {cost}"
         if facts.saturating_sums != 0 and not has_int8_dot_products(measured.instruction_set):
             yield (

@@ -136,8 +136,9 @@ def _sample_row(evaluation: "Evaluation", name: str, dice: float) -> "SampleRow"
     from polypseg.preprocess import MaskRule, read_image, read_mask
     from polypseg.report.figures import SampleRow
 
-    sample = next(sample for sample in evaluation.record()["samples"] if sample["name"] == name)
-    reference = read_mask(sample["reference"]["path"], MaskRule.parse(str(sample.get("mask_rule", ""))))
-    is_known = "image" in sample
-    image = read_image(sample["image"]["path"]) if is_known else np.full((*reference.shape, 3), 60, np.uint8)
+    sample = next(sample for sample in evaluation.record().samples if sample.name == name)
+    if sample.reference is None:
+        raise KeyError(name)
+    reference = read_mask(sample.reference.path, MaskRule.parse(sample.mask_rule))
+    image = read_image(sample.image.path) if sample.image else np.full((*reference.shape, 3), 60, np.uint8)
     return SampleRow(name, image, reference, evaluation.predicted_mask(name), dice)

@@ -2,9 +2,10 @@
 
 import errno
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -53,6 +54,13 @@ def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
         yield from progress.track(items, total=total, description=description)
 
 
+def typed(context: typer.Context, names: Sequence[str]) -> list[str]:
+    """Those of the options that were typed, as they are written."""
+    options = {param.name: param.opts[0] for param in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in names}
+    return [options[name] for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+
+
 def import_keras_quietly(extra: str = "train") -> None:
     """Import Keras and its backend without TensorFlow's start-up notices; whatever else they say comes through.
 
@@ -89,6 +97,12 @@ def import_keras_quietly(extra: str = "train") -> None:
                     sys.stderr.write(line + "\n")
 
 
+def import_keras_for(model: Path) -> None:
+    """Import Keras, quietly, if a model needs it: a run folder or a .keras file."""
+    if model.is_dir() or model.suffix.lower() == ".keras":
+        import_keras_quietly()
+
+
 def require_keras(extra: str = "train") -> None:
     """Nothing, if Keras is installed; it is not imported.
 
@@ -104,6 +118,13 @@ def require_keras(extra: str = "train") -> None:
 
 
 _START_UP_NOTICES = ("oneDNN custom operations are on", "before absl::InitializeLog()")
+
+
+def command_line() -> str:
+    """The command as it was typed."""
+    import shlex
+
+    return shlex.join(["polypseg", *sys.argv[1:]])
 
 
 def note_earlier_option(is_given: bool, earlier: str, name: str) -> None:

@@ -1,6 +1,5 @@
 """`polypseg data`: get, make and check data sets."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -135,6 +134,7 @@ def check(
     from polypseg.data.leak_pictures import write_pictures
     from polypseg.preprocess import mask_rule
     from polypseg.records.atomic import write_text
+    from polypseg.records.reading import as_json
     from polypseg.records.split import load_split
 
     split = load_split(splits) if splits is not None else None
@@ -150,7 +150,7 @@ def check(
         console.print(f"wrote {len(written)} pictures to {pictures}")
     if json_file is not None:
         json_file.parent.mkdir(parents=True, exist_ok=True)
-        write_text(json_file, json.dumps(findings.record(), indent=1) + "\n")
+        write_text(json_file, as_json(findings.record()) + "\n")
         console.print(f"wrote {json_file}")
     leaking = any(leak.crosses for leak in findings.leaks) or bool(findings.split_groups)
     if findings.faults or (strict and leaking):
@@ -166,6 +166,7 @@ app.command("dicom-seg")(dicom_seg)
 @app.command()
 @one_line_errors
 def synth(
+    context: typer.Context,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Target folder; must be new or empty.")],
     num_images: Annotated[int, typer.Option(min=1, help="Number of frames, in sequences of 4.")] = 120,
     seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
@@ -195,6 +196,7 @@ def synth(
     With --procedure: a camera moves through a tube, and polyps come, turn, hide behind folds and leave. Writes
     OUT/videos, OUT/masks (the grey level is the polyp's number) and OUT/lesions.json (COCO boxes with lesion ids).
     """
+    refuse_other_kind(context, procedure)
     if procedure:
         from polypseg.data.procedure import ProcedureRequest, make_procedures
 
@@ -207,6 +209,24 @@ def synth(
     samples = make_synthetic(out, num_images, seed, (smallest, largest), empty_share, track)
     sequences = len({sample.group for sample in samples})
     console.print(f"wrote {len(samples)} frames of {sequences} sequences and their masks to {out}")
+
+
+FOR_FRAMES = ("num_images", "smallest", "largest", "empty_share")
+FOR_PROCEDURES = ("num_procedures", "seconds", "frame_rate", "num_lesions", "side")
+
+
+def refuse_other_kind(context: typer.Context, is_procedure: bool) -> None:
+    """Nothing, if no option was typed that would not act on what is drawn.
+
+    Raises:
+        UsageError: One was.
+    """
+    from polypseg.cli.console import typed
+    from polypseg.errors import UsageError
+
+    if options := typed(context, FOR_FRAMES if is_procedure else FOR_PROCEDURES):
+        told = "single frames; leave it out with --procedure" if is_procedure else "whole procedures; add --procedure"
+        raise UsageError(f"{', '.join(options)}: for {told}")
 
 
 def _show_terms(known: "PublicDataSet", accepted: bool) -> None:

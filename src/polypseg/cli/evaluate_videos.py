@@ -1,8 +1,11 @@
 """`polypseg evaluate` for whole procedures: a model on videos, or saved findings, against lesions in time."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from polypseg.cli.evaluate_options import EvaluateCall, Judged
 
 if TYPE_CHECKING:
     from polypseg.evaluate.procedures.facts import Facts
@@ -12,86 +15,89 @@ if TYPE_CHECKING:
 TRUE_COLON = ("true-colon", "true-colon-realcolon")
 """Protocols; the second joins frames by their number, as its package does for REAL-Colon."""
 
+TRUE_COLON_NAME = "true_colon.json"
+
 GIVEN_THRESHOLD = 0.5
 """For saved findings, whose program is not known."""
 
 
-@dataclass(frozen=True)
-class VideoCall:
-    """What the command line says of procedures; as the options of `polypseg evaluate`."""
-
-    model: str | None
-    videos: Path | None
-    predictions: Path | None
-    references: Path | None
-    protocol: str | None
-    threshold: float | None
-    validation: str
-    budget: float
-    burden: str
-    withhold: int
-    smooth: str
-    smooth_frames: int
-    frame_rate: float | None
-    area_limits: tuple[float, float]
-    coco_results: bool
-    seed: int
-    out: Path | None
-    field: str | None
-    tta: str
-    command: str
-
-
-def concerns_videos(videos: Path | None, predictions: Path | None, protocol: str | None) -> bool:
+def concerns_videos(judged: Judged, protocol: str | None) -> bool:
     """Whether a call is about procedures rather than single images."""
-    if videos is not None or protocol in TRUE_COLON:
+    if judged.videos is not None or protocol in TRUE_COLON:
         return True
+    predictions = judged.predictions
     if predictions is None:
         return False
     return predictions.suffix.lower() in (".json", ".csv") or (predictions / "findings.csv").is_file()
 
 
-def evaluate_videos(call: VideoCall) -> None:
+def evaluate_videos(call: EvaluateCall) -> None:
     """Evaluate procedures, write the report's folder and print the main figures."""
     from polypseg.errors import UsageError
+
+    if call.judged.references is None:
+        raise UsageError("name --references: a folder of masks, COCO boxes with lesion ids (.json) or intervals (.csv)")
+    if (call.judged.predictions is None) == (call.model is None or call.judged.videos is None):
+        raise UsageError("name a model and --videos DIR, or --predictions FILE (a COCO results list or findings.csv)")
+    out = call.out or (call.judged.predictions or Path(str(call.judged.videos))).with_suffix("").parent / "deployment"
+    with _alone(out, call.scoring.overwrite or call.scoring.restart):
+        if call.summing.protocol in TRUE_COLON:
+            _true_colon(call, out)
+        else:
+            _evaluate(call, out)
+
+
+@contextmanager
+def _alone(out: Path, overwrite: bool) -> Iterator[None]:
+    """Nobody else writes to the folder; a report that is there is only replaced where it was asked for."""
+    from polypseg.errors import UsageError
+    from polypseg.records.lock import alone_in
+
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with alone_in(out):
+            there = [name for name in ("deployment.json", TRUE_COLON_NAME) if (out / name).exists()]
+            if there and not overwrite:
+                raise UsageError(f"{out / there[0]}: exists; replace it with --overwrite, or name another folder (-o)")
+            yield
+    finally:
+        with suppress(OSError):  # where it failed before anything was written, no folder stays
+            out.rmdir()
+
+
+def _evaluate(call: EvaluateCall, out: Path) -> None:
     from polypseg.evaluate.procedures.deployment import DeploymentOptions, report_deployment
     from polypseg.evaluate.procedures.figures import FigureOptions
     from polypseg.evaluate.procedures.references import open_references
 
-    if call.references is None:
-        raise UsageError("name --references: a folder of masks, COCO boxes with lesion ids (.json) or intervals (.csv)")
-    if (call.predictions is None) == (call.model is None or call.videos is None):
-        raise UsageError("name a model and --videos DIR, or --predictions FILE (a COCO results list or findings.csv)")
-    out = call.out or (call.predictions or Path(str(call.videos))).with_suffix("").parent / "deployment"
-    if call.protocol in TRUE_COLON:
-        _true_colon(call, out)
-        return
-    references = open_references(call.references, call.frame_rate)
+    references = open_references(Path(str(call.judged.references)), call.summing.frame_rate)
     facts, smoothed, threshold, title = _facts(call, references)
     options = DeploymentOptions(
         threshold=threshold,
-        validation=tuple(name.strip() for name in call.validation.split(",") if name.strip()),
-        budget=call.budget,
-        burden=call.burden,
-        withhold=call.withhold,
-        figures=FigureOptions(area_limits=call.area_limits, seed=call.seed),
+        validation=call.procedures.names(),
+        budget=call.procedures.budget,
+        burden=call.procedures.burden,
+        withhold=call.over_time.withhold,
+        figures=FigureOptions(area_limits=call.summing.limits(), seed=call.summing.seed),
         provenance=_provenance(call, references),
     )
     record = report_deployment(title, facts, options, out, smoothed)
+    if call.procedures.case_pictures:
+        _draw_cases(call, facts, record, out)
     written = _write_more(call, facts, references, out)
     _show(record)
     _print(f"wrote {', '.join(str(path) for path in [out / 'deployment.json', *written])}")
 
 
-def _facts(call: VideoCall, references: "References") -> tuple["Facts", dict[str, "Facts"], float, str]:
+def _facts(call: EvaluateCall, references: "References") -> tuple["Facts", dict[str, "Facts"], float, str]:
     """What is known, with other smoothings too; the threshold and whose findings they are."""
     from polypseg.evaluate.procedures.facts import facts_of_model, facts_of_predictions
 
-    if call.predictions is not None:
-        facts = facts_of_predictions(call.predictions, references)
-        threshold = GIVEN_THRESHOLD if call.threshold is None else call.threshold
-        return facts, {}, threshold, call.predictions.stem
-    from polypseg.cli.console import import_keras_quietly, track
+    if call.judged.predictions is not None:
+        facts = facts_of_predictions(call.judged.predictions, references)
+        threshold = GIVEN_THRESHOLD if call.tuned.threshold is None else call.tuned.threshold
+        return facts, {}, threshold, call.judged.predictions.stem
+    from polypseg.cli.console import import_keras_for, track
     from polypseg.evaluate.procedures.films import find_films
     from polypseg.evaluate.procedures.watch import Smoothing, operating_point, watch
     from polypseg.predict.engines.packaged import resolve
@@ -99,34 +105,48 @@ def _facts(call: VideoCall, references: "References") -> tuple["Facts", dict[str
     from polypseg.preprocess import field_rule
 
     path = resolve(call.model)
-    films = find_films(Path(str(call.videos)))
-    if path.is_dir() or path.suffix.lower() == ".keras":
-        import_keras_quietly()
-    predictor = load(path, options=PredictOptions(call.threshold, call.tta, field=field_rule(call.field)))
-    own = Smoothing(call.smooth, call.smooth_frames)
+    films = find_films(Path(str(call.judged.videos)))
+    import_keras_for(path)
+    predictor = load(
+        path, options=PredictOptions(call.tuned.threshold, call.running.tta, field=field_rule(call.running.field))
+    )
+    own = Smoothing(call.over_time.smooth, call.over_time.smooth_frames)
     others = [one for one in (Smoothing(), Smoothing("exponential")) if one.name != own.name]
-    frames, watched = watch(films, predictor, references, [own, *others], call.frame_rate, track)
+    frames, watched = watch(films, predictor, references, [own, *others], call.summing.frame_rate, track)
     facts = facts_of_model(frames, watched[own], references)
     smoothed = {one.name: facts_of_model(frames, watched[one], references) for one in others}
     return facts, smoothed, operating_point(predictor), path.stem
 
 
-def _provenance(call: VideoCall, references: "References") -> dict[str, str]:
+def _draw_cases(call: EvaluateCall, facts: "Facts", record: "Deployment", out: Path) -> None:
+    from polypseg.evaluate.procedures.case_pictures import draw_cases
+    from polypseg.evaluate.procedures.films import find_films
+    from polypseg.records.deployment import DeploymentFolder
+
+    films, first = find_films(Path(str(call.judged.videos))), record.points[0]
+    withheld = call.over_time.withhold
+    drawn = draw_cases(facts, first.procedures, first.threshold, withheld, films, DeploymentFolder(out))
+    _print(f"the page contains {len(drawn)} pictures of the data, which lie in {out / 'cases'} too")
+
+
+def _provenance(call: EvaluateCall, references: "References") -> dict[str, str]:
+    from polypseg.cli.console import command_line
+
     told = {
-        "command": call.command,
+        "command": command_line(),
         "model": call.model,
-        "videos": call.videos,
-        "predictions": call.predictions,
-        "references": f"{call.references} ({references.kind})",
-        "frame rate": call.frame_rate,
-        "smoothing": call.smooth,
-        "withheld": call.withhold,
-        "validation procedures": call.validation,
+        "videos": call.judged.videos,
+        "predictions": call.judged.predictions,
+        "references": f"{call.judged.references} ({references.kind})",
+        "frame rate": call.summing.frame_rate,
+        "smoothing": call.over_time.smooth,
+        "withheld": call.over_time.withhold,
+        "validation procedures": call.procedures.validation,
     }
     return {name: str(value) for name, value in told.items() if value not in (None, "")}
 
 
-def _write_more(call: VideoCall, facts: "Facts", references: "References", out: Path) -> list[Path]:
+def _write_more(call: EvaluateCall, facts: "Facts", references: "References", out: Path) -> list[Path]:
     """The page, where Matplotlib is installed, and the files in COCO's format where they are asked for."""
     from importlib.util import find_spec
 
@@ -137,28 +157,30 @@ def _write_more(call: VideoCall, facts: "Facts", references: "References", out: 
         from polypseg.report.deployment import write_deployment_page
 
         written.append(write_deployment_page(DeploymentFolder(out)))
-    if call.coco_results:
+    if call.procedures.coco_results:
         from polypseg.evaluate.procedures.coco_results import write_coco_results
 
         written += write_coco_results(facts, out)
     return written
 
 
-def _true_colon(call: VideoCall, out: Path) -> None:
+def _true_colon(call: EvaluateCall, out: Path) -> None:
     import json
 
     from polypseg.errors import UsageError
     from polypseg.evaluate.procedures.true_colon import evaluate_files
     from polypseg.records.atomic import write_text
 
-    if call.predictions is None or call.references is None:
-        raise UsageError(f"--protocol {call.protocol} needs --predictions and --references, both COCO (.json)")
-    threshold = 0.2 if call.threshold is None else call.threshold
+    if call.judged.predictions is None or call.judged.references is None:
+        raise UsageError(f"--protocol {call.summing.protocol} needs --predictions and --references, both COCO (.json)")
+    threshold = 0.2 if call.tuned.threshold is None else call.tuned.threshold
     result = evaluate_files(
-        call.references, call.predictions, threshold, "stem_int_suffix" if call.protocol == TRUE_COLON[1] else "stem"
+        call.judged.references,
+        call.judged.predictions,
+        threshold,
+        "stem_int_suffix" if call.summing.protocol == TRUE_COLON[1] else "stem",
     )
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "true_colon.json"
+    path = out / TRUE_COLON_NAME
     write_text(path, json.dumps(result.as_dict(), indent=1) + "\n")
     frame, lesions, matched = result.frame, result.lesion, result.matched
     _print(f"frame TPR {frame['tpr']:.4f}, FPR {frame['fpr']:.4f} at {frame['conf']:g}")

@@ -14,12 +14,24 @@ COLUMNS = ("name", "auroc", "energy_inside", "deletion", "insertion", "randomise
 def explain(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An included model, .onnx file or run folder.")],
     data: Annotated[Path, typer.Option(metavar="DIR", help="Frames with masks.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the table and the figure.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="Folder for the table and the figure.",
+            show_default="RUN/explanation, where polypseg report finds them",
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of frames.")] = 40,
     steps: Annotated[int, typer.Option(min=1, help="Steps of deletion and insertion.")] = 10,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")] = False,
 ) -> None:
     """Score a model's attention: does it lie on the polyp, and does the model follow it?
+
+    polypseg report shows table and figure in its page and in the model card, where they are in the run folder's
+    explanation/, or in a folder of that name beside the scores.
 
     Writes explanation.csv (one row per map), explanation.json and explanation.png. The gates are compared with the
     probability, a random map and, for runs and .keras files, the gradient; there the weights are also drawn at random,
@@ -29,11 +41,11 @@ def explain(
 
     polypseg explain polyp-lite --data data/cvc-clinicdb -o attention/
 
-    polypseg explain runs/kvasir --data data/cvc-clinicdb -o attention/ --limit 100
+    polypseg explain runs/kvasir --data data/cvc-clinicdb --limit 100
     """
     from rich.markup import escape
 
-    from polypseg.cli.console import console, import_keras_quietly, track
+    from polypseg.cli.console import console, import_keras_for, track
     from polypseg.data.catalogue import find_samples
     from polypseg.data.samples import refuse
     from polypseg.errors import UsageError
@@ -41,16 +53,18 @@ def explain(
     from polypseg.predict.engines.packaged import resolve
     from polypseg.predict.predictor import load
     from polypseg.records.atomic import write_text
-    from polypseg.records.explanation import NAME, save_explanation
+    from polypseg.records.explanation import FOLDER, NAME, save_explanation
     from polypseg.report.explanation import explanation_figure
 
+    path = resolve(model)
+    if out is None and not path.is_dir():
+        raise UsageError("missing -o FOLDER: name a folder for the table and the figure")
+    out = path / FOLDER if out is None else out
     if (out / NAME).exists() and not overwrite:
         raise UsageError(f"{out / NAME} exists; replace it with --overwrite, or name another folder")
-    path = resolve(model)
     samples, unpaired = find_samples(data)
     refuse(unpaired, skip_bad=False)
-    if path.is_dir() or path.suffix.lower() == ".keras":
-        import_keras_quietly()
+    import_keras_for(path)
     record = explain_model(path, load(path), samples, limit, steps, track)
     out.mkdir(parents=True, exist_ok=True)
     written = [save_explanation(out, record)]

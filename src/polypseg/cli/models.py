@@ -1,13 +1,14 @@
 """`polypseg models`: what the package ships, and what each model says of itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from polypseg.predict.engines.packaged import Packaged
+    from polypseg.records.model_facts import DiceByEngine, StatedFigures, StatedScore
 
 
 def models(
@@ -66,9 +67,12 @@ def models(
     facts = read_facts(Path(name))
     for words, figure in facts.dice_by_engine.items():
         console.print(escape(f"mean Dice, {words}: {engine_words(figure)}"))
-    for key, value in facts.model_dump(mode="json", exclude={"dice_by_engine", "self_test", "seen_images"}).items():
-        if value not in ("", None, {}, []):
-            console.print(escape(f"{key}: {'; '.join(_figures(value)) if isinstance(value, dict) else value}"))
+    told_apart = {"figures", "dice_by_engine", "self_test", "seen_images"}
+    for key, value in facts.model_dump(mode="json", exclude=told_apart).items():
+        if value not in ("", None, []):
+            console.print(escape(f"{key}: {value}"))
+    if facts.figures:
+        console.print(escape(f"figures: {'; '.join(_figures(facts.figures))}"))
 
 
 def _lines(model: "Packaged") -> Iterator[str]:
@@ -90,8 +94,8 @@ def _lines(model: "Packaged") -> Iterator[str]:
     yield f"  sees: {'the lit field of a frame' if facts.field == 'auto' else 'the whole frame'}"
     for figure in _figures(facts.figures):
         yield f"  {escape(figure)}"
-    for words, figure in facts.dice_by_engine.items():
-        yield f"  {escape(f'mean Dice, {words}, {engine_words(figure)}')}"
+    for words, found in facts.dice_by_engine.items():
+        yield f"  {escape(f'mean Dice, {words}, {engine_words(found)}')}"
     if facts.saturating_sums is not None:
         yield f"  {escape(processor_words(facts.saturating_sums))}"
     for label, text in (("weights", facts.licence), ("data", facts.terms)):
@@ -138,29 +142,25 @@ def _check(name: str | None, data: Path, engine: str) -> None:
         )
 
 
-def engine_words(figures: dict[str, Any]) -> str:
+def engine_words(figures: "DiceByEngine") -> str:
     """A data set's figures by engine and instruction set, as one line tells them."""
-    parts = [f"source {figures['source']:.4f}"] if "source" in figures else []
-    for name, found in figures["engines"].items():
-        apart = f" ({found['apart']} images apart)" if found.get("apart") else ""
-        parts.append(f"{name} {found['dice']:.4f}{apart}")
-    return f"{figures['images']} images: {', '.join(parts)}"
+    parts = [f"source {figures.source:.4f}"] if figures.source is not None else []
+    for name, found in figures.engines.items():
+        apart = f" ({found.apart} images apart)" if found.apart else ""
+        parts.append(f"{name} {found.dice:.4f}{apart}")
+    return f"{figures.images} images: {', '.join(parts)}"
 
 
-def _figures(figures: dict[str, Any]) -> list[str]:
+def _figures(figures: Mapping[str, "StatedFigures"]) -> list[str]:
     """A line for each data set: its figures by name, with their intervals."""
     found = []
-    for data, values in figures.items():
-        if isinstance(values, dict):
-            scored = {name: value for name, value in values.items() if isinstance(value, dict)}
-            shown = {"images": values["num_images"], **scored} if scored else values
-            values = ", ".join(f"{name} {_number(value)}" for name, value in shown.items())
-        found.append(f"{data}: {_number(values)}")
+    for data, stated in figures.items():
+        values = [f"images {stated.num_images}"] if stated.num_images else []
+        values += [f"{name} {_score(score)}" for name, score in stated.scores().items()]
+        found.append(f"{data}: {', '.join(values)}")
     return found
 
 
-def _number(value: Any) -> str:
-    if isinstance(value, dict):
-        low, high = value.get("low"), value.get("high")
-        return f"{value['mean']:.3f}" + ("" if low is None or high is None else f" ({low:.3f} to {high:.3f})")
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _score(score: "StatedScore") -> str:
+    limits = score.low is not None and score.high is not None
+    return f"{score.mean:.3f}" + (f" ({score.low:.3f} to {score.high:.3f})" if limits else "")

@@ -1,9 +1,12 @@
 """`polypseg predict`: images, folders, patterns, standard input or a video to masks at their own size."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
+
+from polypseg.cli.command_class import takes
+from polypseg.cli.predict_options import PredictCall
 
 if TYPE_CHECKING:
     from polypseg.predict.images.outputs import OutputOptions
@@ -11,141 +14,9 @@ if TYPE_CHECKING:
     from polypseg.predict.predictor import PredictOptions, Predictor
     from polypseg.predict.video.options import VideoOptions
 
-WHAT, HOW, WRITTEN, VIDEO = "Input", "Prediction", "Output", "Video"
 
-MAX_PIXELS_LIMIT = 178_956_970
-"""Pillow refuses larger images itself."""
-
-
-def predict(
-    words: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[MODEL] PATH…",
-            help="An included model, .onnx file or run folder (default: polyp-lite), then images, folders, patterns, "
-            "- for standard input, or one video of any format.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", help="Folder for the results; for one image also a .png; for a video an .mp4 or .mkv file."
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="MODEL", help="Model; use it if a PATH looks like a model.", rich_help_panel=WHAT),
-    ] = None,
-    camera: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="INDEX", help="Record from a camera or capture device.", rich_help_panel=WHAT),
-    ] = None,
-    max_pixels: Annotated[
-        int,
-        typer.Option(
-            min=1, max=MAX_PIXELS_LIMIT, help="Refuse larger images before decoding them.", rich_help_panel=WHAT
-        ),
-    ] = 64_000_000,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Skip images that are already done.", rich_help_panel=WHAT)
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace existing results.", rich_help_panel=WHAT)
-    ] = False,
-    threshold: Annotated[
-        float | None, typer.Option(help="Threshold of the probability; default: the model's own.", rich_help_panel=HOW)
-    ] = None,
-    tta: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Test-time augmentation: none, or flips (mean of four mirror images, four times the work).",
-            rich_help_panel=HOW,
-        ),
-    ] = "none",
-    field: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Part of the frame that the model sees: auto (the lit picture, without black surround and panels) "
-            "or whole; default: as in its training.",
-            rich_help_panel=HOW,
-        ),
-    ] = None,
-    min_area: Annotated[
-        int, typer.Option(min=0, help="Remove smaller components (pixels) from the mask.", rich_help_panel=HOW)
-    ] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.", rich_help_panel=HOW)] = 1,
-    engine: Annotated[
-        str, typer.Option(metavar="NAME", help="Engine: auto, onnxruntime, openvino or keras.", rich_help_panel=HOW)
-    ] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Maximum number of processor cores.", rich_help_panel=HOW)
-    ] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write outer/ and inner/ masks too, by a file of polypseg calibrate.",
-            rich_help_panel=HOW,
-        ),
-    ] = None,
-    probabilities: Annotated[
-        str | None,
-        typer.Option(metavar="FORMAT", help="Write probability maps: png8, png16 or npz.", rich_help_panel=WRITTEN),
-    ] = None,
-    overlays: Annotated[
-        bool, typer.Option("--overlays", help="Write images with the mask in colour.", rich_help_panel=WRITTEN)
-    ] = False,
-    contours: Annotated[
-        bool, typer.Option("--contours", help="Write images with the outline of the mask.", rich_help_panel=WRITTEN)
-    ] = False,
-    heatmaps: Annotated[
-        bool, typer.Option("--heatmaps", help="Write the probability as a heat map.", rich_help_panel=WRITTEN)
-    ] = False,
-    attention: Annotated[
-        bool,
-        typer.Option("--attention", help="Write the attention of each level as a heat map.", rich_help_panel=WRITTEN),
-    ] = False,
-    coco: Annotated[
-        bool,
-        typer.Option("--coco", help="Write COCO JSON, as run lengths and as polygons.", rich_help_panel=WRITTEN),
-    ] = False,
-    review: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SHARE",
-            help="Write this share of the frames, the most doubtful first, to review/ and mark them in the table.",
-            rich_help_panel=WRITTEN,
-        ),
-    ] = None,
-    smooth: Annotated[
-        str, typer.Option(metavar="NAME", help="Smooth over time: none, exponential or window.", rich_help_panel=VIDEO)
-    ] = "none",
-    smooth_frames: Annotated[int, typer.Option(help="Number of frames to smooth over.", rich_help_panel=VIDEO)] = 5,
-    withhold: Annotated[
-        int, typer.Option(metavar="FRAMES", help="Hide detections of at most this many frames.", rich_help_panel=VIDEO)
-    ] = 0,
-    view: Annotated[
-        str, typer.Option(metavar="NAME", help="Drawing on the video: overlay, contour or none.", rich_help_panel=VIDEO)
-    ] = "overlay",
-    quality: Annotated[
-        int, typer.Option(help="Video quality: 0 (lossless) to 51 (worst).", rich_help_panel=VIDEO)
-    ] = 20,
-    max_frames: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many frames.", rich_help_panel=VIDEO)
-    ] = None,
-    deinterlace: Annotated[
-        bool,
-        typer.Option("--deinterlace", help="Deinterlace interlaced video.", rich_help_panel=VIDEO),
-    ] = False,
-    numbers: Annotated[
-        bool,
-        typer.Option(
-            "--numbers", help="Draw the number of each polyp; the table always has it.", rich_help_panel=VIDEO
-        ),
-    ] = False,
-) -> None:
+@takes(PredictCall)
+def predict(given: PredictCall) -> None:
     """Predict masks of images or of a video, at their own size.
 
     Writes masks/ (black and white PNG) and predictions.csv (one row per image: area, box, components, probabilities,
@@ -165,54 +36,52 @@ def predict(
     For a video, writes the video with masks, a CSV with one row per frame, and a timeline. A damaged video is predicted
     as far as possible, and the exit code is 1. Ctrl-C stops and keeps what is done (exit code 130).
     """
-    from dataclasses import replace
+    from polypseg.errors import UsageError
 
+    if given.out is None:
+        raise UsageError("missing -o: name a folder for the results (for a video: -o NAME.mp4)")
+    if given.resume and given.overwrite:
+        raise UsageError("--resume and --overwrite exclude each other")
+    named, paths = _split(given.model, list(given.words or ()))
+    films = _films(named, paths, given.camera, given.out)
+    if films:
+        _film(given, named, films[0], given.out)
+    else:
+        _images(given, named, paths, given.out)
+
+
+def _film(given: PredictCall, named: str | None, film: Path | int, out: Path) -> None:
+    """Predict a video, once nothing speaks against it."""
+    from polypseg.cli.stored_options import calibration_choice
     from polypseg.errors import UsageError
     from polypseg.predict.video.writer import check_output
 
-    if out is None:
-        raise UsageError("missing -o: name a folder for the results (for a video: -o NAME.mp4)")
-    if resume and overwrite:
-        raise UsageError("--resume and --overwrite exclude each other")
-    named, paths = _split(model, list(words or ()))
-    films = _films(named, paths, camera, out)
-    if films:
-        if calibration is not None or review is not None:
-            raise UsageError("--calibration and --review are for images; predict the frames of the video as images")
-        _refuse_missing(films[0])
-        check_output(out)
+    if given.written.review is not None or given.written.review_for != "both":
+        raise UsageError("--review is for images; predict the frames of the video as images")
+    _refuse_missing(film)
+    check_output(out)
+    options = given.masks.options(given.written.attention, *calibration_choice(given.calibration))
+    call = _Call(named, given.engine, given.threads, options)
+    _predict_video(film, out, call, given.film.options(given.over_time), given.overwrite)
+
+
+def _images(given: PredictCall, named: str | None, paths: list[str], out: Path) -> None:
+    """Predict images to a folder, or one image to a file."""
+    from polypseg.cli.stored_options import calibration_choice
+    from polypseg.errors import UsageError
     from polypseg.predict.images.outputs import OutputOptions
     from polypseg.predict.images.work import WorkOptions
-    from polypseg.predict.predictor import PredictOptions
-    from polypseg.predict.video.options import VideoOptions
-    from polypseg.preprocess import field_rule
-    from polypseg.records.calibration import load_calibration
 
-    promise = None if calibration is None else load_calibration(calibration)
-    options = PredictOptions(threshold, tta, min_area, attention, field_rule(field), promise)
-    call = _Call(named, engine, threads, options)
-    if films:
-        video = VideoOptions(
-            smooth,
-            smooth_frames,
-            withhold,
-            view,
-            quality=quality,
-            max_frames=max_frames,
-            deinterlace=deinterlace,
-            numbers=numbers,
-        )
-        _predict_video(films[0], out, call, video, overwrite)
+    options = given.masks.options(given.written.attention, *calibration_choice(given.calibration))
+    call = _Call(named, given.engine, given.threads, options)
+    written = given.written.options()
+    if not _is_picture(out):
+        work = WorkOptions(given.batch_size, given.max_pixels, given.resume)
+        _predict_images(paths, out, call, written, work, given.overwrite)
         return
-    written = OutputOptions(probabilities, overlays, contours, heatmaps, attention, coco, review=review)
-    if promise is not None:
-        written = replace(written, outer=promise.outer is not None, inner=promise.inner is not None)
-    if _is_picture(out):
-        if resume or written != OutputOptions():
-            raise UsageError(f"-o {out} takes one mask and nothing else; for more results name a folder: -o FOLDER")
-        _predict_to_file(paths, out, call, max_pixels, overwrite)
-        return
-    _predict_images(paths, out, call, written, WorkOptions(batch_size, max_pixels, resume), overwrite)
+    if given.resume or written != OutputOptions() or given.calibration not in (None, "none"):
+        raise UsageError(f"-o {out} takes one mask and nothing else; for more results name a folder: -o FOLDER")
+    _predict_to_file(paths, out, call, given.max_pixels, given.overwrite)
 
 
 class _Call(NamedTuple):
@@ -225,13 +94,12 @@ class _Call(NamedTuple):
 
     def load(self, streams: int = 1) -> tuple[Path, "Predictor"]:
         """The model's path, and the model ready to predict."""
-        from polypseg.cli.console import import_keras_quietly
+        from polypseg.cli.console import import_keras_for
         from polypseg.predict.engines.packaged import resolve
         from polypseg.predict.predictor import load
 
         path = resolve(self.model)
-        if path.is_dir() or path.suffix.lower() == ".keras":
-            import_keras_quietly()
+        import_keras_for(path)
         return path, load(path, self.engine, self.threads, self.options, streams)
 
 
@@ -338,6 +206,7 @@ def _predict_images(
     from dataclasses import replace
 
     from polypseg.cli.console import track
+    from polypseg.cli.stored_options import note_unused
     from polypseg.predict.engines.onnx_engine import carried_levels
     from polypseg.predict.images.outputs import OutputFolder
     from polypseg.predict.images.resume import record_of
@@ -348,6 +217,10 @@ def _predict_images(
     streams = streams_for(len(sources), call.threads) if options.batch_size == 1 else 1
     path, predictor = call.load(streams)
     streams = streams if path.suffix.lower() == ".onnx" else 1  # Keras runs one batch at a time
+    note_unused(path, predictor)
+    promise = predictor.options.calibration
+    if promise is not None:
+        written = replace(written, outer=promise.outer is not None, inner=promise.inner is not None)
     levels = carried_levels(predictor.engine.facts) if written.attention else ()
     output = OutputFolder(out, written, levels)
     output.check(sources, may_replace=options.resume or overwrite)
@@ -391,13 +264,18 @@ def _predict_video(source: Path | int, out: Path, call: _Call, options: "VideoOp
     from rich.markup import escape
 
     from polypseg.cli.console import console, track
+    from polypseg.cli.stored_options import note_unused
     from polypseg.errors import UsageError
     from polypseg.predict.video.work import predict_video
 
     there = [str(path) for path in (out, out.with_suffix(".csv"), out.with_suffix(".png")) if path.exists()]
     if there and not overwrite:
         raise UsageError(f"{', '.join(there)}: exists; replace it with --overwrite, or name another file")
-    _, predictor = call.load()
+    path, predictor = call.load()
+    note_unused(path, predictor)
+    if options.smoothing != "none" and predictor.options.calibration is not None and predictor.options.stored:
+        console.print("[yellow]note:[/yellow] --smooth: the stored calibration is for frames as they are, not used")
+        predictor = predictor.with_options(calibration=None)
     summary = predict_video(source, out, predictor, options, track)
     written = [summary.video, summary.table]
     if find_spec("matplotlib") is not None:

@@ -47,9 +47,10 @@ def report(
     """
     from polypseg.cli.console import console, messages
     from polypseg.records.lock import alone_at
-    from polypseg.report.card import model_card
+    from polypseg.report.card import MAP_PICTURE, model_card
     from polypseg.report.claim import claim_checklist
     from polypseg.report.documents import write_draft
+    from polypseg.report.explanation import explanation_figure
     from polypseg.report.html import write_page
     from polypseg.report.report_input import read_report_input
 
@@ -64,6 +65,8 @@ def report(
                 written.append(path)
             else:
                 messages.print(f"kept {path}: it was edited (--overwrite replaces it)", markup=False)
+        if record.explanation is not None:
+            written.append(explanation_figure(record.explanation, page.with_name(MAP_PICTURE)))
     console.print(f"wrote {', '.join(map(str, written))}", markup=False)
     if images and cases:
         terms = record.terms_of_use.text

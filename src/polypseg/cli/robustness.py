@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polypseg.cli.prediction_options import Threshold
+
 if TYPE_CHECKING:
+    from polypseg.data.samples import Sample
     from polypseg.records.robustness import Robustness
 
 
@@ -24,10 +27,11 @@ def robustness(
     baseline: Annotated[
         Path | None, typer.Option(help="corruptions.json of the model to which errors are relative.")
     ] = None,
+    names: Annotated[Path | None, typer.Option(help="Use only the names in this text file, one per line.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Use only so many images, spread evenly over the folder.")
     ] = None,
-    threshold: Annotated[float | None, typer.Option(help="Threshold; default: the model's own.")] = None,
+    threshold: Threshold = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for corruptions.json.")] = None,
 ) -> None:
     """Measure a model on corrupted images: 15 corruptions (blur, smoke, blood, overlays, …) of 5 strengths.
@@ -37,17 +41,15 @@ def robustness(
 
     [bold]Examples[/bold]
 
-    polypseg robustness runs/unet --data data/kvasir-seg -o robustness/unet
+    polypseg robustness runs/unet --data data/kvasir-seg --names test.txt -o robustness/unet
 
-    polypseg robustness runs/attention --data data/kvasir-seg --baseline robustness/unet -o robustness/attention
+    polypseg robustness runs/attention --data data/kvasir-seg --names test.txt --baseline robustness/unet
 
-    polypseg robustness --data data/kvasir-seg --write corrupted/
+    polypseg robustness --data data/cvc-clinicdb --write corrupted/
 
-    polypseg robustness --data data/kvasir-seg --predictions maps/ --baseline robustness/unet -o robustness/other
+    polypseg robustness --data data/cvc-clinicdb --predictions maps/ --baseline robustness/unet -o robustness/other
     """
-    from polypseg.cli.console import console, import_keras_quietly, track
-    from polypseg.data.catalogue import find_samples
-    from polypseg.data.samples import refuse
+    from polypseg.cli.console import console, import_keras_for, track
     from polypseg.errors import UsageError
     from polypseg.evaluate.robustness import by_maps, by_model, measure_robustness, write_corrupted
     from polypseg.predict.engines.packaged import resolve
@@ -58,9 +60,9 @@ def robustness(
         raise UsageError("name --data: a folder of images and masks")
     if sum(given is not None for given in (model, predictions, write)) != 1:
         raise UsageError("name one of: a model, --predictions FOLDER, or --write FOLDER")
-    samples, faults = find_samples(data)
-    refuse(faults, skip_bad=False)
-    samples = samples[:: max(1, len(samples) // limit)][:limit] if limit else samples
+    if write is not None and (baseline is not None or threshold is not None or out is not None):
+        raise UsageError("--write only writes images; leave out --baseline, --threshold and --out")
+    samples = _samples(data, names, limit)
     if write is not None:
         console.print(f"wrote {len(list(write_corrupted(samples, write, track)))} folders of images to {write}")
         return
@@ -68,13 +70,24 @@ def robustness(
         segment, title = by_maps(predictions, 0.5 if threshold is None else threshold), predictions.name
     else:
         path = resolve(model)
-        if path.is_dir() or path.suffix.lower() == ".keras":
-            import_keras_quietly()
+        import_keras_for(path)
         segment, title = by_model(load(path, options=PredictOptions(threshold))), path.stem
     against = None if baseline is None else read_robustness(baseline)
     record = measure_robustness(title, samples, segment, track, against)
     _show(record)
     console.print(f"wrote {write_robustness(out or Path('robustness') / title, record)}", markup=False)
+
+
+def _samples(data: Path, names: Path | None, limit: int | None) -> "list[Sample]":
+    """The images of a folder, or those of them that a file names; of these so many, spread evenly."""
+    from polypseg.data.catalogue import find_samples
+    from polypseg.data.samples import refuse
+    from polypseg.evaluate.selection import keep_named
+
+    samples, faults = find_samples(data)
+    refuse(faults, skip_bad=False)
+    samples = keep_named(samples, names)
+    return samples[:: max(1, len(samples) // limit)][:limit] if limit else samples
 
 
 def _show(record: "Robustness") -> None:

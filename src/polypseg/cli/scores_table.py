@@ -1,8 +1,9 @@
 """What `evaluate`, `compare` and `train` print: tables of a summary, of a comparison and of attention gates."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -23,47 +24,49 @@ from polypseg.report.tables import (
 if TYPE_CHECKING:
     from polypseg.evaluate.compare import PairedResult
     from polypseg.records.gates import GatesRecord
+    from polypseg.records.summary import Summary
 
-_STYLE: dict[str, Any] = {
-    "box": SIMPLE_HEAD,
-    "title_justify": "left",
-    "title_style": "bold",
-    "caption_justify": "left",
-    "padding": (0, 0, 0, 1),
-    "pad_edge": False,
-}
+_Table = partial(
+    Table,
+    box=SIMPLE_HEAD,
+    title_justify="left",
+    title_style="bold",
+    caption_justify="left",
+    padding=(0, 0, 0, 1),
+    pad_edge=False,
+)
 
 SHOWN_STRATA = 12
 """A way of dividing the images into more parts than this is left to summary.json."""
 
 
-def metric_table(summary: Mapping[str, Any]) -> Table:
+def metric_table(summary: "Summary") -> Table:
     """Every metric over the images with a polyp: mean, interval, median, pooled, two classes, missing."""
-    confidence, over = summary["intervals"]["confidence"], summary["intervals"]["over"]
-    table = _table(f"Over {summary['num_polyp_images']} images with a polyp (intervals: bootstrap over {over})")
+    confidence, over = summary.intervals.confidence, summary.intervals.over
+    table = _table(f"Over {summary.num_polyp_images} images with a polyp (intervals: bootstrap over {over})")
     _add_columns(table, "mean", f"{100 * confidence:g} %", "median", "pooled", "2-class", "NaN")
-    stretched = " *" if summary["settings"]["min_max"] else ""
+    stretched = " *" if summary.settings.min_max else ""
     if stretched:
         table.caption = "* each map stretched to 0 … 1 first, as PraNet's evaluation does"
     groups = {column.name: column.group for column in COLUMNS}
     for column, label in LABELS.items():
         star = stretched if groups[column] == "saliency" else ""
-        figures = summary["metrics"][column]
+        figures = summary.metrics[column]
         table.add_row(
-            label.format(**summary["settings"]) + star,
-            figure(figures["mean"]),
+            label.format(**vars(summary.settings)) + star,
+            figure(figures.mean),
             interval(figures),
-            figure(figures["median"]),
-            figure(figures.get("pooled"), ""),
-            figure(figures.get("two_class_mean"), ""),
-            str(figures["num_missing"] or ""),
+            figure(figures.median),
+            figure(figures.pooled, ""),
+            figure(figures.two_class_mean, ""),
+            str(figures.num_missing or ""),
         )
     return table
 
 
-def stratum_tables(summary: Mapping[str, Any]) -> Iterator[Table | str]:
+def stratum_tables(summary: "Summary") -> Iterator[Table | str]:
     """A table for each way of dividing the images, or a line where there are too many parts."""
-    for way, strata in summary["strata"].items():
+    for way, strata in summary.strata.items():
         if len(strata) > SHOWN_STRATA:
             yield f"By {way}: {len(strata)} parts, in summary.json"
             continue
@@ -74,19 +77,18 @@ def stratum_tables(summary: Mapping[str, Any]) -> Iterator[Table | str]:
         yield table
 
 
-def negative_table(summary: Mapping[str, Any]) -> Table | None:
+def negative_table(summary: "Summary") -> Table | None:
     """The images without a polyp; None where there is none."""
-    negatives = summary["negatives"]
-    if negatives is None:
+    if summary.negatives is None:
         return None
-    table = _table(f"Over {negatives['num_images']} images without a polyp")
+    table = _table(f"Over {summary.negatives.num_images} images without a polyp")
     _add_columns(table, "mean", "95 %")
     for row in negative_rows(summary):
         table.add_row(*row)
     return table
 
 
-def negative_tables(summary: Mapping[str, Any]) -> Iterator[Table | str]:
+def negative_tables(summary: "Summary") -> Iterator[Table | str]:
     """The images without a polyp, all together, and as `stratum_tables`; nothing where there is none."""
     together = negative_table(summary)
     if together is not None:
@@ -102,11 +104,11 @@ def negative_tables(summary: Mapping[str, Any]) -> Iterator[Table | str]:
         yield table
 
 
-def protocol_table(summary: Mapping[str, Any], protocol: str) -> Table:
+def protocol_table(summary: "Summary", protocol: str) -> Table:
     """The figures that one line of papers reports, by its names."""
-    stretched = summary["settings"]["min_max"] or protocol != "pranet"
-    table = Table(title=f"As {protocol} papers report it" + ("" if stretched else ", but maps not stretched"), **_STYLE)
-    figures = summary["protocols"][protocol]
+    stretched = summary.settings.min_max or protocol != "pranet"
+    table = _Table(title=f"As {protocol} papers report it" + ("" if stretched else ", but maps not stretched"))
+    figures = summary.protocols[protocol]
     for name in figures:
         table.add_column(name, justify="right", min_width=5)
     table.add_row(*(figure(value) for value in figures.values()))
@@ -179,7 +181,7 @@ def p_value(value: float) -> str:
 
 
 def _table(title: str) -> Table:
-    table = Table(title=title, **_STYLE)
+    table = _Table(title=title)
     table.add_column("", no_wrap=True)
     return table
 

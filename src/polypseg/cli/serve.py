@@ -1,8 +1,11 @@
 """`polypseg serve`: the page and the REST API around one model."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from polypseg.cli.prediction_options import CalibrationChoice, EngineName
 
 BOUNDS = "Limits"
 
@@ -24,13 +27,17 @@ def serve(
         str | None,
         typer.Option(envvar="POLYPSEG_TOKEN", show_envvar=True, help="Bearer token that requests must send."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="Engine: auto, onnxruntime, openvino or keras.")] = "auto",
+    engine: EngineName = "auto",
     engines: Annotated[
         int, typer.Option(min=1, max=64, help="Engines in parallel: more requests per second, each slower.")
     ] = 1,
     threads: Annotated[int | None, typer.Option(min=1, help="Maximum number of processor cores per engine.")] = None,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of images per batch, from different requests.")
+    ] = None,
+    calibration: CalibrationChoice = None,
+    project: Annotated[
+        Path | None, typer.Option(help="Folder of a project of corrections to open (see polypseg annotate).")
     ] = None,
     cors_origin: Annotated[
         list[str] | None, typer.Option(metavar="ORIGIN", help="Other site that may call the API; can be repeated.")
@@ -76,14 +83,9 @@ def serve(
 
     POLYPSEG_TOKEN=secret polypseg serve --host 0.0.0.0
     """
-    import asyncio
-
-    from polypseg.cli.console import console, messages
+    from polypseg.cli.serving import run_server
     from polypseg.errors import UsageError
-    from polypseg.serve.api import create_app
-    from polypseg.serve.log import open_log
-    from polypseg.serve.server import make_server, open_socket, share_memory
-    from polypseg.serve.settings import LOOPBACK_HOSTS, Settings
+    from polypseg.serve.settings import Settings
 
     if token == "":
         raise UsageError("the token is empty; set one, or leave out --token and POLYPSEG_TOKEN")
@@ -98,23 +100,15 @@ def serve(
         "job_seconds": job_seconds,
         "shutdown_seconds": shutdown_seconds,
     }
-    is_local = host in LOOPBACK_HOSTS
     settings = Settings(
         model=model,
         engine=engine,
         num_engines=engines,
         threads=threads,
+        calibration=calibration,
+        project=project,
         token=token,
-        allowed_hosts=LOOPBACK_HOSTS if is_local else (),
         cors_origins=tuple(cors_origin or ()),
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
-    share_memory()
-    with open_socket(host, port) as listening:
-        app = create_app(settings)
-        open_log(with_requests=not quiet)
-        if not is_local and token is None:
-            messages.print("[yellow]note:[/yellow] other machines may call this server, and no token is set")
-        shown = f"[{host}]" if ":" in host else host
-        console.print(f"polypseg serves http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends)")
-        asyncio.run(make_server(app, host, port, is_whole_process=True).serve([listening]))
+    run_server(settings, host, port, quiet)

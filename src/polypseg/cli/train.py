@@ -43,6 +43,10 @@ def train(
     test_names: Annotated[Path | None, typer.Option(help="The same for the test split.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue RUNS/NAME after its last finished epoch.")] = False,
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs in all; also with --resume.")] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(min=0, help="GPUs that share each batch (JAX backend); 0: all; also with --resume."),
+    ] = None,
     folds: Annotated[
         int | None, typer.Option(min=2, help="Cross-validation with this many folds: RUNS/NAME/fold-1, …")
     ] = None,
@@ -98,16 +102,17 @@ def train(
         changes = settings or config or split_files != SplitFiles() or skip_bad or folds or seeds or negatives
         if changes or empty_masks or rule:
             raise UsageError(
-                "--resume uses the settings of the run; only --epochs can change. "
+                "--resume uses the settings of the run; only --epochs and --devices can change. "
                 "For other settings start a new run (--name)"
             )
         with _told_how_to_go_on(run_folder, runs, name):
-            _resume(run_folder, data[0] if data else None, epochs)
+            _resume(run_folder, data[0] if data else None, epochs, devices)
     else:
         overrides = [*(settings or []), *(["data.skip_bad=true"] if skip_bad else [])]
         overrides += ["data.empty_masks=true"] if empty_masks else []
         overrides += rule_settings(rule)
         overrides += [f"train.epochs={epochs}"] if epochs is not None else []
+        overrides += [f"train.devices={devices}"] if devices is not None else []
         overrides += [f"split.folds={folds}"] if folds is not None else []
         with _told_how_to_go_on(run_folder, runs, name):
             _start(run_folder, (data or [], negatives or []), config, overrides, split_files, _numbers(seeds))
@@ -157,11 +162,12 @@ def _numbers(text: str | None) -> list[int]:
 
 
 def _with_packaged_start(settings: "Config") -> "Config":
-    """The settings, in which the name of a packaged model to start from has become the path of its file."""
+    """The settings, in which the name of a packaged or a hub's model to start from has become its file's path."""
+    from polypseg.predict.engines.hub import is_hub
     from polypseg.predict.engines.packaged import packaged_models, resolve
 
     start = settings.train.start_from
-    if start not in {model.name for model in packaged_models()}:
+    if start not in {model.name for model in packaged_models()} and not is_hub(start):
         return settings
     train = settings.train.model_copy(update={"start_from": str(resolve(start))})
     return settings.model_copy(update={"train": train})
@@ -197,7 +203,7 @@ def _start(
             train(data, run_folder, settings, split_files, *shown)
 
 
-def _resume(run_folder: Path, data: Path | None, epochs: int | None) -> None:
+def _resume(run_folder: Path, data: Path | None, epochs: int | None, devices: int | None) -> None:
     from polypseg.cli.console import import_keras_quietly, track
     from polypseg.cli.training_progress import TrainingProgress, tell_epoch
     from polypseg.errors import UsageError
@@ -215,9 +221,9 @@ def _resume(run_folder: Path, data: Path | None, epochs: int | None) -> None:
     with TrainingProgress(last, run_folder) as progress:
         shown = track, tell_epoch, [progress.callback()]
         if is_group:
-            resume_group(run_folder, data, *shown)
+            resume_group(run_folder, data, *shown, devices)
         else:
-            resume(run_folder, data, epochs, *shown)
+            resume(run_folder, data, epochs, *shown, devices)
 
 
 def _finish(run_folder: Path, evaluate: bool) -> None:
@@ -267,14 +273,15 @@ def _evaluate(run_folder: Path, split: str | None = None) -> None:
 def _score_seeds(run_folder: Path) -> None:
     """Each member's test figures, and what they say together."""
     from polypseg.cli.console import console
-    from polypseg.evaluate.group import FIGURES, seed_figures
+    from polypseg.evaluate.group import seed_figures
     from polypseg.records.run import open_run
 
     for member in open_run(run_folder).members():
         _evaluate(member.folder)
     record = seed_figures(run_folder)
-    for figure in FIGURES:
-        found = record[figure]
-        interval = "" if found["low"] is None else f" (95 % {found['low']:.4f} to {found['high']:.4f}, Student's t)"
-        console.print(f"{figure} over {record['num_runs']} seeds: {found['mean']:.4f}{interval}")
+    for figure, found in (("dice", record.dice), ("iou", record.iou)):
+        limits = found.low is not None and found.high is not None
+        interval = f" (95 % {found.low:.4f} to {found.high:.4f}, Student's t)" if limits else ""
+        mean = "unknown" if found.mean is None else f"{found.mean:.4f}"
+        console.print(f"{figure} over {record.num_runs} seeds: {mean}{interval}")
     console.print(f"wrote {run_folder / 'seeds.json'}")

@@ -199,6 +199,12 @@ class TrainConfig(_Table):
     min_learning_rate: float = Field(1e-6, ge=0)
     mixed_precision: bool = Field(False, description="bfloat16 on CPU and TPU, float16 on GPU")
     deterministic: bool = Field(False, description="the same numbers each time on one machine, a little slower")
+    devices: int = Field(
+        1,
+        ge=0,
+        description="GPUs (or other devices) that share each batch; 0: all that there are; more than 1 needs the JAX "
+        "backend",
+    )
     tensorboard: bool = Field(True, description="write logs for TensorBoard where it is installed")
     start_from: str | None = Field(
         None,

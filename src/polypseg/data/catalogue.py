@@ -12,6 +12,7 @@ from pathlib import Path
 
 from polypseg.data.annotated import annotated_samples, unknown_files
 from polypseg.data.layouts import Part, recognise
+from polypseg.data.project_frames import labelled_samples
 from polypseg.data.samples import Fault, Sample, find_images, left_out, pair_samples
 from polypseg.errors import DataError, PairingError, UsageError, listed, unknown_name
 from polypseg.formats.finding import TITLES
@@ -118,7 +119,7 @@ def find_samples(
     Args:
         folder: Kvasir-SEG, CVC-ClinicDB, PolypGen, PraNet's TrainDataset or TestDataset, any images/ + masks/, any
             folder of such folders, images with annotations (COCO, Label Studio, CVAT, LabelMe, VIA, YOLO, Pascal VOC,
-            nnU-Net), or a folder of images alone.
+            nnU-Net), a project of corrections (its labelled frames), or a folder of images alone.
         empty_masks: Images without a folder of masks show no polyp: the caller says so, nobody guesses.
         rule: What means polyp in the mask files, and which labels of annotations do.
 
@@ -157,6 +158,8 @@ def with_groups(samples: Sequence[Sample], part: Part) -> list[Sample]:
             f"{folder}: {part.table.source} does not tell the group of {len(ungrouped)} of "
             f"{len(samples)} images; add them, or remove the file:{listed(ungrouped)}"
         )
+    if part.project is not None:
+        return list(samples)
     return [replace(sample, group=_group(part, sample.name)) for sample in samples]
 
 
@@ -165,6 +168,8 @@ def _group(part: Part, name: str) -> str | None:
 
 
 def _part_samples(part: Part, empty_masks: bool, rule: MaskRule) -> tuple[list[Sample], list[Fault]]:
+    if part.project is not None:
+        return labelled_samples(part.project)
     if part.masks is not None:
         return pair_samples(part.images, part.masks, rule)
     if part.annotations is not None:

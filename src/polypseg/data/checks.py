@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,10 +25,12 @@ from polypseg.data.layouts import recognise
 from polypseg.data.masks import inverted, set_faults
 from polypseg.data.planned_split import PlannedSplit, plan_split
 from polypseg.data.samples import Fault, MaskFacts, Sample, mask_facts
-from polypseg.data.sources import samples_of_source
-from polypseg.errors import DataError, UsageError
+from polypseg.data.sources import refuse_twice, samples_of_source
+from polypseg.errors import DataError
 from polypseg.preprocess import AUTOMATIC, MaskRule, read_noted
 from polypseg.progress import Track, silent
+from polypseg.records.data_check import DataCheck, NearDuplicate
+from polypseg.records.evaluation_record import LeftOut
 from polypseg.records.split import Split
 
 AREA_BOUNDS = (0.01, 0.05, 0.1, 0.2, 0.4)
@@ -135,22 +137,22 @@ class Findings:
         """How many masks mean polyp by each value or colour, the most frequent first."""
         return dict(Counter(s.facts.polyp for s in self.samples if s.facts and s.facts.polyp).most_common())
 
-    def record(self) -> dict[str, Any]:
-        """All of it as JSON takes it."""
-        return {
-            "num_samples": len(self.samples),
-            "splits": dict(Counter(found.split for found in self.samples if found.split)),
-            **({"planned_split": self.planned.record()} if self.planned else {}),
-            "sizes": {f"{height}x{width}": n for (height, width), n in sorted(self.sizes().items())},
-            "polyp_areas": dict(self.areas()),
-            "without_polyp": self.empty,
-            "soft_masks": sum(found.is_soft for found in self.samples),
-            "polyp_values": self.polyp_values(),
-            "notes": list(self.notes),
-            "faults": [fault._asdict() for fault in self.faults],
-            "near_duplicates": [_leak_record(leak) for leak in self.leaks],
-            "groups_in_several_splits": {group: list(splits) for group, splits in self.split_groups.items()},
-        }
+    def record(self) -> DataCheck:
+        """All of it as it is saved."""
+        planned = {"planned_split": self.planned.record()} if self.planned else {}
+        return DataCheck(
+            num_samples=len(self.samples),
+            splits=dict(Counter(found.split for found in self.samples if found.split)),
+            sizes={f"{height}x{width}": n for (height, width), n in sorted(self.sizes().items())},
+            polyp_areas=dict(self.areas()),
+            without_polyp=tuple(self.empty),
+            soft_masks=sum(found.is_soft for found in self.samples),
+            polyp_values=self.polyp_values(),
+            notes=self.notes,
+            faults=tuple(LeftOut(**fault._asdict()) for fault in self.faults),
+            near_duplicates=tuple(_leak_record(leak) for leak in self.leaks),
+            groups_in_several_splits=dict(self.split_groups),
+        ).model_copy(update=planned)
 
 
 def inspect(
@@ -178,8 +180,7 @@ def inspect(
         UsageError: A folder is named twice.
     """
     every = [*folders, *negatives]
-    if len({folder.resolve() for folder in every}) != len(every):
-        raise UsageError("a folder is named twice; name each data set once")
+    refuse_twice(every)
     samples: list[tuple[Sample, str]] = []
     unpaired: list[Fault] = []
     notes: list[str] = []
@@ -299,14 +300,14 @@ def _source_names(folders: Sequence[Path]) -> list[str]:
     return [name if names.count(name) == 1 else str(folder) for name, folder in zip(names, folders, strict=True)]
 
 
-def _leak_record(leak: Leak) -> dict[str, Any]:
-    return {
-        "where": leak.where,
-        "first": str(leak.first.sample.image_path),
-        "first_split": leak.first.split,
-        "second": str(leak.second.sample.image_path),
-        "second_split": leak.second.split,
-        "similarity": leak.pair.similarity,
-        "orientation": leak.pair.orientation,
-        "is_identical": leak.pair.is_identical,
-    }
+def _leak_record(leak: Leak) -> NearDuplicate:
+    return NearDuplicate(
+        where=leak.where,
+        first=str(leak.first.sample.image_path),
+        first_split=leak.first.split,
+        second=str(leak.second.sample.image_path),
+        second_split=leak.second.split,
+        similarity=leak.pair.similarity,
+        orientation=leak.pair.orientation,
+        is_identical=leak.pair.is_identical,
+    )

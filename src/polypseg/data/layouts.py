@@ -3,6 +3,8 @@
 Decisions:
 - A folder is recognised from the names of its folders and files, and from its annotation files; no image is opened.
 - Masks come before annotations: Kvasir-SEG has boxes in a JSON file beside them.
+- A project of corrections (`project_frames`) is a data set of its labelled frames; so is the folder of images that it
+  lies in, where that has no masks of its own.
 - Groups come from the layout (PolypGen's sequences), from a sequences.csv or groups.csv beside the images, or,
   for CVC-ClinicDB, from the table in its own read-me file.
 """
@@ -15,11 +17,13 @@ from typing import NamedTuple
 
 from polypseg.data.group_table import NO_GROUPS, GroupTable, read_groups
 from polypseg.data.official import is_kvasir_seg
+from polypseg.data.project_frames import project_within
 from polypseg.data.samples import MASK_NAME_SUFFIXES
 from polypseg.errors import PairingError
 from polypseg.formats.finding import TITLES, Found, find_annotations, frame_names
 from polypseg.formats.images import ImageFiles
 from polypseg.preprocess import is_image_file, refuse_odd_names, unicode_name
+from polypseg.records.project import MASKS, images_folder, is_project, read_project
 
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "originals", "frames")
 MASK_FOLDERS = (
@@ -50,6 +54,7 @@ class Part(NamedTuple):
         is_negative: Whether the data set itself says that no image of it shows a polyp.
         table: The group of each image, where a file or the data set's documentation tells.
         annotations: What says where the polyps are, in place of masks; None where there is none.
+        project: The folder of a project of corrections, whose labelled frames count; None where it is none.
     """
 
     images: Path
@@ -60,13 +65,14 @@ class Part(NamedTuple):
     is_negative: bool = False
     table: GroupTable = NO_GROUPS
     annotations: Found | None = None
+    project: Path | None = None
 
 
 class Layout(NamedTuple):
     """How a folder was understood.
 
     Attributes:
-        name: kvasir-seg, cvc-clinicdb, polypgen, sun-seg, pairs, subsets, images, or an annotation format.
+        name: kvasir-seg, cvc-clinicdb, polypgen, sun-seg, pairs, subsets, images, project, or an annotation format.
         title: The same in words.
         parts: Its sub-sets, at least one.
     """
@@ -76,18 +82,24 @@ class Layout(NamedTuple):
     parts: tuple[Part, ...]
 
 
-def recognise(folder: Path) -> Layout:
+def recognise(folder: Path, projects: bool = True) -> Layout:
     """How the folder is laid out.
+
+    Args:
+        folder: Of a data set.
+        projects: Whether projects of corrections count; they are passed over where not.
 
     Raises:
         PairingError: It is no folder, or none of the known layouts; what was looked for and found is said.
         DataError: The file that tells the groups or one of annotations is damaged.
+        ProjectError: It holds several projects, or a damaged one.
     """
     if not folder.is_dir():
         raise PairingError(
             f"{folder}: no such folder; expected a data set, for example a folder with images/ and masks/"
         )
-    layout = _layout(folder, MAX_DEPTH)
+    layout = _project_layout(folder) if projects else None
+    layout = layout or _layout(folder, MAX_DEPTH)
     if layout is None:
         raise PairingError(
             f"{folder}: not recognised as a data set; looked for images/ + masks/ (or alike), Original/ + "
@@ -95,6 +107,20 @@ def recognise(folder: Path) -> Layout:
             f"folders (TestDataset), annotations ({', '.join(TITLES.values())}), or images; found {_found(folder)}"
         )
     return layout
+
+
+def _project_layout(folder: Path) -> Layout | None:
+    """A project, or images without masks around one."""
+    place = folder if is_project(folder) else project_within(folder)
+    if place is None:
+        return None
+    if place != folder:
+        layout = _layout(folder, MAX_DEPTH)
+        if layout is not None and layout.name != "images":
+            return None
+    project = read_project(place)
+    part = Part(images_folder(place, project), place / MASKS, project=place)
+    return Layout("project", f"project {project.name}", (part,))
 
 
 def _layout(folder: Path, depth: int) -> Layout | None:
@@ -225,7 +251,11 @@ def _pair(folders: Mapping[str, Path]) -> tuple[Path, Path] | None:
 
 def _folders(folder: Path) -> dict[str, Path]:
     """The folders within, by their names in lower case."""
-    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    inner = sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_dir() and not path.name.startswith((".", "__")) and not is_project(path)
+    )
     refuse_odd_names(inner)
     return {path.name.lower(): path for path in inner}
 

@@ -25,12 +25,11 @@ from polypseg.data.sources import own_name
 from polypseg.data.splits import parted_units, split_of
 from polypseg.errors import SplitError, listed, unknown_name
 from polypseg.progress import Track, silent
-from polypseg.records.reading import FileKind, read_text
+from polypseg.records.reading import FileKind, read_names, read_text
 from polypseg.records.split import SPLIT_NAMES, Split, SplitName
 
 NAME_COLUMNS = ("name", "image", "file", "frame")
 
-NAMES = FileKind("list of names", SplitError, "expected a text file with a name a line")
 TABLE = FileKind("table of splits", SplitError, "expected a CSV file with the columns name and split")
 
 
@@ -75,7 +74,7 @@ class SplitFiles(NamedTuple):
         if self.manifest is not None:
             found = _read_table(self.manifest)
         else:
-            found = {split: _read_list(path) for split, path in self.lists.items()}
+            found = {split: read_names(path, SplitError) for split, path in self.lists.items()}
         every = [name for names in found.values() for name in names]
         repeated = sorted({name for name in every if every.count(name) > 1}) if len(set(every)) < len(every) else []
         if repeated:
@@ -150,13 +149,6 @@ def _parted(samples: Sequence[Sample], units: list[list[int]], assigned: Sequenc
             names = [samples[index].name for index in unit]
             found.append(f"{', '.join(names[:3])}{' …' if len(names) > 3 else ''} in {' and '.join(sides)}")
     return found
-
-
-def _read_list(path: Path) -> list[str]:
-    names = [line.strip() for line in read_text(path, NAMES).splitlines() if line.strip()]
-    if not names:
-        raise SplitError(f"{path}: holds no name; expected a text file with a name a line")
-    return names
 
 
 def _read_table(path: Path) -> dict[SplitName, list[str]]:

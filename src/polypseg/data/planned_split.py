@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from polypseg.config import Config
 from polypseg.data.samples import Sample
 from polypseg.data.sources import as_one, with_folders
 from polypseg.data.splits import assign_samples
 from polypseg.errors import PolypsegError
+from polypseg.records.data_check import PlannedSplitRecord
 from polypseg.records.split import SPLIT_NAMES
 
 LEFT_OUT = "left out"
@@ -37,11 +37,12 @@ class PlannedSplit:
     made_by: str = ""
     refusal: str = ""
 
-    def record(self) -> dict[str, Any]:
-        """As JSON takes it."""
+    def record(self) -> PlannedSplitRecord:
+        """As it is saved."""
         if self.refusal:
-            return {"refused": self.refusal}
-        return {"made_by": self.made_by, "images": {name: dict(sides) for name, sides in self.counts.items()}}
+            return PlannedSplitRecord(refused=self.refusal)
+        images = {name: dict(sides) for name, sides in self.counts.items()}
+        return PlannedSplitRecord(made_by=self.made_by, images=images)
 
 
 def plan_split(

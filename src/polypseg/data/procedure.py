@@ -148,8 +148,28 @@ def make_procedures(
             cv2.imwrite(str(picture), frame.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
             cv2.imwrite(str(folder / "masks" / name / f"{key}.png"), frame.numbers)
             content.add(name, key, frame.numbers)
-    write_text(folder / "lesions.json", json.dumps(content.whole(seed)) + "\n")
+    write_text(folder / "lesions.json", content.text(seed))
     return names
+
+
+class _CocoImage(NamedTuple):
+    id: int
+    file_name: str
+    height: int
+    width: int
+    procedure: str
+    frame_rate: float
+
+
+class _CocoBox(NamedTuple):
+    id: int
+    image_id: int
+    bbox: list[float]
+    area: int
+    lesion_id: str
+    unique_id: str
+    category_id: int = 1
+    iscrowd: int = 0
 
 
 class _Coco:
@@ -157,32 +177,22 @@ class _Coco:
 
     def __init__(self, request: ProcedureRequest) -> None:
         self._request = request
-        self._images: list[dict[str, Any]] = []
-        self._annotations: list[dict[str, Any]] = []
+        self._images: list[_CocoImage] = []
+        self._annotations: list[_CocoBox] = []
 
     def add(self, name: str, key: str, numbers: NDArray[np.uint8]) -> None:
         """Add a frame."""
         height, width = numbers.shape
-        image = {"id": len(self._images) + 1, "file_name": f"{name}/{key}.jpg", "height": height, "width": width}
-        self._images.append({**image, "procedure": name, "frame_rate": self._request.rate})
+        number, file_name = len(self._images) + 1, f"{name}/{key}.jpg"
+        self._images.append(_CocoImage(number, file_name, height, width, name, self._request.rate))
         for level, box, percent in level_boxes(numbers) if numbers.any() else ():
             lesion = lesion_name(name, level)
-            self._annotations.append(
-                {
-                    "id": len(self._annotations) + 1,
-                    "image_id": len(self._images),
-                    "category_id": 1,
-                    "bbox": list(box),
-                    "area": round(percent / 100 * numbers.size),
-                    "iscrowd": 0,
-                    "lesion_id": lesion,
-                    "unique_id": lesion.replace(":", "_"),
-                }
-            )
+            area, unique = round(percent / 100 * numbers.size), lesion.replace(":", "_")
+            self._annotations.append(_CocoBox(len(self._annotations) + 1, number, list(box), area, lesion, unique))
 
-    def whole(self, seed: int) -> dict[str, Any]:
-        """The file's content, with the look of each lesion that is ever in sight."""
-        seen = dict.fromkeys(str(one["lesion_id"]) for one in self._annotations)
+    def text(self, seed: int) -> str:
+        """The file's text, with the look of each lesion that is ever in sight."""
+        seen = dict.fromkeys(one.lesion_id for one in self._annotations)
         lesions = []
         for lesion in seen:
             name, _, level = lesion.rpartition(":")
@@ -190,13 +200,14 @@ class _Coco:
             look = "flat" if drawn.height < drawn.radius / 3 else "protruding"
             lesions.append({"id": lesion, "look": look})
         information = {"description": "polypseg synthetic procedures", "seed": seed}
-        return {
+        whole = {
             "info": information,
-            "images": self._images,
-            "annotations": self._annotations,
+            "images": [image._asdict() for image in self._images],
+            "annotations": [box._asdict() for box in self._annotations],
             "categories": [{"id": 1, "name": "polyp"}],
             "lesions": lesions,
         }
+        return json.dumps(whole) + "\n"
 
 
 def _check(request: ProcedureRequest) -> None:

@@ -33,8 +33,7 @@ def with_folders(config: Config, folders: Sequence[Path], negatives: Sequence[Pa
         UsageError: A folder is named twice, or a source has no folder.
     """
     given = [*folders, *negatives]
-    if len({folder.resolve() for folder in given}) != len(given):
-        raise UsageError("a folder is named twice; name each folder of data once")
+    refuse_twice(given)
     if len(given) == 1 and not negatives and not config.sources:
         return config
     sources = dict(config.sources)
@@ -48,6 +47,19 @@ def with_folders(config: Config, folders: Sequence[Path], negatives: Sequence[Pa
             f"name it (--data or --negatives), or set sources.{homeless[0]}.path"
         )
     return config.model_copy(update={"sources": sources})
+
+
+def refuse_twice(folders: Sequence[Path]) -> None:
+    """Nothing, if each folder is named once.
+
+    Raises:
+        UsageError: One is named twice.
+    """
+    seen: set[Path] = set()
+    for folder in folders:
+        if folder.resolve() in seen:
+            raise UsageError(f"{folder}: this folder is named twice; name each folder of data once")
+        seen.add(folder.resolve())
 
 
 def source_names(folders: Sequence[Path]) -> list[str]:

@@ -11,22 +11,22 @@ Decisions:
 
 import csv
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from polypseg.errors import ScoreError, UsageError, listed, unknown_name
 from polypseg.evaluate.leaks import TRAINING
-from polypseg.metrics.statistics import Comparison, compare_paired, holm
+from polypseg.metrics.statistics import Comparison, Draws, compare_paired, holm
 from polypseg.metrics.table import COLUMNS
 from polypseg.records.atomic import write_text
+from polypseg.records.comparison import ComparisonRecord, DifferingImage
 from polypseg.records.evaluation import Evaluation
+from polypseg.records.reading import as_json
 from polypseg.records.scores import Scores
 
 METRICS = (
@@ -52,14 +52,6 @@ LOWER_IS_BETTER = frozenset(column.name for column in COLUMNS if column.better =
 
 _DECISIVE_SETTINGS = ("tolerance_px", "tolerance_percent", "min_iou", "min_area_px", "min_max")
 """Settings without which the columns mean different things; the threshold is part of the method that is judged."""
-
-
-class DifferingImage(NamedTuple):
-    """An image in which two evaluations differ: name, score of the first, score of the second."""
-
-    name: str
-    first: float
-    second: float
 
 
 @dataclass(frozen=True)
@@ -122,7 +114,7 @@ def compare(
     for metric in metrics:
         if metric not in scores[0].values:
             raise UsageError(unknown_name("metric", metric, scores[0].values))
-    draws = {"confidence": confidence, "num_resamples": num_resamples, "seed": seed}
+    draws = Draws(confidence, num_resamples, seed)
     results: list[PairedResult] = []
     for images, columns in (("polyp", metrics), ("polyp-free", NEGATIVE_METRICS)):
         chosen = [each.select(each.has_polyp if images == "polyp" else each.is_polyp_free) for each in scores]
@@ -162,8 +154,8 @@ def save_comparison(results: Sequence[PairedResult], scores: Sequence[tuple[str,
         folder: Made if there is none.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    as_json, as_csv = folder / "comparison.json", folder / "comparison.csv"
-    write_text(as_json, json.dumps([_record(result) for result in results], indent=1, allow_nan=False))
+    json_path, csv_path = folder / "comparison.json", folder / "comparison.csv"
+    write_text(json_path, as_json([_record(result) for result in results]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     metrics = list(dict.fromkeys(result.metric for result in results))
@@ -171,8 +163,8 @@ def save_comparison(results: Sequence[PairedResult], scores: Sequence[tuple[str,
     for place, name in enumerate(scores[0][1].names):
         values = [float(each.values[metric][place]) for metric in metrics for _, each in scores]
         writer.writerow([name, int(scores[0][1].values["reference_px"][place]), *map(repr, values)])
-    write_text(as_csv, text.getvalue())
-    return [as_json, as_csv]
+    write_text(csv_path, text.getvalue())
+    return [json_path, csv_path]
 
 
 def _paired(
@@ -181,10 +173,10 @@ def _paired(
     metric: str,
     images: str,
     num_cases: int,
-    draws: dict[str, Any],
+    draws: Draws,
 ) -> PairedResult:
     first, second = (each.values[metric] for each in scores)
-    comparison = compare_paired(first, second, scores[0].groups(), **draws)
+    comparison = compare_paired(first, second, scores[0].groups(), *draws)
     groups = scores[0].groups()
     if groups is not None and len(set(groups)) < 2:  # one draw cannot tell how others would fall out
         comparison = comparison._replace(difference=comparison.difference._replace(low=math.nan, high=math.nan))
@@ -194,7 +186,8 @@ def _paired(
     distance = np.where(both, np.abs(first - second), 0.0)
     order = [place for place in np.argsort(-distance, kind="stable")[:num_cases] if distance[place] > 0]
     largest = tuple(
-        DifferingImage(scores[0].names[place], float(first[place]), float(second[place])) for place in order
+        DifferingImage(name=scores[0].names[place], first=float(first[place]), second=float(second[place]))
+        for place in order
     )
     first_mean, second_mean = (float(values[both].mean()) if both.any() else math.nan for values in (first, second))
     p_values = comparison.wilcoxon_p, comparison.permutation_p
@@ -259,16 +252,15 @@ def _same_splits(labels: tuple[str, str], first: Scores, second: Scores) -> None
 
 def _same_settings(evaluations: Sequence[tuple[str, Evaluation]]) -> None:
     known = [
-        (label, evaluation.record()["settings"])
-        for label, evaluation in evaluations
-        if evaluation.record_path.is_file()
+        (label, evaluation.record().settings) for label, evaluation in evaluations if evaluation.record_path.is_file()
     ]
     for label, settings in known[1:]:
         for key in _DECISIVE_SETTINGS:
-            if settings.get(key) != known[0][1].get(key):
+            first, other = getattr(known[0][1], key), getattr(settings, key)
+            if first != other:
                 raise ScoreError(
-                    f"{known[0][0]} was scored with {key} {known[0][1].get(key)}, {label} with {settings.get(key)}; "
-                    "score both with the same settings"
+                    f"{known[0][0]} was scored with {key} {first}, {label} with {other}; score both with the same "
+                    "settings"
                 )
 
 
@@ -278,27 +270,26 @@ def _sorted(scores: Scores) -> Scores:
     return Scores(text, {key: column[order] for key, column in scores.values.items()})
 
 
-def _record(result: PairedResult) -> dict[str, Any]:
-    difference = result.comparison.difference
-    values = {
-        "first": result.first,
-        "second": result.second,
-        "metric": result.metric,
-        "images": result.images,
-        "first_mean": result.first_mean,
-        "second_mean": result.second_mean,
-        "difference": difference.value,
-        "low": difference.low,
-        "high": difference.high,
-        "num_pairs": difference.num_values,
-        "num_missing": difference.num_missing,
-        "wilcoxon_p": result.comparison.wilcoxon_p,
-        "permutation_p": result.comparison.permutation_p,
-        "wilcoxon_p_holm": result.wilcoxon_p,
-        "permutation_p_holm": result.permutation_p,
-        "wins": result.comparison.wins,
-        "losses": result.comparison.losses,
-        "ties": result.comparison.ties,
-    }
-    plain = {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in values.items()}
-    return {**plain, "largest": [case._asdict() for case in result.largest]}
+def _record(result: PairedResult) -> ComparisonRecord:
+    difference, chance = result.comparison.difference, result.comparison
+    return ComparisonRecord(
+        first=result.first,
+        second=result.second,
+        metric=result.metric,
+        images=result.images,
+        first_mean=result.first_mean,
+        second_mean=result.second_mean,
+        difference=difference.value,
+        low=difference.low,
+        high=difference.high,
+        num_pairs=difference.num_values,
+        num_missing=difference.num_missing,
+        wilcoxon_p=chance.wilcoxon_p,
+        permutation_p=chance.permutation_p,
+        wilcoxon_p_holm=result.wilcoxon_p,
+        permutation_p_holm=result.permutation_p,
+        wins=chance.wins,
+        losses=chance.losses,
+        ties=chance.ties,
+        largest=result.largest,
+    )

@@ -1,21 +1,21 @@
 """A whole evaluation: scored, counted, looked through for leaks, summed up."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from polypseg.evaluate.leaks import TRAINING, LeakReport, find_leaks
+from polypseg.evaluate.leaks import TRAINING, find_leaks
 from polypseg.evaluate.plan import Plan
+from polypseg.evaluate.promise import promise_summary
 from polypseg.evaluate.score import ScoreOptions, score
 from polypseg.evaluate.selection import EXTERNAL
 from polypseg.evaluate.summary import SummaryOptions, summarise
 from polypseg.predict.engines.packaged import FOLDER
 from polypseg.progress import Track, silent
 from polypseg.records.evaluation import Evaluation, run_evaluation
-from polypseg.records.evaluations import add_evaluation, read_evaluations, times_test_was_scored
+from polypseg.records.evaluations import CountedEvaluation, add_evaluation, read_evaluations, times_test_was_scored
 from polypseg.records.lock import alone_in
 from polypseg.records.scores import Scores
+from polypseg.records.summary import Circumstances, LeakReport, Summary
 
 
 def evaluate(
@@ -26,7 +26,7 @@ def evaluate(
     search_leaks: bool = True,
     command: str = "",
     track: Track = silent,
-) -> tuple[Evaluation, dict[str, Any]]:
+) -> tuple[Evaluation, Summary]:
     """The finished evaluation and its summary.
 
     Args:
@@ -56,21 +56,23 @@ def _evaluate(
     search_leaks: bool,
     command: str,
     track: Track,
-) -> tuple[Evaluation, dict[str, Any]]:
+) -> tuple[Evaluation, Summary]:
     """As `evaluate`, in a folder in which nobody else works."""
     evaluation, num_scored = score(plan, folder, score_options, track)
     scores = evaluation.scores()
     _count(plan, evaluation, scores)
     faulty = [name for name, fault in zip(scores.names, scores.text["fault"], strict=True) if fault]
     leaks = find_leaks(plan, faulty, search_leaks, track)
-    provenance = {
-        "command": command,
-        "times_test_was_scored": times_test_was_scored(plan.run) if plan.run else None,
-        "num_scored_now": num_scored,
-        "leaks": leaks.record(),
-        "notes": notes(plan, scores, leaks),
-    }
-    return evaluation, summarise(evaluation, summary_options, provenance)
+    circumstances = Circumstances(
+        command=command,
+        times_test_was_scored=times_test_was_scored(plan.run) if plan.run else None,
+        num_scored_now=num_scored,
+        leaks=leaks,
+        notes=tuple(notes(plan, scores, leaks)),
+    )
+    if held := promise_summary(scores, evaluation.record()):
+        circumstances = circumstances.model_copy(update={"held": held})
+    return evaluation, summarise(evaluation, summary_options, circumstances)
 
 
 def default_folder(plan: Plan) -> Path:
@@ -87,15 +89,15 @@ def default_folder(plan: Plan) -> Path:
         folder = default_folder(replace(plan, tta="none"))
         return folder.with_name(f"{folder.name}-{plan.tta}")
     if plan.run is not None:
-        data = Path(plan.source["data"]).name
+        data = Path(plan.source.data_folder).name
         label = plan.label if plan.label != EXTERNAL else data
         is_taken = plan.label == EXTERNAL and data in (*TRAINING, "test", "all")
         return run_evaluation(plan.run, f"{EXTERNAL}-{data}" if is_taken else label).folder
-    if "model" in plan.source:
-        model = Path(plan.source["model"])
+    if plan.source.model is not None:
+        model = Path(plan.source.model)
         model = Path(model.name) if model.parent == FOLDER else model
-        return model.with_name(f"{model.stem}-evaluation") / Path(plan.source["data"]).name
-    predictions = Path(plan.source["predictions"])
+        return model.with_name(f"{model.stem}-evaluation") / Path(plan.source.data_folder).name
+    predictions = Path(plan.source.subject)
     return predictions.with_name(f"{predictions.name}-evaluation")
 
 
@@ -118,8 +120,8 @@ def notes(plan: Plan, scores: Scores, leaks: LeakReport) -> list[str]:
 
 def _leak_notes(leaks: LeakReport) -> list[str]:
     found = []
-    if leaks.leaks:
-        scored = list(dict.fromkeys(leak.scored for leak in leaks.leaks))
+    if leaks.pairs:
+        scored = list(dict.fromkeys(leak.scored for leak in leaks.pairs))
         names = ", ".join(scored[:5]) + (f", … ({len(scored) - 5} more)" if len(scored) > 5 else "")
         count = f"{len(scored)} scored images show" if len(scored) > 1 else "1 scored image shows"
         found.append(f"{count} what a training or validation image shows: {names}")
@@ -132,23 +134,19 @@ def _count(plan: Plan, evaluation: Evaluation, scores: Scores) -> None:
     """Write the evaluation down in the run, once, however often it was stopped and continued."""
     if plan.run is None:
         return
-    identity = evaluation.record()["id"]
-    if any(entry.get("id") == identity for entry in read_evaluations(plan.run)):
+    identity = evaluation.record().id
+    if any(entry.id == identity for entry in read_evaluations(plan.run)):
         return
-    facts: Mapping[str, Any] = {
-        "id": identity,
-        "split": plan.label,
-        "splits": _sorted(scores.text["split"]),
-        "data_digest": plan.data_digest(),
-        "model_digest": plan.source["model_digest"],
-        "threshold": plan.threshold,
-        "seed_threshold": plan.peak_threshold,
-        "tta": plan.tta,
-        "num_images": len(scores),
-        "folder": str(evaluation.folder),
-    }
-    add_evaluation(plan.run, facts)
-
-
-def _sorted(values: Sequence[str]) -> list[str]:
-    return sorted(set(values))
+    counted = CountedEvaluation(
+        id=identity,
+        split=plan.label,
+        splits=tuple(sorted(set(scores.text["split"]))),
+        data_digest=plan.data_digest(),
+        model_digest=plan.source.model_digest,
+        threshold=plan.threshold,
+        peak_threshold=plan.peak_threshold,
+        tta=plan.tta,
+        num_images=len(scores),
+        folder=str(evaluation.folder),
+    )
+    add_evaluation(plan.run, counted)

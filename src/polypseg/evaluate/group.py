@@ -8,12 +8,11 @@ Decisions:
 
 import csv
 import io
-import json
+import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -28,7 +27,11 @@ from polypseg.evaluate.summary import SummaryOptions, summarise
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import replacing, write_text
 from polypseg.records.evaluation import Evaluation, run_evaluation
+from polypseg.records.evaluation_record import EvaluationRecord
+from polypseg.records.reading import as_json
 from polypseg.records.run import Run, open_run
+from polypseg.records.seeds import OverSeeds, SeedFigures, save_seed_figures
+from polypseg.records.summary import Circumstances, Summary
 from polypseg.records.threshold import load_threshold
 
 OUT_OF_FOLD = "out-of-fold"
@@ -36,60 +39,45 @@ FIGURES = ("dice", "iou")
 """What `seed_figures` sums up."""
 
 
-class OverSeeds(NamedTuple):
-    """A figure over runs.
-
-    Attributes:
-        mean: Over the runs.
-        low: Lower end of its 95 % interval by Student's t; None for a single run.
-        high: Upper end.
-        deviation: Standard deviation of a run (n - 1); None for a single run.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    deviation: float | None
-
-
 def over_seeds(values: Sequence[float]) -> OverSeeds:
     """Mean and 95 % interval of a figure that each run gives once.
 
-    >>> [round(value, 3) for value in over_seeds([0.8, 0.9])]  # t(0.975, 1) = 12.706, times 0.0707 / sqrt(2) = 0.05
+    >>> [round(value, 3) for _, value in over_seeds([0.8, 0.9])]  # t(0.975, 1) = 12.706, times 0.0707 / sqrt(2) = 0.05
     [0.85, 0.215, 1.485, 0.071]
     """
     array = np.asarray(values, np.float64)
     mean = float(array.mean())
     if len(array) < 2:
-        return OverSeeds(mean, None, None, None)
+        return OverSeeds(mean=mean, low=None, high=None, deviation=None)
     deviation = float(array.std(ddof=1))
     reach = float(stats.t.ppf(0.975, len(array) - 1)) * deviation / float(np.sqrt(len(array)))
-    return OverSeeds(mean, mean - reach, mean + reach, deviation)
+    return OverSeeds(mean=mean, low=mean - reach, high=mean + reach, deviation=deviation)
 
 
-def seed_figures(folder: Path, split: str = "test") -> dict[str, Any]:
+def seed_figures(folder: Path, split: str = "test") -> SeedFigures:
     """The figures of each member's evaluation of a split and of all together, after seeds.json is written.
 
     Args:
         folder: A group of runs whose members were all evaluated.
         split: Of the members.
 
-    Returns:
-        `runs`: by member its figures; and by figure an `OverSeeds` as a table.
-
     Raises:
         RunError: Not a group.
         ScoreError: A member was not evaluated.
     """
     group = _group(folder)
-    runs: dict[str, dict[str, float]] = {}
+    runs: dict[str, dict[str, float | None]] = {}
     for member in group.members():
-        metrics = run_evaluation(member, split).summary()["metrics"]
-        runs[member.folder.name] = {figure: float(metrics[figure]["mean"]) for figure in FIGURES}
-    together = {figure: over_seeds([run[figure] for run in runs.values()])._asdict() for figure in FIGURES}
-    record = {"split": split, "num_runs": len(runs), "runs": runs, **together}
-    write_text(group.folder / "seeds.json", json.dumps(record, indent=1))
-    return record
+        metrics = run_evaluation(member, split).summary().metrics
+        runs[member.folder.name] = {figure: metrics[figure].mean for figure in FIGURES}
+    dice, iou = (over_seeds([_or_nan(run[figure]) for run in runs.values()]) for figure in FIGURES)
+    figures = SeedFigures(split=split, num_runs=len(runs), runs=runs, dice=dice, iou=iou)
+    save_seed_figures(group.folder, figures)
+    return figures
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def validation_plans(folder: Path, data: Path | None = None, track: Track = silent) -> list[Plan]:
@@ -105,7 +93,13 @@ def validation_plans(folder: Path, data: Path | None = None, track: Track = sile
     stored = load_threshold(folder)
     plans = [plan_run(member.folder, data, Selection(split="validation"), track) for member in group.members()]
     return [
-        replace(plan, threshold=stored.threshold, peak_threshold=stored.peak_threshold, threshold_source=stored.source)
+        replace(
+            plan,
+            threshold=stored.threshold,
+            peak_threshold=stored.peak_threshold,
+            threshold_source=stored.source,
+            is_recalibrated=False,  # a member's own, and the thresholds are the group's
+        )
         for plan in plans
     ]
 
@@ -118,7 +112,7 @@ def out_of_fold(
     command: str = "",
     track: Track = silent,
     tta: str = "none",
-) -> tuple[Evaluation, dict[str, Any]]:
+) -> tuple[Evaluation, Summary]:
     """The scores of each sample by the member that did not see it, and their summary.
 
     Args:
@@ -139,13 +133,13 @@ def out_of_fold(
     scored = [score(plan, default_folder(plan), score_options, track) for plan in plans]
     evaluation = run_evaluation(Run(folder), OUT_OF_FOLD if tta == "none" else f"{OUT_OF_FOLD}-{tta}")
     _merge([found for found, _ in scored], evaluation, folder)
-    provenance = {
-        "command": command,
-        "times_test_was_scored": None,
-        "num_scored_now": sum(number for _, number in scored),
-        "notes": [f"each image was predicted by the one of {len(plans)} members that did not see it"],
-    }
-    return evaluation, summarise(evaluation, summary_options, provenance)
+    circumstances = Circumstances(
+        command=command,
+        times_test_was_scored=None,
+        num_scored_now=sum(number for _, number in scored),
+        notes=(f"each image was predicted by the one of {len(plans)} members that did not see it",),
+    )
+    return evaluation, summarise(evaluation, summary_options, circumstances)
 
 
 def _group(folder: Path) -> Run:
@@ -168,7 +162,7 @@ def _merge(parts: Sequence[Evaluation], evaluation: Evaluation, folder: Path) ->
     for part in parts:
         for mask in part.masks_folder.glob("*.png"):
             shutil.copyfile(mask, evaluation.masks_folder / mask.name)
-    write_text(evaluation.record_path, json.dumps(_merged_record(parts, folder), indent=1))
+    write_text(evaluation.record_path, as_json(_merged_record(parts, folder)))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([_rows(parts[0])[0], *(rows[place] for place in order)])
     write_text(evaluation.scores_path, text.getvalue())
@@ -178,23 +172,17 @@ def _rows(part: Evaluation) -> list[list[str]]:
     return list(csv.reader(io.StringIO(part.scores_path.read_text(encoding="utf-8"))))
 
 
-def _merged_record(parts: Sequence[Evaluation], folder: Path) -> dict[str, Any]:
+def _merged_record(parts: Sequence[Evaluation], folder: Path) -> EvaluationRecord:
     records = [part.record() for part in parts]
     first = records[0]
-    source = {
-        **first["source"],
-        "run": str(folder),
-        "model": str(folder),
-        "model_digest": model_digest(folder),
-        "split": OUT_OF_FOLD,
-        "split_digest": Run(folder).split().digest(),
-        "split_source": Run(folder).split().source,
-    }
-    samples = sorted((sample for record in records for sample in record["samples"]), key=lambda s: str(s["name"]))
-    return {
-        **first,
-        "id": uuid4().hex,
-        "source": source,
-        "data_digest": " ".join(record["data_digest"] for record in records),
-        "samples": samples,
-    }
+    split = Run(folder).split()
+    whole = {"run": str(folder), "model": str(folder), "model_digest": model_digest(folder)}
+    whole |= {"split": OUT_OF_FOLD, "split_digest": split.digest(), "split_source": split.source}
+    return first.model_copy(
+        update={
+            "id": uuid4().hex,
+            "source": first.source.model_copy(update=whole),
+            "data_digest": " ".join(record.data_digest for record in records),
+            "samples": tuple(sorted((s for record in records for s in record.samples), key=lambda s: s.name)),
+        }
+    )

@@ -7,11 +7,9 @@ Decisions:
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from polypseg.data.catalogue import find_samples
 from polypseg.data.duplicates import similar_across
@@ -22,44 +20,15 @@ from polypseg.evaluate.selection import ImageToScore
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import write_text
 from polypseg.records.evaluation import RUN_FOLDER
-from polypseg.records.reading import FileKind, read_json
+from polypseg.records.reading import FileKind, as_json, read_json
+from polypseg.records.summary import Leak, LeakReport
 from polypseg.train.samples import run_samples
 
 TRAINING = ("train", "validation")
 
 
-class Leak(NamedTuple):
-    """A scored image that shows what a training image shows.
-
-    Attributes:
-        scored: Name of the scored image.
-        training: Name of the training image.
-        split: Of the training image: train or validation.
-        similarity: Correlation after alignment; 1 for identical files.
-        is_identical: Whether the two have the same bytes or pixels.
-    """
-
-    scored: str
-    training: str
-    split: str
-    similarity: float
-    is_identical: bool
-
-
-class LeakReport(NamedTuple):
-    """What was found, and what was not looked for.
-
-    Attributes:
-        leaks: Each pair, the most alike first.
-        unchecked: Why near-duplicates were not looked for; empty where they were.
-    """
-
-    leaks: list[Leak]
-    unchecked: str
-
-    def record(self) -> dict[str, Any]:
-        """As summary.json holds it."""
-        return {"unchecked": self.unchecked, "pairs": [leak._asdict() for leak in self.leaks]}
+_Kept = dict[str, tuple[Leak, ...]]
+"""Leaks by the digests of both sides."""
 
 
 def find_leaks(plan: Plan, leave_out: Sequence[str] = (), search: bool = True, track: Track = silent) -> LeakReport:
@@ -72,32 +41,35 @@ def find_leaks(plan: Plan, leave_out: Sequence[str] = (), search: bool = True, t
         track: Shows progress.
     """
     if plan.manifest is None:
-        return LeakReport([], "what the model was trained on is not known")
+        return LeakReport(unchecked="what the model was trained on is not known")
     if plan.label in TRAINING:
-        return LeakReport([], f"the {plan.label} split itself was scored")
+        return LeakReport(unchecked=f"the {plan.label} split itself was scored")
     fresh = [case for case in plan.cases if case.name not in leave_out and not _is_asked_for(case, plan)]
     identical = _identical(fresh, plan)
     if not search:
-        return LeakReport(identical, "near-duplicates were not looked for (--no-leaks)")
+        return LeakReport(pairs=identical, unchecked="near-duplicates were not looked for (--no-leaks)")
     training = _training_samples(plan)
     if not training:
-        return LeakReport(
-            identical, "the training images are not where they were (pass their folder as the run's data)"
-        )
+        missing = "the training images are not where they were (pass their folder as the run's data)"
+        return LeakReport(pairs=identical, unchecked=missing)
     met = {(leak.scored, leak.training) for leak in identical}
     similar = [leak for leak in _similar(fresh, training, plan, track) if (leak.scored, leak.training) not in met]
-    return LeakReport(sorted(identical + similar, key=lambda leak: -leak.similarity), "")
+    return LeakReport(pairs=tuple(sorted((*identical, *similar), key=lambda leak: -leak.similarity)), unchecked="")
 
 
 def _is_asked_for(case: ImageToScore, plan: Plan) -> bool:
     return plan.label == "all" and case.split in TRAINING
 
 
-def _identical(cases: Sequence[ImageToScore], plan: Plan) -> list[Leak]:
+def _identical(cases: Sequence[ImageToScore], plan: Plan) -> tuple[Leak, ...]:
     """Cases whose bytes are those of a training image."""
     entries = plan.manifest.entries.items() if plan.manifest else ()
     seen = {entry.image_digest: (name, entry.split) for name, entry in entries if entry.split in TRAINING}
-    return [Leak(case.name, *seen[case.digests[0]], 1.0, True) for case in cases if case.digests[0] in seen]
+    found = [(case.name, *seen[case.digests[0]]) for case in cases if case.digests[0] in seen]
+    return tuple(
+        Leak(scored=scored, training=training, split=split, similarity=1.0, is_identical=True)
+        for scored, training, split in found
+    )
 
 
 def _training_samples(plan: Plan) -> list[Sample]:
@@ -106,7 +78,7 @@ def _training_samples(plan: Plan) -> list[Sample]:
         return []
     wanted = {name for name, entry in plan.manifest.entries.items() if entry.split in TRAINING}
     finders: list[Callable[[], tuple[list[Sample], list[Fault]]]]
-    finders = [partial(find_samples, Path(plan.source["data"]), empty_masks=True)]
+    finders = [partial(find_samples, Path(plan.source.data_folder), empty_masks=True)]
     finders += [partial(run_samples, plan.run)] if plan.run else []
     for find in finders:
         try:
@@ -119,18 +91,18 @@ def _training_samples(plan: Plan) -> list[Sample]:
     return []
 
 
-def _similar(cases: Sequence[ImageToScore], training: Sequence[Sample], plan: Plan, track: Track) -> list[Leak]:
+def _similar(cases: Sequence[ImageToScore], training: Sequence[Sample], plan: Plan, track: Track) -> tuple[Leak, ...]:
     with_image = [case for case in cases if case.image_path is not None]
     digests = "".join(case.digests[0] for case in with_image) + (plan.manifest.digest() if plan.manifest else "")
     key = hashlib.sha256(digests.encode()).hexdigest()
     path = plan.run.folder / RUN_FOLDER / "near-duplicates.json" if plan.run else None
     kept = _kept(path)
     if key not in kept:
-        kept[key] = [leak._asdict() for leak in _search(with_image, training, plan, track)]
+        kept[key] = tuple(_search(with_image, training, plan, track))
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_text(path, json.dumps(kept, indent=1))
-    return [Leak(**leak) for leak in kept[key]]
+            write_text(path, as_json(kept))
+    return kept[key]
 
 
 def _search(cases: Sequence[ImageToScore], training: Sequence[Sample], plan: Plan, track: Track) -> list[Leak]:
@@ -138,21 +110,21 @@ def _search(cases: Sequence[ImageToScore], training: Sequence[Sample], plan: Pla
     entries = plan.manifest.entries if plan.manifest else {}
     return [
         Leak(
-            cases[pair.first].name,
-            training[pair.second].name,
-            entries[training[pair.second].name].split,
-            pair.similarity,
-            pair.is_identical,
+            scored=cases[pair.first].name,
+            training=training[pair.second].name,
+            split=entries[training[pair.second].name].split,
+            similarity=pair.similarity,
+            is_identical=pair.is_identical,
         )
         for pair in similar_across(paths, [sample.image_path for sample in training], track=track)
     ]
 
 
-def _kept(path: Path | None) -> dict[str, Any]:
+def _kept(path: Path | None) -> _Kept:
     """Earlier results by key; a damaged file is as none, for all of it can be found again."""
     if path is None or not path.is_file():
         return {}
     try:
-        return read_json(path, dict[str, Any], FileKind("list of near-duplicates", ScoreError, "remove it"))
+        return read_json(path, _Kept, FileKind("list of near-duplicates", ScoreError, "remove it"))
     except ScoreError:
         return {}

@@ -22,9 +22,13 @@ from polypseg.evaluate.model_size import model_size_columns
 from polypseg.evaluate.selection import ImageToScore
 from polypseg.metrics.table import ScoreSettings, score_image
 from polypseg.metrics.thresholds import NUM_LEVELS, Histogram, to_levels
+from polypseg.predict.nested import nested_mask
 from polypseg.preprocess import Field, put_back, read_grey, read_mask, resize_mask, to_mask, whole_frame
 from polypseg.records.atomic import write_bytes
+from polypseg.records.calibration import Bound, Side
 from polypseg.records.evaluation import Evaluation
+from polypseg.records.recalibration import Recalibration
+from polypseg.records.scores import NESTED_LOSSES as LOSSES
 from polypseg.records.scores import Row
 
 
@@ -36,12 +40,14 @@ class PredictedMap(NamedTuple):
         image_shape: Height and width of the image; None where it was not read.
         field: The part of the image that the model saw; None for all of it.
         fault: Why there is no map although a model should have made one; empty otherwise.
+        recalibration: What the model's probabilities are turned into, after they are put back.
     """
 
     map: NDArray[np.float32] | None = None
     image_shape: tuple[int, int] | None = None
     field: Field | None = None
     fault: str = ""
+    recalibration: Recalibration | None = None
 
 
 class Measured(NamedTuple):
@@ -61,6 +67,8 @@ class Measure:
         loss: The training's loss, for the figures at the model's size; None without a run.
         save_maps: Write the probability maps too.
         skip_bad: An image that cannot be scored becomes a row with a fault instead of an error.
+        outer: How the outer mask of a calibration is made; None without one, as the next.
+        inner: How the inner mask is made.
     """
 
     evaluation: Evaluation
@@ -68,6 +76,8 @@ class Measure:
     loss: LossConfig | None = None
     save_maps: bool = False
     skip_bad: bool = False
+    outer: Bound | None = None
+    inner: Bound | None = None
 
     def __call__(self, case: ImageToScore, prediction: PredictedMap) -> Measured:
         """The row and the histogram of one image; its mask is on disk afterwards.
@@ -82,6 +92,19 @@ class Measure:
             if not self.skip_bad:
                 raise ScoreError(f"{message}; mend or remove it, or leave it out with --skip-bad") from error
             return Measured({**case.texts(), "fault": message}, np.zeros((2, NUM_LEVELS), np.int64))
+
+    def _nested_columns(self, name: str, found: tuple[Probability, Mask], reference: Mask) -> Row:
+        """What the outer mask misses and what of the inner one is false; both masks are on disk afterwards."""
+        row: Row = {}
+        sides: tuple[tuple[Side, Bound | None], ...] = (("outer", self.outer), ("inner", self.inner))
+        for side, bound in sides:
+            if bound is None:
+                continue
+            mask = nested_mask(bound, side, *found)
+            loss = missed_share(mask, reference) if side == "outer" else false_share(mask, reference)
+            row |= {LOSSES[side]: loss, f"{side}_px": int(np.count_nonzero(mask))}
+            write_grey(self.evaluation.nested_path(side, name), mask.astype(np.uint8) * np.uint8(255))
+        return row
 
     def of_pair(self, pair: tuple[ImageToScore, PredictedMap]) -> Measured:
         """As a call, of an image and its prediction."""
@@ -103,10 +126,31 @@ class Measure:
             side = (prediction.map.shape[0], prediction.map.shape[1])
             seen = (prediction.field or whole_frame(reference.shape)).crop(reference)
             row |= model_size_columns(prediction.map, resize_mask(seen, side), self.loss)
+            row |= self._nested_columns(case.name, (probability, predicted), reference)
         write_grey(self.evaluation.mask_path(case.name), predicted.astype(np.uint8) * np.uint8(255))
         if self.save_maps:
             write_grey(self.evaluation.map_path(case.name), to_levels(probability))
         return Measured(row, scored.histogram)
+
+
+def missed_share(outer: Mask, reference: Mask) -> float:
+    """The share of the polyp that an outer mask misses; NaN without a polyp.
+
+    >>> missed_share(np.array([[True, False]]), np.array([[True, True]]))
+    0.5
+    """
+    polyp = int(np.count_nonzero(reference))
+    return int(np.count_nonzero(reference & ~outer)) / polyp if polyp else float("nan")
+
+
+def false_share(inner: Mask, reference: Mask) -> float:
+    """The share of an inner mask that is no polyp; 0 for an empty one.
+
+    >>> false_share(np.array([[True, True]]), np.array([[True, False]]))
+    0.5
+    """
+    area = int(np.count_nonzero(inner))
+    return int(np.count_nonzero(inner & ~reference)) / area if area else 0.0
 
 
 def read_pair(case: ImageToScore, prediction: PredictedMap) -> tuple[Probability, Mask]:
@@ -155,7 +199,10 @@ def _read_pair(case: ImageToScore, prediction: PredictedMap) -> tuple[Probabilit
                 f"{case.image_path} is {shape[0]}x{shape[1]} (height x width), its mask {case.reference_path} is "
                 f"{reference.shape[0]}x{reference.shape[1]}; expected one size"
             )
-        return put_back(prediction.map, prediction.field or whole_frame(shape), shape), reference, ""
+        probability = put_back(prediction.map, prediction.field or whole_frame(shape), shape)
+        if prediction.recalibration is not None:
+            probability = prediction.recalibration.apply(probability)
+        return probability, reference, ""
     if case.prediction_path is None:
         raise DataError(f"{case.name}: neither a model nor a file predicts it")
     grey = read_grey(case.prediction_path)

@@ -7,17 +7,16 @@ Decisions:
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from polypseg.config import LossConfig
 from polypseg.data.annotated import DRAWN
 from polypseg.data.catalogue import find_samples
 from polypseg.data.masks import rule_of
 from polypseg.data.samples import Fault, Sample, find_images, pair_samples, refuse
-from polypseg.errors import PairingError, UsageError, listed, unknown_name
+from polypseg.errors import PairingError, ScoreError, UsageError, listed, unknown_name
 from polypseg.evaluate.foreign import judge_predictions, judge_references
 from polypseg.evaluate.selection import (
     EXTERNAL,
@@ -28,15 +27,17 @@ from polypseg.evaluate.selection import (
     choose_split,
     keep_named,
     label_splits,
-    read_names,
 )
 from polypseg.predict.engines.engine import Engine
 from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.predictor import FLIPS
 from polypseg.preprocess import AUTOMATIC, FieldRule, MaskRule, unicode_name
 from polypseg.progress import Track, silent
-from polypseg.records.digests import file_digests
-from polypseg.records.model_facts import DEFAULT_THRESHOLD
+from polypseg.records.calibration import Bound
+from polypseg.records.digests import file_digests, model_file_digest
+from polypseg.records.evaluation_record import AppliedRecalibration, EvaluationSource
+from polypseg.records.model_facts import DEFAULT_THRESHOLD, ModelFacts
+from polypseg.records.reading import read_names
 from polypseg.records.run import Run, open_run
 from polypseg.records.split import Split, load_split
 from polypseg.records.threshold import load_threshold
@@ -62,13 +63,16 @@ class Plan:
         tta: Test-time augmentation of the engine (`predict.predictor.FLIPS`); `with_tta` sets it.
         field: Instead of the model's own way: what of each image it sees; `with_field` sets it.
         notes: What a reader of the scores should know of the files, a sentence each.
+        outer: How the outer mask of a calibration is made (`evaluate.promise`); None without one, as the next.
+        inner: How the inner mask is made.
+        is_recalibrated: Whether the engine's recalibration is applied; the thresholds are then for what comes of it.
     """
 
     cases: Sequence[ImageToScore]
     label: str
     threshold: float
     threshold_source: str
-    source: Mapping[str, Any]
+    source: EvaluationSource
     engine: Engine | None = None
     loss: LossConfig | None = None
     run: Run | None = None
@@ -78,6 +82,9 @@ class Plan:
     tta: str = "none"
     field: FieldRule | None = None
     notes: Sequence[str] = ()
+    outer: Bound | None = None
+    inner: Bound | None = None
+    is_recalibrated: bool = False
 
     def data_digest(self) -> str:
         """SHA-256 over the names and file digests of images and references: one value, the same data."""
@@ -106,25 +113,30 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
     environment = run.environment()
     manifest = load_split(selection.manifest) if selection.manifest else run.split()
     is_own_data = data is None
-    data = data or Path(environment["data"])
+    data = data or Path(environment.data)
     if is_own_data and selection.mask_rule is None:
         found = run_samples(run)
     else:
         found = find_samples(data, selection.negatives, selection.mask_rule or AUTOMATIC)
     own_rule = rule_of(run.config().data)
     label, cases, faults = _cases_in(data, found, manifest, selection, track, own_rule)
-    source = {
-        "kind": "run",
-        "run": str(folder),
-        **_model_record(folder if run.members() else run.best_path, engine),
-        **_data_record(data, label, manifest),
-        "checkpoint_chosen_by": environment.get("checkpoint_chosen_by", "unknown"),
-    }
-    where = _threshold_source(folder, source["model_digest"])
-    loss = run.config().loss if run.config().loss.name == "bce_dice" else None
-    return Plan(
-        cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults, engine.facts.peak_threshold
+    model = folder if run.members() else run.best_path
+    source = EvaluationSource(
+        kind="run",
+        run=str(folder),
+        model=str(model),
+        model_digest=model_digest(model),
+        size=engine.size,
+        engine=engine.name,
+        data=str(data.resolve()),
+        split=label,
+        checkpoint_chosen_by=environment.checkpoint_chosen_by,
+        split_source=manifest.source,
+        split_digest=manifest.digest(),
     )
+    where = _threshold_source(folder, str(source.model_digest))
+    loss = run.config().loss if run.config().loss.name == "bce_dice" else None
+    return _as_shown(Plan(cases, label, engine.threshold, where, source, engine, loss, run, manifest, faults))
 
 
 def plan_model(path: Path, data: Path, selection: Selection | None = None, track: Track = silent) -> Plan:
@@ -143,18 +155,36 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
     engine = open_engine(path)
     found = find_samples(data, selection.negatives, selection.mask_rule or AUTOMATIC)
     label, cases, faults = _cases_in(data, found, manifest, selection, track)
-    source = {
-        "kind": "model",
-        **_model_record(path, engine),
-        "facts": engine.facts.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"self_test"}),
-        **_data_record(data, label, manifest),
-        "checkpoint_chosen_by": engine.facts.checkpoint_chosen_by or "unknown",
-    }
+    source = EvaluationSource(
+        kind="model",
+        model=str(path),
+        model_digest=model_digest(path),
+        size=engine.size,
+        engine=engine.name,
+        facts=ModelFacts(**engine.facts.model_dump(exclude_defaults=True, exclude={"self_test"})),
+        data=str(data.resolve()),
+        split=label,
+        checkpoint_chosen_by=engine.facts.checkpoint_chosen_by or "unknown",
+    )
+    if manifest is not None:
+        source = source.model_copy(update={"split_source": manifest.source, "split_digest": manifest.digest()})
     where = engine.facts.threshold_source or (
         "default" if engine.threshold == DEFAULT_THRESHOLD else "stored in the model"
     )
-    plan = Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults)
-    return replace(plan, peak_threshold=engine.facts.peak_threshold)
+    return _as_shown(Plan(cases, label, engine.threshold, where, source, engine, manifest=manifest, skipped=faults))
+
+
+def _as_shown(plan: Plan) -> Plan:
+    """The plan of a model, whose probabilities and thresholds are those that a user sees."""
+    if plan.engine is None:
+        return plan
+    facts = plan.engine.facts
+    plan = replace(plan, threshold=facts.shown(plan.threshold), peak_threshold=facts.shown(facts.peak_threshold))
+    if facts.recalibration is None:
+        return plan
+    applied = AppliedRecalibration(words=facts.recalibration.words, digest=facts.recalibration.digest)
+    source = plan.source.model_copy(update={"recalibration": applied})
+    return replace(plan, is_recalibrated=True, source=source)
 
 
 def with_field(plan: Plan, field: FieldRule | None) -> Plan:
@@ -170,7 +200,7 @@ def with_field(plan: Plan, field: FieldRule | None) -> Plan:
     facts = plan.engine.facts
     if field is not None and field != facts.field:
         plan.engine.facts = facts.model_copy(update={"field": field})
-    return replace(plan, field=field, source={**plan.source, "field": plan.engine.facts.field})
+    return replace(plan, field=field, source=plan.source.model_copy(update={"field": plan.engine.facts.field}))
 
 
 def with_tta(plan: Plan, tta: str) -> Plan:
@@ -185,7 +215,7 @@ def with_tta(plan: Plan, tta: str) -> Plan:
         return plan
     if plan.engine is None:
         raise UsageError("--tta is for a run or a model; predictions that are files are scored as they are")
-    return replace(plan, tta=tta, source={**plan.source, "tta": tta})
+    return replace(plan, tta=tta, source=plan.source.model_copy(update={"tta": tta}))
 
 
 def plan_predictions(
@@ -225,13 +255,14 @@ def plan_predictions(
     unseen = [case.name for case in cases if images and case.image_path is None]
     if unseen:
         raise PairingError(f"{images}: has no image for {len(unseen)} of the predictions:{listed(unseen)}")
-    folders = {"predictions": predictions, "references": references, "images": images}
-    source = {
-        "kind": "predictions",
-        **{kind: str(folder.resolve()) if folder else None for kind, folder in folders.items()},
-        "split": EXTERNAL,
-        "checkpoint_chosen_by": "unknown",
-    }
+    source = EvaluationSource(
+        kind="predictions",
+        predictions=str(predictions.resolve()),
+        references=str(references.resolve()) if references else None,
+        images=str(images.resolve()) if images else None,
+        split=EXTERNAL,
+        checkpoint_chosen_by="unknown",
+    )
     cases = add_digests(cases, track)
     return Plan(cases, EXTERNAL, DEFAULT_THRESHOLD, "default", source, skipped=tuple(faults), notes=notes)
 
@@ -272,7 +303,7 @@ def _pair_predictions(
     pairs, unpaired = pair_samples(predictions, references, selection.mask_rule or AUTOMATIC)
     faults = [fault._replace(reason=_as_prediction(fault.reason)) for fault in unpaired]
     if selection.names is not None:
-        wanted = read_names(selection.names)
+        wanted = read_names(selection.names, ScoreError)
         faults = [fault for fault in faults if Path(fault.name).stem in wanted]
     refuse(faults, selection.skip_bad, PairingError)
     return pairs, faults
@@ -292,21 +323,10 @@ def _threshold_source(folder: Path, model_digest: str) -> str:
     return f"{stored.words}, for an earlier checkpoint; choose it again with --tune-threshold"
 
 
-def _model_record(path: Path, engine: Engine) -> dict[str, Any]:
-    return {"model": str(path), "model_digest": model_digest(path), "size": engine.size, "engine": engine.name}
-
-
 def model_digest(path: Path) -> str:
     """SHA-256 of a model file in hex; of a group of runs, over the digests of its members' models."""
     members = Run(path).members()
     if not members:
-        return file_digests([path])[path]
+        return model_file_digest(path) if path.suffix.lower() == ".onnx" else file_digests([path])[path]
     digests = file_digests([member.best_path for member in members])
     return hashlib.sha256("".join(digests.values()).encode()).hexdigest()
-
-
-def _data_record(data: Path, label: str, manifest: Split | None) -> dict[str, Any]:
-    record: dict[str, Any] = {"data": str(data.resolve()), "split": label}
-    if manifest:
-        record |= {"split_source": manifest.source, "split_digest": manifest.digest()}
-    return record

@@ -9,7 +9,7 @@ Decisions:
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Sample
@@ -20,7 +20,7 @@ from polypseg.predict.predictor import Predictor
 from polypseg.preprocess import read_image, read_mask
 from polypseg.progress import Track, silent
 from polypseg.records.digests import file_digests
-from polypseg.records.model_facts import ModelFacts
+from polypseg.records.model_facts import DiceByEngine, EngineDice, ModelFacts
 from polypseg.records.seen import seen_of, unpack
 
 TOLERANCE = 0.002
@@ -75,11 +75,11 @@ def dices_by_engine(
     return found
 
 
-def figure_of(dices: Mapping[str, Sequence[float]], samples: Sequence[Sample]) -> dict[str, Any]:
+def figure_of(dices: Mapping[str, Sequence[float]], samples: Sequence[Sample]) -> DiceByEngine:
     """The entry of `ModelFacts.dice_by_engine` of images and what `dices_by_engine` found on them."""
     digests = file_digests([sample.image_path for sample in samples]).values()
-    engines = {name: {"dice": round(fmean(values), 6)} for name, values in dices.items()}
-    return {"images": len(next(iter(dices.values()))), "engines": engines, "digests": seen_of(digests).pack()}
+    engines = {name: EngineDice(dice=round(fmean(values), 6)) for name, values in dices.items()}
+    return DiceByEngine(images=len(next(iter(dices.values()))), engines=engines, digests=seen_of(digests).pack())
 
 
 def check(engine: Engine, data: Path, track: Track = silent) -> list[Checked]:
@@ -94,13 +94,13 @@ def check(engine: Engine, data: Path, track: Track = silent) -> list[Checked]:
         ModelError: The file states no figures that can be checked.
         DataError: The folder holds the images of none.
     """
-    stated = {name: figure for name, figure in engine.facts.dice_by_engine.items() if figure.get("digests")}
+    stated = {name: figure for name, figure in engine.facts.dice_by_engine.items() if figure.digests}
     if not stated:
         raise ModelError(f"{engine.facts.name or 'the model'}: its file states no Dice of images that it names")
     samples, _ = find_samples(data)
     checked = list(_checked(engine, stated, samples, track))
     if not checked:
-        known = "; ".join(f"{name}: {figure['images']} images" for name, figure in stated.items())
+        known = "; ".join(f"{name}: {figure.images} images" for name, figure in stated.items())
         raise DataError(
             f"{data}: lacks images of each figure that the file states ({known}; trained on "
             f"{_words(engine.facts)}); give the folder with the very files"
@@ -109,16 +109,16 @@ def check(engine: Engine, data: Path, track: Track = silent) -> list[Checked]:
 
 
 def _checked(
-    engine: Engine, stated: Mapping[str, Mapping[str, Any]], samples: Sequence[Sample], track: Track
+    engine: Engine, stated: Mapping[str, DiceByEngine], samples: Sequence[Sample], track: Track
 ) -> Iterator[Checked]:
     digests = file_digests([sample.image_path for sample in samples])
     for name, figure in stated.items():
-        wanted = unpack(figure["digests"])
+        wanted = unpack(figure.digests)
         own = [sample for sample in samples if digests[sample.image_path] in wanted]
         if len({digests[sample.image_path] for sample in own}) < len(wanted):
             continue
         dices = dices_by_engine({"": engine}, own, track)[""]
-        values = {key: float(value["dice"]) for key, value in figure["engines"].items()}
+        values = {key: value.dice for key, value in figure.engines.items()}
         yield Checked(name, len(dices), values, fmean(dices))
 
 

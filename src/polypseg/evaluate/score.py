@@ -9,19 +9,18 @@ Decisions:
 - The model runs in this thread; reading, metrics and writing run beside it, a few images ahead at most.
 """
 
-import json
 import os
 import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -42,8 +41,9 @@ from polypseg.preprocess import FieldRule, ModelView, model_view, normalise, rea
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import put_in_place, write_text
 from polypseg.records.evaluation import Evaluation
+from polypseg.records.evaluation_record import EvaluationRecord, LeftOut, saved_settings
 from polypseg.records.lock import LOCK_NAME, alone_at
-from polypseg.records.reading import FileKind, open_npy
+from polypseg.records.reading import FileKind, as_json, open_npy
 from polypseg.records.scores import COLUMNS, format_row, header
 
 FORMAT = 1
@@ -102,7 +102,9 @@ def score(
     with alone_at(folder):
         num_done = begin(evaluation, _record(plan, options), len(plan.cases), options.overwrite)
         pending = plan.cases[num_done:]
-        measure = Measure(evaluation, options.settings, plan.loss, options.save_maps, options.skip_bad)
+        measure = Measure(
+            evaluation, options.settings, plan.loss, options.save_maps, options.skip_bad, plan.outer, plan.inner
+        )
         _make_histograms(evaluation.histograms_path, len(plan.cases))
         with _pool(options, len(pending)) as pool:
             measured = measure_all(pending, plan, measure, options, pool)
@@ -117,7 +119,11 @@ def measure_all(
     """What each case gives, in order."""
     predictions: Iterator[PredictedMap] = (PredictedMap() for _ in cases)
     if plan.engine is not None:
-        predictions = predict_cases(plan.engine, cases, options.batch_size, pool, plan.tta)
+        recalibration = plan.engine.facts.recalibration if plan.is_recalibrated else None
+        predictions = (
+            each._replace(recalibration=recalibration)
+            for each in predict_cases(plan.engine, cases, options.batch_size, pool, plan.tta)
+        )
     work = zip(cases, predictions, strict=True)
     return map_ahead(pool, measure.of_pair, work, _AHEAD * (options.workers or os.cpu_count() or 1))
 
@@ -150,7 +156,7 @@ def predict_cases(
                 yield PredictedMap(next(maps), found.shape, found.view.field)
 
 
-def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, overwrite: bool) -> int:
+def begin(evaluation: Evaluation, record: EvaluationRecord, num_cases: int, overwrite: bool) -> int:
     """How many rows are there already; the folder is ready for the others afterwards.
 
     Raises:
@@ -169,9 +175,8 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, overwr
                     f"{evaluation.histograms_path}: missing or damaged, though {num_done} images are scored already; "
                     "score again with --overwrite"
                 )
-            write_text(
-                evaluation.record_path, json.dumps(record | {"id": old["id"], "started": old["started"]}, indent=1)
-            )
+            kept = record.model_copy(update={"id": old.id, "started": old.started})
+            write_text(evaluation.record_path, as_json(kept))
             put_in_place(rows_path, evaluation.unfinished_path)
             return num_done
         if is_stopped:
@@ -180,7 +185,7 @@ def begin(evaluation: Evaluation, record: dict[str, Any], num_cases: int, overwr
                 "with its own settings, choose another folder (--out), or throw it away (--overwrite)"
             )
     _clear(evaluation)
-    write_text(evaluation.record_path, json.dumps(record, indent=1))
+    write_text(evaluation.record_path, as_json(record))
     write_text(evaluation.unfinished_path, header())
     return 0
 
@@ -205,7 +210,8 @@ def _clear(evaluation: Evaluation) -> None:
         evaluation.histograms_path,
     ):
         path.unlink(missing_ok=True)
-    for folder in (evaluation.masks_folder, evaluation.maps_folder):
+    folders = (evaluation.nested_folder("outer"), evaluation.nested_folder("inner"))
+    for folder in (evaluation.masks_folder, evaluation.maps_folder, *folders):
         if folder.is_dir():
             shutil.rmtree(folder)
 
@@ -219,63 +225,48 @@ def _pool(options: ScoreOptions, num_pending: int) -> Executor:
     return ProcessPoolExecutor(workers, get_context("spawn"), *ignore)
 
 
-def _record(plan: Plan, options: ScoreOptions) -> dict[str, Any]:
+def _record(plan: Plan, options: ScoreOptions) -> EvaluationRecord:
     """What evaluation.json holds; an evaluation that is continued keeps its id and its time."""
-    return {
-        "format": FORMAT,
-        "polypseg": __version__,
-        "id": uuid4().hex,
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "source": dict(plan.source),
-        "threshold_source": plan.threshold_source,
-        "settings": _settings_record(options.settings),
-        "save_maps": options.save_maps,
-        "skip_bad": options.skip_bad,
-        "columns": list(COLUMNS),
-        "data_digest": plan.data_digest(),
-        "skipped": [fault._asdict() for fault in plan.skipped],
-        "samples": [case.record() for case in plan.cases],
-    }
+    return EvaluationRecord(
+        format=FORMAT,
+        polypseg=__version__,
+        id=uuid4().hex,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        source=plan.source,
+        threshold_source=plan.threshold_source,
+        settings=saved_settings(options.settings),
+        save_maps=options.save_maps,
+        skip_bad=options.skip_bad,
+        columns=COLUMNS,
+        data_digest=plan.data_digest(),
+        skipped=tuple(LeftOut(**fault._asdict()) for fault in plan.skipped),
+        samples=tuple(case.record() for case in plan.cases),
+    )
 
 
-def _settings_record(settings: ScoreSettings) -> dict[str, Any]:
-    """The settings by the keys of evaluation.json, which calls the peak threshold `seed_threshold`."""
-    values = {**asdict(settings), "groups": list(settings.groups)}
-    return values | {"seed_threshold": values.pop("peak_threshold")}
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def _differences(old: EvaluationRecord, new: EvaluationRecord) -> list[str]:
     """In what two records differ, in words; where files lie does not matter, what is in them does."""
-    settings = {key: (old.get("settings", {}).get(key), value) for key, value in new["settings"].items()}
+    before = old.settings.model_dump(by_alias=True)
+    settings = {key: (before[key], value) for key, value in new.settings.model_dump(by_alias=True).items()}
     found = [f"{key} ({was} there, {now} now)" for key, (was, now) in settings.items() if was != now]
-    words = {
-        "polypseg": "polypseg's version",
-        "columns": "columns",
-        "save_maps": "--save-maps",
-        "skip_bad": "--skip-bad",
-        "model": "model",
-        "tta": "--tta",
-        "field": "--field",
-        "samples": "images",
-    }
     was, now = _identity(old), _identity(new)
-    return found + [word for key, word in words.items() if was[key] != now[key]]
+    return found + [word for word in was if was[word] != now[word]]
 
 
-def _identity(record: dict[str, Any]) -> dict[str, Any]:
-    """A record with digests in the place of paths."""
-    samples = [
-        {key: value["sha256"] if isinstance(value, dict) else value for key, value in sample.items()}
-        for sample in record.get("samples", [])
-    ]
-    model = [record.get("source", {}).get(key) for key in ("kind", "model_digest", "size", "engine")]
+def _identity(record: EvaluationRecord) -> dict[str, object]:
+    """What makes two records the same, by what an error calls it."""
+    source = record.source
     return {
-        **dict.fromkeys(("polypseg", "columns", "save_maps", "skip_bad")),
-        **record,
-        "samples": samples,
-        "model": model,
-        "tta": record.get("source", {}).get("tta", "none"),
-        "field": record.get("source", {}).get("field", "whole"),
+        "polypseg's version": record.polypseg,
+        "columns": record.columns,
+        "--save-maps": record.save_maps,
+        "--skip-bad": record.skip_bad,
+        "model": (source.kind, source.model_digest, source.size, source.engine),
+        "--tta": source.tta,
+        "--field": source.field,
+        "recalibration": source.recalibration,
+        "--calibration": source.calibration,
+        "images": [sample.without_paths() for sample in record.samples],
     }
 
 

@@ -9,18 +9,18 @@ Decisions:
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from polypseg.data.samples import Sample
 from polypseg.errors import PairingError, ScoreError, SplitError, UsageError, listed, unknown_name
 from polypseg.preprocess import AUTOMATIC, MaskRule
 from polypseg.progress import Track
 from polypseg.records.digests import file_digests
-from polypseg.records.reading import FileKind, read_text
+from polypseg.records.evaluation_record import RecordedFile, ScoredImage
+from polypseg.records.reading import read_names
 from polypseg.records.split import SPLIT_NAMES, Split
 
 EXTERNAL = "external"
-NAMES = FileKind("list of names", ScoreError, "expected a text file with a name a line")
 """The split of an image that no part of the run's manifest holds."""
 
 
@@ -68,12 +68,12 @@ class ImageToScore:
         }
         return {key: value or "" for key, value in known.items()}
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> ScoredImage:
         """Who the case is and where its files are, as evaluation.json holds it."""
         kinds = zip(("image", "reference", "prediction"), self.paths, self.digests, strict=True)
-        files = {kind: {"path": str(path.resolve()), "sha256": digest} for kind, path, digest in kinds if path}
+        files = {kind: RecordedFile(path=str(path.resolve()), sha256=digest) for kind, path, digest in kinds if path}
         rule = {"mask_rule": self.mask_rule.text()} if self.mask_rule else {}
-        return {**self.texts(), **rule, **files}
+        return ScoredImage.model_validate({**self.texts(), **rule, **files})
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,11 @@ def label_splits(cases: Sequence[ImageToScore], manifest: Split, is_own: bool) -
     return [replace(case, split=known.get(case.digests[0], EXTERNAL)) for case in cases]
 
 
-def keep_named(cases: Sequence[ImageToScore], names: Path | None) -> list[ImageToScore]:
-    """The cases whose names a file lists (all without one), in order of their names.
+NamedT = TypeVar("NamedT", ImageToScore, Sample)
+
+
+def keep_named(cases: Sequence[NamedT], names: Path | None) -> list[NamedT]:
+    """The cases (or samples) whose names a file lists (all without one), in order of their names.
 
     Raises:
         PairingError: A name of the file is not among the cases.
@@ -161,7 +164,7 @@ def keep_named(cases: Sequence[ImageToScore], names: Path | None) -> list[ImageT
     """
     chosen = list(cases)
     if names is not None:
-        wanted = read_names(names)
+        wanted = set(read_names(names, ScoreError))
         missing = sorted(wanted - {case.name for case in cases})
         if missing:
             raise PairingError(f"{names} names {len(missing)} images that are not there:{listed(missing)}")
@@ -169,18 +172,6 @@ def keep_named(cases: Sequence[ImageToScore], names: Path | None) -> list[ImageT
     if not chosen:
         raise ScoreError("no image is left to score; check --split, --names and --data")
     return sorted(chosen, key=lambda case: case.name)
-
-
-def read_names(path: Path) -> set[str]:
-    """The names of a text file, one a line.
-
-    Raises:
-        ScoreError: It cannot be read, or is empty.
-    """
-    names = {line.strip() for line in read_text(path, NAMES).splitlines() if line.strip()}
-    if not names:
-        raise ScoreError(f"{path}: holds no name; expected a text file with a name a line")
-    return names
 
 
 def add_digests(cases: Sequence[ImageToScore], track: Track) -> list[ImageToScore]:

@@ -105,7 +105,7 @@ def _tune(
         perturbations=tuple(perturbations),
         tta=tta,
         data_digest=" ".join(plan.data_digest() for plan in plans),
-        model_digest=model_digest(run if is_cross_validation else Path(plans[0].source["model"])),
+        model_digest=model_digest(run if is_cross_validation else Path(str(plans[0].source.model))),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     save_threshold(run, tuned)

@@ -216,6 +216,7 @@ def calibrate(
         field=predictor.field,
         tta=options.tta,
         min_area_px=options.min_area_px,
+        recalibration=str(predictor.conditions["recalibration"]),
         num_units=max(units) + 1,
         frame_sha256=tuple(digests),
         units=tuple(units),

@@ -112,7 +112,7 @@ def _frames(
         prepared = reader.prepare(image)
         outputs = reader.run([prepared.pixels])
         seen = resize_mask(prepared.field.crop(reference), size)
-        mask = to_mask(outputs.probabilities[0, ..., 0], predictor.threshold, predictor.peak_threshold)
+        mask = to_mask(outputs.probabilities[0, ..., 0], predictor.raw_threshold, predictor.engine.facts.peak_threshold)
         if not seen.any() or seen.all() or not mask.any():
             yield sample, None
             continue
@@ -192,6 +192,10 @@ def _dice_lost(predictor: Predictor, network: "keras.Model", samples: Sequence[S
     from polypseg.explain.gates import SampleFrames, measure_gates
 
     record = measure_gates(
-        network, SampleFrames(samples), predictor.threshold, predictor.peak_threshold, predictor.field
+        network,
+        SampleFrames(samples),
+        predictor.raw_threshold,
+        predictor.engine.facts.peak_threshold,
+        predictor.field,
     )
     return {f"gate {gate.level}": gate.dice_lost for gate in record.gates}

@@ -3,28 +3,25 @@
 Figures are taken from the run's evaluations, and only those of this very checkpoint at this very threshold.
 """
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from polypseg import __version__
 from polypseg.data.protocols import protocol_of
 from polypseg.data.terms_of_use import terms_of_split, terms_of_use
-from polypseg.errors import ModelError
+from polypseg.errors import ModelError, ScoreError
 from polypseg.export.graph import OPSET
 from polypseg.export.source import Source
 from polypseg.machine import installed_versions
 from polypseg.records.digests import file_digests
-from polypseg.records.model_facts import ModelFacts
+from polypseg.records.evaluation import RUN_FOLDER, Evaluation
+from polypseg.records.model_facts import STATED_SCORES, ModelFacts, StatedFigures, StatedScore
 from polypseg.records.seen import seen_of_split
 from polypseg.records.split import SPLIT_NAMES
+from polypseg.records.summary import MeanFigures, Summary
 from polypseg.records.threshold import DEFAULT, NAME, load_threshold
 
-FIGURES = ("dice", "iou", "precision", "recall")
-NEGATIVE_FIGURES = ("any_false_positive", "large_false_positive")
-"""Of the images without a polyp, apart."""
 TOOLS = ("keras", "tensorflow-cpu", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "openvino", "nncf")
 LICENCE = "not stated; the terms of the training data apply"
 
@@ -49,6 +46,7 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
         field=own.field,
         threshold=own.threshold,
         peak_threshold=own.peak_threshold,
+        recalibration=own.recalibration,
         threshold_source=_threshold_source(source, digest),
         name=name or (source.run.folder.resolve().name if source.run else source.path.stem),
         version=model_version,
@@ -58,26 +56,38 @@ def facts_of(source: Source, name: str = "", model_version: str = "", licence: s
         source_digest=digest,
         exported_by=", ".join(f"{name} {number}" for name, number in made_by.items()),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        **_training_facts(source),
-        figures=_figures(source, digest, own.threshold),
+        **_training_facts(source)._asdict(),
+        figures=_figures(source, digest, own),
     )
 
 
-def _training_facts(source: Source) -> dict[str, Any]:
+class _Training(NamedTuple):
+    """What `ModelFacts` says of the training, by the same names."""
+
+    terms: str
+    training_data: str = "unknown"
+    checkpoint_chosen_by: str = "unknown"
+    protocol: str = ""
+    split_digest: str = ""
+    seen_images: str = ""
+
+
+def _training_facts(source: Source) -> _Training:
     if source.run is None or source.manifest is None:
-        return {"training_data": "unknown", "checkpoint_chosen_by": "unknown", "terms": terms_of_use("", []).text}
-    folder, manifest = str(source.environment["data"]), source.manifest
+        return _Training(terms_of_use("", []).text)
+    environment, manifest = source.run.environment(), source.manifest
+    folder = environment.data
     terms = terms_of_split(manifest, source.run.config().sources, folder)
     counts = ", ".join(f"{len(manifest.names(split))} {split}" for split in SPLIT_NAMES)
     cited = f" ({terms.citation})" if terms.citation else ""
-    return {
-        "protocol": protocol_of(manifest),
-        "training_data": f"{terms.title or Path(folder).name}: {counts}; split: {manifest.source}",
-        "split_digest": source.manifest.digest(),
-        "seen_images": seen_of_split(source.manifest).pack(),
-        "checkpoint_chosen_by": str(source.environment.get("checkpoint_chosen_by", "unknown")),
-        "terms": terms.text + cited,
-    }
+    return _Training(
+        terms.text + cited,
+        f"{terms.title or Path(folder).name}: {counts}; split: {manifest.source}",
+        environment.checkpoint_chosen_by,
+        protocol_of(manifest),
+        manifest.digest(),
+        seen_of_split(manifest).pack(),
+    )
 
 
 def _threshold_source(source: Source, digest: str) -> str:
@@ -90,42 +100,42 @@ def _threshold_source(source: Source, digest: str) -> str:
     return stored.words
 
 
-def _figures(source: Source, digest: str, threshold: float) -> dict[str, Any]:
+def _figures(source: Source, digest: str, own: ModelFacts) -> dict[str, StatedFigures]:
     """Scores with intervals by the name of the evaluation."""
+    threshold = own.shown(own.threshold)
     found = {}
-    folder = source.run.folder / "evaluation" if source.run else None
+    folder = source.run.folder / RUN_FOLDER if source.run else None
     for path in sorted(folder.glob("*/summary.json")) if folder else []:
         try:
-            summary = json.loads(path.read_text(encoding="utf-8"))
-            facts = summary["provenance"]
-            if facts["model_digest"] == digest and abs(facts["threshold"] - threshold) < 1e-9:
-                found[path.parent.name] = figures_of(summary)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            summary = Evaluation(path.parent).summary()
+        except ScoreError:
             continue  # a damaged evaluation has no figures to carry
+        facts = summary.provenance
+        if facts.model_digest == digest and abs(facts.threshold - threshold) < 1e-9:
+            found[path.parent.name] = figures_of(summary)
     return found
 
 
-def figures_of(summary: Mapping[str, Any]) -> dict[str, Any]:
+def figures_of(summary: Summary) -> StatedFigures:
     """What a model file carries of an evaluation's summary."""
-    measured = {name: summary["metrics"].get(name, {}) for name in FIGURES}
-    measured |= {name: (summary.get("negatives") or {}).get(name, {}) for name in NEGATIVE_FIGURES}
-    scores = {
-        name: {key: _rounded(value.get(key)) for key in ("mean", "low", "high")}
-        for name, value in measured.items()
-        if value.get("mean") is not None
-    }
-    facts = summary["provenance"]
-    data = Path(str(facts.get("data", ""))).name
-    return {
-        "data": data,
-        "split": facts.get("split"),
-        "num_images": summary["num_images"],
-        "num_polyp_images": summary["num_polyp_images"],
-        "threshold": facts["threshold"],
-        "confidence": summary.get("intervals", {}).get("confidence"),
+    negatives, facts = summary.negatives, summary.provenance
+    measured: dict[str, MeanFigures | None] = {name: summary.metrics.get(name) for name in STATED_SCORES[:4]}
+    measured |= {name: negatives.figure(name) if negatives else None for name in STATED_SCORES[4:]}
+    scores = {name: _stated(mean) for name, mean in measured.items() if mean is not None and mean.mean is not None}
+    return StatedFigures(
+        data=Path(facts.data or "").name,
+        split=facts.split,
+        num_images=summary.num_images,
+        num_polyp_images=summary.num_polyp_images,
+        threshold=facts.threshold,
+        confidence=summary.intervals.confidence,
         **scores,
-    }
+    )
+
+
+def _stated(mean: MeanFigures) -> StatedScore:
+    return StatedScore(mean=_rounded(mean.mean), low=_rounded(mean.low), high=_rounded(mean.high))
 
 
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(float(value), 6)  # shown with three digits; four would round twice
+    return None if value is None else round(value, 6)  # shown with three digits; four would round twice

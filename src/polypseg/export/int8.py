@@ -67,7 +67,7 @@ def best_int8(
         for words, graph in attempts(made[0], squares, tool, integers):
             said = f"{tool}, {words}" if tool else words
             by = f"{tool}, {len(squares)} images, {words}" if tool else f"{made[1].quantised_by}; {words}"
-            facts = made[1].model_copy(update={"quantised_by": by, **counted(graph, squares, prover)})
+            facts = made[1].model_copy(update={"quantised_by": by, **counted(graph, squares, prover)._asdict()})
             try:
                 facts = proved(graph, facts, path, prover)
             except ModelError as error:
@@ -107,18 +107,25 @@ def attempts(plain: Any, squares: Sequence[Image], tool: str, integers: Any = No
             yield Attempt(", ".join(said), keep_in_float(safe.graph, chosen) if chosen else safe.graph)
 
 
-def counted(graph: Any, squares: Sequence[Image], prover: Prover) -> dict[str, Any]:
-    """The facts `saturating_sums`, `counted_on` and `calibration_digest` of an int8 graph."""
+class Counted(NamedTuple):
+    """What a model file says of sums that saturate: the fields of `ModelFacts` of these names."""
+
+    saturating_sums: int | None
+    counted_on: str
+    calibration_digest: str
+
+
+def counted(graph: Any, squares: Sequence[Image], prover: Prover) -> Counted:
+    """The saturating sums of an int8 graph."""
     digest = hashlib.sha256(b"".join(square.tobytes() for square in squares)).hexdigest()
-    found: dict[str, Any] = {"saturating_sums": None, "counted_on": "", "calibration_digest": digest}
     if not quantised_convolutions(graph):
-        return found
+        return Counted(None, "", digest)
     validation = [seen.square for seen in sample_squares(prover.source.validation, prover.source.engine.facts)]
     images = f"{len(squares)} calibration and {len(validation)} validation images"
     if not unsafe_layers(graph):
-        return found | {"saturating_sums": 0, "counted_on": f"{images}; no image could make one"}
+        return Counted(0, f"{images}; no image could make one", digest)
     total = sum(count_saturating(graph, [*squares, *validation]).values())
-    return found | {"saturating_sums": total, "counted_on": images}
+    return Counted(total, images, digest)
 
 
 def claim(facts: ModelFacts) -> list[str]:
@@ -138,7 +145,7 @@ def proved(graph: Any, facts: ModelFacts, path: Path, prover: Prover) -> ModelFa
     """
     write_model_file(path, graph.SerializeToString(), facts)
     with proving_engines(path) as engines:
-        facts = facts.model_copy(update=prover.prove(engines, facts.precision))
+        facts = facts.model_copy(update=prover.prove(engines, facts.precision)._asdict())
         if facts.size < BLOCKS:
             return facts
         side = min(SIDE, facts.size)

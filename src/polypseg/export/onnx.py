@@ -225,7 +225,7 @@ def _export_graph(
         if out.suffix.lower() == ".xml":
             model = to_openvino(path)
             ir = {"openvino": OpenVinoModel(model, facts)}
-            facts = facts.model_copy(update=Prover(source, False, track).prove(ir, options.precision))
+            facts = facts.model_copy(update=Prover(source, False, track).prove(ir, options.precision)._asdict())
             write_openvino(model, facts, out)
         else:
             write_model_file(out, graph.SerializeToString(), facts)
@@ -266,7 +266,7 @@ def _export_litert(source: Source, out: Path, facts: ModelFacts, prover: Prover)
         facts = facts.model_copy(update={"quantised_by": f"LiteRT converter, {len(squares)} images"})
     content = to_litert(source.model, facts.precision, squares)
     facts = facts.model_copy(update={"opset": None, "attention_levels": ()})
-    facts = facts.model_copy(update=prover.prove({"litert": LiteRtModel(content, facts)}, facts.precision))
+    facts = facts.model_copy(update=prover.prove({"litert": LiteRtModel(content, facts)}, facts.precision)._asdict())
     write_litert(content, facts, out)
     return facts, [f"its facts stand in {out.with_suffix('.json').name}; it takes one image at a time"]
 

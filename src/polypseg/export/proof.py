@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
 from statistics import fmean
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ from polypseg.predict.predictor import run_augmented
 from polypseg.preprocess import ModelView, model_view, normalise, read_image, read_mask, resize_image, restore, to_mask
 from polypseg.progress import Track, silent
 from polypseg.records.digests import file_digests
-from polypseg.records.model_facts import ModelFacts
+from polypseg.records.model_facts import DiceByEngine, EngineDice, ModelFacts
 from polypseg.records.seen import seen_of
 
 T = TypeVar("T")
@@ -55,6 +55,15 @@ APART = 0.05
 """Of Dice: images that change by more are counted."""
 _BATCH = 4
 """Images at once, so that the free batch is proved too."""
+
+
+class Proof(NamedTuple):
+    """What a model file says of its proof: the fields of `ModelFacts` of these names."""
+
+    largest_difference: float
+    dice_change: float | None
+    dice_by_engine: dict[str, DiceByEngine]
+    proved_on: str
 
 
 class Difference(NamedTuple):
@@ -181,8 +190,8 @@ class Prover:
         found = {name: self._dices({"source": self.source.engine}, name) for name in PERTURBATIONS}
         return {name: dices["source"] for name, dices in found.items() if dices}
 
-    def prove(self, engines: Mapping[str, Engine], precision: str) -> dict[str, Any]:
-        """The facts that the proof gives: `largest_difference`, `dice_change`, `dice_by_engine`, `proved_on`.
+    def prove(self, engines: Mapping[str, Engine], precision: str) -> Proof:
+        """What the model file says of the proof.
 
         Raises:
             ModelError: The file is not its source.
@@ -195,15 +204,13 @@ class Prover:
         found = differences(self.source.engine, engines, tracked, self.attention)
         limit = {"fp32": LARGEST_DIFFERENCE, "fp16": LARGEST_HALF_DIFFERENCE}.get(precision, 1.0)
         largest = check_difference(found, limit if precision == "fp32" or not validation else 1.0, precision)
-        proof: dict[str, Any] = {"largest_difference": largest, "dice_change": None, "dice_by_engine": {}}
-        if precision != "fp32" and validation:
-            proof |= self._check_dice(engines, precision)
-        masks = f", Dice on {self._perturbed_words()}" if proof["dice_change"] is not None else ""
+        change, dices = self._check_dice(engines, precision) if precision != "fp32" and validation else (None, {})
+        masks = f", Dice on {self._perturbed_words()}" if change is not None else ""
         kind = "validation" if self.source.run else "named"
         on = f"{NUM_SYNTHETIC} synthetic and {len(compared)} {kind} images{masks}"
-        return {**proof, "proved_on": f"{on}, in {' and '.join(engines)}"}
+        return Proof(largest, change, dices, f"{on}, in {' and '.join(engines)}")
 
-    def _check_dice(self, engines: Mapping[str, Engine], precision: str) -> dict[str, Any]:
+    def _check_dice(self, engines: Mapping[str, Engine], precision: str) -> tuple[float, dict[str, DiceByEngine]]:
         """The change of the mean Dice over the images as they are, in the engine where it is largest, and all means.
 
         Raises:
@@ -221,10 +228,11 @@ class Prover:
         reference = fmean(fmean(dices) for dices in self.reference_dices.values())
         _largest_change(means, reference, f"the {precision} export", f"validation images ({self._perturbed_words()})")
         seen = seen_of(file_digests([sample.image_path for sample in self.shown]).values()).pack()
-        figures = {"validation": {**_figures({PLAIN: plain}, self.reference_dices), "digests": seen}}
+        alone = _figures({PLAIN: plain}, self.reference_dices).model_copy(update={"digests": seen})
+        figures = {"validation": alone}
         if len(found) > 1:
             figures["validation, perturbed too"] = _figures(found, self.reference_dices)
-        return {"dice_change": change, "dice_by_engine": figures}
+        return change, figures
 
     def _perturbed_words(self) -> str:
         """Over how many images the Dice is, and how many of them were perturbed."""
@@ -239,15 +247,16 @@ class Prover:
 
 def _figures(
     found: Mapping[str, Mapping[str, Sequence[float]]], reference: Mapping[str, Sequence[float]]
-) -> dict[str, Any]:
+) -> DiceByEngine:
     """Of each engine the mean of the means by perturbation, and how many images changed by more than `APART`."""
     engines = {}
     for engine in found[PLAIN]:
         pairs = [(a, b) for key in found for a, b in zip(found[key][engine], reference[key], strict=True)]
         mean = fmean(fmean(found[key][engine]) for key in found)
-        engines[engine] = {"dice": round(mean, 6), "apart": sum(abs(a - b) > APART for a, b in pairs)}
+        engines[engine] = EngineDice(dice=round(mean, 6), apart=sum(abs(a - b) > APART for a, b in pairs))
     source = fmean(fmean(reference[key]) for key in found)
-    return {"images": sum(len(reference[key]) for key in found), "source": round(source, 6), "engines": engines}
+    num_images = sum(len(reference[key]) for key in found)
+    return DiceByEngine(images=num_images, source=round(source, 6), engines=engines)
 
 
 def _largest_change(dices: Mapping[str, float], reference: float, export: str, images: str) -> float:

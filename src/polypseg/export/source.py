@@ -59,11 +59,6 @@ class Source:
             raise UsageError(f"{self.path}: exported already, and this needs the run folder or the .keras file")
         return self.engine.model
 
-    @property
-    def environment(self) -> dict[str, Any]:
-        """The run's record; empty without a run."""
-        return self.run.environment() if self.run else {}
-
 
 def open_source(path: Path | str, data: Path | None = None) -> Source:
     """The model of a run folder (its best checkpoint) or of a `.keras` file.
@@ -88,7 +83,7 @@ def open_source(path: Path | str, data: Path | None = None) -> Source:
     engine = _keras_engine(path)
     manifest = run.split()
     source = Source(engine, run.best_path, run, manifest)
-    folder = data or Path(source.environment["data"])
+    folder = data or Path(run.environment().data)
     try:
         samples, _ = run_samples(run, data)
     except DataError:

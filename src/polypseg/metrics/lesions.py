@@ -7,14 +7,13 @@ Decisions:
 - A lesion is found, and a finding true, where the two meet: by any shared pixel (`min_iou` 0), or with that IoU or
   more, component against component. With any overlap one finding may find two lesions, and two findings lying on
   one lesion are both true; above an IoU of 0.5 the pairs are one to one.
-- An image gives counts, which add up over images (`pooled_lesions`): a ratio of sums, not a mean of ratios.
+- An image gives counts, which add up over images: a ratio of sums, not a mean of ratios.
 
 Degenerate cases (lesions, found, findings, false findings), for masks of min_area_px and more:
 both masks empty 0, 0, 0, 0; nothing predicted n, 0, 0, 0; no polyp 0, 0, n, n; full against full 1, 1, 1, 0.
 Sensitivity is NaN where there is no lesion.
 """
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import cv2
@@ -87,17 +86,6 @@ def count_lesions(predicted: Mask, reference: Mask, min_iou: float = 0.0, min_ar
         num_false=int(false.sum()),
         largest_false_px=int(finding_px[false].max(initial=0)),
     )
-
-
-def pooled_lesions(counts: Iterable[LesionCounts]) -> LesionCounts:
-    """The counts of all images together, with the largest false finding of all.
-
-    >>> pooled_lesions([LesionCounts(1, 1, 2, 1, 30), LesionCounts(3, 1, 1, 0, 0)]).sensitivity
-    0.5
-    """
-    columns = list(zip(*counts, strict=True)) or [()] * 5
-    num_lesions, num_found, num_findings, num_false = map(sum, columns[:4])
-    return LesionCounts(num_lesions, num_found, num_findings, num_false, max(columns[4], default=0))
 
 
 def _components(mask: Mask) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -12,7 +12,7 @@ Decisions:
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from polypseg.errors import ScoreError, UsageError
 
 Values = NDArray[np.float64]
-Statistic = Callable[[Values], float]
-
 _BATCH = 2_000_000
 """Drawn indices held at once, 16 MB."""
 
@@ -102,7 +100,7 @@ def bootstrap_means(
     """
     missing = np.isnan(values)
     ones = np.where(missing, np.nan, 1.0)
-    return _bootstrap_ratios(values, ones, groups, _Draws(confidence, num_resamples, seed))
+    return _bootstrap_ratios(values, ones, groups, Draws(confidence, num_resamples, seed))
 
 
 def bootstrap_ratio(
@@ -127,44 +125,8 @@ def bootstrap_ratio(
     tops, bottoms = np.asarray(numerators, np.float64), np.asarray(denominators, np.float64)
     if tops.shape != bottoms.shape:
         raise UsageError(f"{len(tops)} numerators have {len(bottoms)} denominators; expected one an image")
-    draws = _Draws(confidence, num_resamples, seed)
+    draws = Draws(confidence, num_resamples, seed)
     return _bootstrap_ratios(tops[:, None], bottoms[:, None], groups, draws)[0]
-
-
-def bootstrap_statistic(
-    values: Sequence[float] | Values,
-    statistic: Statistic,
-    groups: Sequence[str] | None = None,
-    confidence: float = 0.95,
-    num_resamples: int = 2_000,
-    seed: int = 0,
-) -> Interval:
-    """Any statistic of the images' values, as `np.median`, and its interval.
-
-    Args:
-        values: A value an image, shape (N,), or several, shape (N, K); NaN where there is none.
-        statistic: Of values (n,) or (n, K) to a float. It is called once a resample.
-        groups: As `bootstrap_mean`, as are the rest and the errors.
-        confidence: In (0, 1).
-        num_resamples: 1 or more.
-        seed: Of the draws.
-
-    >>> bootstrap_statistic([1, 2, 9], np.median, num_resamples=100).value
-    2.0
-    """
-    array = np.asarray(values, np.float64)
-    draws = _Draws(confidence, num_resamples, seed)
-    kept, members, num_groups = _present(array, groups)
-    order = np.argsort(members, kind="stable")
-    starts = np.searchsorted(members[order], np.arange(num_groups + 1))
-    places = [order[starts[group] : starts[group + 1]] for group in range(num_groups)]
-    resampled = [
-        float(statistic(kept[np.concatenate([places[group] for group in drawn])]))
-        for batch in draws.batches(num_groups)
-        for drawn in batch
-    ]
-    value = float(statistic(kept)) if num_groups else math.nan
-    return _interval(value, np.asarray(resampled, np.float64), confidence, len(kept), len(array) - len(kept))
 
 
 def compare_paired(
@@ -234,7 +196,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-class _Draws(NamedTuple):
+class Draws(NamedTuple):
+    """How a bootstrap draws; `*draws` are the last arguments of every function here.
+
+    Attributes:
+        confidence: Of the interval, in (0, 1).
+        num_resamples: How many.
+        seed: The same seed gives the same interval.
+    """
+
     confidence: float
     num_resamples: int
     seed: int
@@ -253,7 +223,7 @@ class _Draws(NamedTuple):
             yield rng.integers(0, num_groups, (min(rows, self.num_resamples - start), num_groups))
 
 
-def _bootstrap_ratios(tops: Values, bottoms: Values, groups: Sequence[str] | None, draws: _Draws) -> list[Interval]:
+def _bootstrap_ratios(tops: Values, bottoms: Values, groups: Sequence[str] | None, draws: Draws) -> list[Interval]:
     """The intervals of sum(tops) / sum(bottoms), column by column; a NaN in either counts in neither."""
     missing = np.isnan(tops) | np.isnan(bottoms)
     both = np.where(np.concatenate([missing, missing], axis=1), 0.0, np.concatenate([tops, bottoms], axis=1))

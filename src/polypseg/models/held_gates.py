@@ -56,7 +56,7 @@ class HeldGates:
 
     def __init__(self, model: keras.Model, gates: Mapping[str, int]) -> None:
         self._holds: dict[int, _Hold] = {}
-        given: dict[str, Any] = {}
+        given: dict[str, keras.KerasTensor] = {}
 
         def call(layer: keras.layers.Layer, *arguments: Any, **keywords: Any) -> Any:
             output = layer(*arguments, **keywords)

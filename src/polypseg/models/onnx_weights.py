@@ -88,16 +88,6 @@ def copy_onnx_weights(model: keras.Model, path: Path | str) -> None:
         _give(layer, matched[name])
 
 
-def read_convolutions(path: Path) -> dict[str, Folded]:
-    """The convolutions of an ONNX file, by the path of the name that their kernels have in it.
-
-    Raises:
-        ModelError: No ONNX file.
-        MissingExtraError: The package onnx is not installed.
-    """
-    return _convolutions(_graph(path), path)
-
-
 def _graph(path: Path) -> Any:
     try:
         import onnx
@@ -130,7 +120,7 @@ def _convolutions(graph: Any, path: Path) -> dict[str, Folded]:
     return found
 
 
-def _constants(graph: Any) -> tuple[dict[str, Any], dict[str, str]]:
+def _constants(graph: Any) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """What does not depend on the input: each value by its name, and the name of the stored array it comes from."""
     from onnx import numpy_helper
     from onnx.reference import ReferenceEvaluator

@@ -11,12 +11,11 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -29,6 +28,14 @@ from polypseg.predict.engines.engine import ENGINES
 from polypseg.predict.predictor import load
 from polypseg.predict.timing import Percentiles, Timings, Verdict, percentiles, time_runs, verdicts
 from polypseg.preprocess import read_image
+from polypseg.records.benchmark import (
+    BenchmarkRecord,
+    BenchmarkSettings,
+    EngineTimes,
+    KeptLimit,
+    Milliseconds,
+    StageMilliseconds,
+)
 from polypseg.records.model_facts import ModelFacts
 
 SIZE = (530, 600)
@@ -126,10 +133,16 @@ class Report:
     options: BenchmarkOptions
     measured: list[Measured]
 
-    def record(self) -> dict[str, Any]:
-        """The figures as JSON keeps them."""
-        head = {key: getattr(self, key) for key in ("model", "images", "machine", "versions")}
-        return {**head, "options": asdict(self.options), "engines": [_record_of(each) for each in self.measured]}
+    def record(self) -> BenchmarkRecord:
+        """The figures as they are saved."""
+        return BenchmarkRecord(
+            model=self.model,
+            images=self.images,
+            machine=self.machine,
+            versions=self.versions,
+            options=BenchmarkSettings(**vars(self.options)),
+            engines=tuple(_record_of(each) for each in self.measured),
+        )
 
 
 def benchmark(
@@ -223,24 +236,24 @@ def draw_jpegs(folder: Path, size: tuple[int, int] = SIZE) -> list[Path]:
     return paths
 
 
-def _record_of(measured: Measured) -> dict[str, Any]:
+def _record_of(measured: Measured) -> EngineTimes:
     timings = measured.timings
     stages = {
-        stage: {**percentiles(seconds)._asdict(), "share": timings.share(stage)}
+        stage: StageMilliseconds(**percentiles(seconds)._asdict(), share=timings.share(stage))
         for stage, seconds in timings.seconds.items()
     }
-    return {
-        "engine": measured.engine,
-        "device": measured.device,
-        "instruction_set": measured.instruction_set,
-        "name": measured.facts.name,
-        "precision": measured.facts.precision,
-        "size": measured.facts.size,
-        "end_to_end_ms": measured.end_to_end._asdict(),
-        "stages_ms": stages,
-        "images_per_second": timings.images_per_second,
-        "share_decode_resize_resize_back": timings.share_around,
-        "cold_start_seconds": measured.cold_start_seconds,
-        "peak_mib": measured.peak_mib,
-        "verdicts": [verdict._asdict() for verdict in measured.verdicts],
-    }
+    return EngineTimes(
+        engine=measured.engine,
+        device=measured.device,
+        instruction_set=measured.instruction_set,
+        name=measured.facts.name,
+        precision=measured.facts.precision,
+        size=measured.facts.size,
+        end_to_end_ms=Milliseconds(**measured.end_to_end._asdict()),
+        stages_ms=stages,
+        images_per_second=timings.images_per_second,
+        share_around=timings.share_around,
+        cold_start_seconds=measured.cold_start_seconds,
+        peak_mib=measured.peak_mib,
+        verdicts=tuple(KeptLimit(**verdict._asdict()) for verdict in measured.verdicts),
+    )

@@ -10,6 +10,8 @@ Decisions:
 import zipfile
 from pathlib import Path
 
+from polypseg.predict.engines.hub import is_hub
+
 VIDEO_SUFFIXES = frozenset(
     [
         ".mp4",
@@ -198,8 +200,10 @@ def is_run_folder(path: str) -> bool:
 
 
 def is_runnable(path: str) -> bool:
-    """Whether a path is named like a model that can be run, or is a run's folder."""
+    """Whether a path is named like a model that can be run, or is a run's folder, or a model's place on a hub."""
     file = Path(path)
+    if is_hub(path):
+        return True
     return is_run_folder(path) if file.is_dir() else file.suffix.lower() in RUNNABLE_SUFFIXES
 
 

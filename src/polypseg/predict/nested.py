@@ -103,6 +103,17 @@ def nested_mask(bound: Bound, side: Side, probability: Probability, mask: Mask) 
     return np.asarray(mask | chosen) if side == "outer" else np.asarray(mask & chosen)
 
 
+def doubtful_band(mask: Mask, outer: Mask | None, inner: Mask | None) -> Mask | None:
+    """What lies between the inner and the outer mask, or the mask where there is one of them alone; None without.
+
+    Returns:
+        Shape (H, W), bool: pixels that may be polyp or not.
+    """
+    if outer is None and inner is None:
+        return None
+    return np.asarray((mask if outer is None else outer) & ~(mask if inner is None else inner))
+
+
 def _margins(mask: Mask, side: Side) -> NDArray[np.float32]:
     """How far each pixel is from the mask (outer) or from what is not (inner), in square roots of its area."""
     area = np.count_nonzero(mask)

@@ -7,6 +7,7 @@ from polypseg.errors import ModelError
 from polypseg.overlay import DOUBTFUL, TRUE_POSITIVE, Colour, contour, line_width_px, overlay
 from polypseg.predict.attention import AttentionMap, level_to_show
 from polypseg.predict.doubt import UNKNOWN, Doubt
+from polypseg.predict.nested import doubtful_band
 from polypseg.preprocess import Field
 
 
@@ -59,9 +60,7 @@ class Prediction:
 
         Shape (H, W), bool: pixels that may be polyp or not.
         """
-        if self.outer is None and self.inner is None:
-            return None
-        return (self.mask if self.outer is None else self.outer) & ~(self.mask if self.inner is None else self.inner)
+        return doubtful_band(self.mask, self.outer, self.inner)
 
     def attention(self) -> list[AttentionMap]:
         """The gates' coefficients, the finest level first.

@@ -5,6 +5,8 @@ Decisions:
   images, video and server.
 - Test-time augmentation averages the probabilities of the image and its mirror images; it costs as many runs.
 - Components smaller than `min_area_px` are taken out of the mask, never out of the probability.
+- A recalibration (`records.recalibration`) turns the probabilities at the image's own size, after all averaging; the
+  thresholds go through it too, so that the masks stay what they were.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,6 +27,7 @@ from polypseg.predict.doubt import doubt_of
 from polypseg.predict.engines.checking import check_probabilities
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.opening import open_engine
+from polypseg.predict.kept_calibration import fitting_calibration
 from polypseg.predict.nested import nested_mask
 from polypseg.predict.prediction import Prediction as Prediction
 from polypseg.preprocess import (
@@ -74,6 +77,8 @@ class PredictOptions:
         attention: Whether to keep the gates' coefficients.
         field: Instead of the model's own way: `auto` crops to the lit field, `whole` does not.
         calibration: From `records.calibration.load_calibration`: inner and outer masks are made with it.
+        stored: Whether `load` takes the calibration that is kept with the model, where none is given and its conditions
+            are those of the call.
     """
 
     threshold: float | None = None
@@ -82,6 +87,7 @@ class PredictOptions:
     attention: bool = False
     field: FieldRule | None = None
     calibration: Calibration | None = None
+    stored: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what does not fit.
@@ -112,13 +118,24 @@ class Predictor:
 
     @property
     def threshold(self) -> float:
-        """The threshold that is applied."""
-        return self.engine.threshold if self.options.threshold is None else self.options.threshold
+        """The threshold that is applied to the probabilities that a user sees."""
+        if self.options.threshold is not None:
+            return self.options.threshold
+        return self.engine.facts.shown(self.engine.threshold)
+
+    @property
+    def raw_threshold(self) -> float:
+        """The same for what the engine itself says, before it is recalibrated."""
+        if self.options.threshold is None:
+            return self.engine.threshold
+        recalibration = self.engine.facts.recalibration
+        return recalibration.undo(self.options.threshold) if recalibration else self.options.threshold
 
     @property
     def peak_threshold(self) -> float:
         """What one pixel of a component must reach, else it is left out; none where another threshold was given."""
-        return self.engine.facts.peak_threshold if self.options.threshold is None else 0.0
+        facts = self.engine.facts
+        return facts.shown(facts.peak_threshold) if self.options.threshold is None else 0.0
 
     @property
     def field(self) -> FieldRule:
@@ -134,11 +151,18 @@ class Predictor:
             "field": self.field,
             "tta": self.options.tta,
             "min_area_px": self.options.min_area_px,
+            "recalibration": recalibration.digest if (recalibration := self.engine.facts.recalibration) else "",
         }
 
     def with_options(self, **changes: object) -> "Predictor":
         """The same model with other options; names as of `PredictOptions`."""
         return replace(self, options=replace(self.options, **changes))  # type: ignore[arg-type]
+
+    def with_fitting(self, calibration: Calibration | None) -> "Predictor":
+        """The same with a calibration of this very model, where it was made under these options; else without one."""
+        if calibration is not None and calibration.other_conditions(self.conditions):
+            calibration = None
+        return self.with_options(calibration=calibration)
 
     def predict(self, image: Image) -> Prediction:
         """Probability and mask of one image, at its own size.
@@ -190,13 +214,15 @@ class Predictor:
         """
         began = perf_counter()
         probability = put_back(outputs.probabilities[0, ..., 0], prepared.field, image.shape[:2])
+        if (recalibration := self.engine.facts.recalibration) is not None:
+            probability = recalibration.apply(probability)
         mask = without_small(to_mask(probability, self.threshold, self.peak_threshold), self.options.min_area_px)
         maps = tuple(
             AttentionMap(level, put_back(values[0], prepared.field, image.shape[:2]))
             for level, values in sorted(outputs.attention.items())
         )
         outer, inner = self._nested(probability, mask)
-        doubt = doubt_of(outputs.probabilities[0, ..., 0], self.threshold, bool(mask.any()))
+        doubt = doubt_of(outputs.probabilities[0, ..., 0], self.raw_threshold, bool(mask.any()))
         seconds += perf_counter() - began
         return Prediction(
             image, probability, mask, self.threshold, seconds, prepared.field, prepared.note, maps, outer, inner, doubt
@@ -246,14 +272,15 @@ def load(
     """A model, ready to predict.
 
     Args:
-        model: A run folder, an `.onnx` or `.keras` file, or the name of a packaged model (`polypseg models` lists
-            them); None for the packaged default.
+        model: A run folder, an `.onnx` or `.keras` file, the name of a packaged model (`polypseg models` lists them),
+            or a model on a hub: `hf://owner/name`, or `hf://owner/name@revision`; None for the packaged default.
         engine: `auto`, `onnxruntime`, `openvino` or `keras`.
         threads: Processor cores to use at most; None leaves it to the runtime.
         options: Threshold, test-time augmentation, smallest component, attention.
         streams: As of `open_engine`.
 
     Raises:
+        DownloadError: A hub cannot be reached, or has no such model.
         ModelError: No such model, a damaged one, one that the engine cannot run, or a calibration of another model or
             of other options.
         MissingExtraError: The runtime is not installed.
@@ -269,7 +296,9 @@ def load(
     predictor = Predictor(open_engine(path, engine, threads, streams), options)
     if options.calibration is not None:
         options.calibration.refuse_other("the calibration", model_file_digest(path), predictor.conditions)
-    return predictor
+        return predictor
+    found = fitting_calibration(path, predictor)[0] if options.stored else None
+    return predictor if found is None else predictor.with_options(calibration=found)
 
 
 def run_augmented(engine: Engine, batch: NDArray[np.float32], tta: str = "none", attention: bool = False) -> Outputs:

@@ -7,6 +7,7 @@ Decisions:
 - The statistics of the calibration frames stay in the file, frame by frame: new frames are compared with them.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -21,7 +22,7 @@ KIND = FileKind("calibration", ModelError, "make one with: polypseg calibrate MO
 Family = Literal["threshold", "dilation"]
 Side = Literal["outer", "inner"]
 
-CONDITIONS = ("threshold", "peak_threshold", "field", "tta", "min_area_px")
+CONDITIONS = ("threshold", "peak_threshold", "field", "tta", "min_area_px", "recalibration")
 """What of a prediction a calibration depends on, besides the model."""
 
 
@@ -51,11 +52,12 @@ class Calibration(Saved):
         inner: The mask of which at most that share is no polyp; None where it was not asked for.
         model: Name.
         model_sha256: Digest of its file.
-        threshold: Of the mask, as the next four of `CONDITIONS`.
+        threshold: Of the mask, as the next five of `CONDITIONS`.
         peak_threshold: Of a component.
         field: What of a frame the model saw.
         tta: Test-time augmentation.
         min_area_px: Smaller components were left out.
+        recalibration: Digest of the recalibration of the probabilities; empty without one.
         num_units: Groups of frames that count once (sequences, patients, single frames).
         frame_sha256: Digest of each calibration frame's file.
         units: To which unit each of them belongs, from 0.
@@ -76,6 +78,7 @@ class Calibration(Saved):
     field: Literal["auto", "whole"] = "whole"
     tta: str = "none"
     min_area_px: int = Field(0, ge=0)
+    recalibration: str = ""
     num_units: int = Field(ge=1)
     frame_sha256: tuple[str, ...] = Field(strict=False)
     units: tuple[int, ...] = Field(strict=False)
@@ -104,7 +107,7 @@ class Calibration(Saved):
         how = "on average" if self.confidence is None else f"with a confidence of {100 * self.confidence:g} %"
         return f"{'; '.join(parts)}, {how} over new frames of the same kind"
 
-    def refuse_other(self, source: Path | str, model_sha256: str, conditions: dict[str, object]) -> None:
+    def refuse_other(self, source: Path | str, model_sha256: str, conditions: Mapping[str, object]) -> None:
         """Nothing, if it was made for that model and these conditions.
 
         Args:
@@ -121,13 +124,25 @@ class Calibration(Saved):
                 f"{source}: made for another model ({self.model or 'unnamed'}, digest {self.model_sha256[:12]}), and "
                 f"this one's digest is {model_sha256[:12]}; {again}"
             )
-        other = [
-            f"{name} {getattr(self, name)} (now {conditions[name]})"
+        other = self.other_conditions(conditions)
+        if other:
+            raise ModelError(f"{source}: made with other settings: {', '.join(other)}; predict with those, or {again}")
+
+    def other_conditions(self, conditions: Mapping[str, object]) -> list[str]:
+        """In which of the conditions it was made otherwise, in words; empty where it fits.
+
+        Args:
+            conditions: Value by name of `CONDITIONS`.
+        """
+        return [
+            f"{name} {_shown(getattr(self, name))} (now {_shown(conditions[name])})"
             for name in CONDITIONS
             if conditions[name] != getattr(self, name)
         ]
-        if other:
-            raise ModelError(f"{source}: made with other settings: {', '.join(other)}; predict with those, or {again}")
+
+
+def _shown(value: object) -> object:
+    return "none" if value == "" else value
 
 
 def load_calibration(path: Path) -> Calibration:

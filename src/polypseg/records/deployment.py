@@ -6,12 +6,13 @@ lesions.csv      a row a lesion
 frames.csv       a row a frame: lesions in sight, highest scores
 findings.csv     a row a finding; `polypseg evaluate --predictions` reads it again
 curves.npz       FROC and AFROC at every threshold
+cases/           pictures of missed, found and false cases and their list, where they were asked for
 report.html      the page
 """
 
 import csv
-import io
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from polypseg.errors import ScoreError
-from polypseg.records.atomic import replacing, write_text
-from polypseg.records.reading import FileKind, Saved, read_json, read_npz, read_rows
+from polypseg.records.atomic import building, replacing, write_bytes, write_text
+from polypseg.records.reading import FileKind, Saved, read_json, read_npz, read_rows, stream_rows
 
 KIND = FileKind("deployment report", ScoreError, "evaluate again with: polypseg evaluate MODEL --videos DIR")
 MOST_MIB = 4096
+PICTURES_NAME = "cases.json"
+PICTURES = FileKind("list of case pictures", ScoreError, "evaluate again with --case-pictures")
 TABLE = FileKind("table of a deployment report", ScoreError, "evaluate the videos again", MOST_MIB)
+
+FRAME_COLUMNS = ("procedure", "frame", "seconds", "num_lesions", "found_score", "false_score", "top_score")
+"""Of frames.csv."""
 
 
 class Figure(Saved):
@@ -201,6 +207,24 @@ class Variation(Saved):
     alerts_per_minute: float | None
 
 
+class CasePicture(Saved):
+    """A picture of a case.
+
+    Attributes:
+        kind: `missed`, `found` or `false`.
+        file: Its name in the folder of pictures.
+        procedure: Where it was seen.
+        frame: Its name.
+        caption: What is to be said of it.
+    """
+
+    kind: str
+    file: str
+    procedure: str
+    frame: str
+    caption: str
+
+
 class Deployment(Saved):
     """A deployment report.
 
@@ -264,15 +288,38 @@ class DeploymentFolder:
         """The rows of a table; errors as `read`."""
         return read_rows(self.table_path(name), (), TABLE)
 
+    def stream_frames(self) -> Iterator[list[str]]:
+        """The rows of the table of frames, cells as in `FRAME_COLUMNS`; errors as `read`."""
+        return stream_rows(self.table_path("frames"), FRAME_COLUMNS, TABLE)
+
     def read_curves(self) -> dict[str, NDArray[Any]]:
         """The curves by name; errors as `read`."""
         return read_npz(self.curves_path, ("thresholds", "sensitivity"), TABLE)
+
+    @property
+    def pictures_folder(self) -> Path:
+        """The pictures of cases, where they were asked for."""
+        return self.folder / "cases"
+
+    def pictures(self) -> list[CasePicture]:
+        """The pictures of cases; none where they were not asked for; errors as `read`."""
+        path = self.pictures_folder / PICTURES_NAME
+        return read_json(path, list[CasePicture], PICTURES) if path.exists() else []
+
+    def write_pictures(self, pictures: Sequence[CasePicture], contents: Sequence[bytes]) -> None:
+        """Write pictures, the content of a JPEG file each, and their list; those of before are removed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with building(self.pictures_folder, overwrite=True) as temporary:
+            for picture, content in zip(pictures, contents, strict=True):
+                write_bytes(temporary / picture.file, content)
+            listed = [picture.model_dump() for picture in pictures]
+            write_text(temporary / PICTURES_NAME, json.dumps(listed, indent=1) + "\n")
 
     def write(self, record: Deployment, tables: Mapping[str, "Table"], curves: Mapping[str, NDArray[Any]]) -> None:
         """Write all but the page; the record last, so that it stands for whole files."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
-            write_text(self.table_path(name), table.text())
+            table.write(self.table_path(name))
         with replacing(self.curves_path) as temporary, temporary.open("wb") as opened:
             np.savez_compressed(opened, **curves)  # type: ignore[arg-type]
         write_text(self.record_path, record.model_dump_json(indent=1) + "\n")
@@ -290,10 +337,9 @@ class Table:
     columns: Sequence[str]
     rows: Iterable[Sequence[Any]]
 
-    def text(self) -> str:
-        """The lines; numbers with all their digits."""
-        content = io.StringIO()
-        writer = csv.writer(content, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(self.rows)
-        return content.getvalue()
+    def write(self, path: Path) -> None:
+        """Write the lines, row by row; numbers with all their digits."""
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as opened:
+            writer = csv.writer(opened, lineterminator="\n")
+            writer.writerow(self.columns)
+            writer.writerows(self.rows)

@@ -10,6 +10,7 @@ from polypseg.errors import SplitError
 from polypseg.progress import Track, silent
 from polypseg.records.onnx_metadata import MODEL
 from polypseg.records.reading import FileKind, check_regular
+from polypseg.records.sealing import model_digest
 
 _FILE = FileKind("file", SplitError, "expected an image or a mask")
 
@@ -35,7 +36,12 @@ def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str
 
 
 def model_file_digest(model: Path) -> str:
-    """The digest of a model's file; of a run that of its best checkpoint, of a group of runs that of its members'."""
+    """The digest of a model's file; of a run that of its best checkpoint, of a group of runs that of its members'.
+
+    Of an exported file without what was stored in it after its export (records/sealing.py).
+    """
+    if model.suffix.lower() == ".onnx" and model.is_file():
+        return model_digest(model.read_bytes())
     if not model.is_dir():
         check_regular(model, MODEL)
         with model.open("rb") as opened:

@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from polypseg.arrays import MASK_THRESHOLD, Mask
 from polypseg.errors import ScoreError
 from polypseg.preprocess import read_grey
+from polypseg.records.evaluation_record import EvaluationRecord
 from polypseg.records.reading import FileKind, open_npy, read_json, read_npz
 from polypseg.records.run import Run
 from polypseg.records.scores import Scores, read_scores
+from polypseg.records.summary import Summary
 
 _KIND = FileKind("file of an evaluation", ScoreError, "score again with: polypseg evaluate")
 
@@ -76,6 +78,14 @@ class Evaluation:
         """The predicted masks."""
         return self.folder / "masks"
 
+    def nested_folder(self, side: str) -> Path:
+        """The outer or inner masks, where a calibration made them."""
+        return self.folder / side
+
+    def nested_path(self, side: str, name: str) -> Path:
+        """Where the outer or inner mask of an image is written."""
+        return self.nested_folder(side) / f"{name}.png"
+
     @property
     def maps_folder(self) -> Path:
         """The probability maps, where they were asked for."""
@@ -91,21 +101,21 @@ class Evaluation:
             raise ScoreError(f"{self.folder}: this evaluation was stopped; run the same command again to finish it")
         return read_scores(self.scores_path)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """The aggregates, read from the folder.
 
         Raises:
             ScoreError: They are missing or damaged.
         """
-        return read_json(self.summary_path, dict[str, Any], _KIND)
+        return read_json(self.summary_path, Summary, _KIND)
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> EvaluationRecord:
         """What was scored and how, read from the folder.
 
         Raises:
             ScoreError: It is missing or damaged.
         """
-        return read_json(self.record_path, dict[str, Any], _KIND)
+        return read_json(self.record_path, EvaluationRecord, _KIND)
 
     def histograms(self) -> NDArray[np.int32]:
         """Shape (N, 2, 256), row i that of row i of the scores; read from disk as it is needed."""

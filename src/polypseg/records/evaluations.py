@@ -3,16 +3,15 @@
 A test split that is scored after every change has become a validation split. The count makes that visible.
 """
 
-import json
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+
+from pydantic import ConfigDict, Field
 
 from polypseg.errors import RunError
 from polypseg.records.atomic import write_text
 from polypseg.records.lock import alone_at
-from polypseg.records.reading import FileKind, read_json
+from polypseg.records.reading import FileKind, Saved, as_json, read_json
 from polypseg.records.run import Run
 
 PATIENCE_SECONDS = 10.0
@@ -21,34 +20,64 @@ PATIENCE_SECONDS = 10.0
 _KIND = FileKind("list of a run's evaluations", RunError, "put it back from a copy, or remove it to count from none")
 
 
-def read_evaluations(run: Run) -> list[dict[str, Any]]:
-    """Every evaluation of a run, the first one first.
+class CountedEvaluation(Saved):
+    """One evaluation of a run; what a newer polypseg has added stays in the file.
 
-    Returns:
-        Each with time, id, split, splits (those that images came from), data_digest, threshold, num_images.
+    Attributes:
+        time: When.
+        id: As in its evaluation.json.
+        split: What was scored, as test or external.
+        splits: Of the run, those that images came from.
+        data_digest: Of the images.
+        model_digest: Of the checkpoint.
+        threshold: In use.
+        peak_threshold: In use.
+        tta: Test-time augmentation.
+        num_images: That were scored.
+        folder: Of the evaluation.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    time: str = ""
+    id: str = ""
+    split: str = ""
+    splits: tuple[str, ...] = ()
+    data_digest: str = ""
+    model_digest: str | None = None
+    threshold: float | None = None
+    peak_threshold: float | None = Field(None, alias="seed_threshold")
+    tta: str = "none"
+    num_images: int | None = None
+    folder: str = ""
+
+
+class _Evaluations(Saved):
+    evaluations: tuple[CountedEvaluation, ...]
+
+
+def read_evaluations(run: Run) -> tuple[CountedEvaluation, ...]:
+    """Every evaluation of a run, the first one first.
 
     Raises:
         RunError: The file is damaged.
     """
     path = _path(run)
     if not path.exists():
-        return []
-    evaluations = read_json(path, dict[str, list[dict[str, Any]]], _KIND).get("evaluations")
-    if evaluations is None:
-        raise _KIND.damaged(path, "it lacks evaluations")
-    return evaluations
+        return ()
+    return read_json(path, _Evaluations, _KIND).evaluations
 
 
-def add_evaluation(run: Run, facts: Mapping[str, Any]) -> None:
-    """Write one more evaluation down.
+def add_evaluation(run: Run, evaluation: CountedEvaluation) -> None:
+    """Write one more evaluation down, with the time.
 
     Raises:
         BusyError: Another process keeps the file.
         RunError: The file is damaged.
     """
-    entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **facts}
+    entry = evaluation.model_copy(update={"time": datetime.now(UTC).isoformat(timespec="seconds")})
     with alone_at(_path(run), PATIENCE_SECONDS):
-        write_text(_path(run), json.dumps({"evaluations": [*read_evaluations(run), entry]}, indent=1))
+        write_text(_path(run), as_json(_Evaluations(evaluations=(*read_evaluations(run), entry))))
 
 
 def times_test_was_scored(run: Run) -> int:
@@ -57,7 +86,7 @@ def times_test_was_scored(run: Run) -> int:
     Raises:
         RunError: The file is damaged.
     """
-    return sum("test" in entry.get("splits", ()) for entry in read_evaluations(run))
+    return sum("test" in entry.splits for entry in read_evaluations(run))
 
 
 def _path(run: Run) -> Path:

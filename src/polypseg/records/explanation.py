@@ -10,6 +10,8 @@ from polypseg.records.atomic import write_text
 from polypseg.records.reading import FileKind, Saved, read_json
 
 NAME = "explanation.json"
+FOLDER = "explanation"
+"""Where a report looks for it: in the run's folder, or in that of the scores."""
 KIND = FileKind("record of explanations", ModelError, "make it again with: polypseg explain MODEL --data DIR -o FOLDER")
 
 

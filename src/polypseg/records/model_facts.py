@@ -6,17 +6,106 @@ without which it cannot be run rightly.
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from polypseg.errors import ModelError
+from polypseg.records.reading import Number, Saved
+from polypseg.records.recalibration import Recalibration
 
 DEFAULT_THRESHOLD = 0.5
 PREFIX = "polypseg."
+STATED_SCORES = ("dice", "iou", "precision", "recall", "any_false_positive", "large_false_positive")
+"""What of an evaluation a model file carries; the last two are of the images without a polyp."""
 NORMALISATION = "rgb/255"
 """The only one: red, green, blue, each divided by 255; whatever an encoder wants beyond is a layer of the model."""
+RECALIBRATION_KEY, CALIBRATION_KEY = "recalibration", "calibration"
+"""What is stored in a file after its export (records/sealing.py); the second is read apart (records/stored.py)."""
 REQUIRED = ("size", "normalisation", "threshold", "target")
+
+
+def _as_table(value: Any) -> Any:
+    return {"mean": value} if isinstance(value, int | float) else value
+
+
+class StatedScore(Saved):
+    """A mean score and its interval, as measured; an unknown limit is None."""
+
+    mean: Number
+    low: Number = None
+    high: Number = None
+
+
+Score = Annotated[StatedScore | None, BeforeValidator(_as_table)]
+"""Files that others wrote may hold a number alone."""
+
+
+class StatedFigures(Saved):
+    """What a model reached on one set of images; figures of other names stay in the file.
+
+    Attributes:
+        data: Name of the folder.
+        split: train, validation, test, all or external.
+        num_images: That were scored.
+        num_polyp_images: Over which the first four means are.
+        threshold: In use.
+        confidence: Of the intervals.
+        dice: Mean; what was not measured is None, as the others.
+        iou: Mean.
+        precision: Mean.
+        recall: Mean.
+        any_false_positive: Share of the images without a polyp with any predicted pixel.
+        large_false_positive: The same, of more than 0.1 % of the pixels.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    data: str = ""
+    split: str | None = None
+    num_images: int = 0
+    num_polyp_images: int = 0
+    threshold: float | None = None
+    confidence: float | None = None
+    dice: Score = None
+    iou: Score = None
+    precision: Score = None
+    recall: Score = None
+    any_false_positive: Score = None
+    large_false_positive: Score = None
+
+    def scores(self) -> dict[str, StatedScore]:
+        """What was measured, by its name."""
+        found = {name: getattr(self, name) for name in STATED_SCORES}
+        return {name: score for name, score in found.items() if score is not None}
+
+
+class EngineDice(Saved):
+    """The mean Dice of a file through one engine.
+
+    Attributes:
+        dice: The mean.
+        apart: How many images' Dice is more than 0.05 from that of the source; None where it was not counted.
+    """
+
+    dice: float
+    apart: int | None = None
+
+
+class DiceByEngine(Saved):
+    """The mean Dice of a file on one set of images, through every engine.
+
+    Attributes:
+        images: How many show a polyp.
+        engines: By engine and instruction set.
+        source: Of the model in 32 bits that the file was made from; None where there is none, or it was not measured.
+        digests: The beginnings of the images' digests (`records.seen`); empty where they are not known.
+    """
+
+    images: int = 0
+    engines: dict[str, EngineDice] = Field(default_factory=dict)
+    source: float | None = None
+    digests: str = ""
 
 
 class ModelFacts(BaseModel):
@@ -57,7 +146,9 @@ class ModelFacts(BaseModel):
     seen_images: str = Field("", description="beginnings of the digests of all images but the tested ones, packed")
     checkpoint_chosen_by: str = ""
     threshold_source: str = ""
-    figures: dict[str, Any] = Field(default_factory=dict, description="measured scores by data set and metric")
+    figures: dict[str, StatedFigures] = Field(
+        default_factory=dict, description="measured scores by data set and metric"
+    )
     terms: str = Field("", description="of the training data")
     licence: str = Field("", description="of the weights")
     source_digest: str = Field("", description="SHA-256 of the Keras file that was exported")
@@ -72,10 +163,26 @@ class ModelFacts(BaseModel):
     )
     counted_on: str = Field("", description="the images of the count, in words")
     calibration_digest: str = Field("", description="SHA-256 of the images that int8 was calibrated with")
-    dice_by_engine: dict[str, Any] = Field(
+    dice_by_engine: dict[str, DiceByEngine] = Field(
         default_factory=dict, description="mean Dice of this very file by data set, engine and instruction set"
     )
+    recalibration: Recalibration | None = Field(
+        None, description="what the probabilities are turned into when the file is opened; None: they stay"
+    )
     self_test: str = Field("", description="pictures and what the model says of them, for engines/self_test.py")
+
+    @field_validator("figures", "dice_by_engine", mode="before")
+    @classmethod
+    def _tables_alone(cls, value: Any) -> Any:
+        return (
+            {key: each for key, each in value.items() if not isinstance(each, str)}
+            if isinstance(value, dict)
+            else value
+        )
+
+    def shown(self, threshold: float) -> float:
+        """A threshold of the model itself, as it is for the probabilities that a user sees."""
+        return threshold if self.recalibration is None else self.recalibration.apply(threshold)
 
 
 def to_metadata(facts: ModelFacts) -> dict[str, str]:
@@ -84,7 +191,9 @@ def to_metadata(facts: ModelFacts) -> dict[str, str]:
     >>> to_metadata(ModelFacts(size=256))["polypseg.size"]
     '256'
     """
-    values = facts.model_dump(mode="json", by_alias=True)
+    absent = set() if facts.recalibration else {RECALIBRATION_KEY}  # files without one are as they always were
+    values = facts.model_dump(mode="json", by_alias=True, exclude=absent)
+    values |= facts.model_dump(mode="json", exclude_unset=True, include={"figures", "dice_by_engine"})
     return {PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
 

@@ -4,8 +4,10 @@ An ONNX file is a protocol buffer: fields one after another, each a key (number 
 and so many bytes. `ModelProto.metadata_props` is field 14, a message of two texts, key and value.
 """
 
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from polypseg.errors import ModelError
 from polypseg.records.model_facts import ModelFacts, from_metadata
@@ -16,6 +18,23 @@ MODEL = FileKind("model", ModelError, "expected an .onnx or a .keras file")
 METADATA_FIELD = 14
 LARGEST_ENTRY = 1 << 24
 """Bytes of a longer entry are no text of ours."""
+
+
+class Entry(NamedTuple):
+    """One entry of the metadata.
+
+    Attributes:
+        key: As `polypseg.size`.
+        value: Text.
+        begin: Place of its first byte in the file.
+        end: Place after its last.
+    """
+
+    key: str
+    value: str
+    begin: int
+    end: int
+
 
 _NUMBER, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 
@@ -46,11 +65,30 @@ def read_metadata(path: Path) -> dict[str, str]:
     return found
 
 
+def entries_of(content: bytes) -> list[Entry]:
+    """The entries of the metadata of a file's bytes, in their order.
+
+    Raises:
+        EOFError: They are cut short.
+        ValueError: They are no ONNX file.
+    """
+    return list(_entries(BytesIO(content), len(content)))
+
+
+def metadata_entry(key: str, value: str) -> bytes:
+    """The bytes of one entry: a field that holds a message of two texts."""
+    texts = _bytes_field(1, key.encode()) + _bytes_field(2, value.encode())
+    return _bytes_field(METADATA_FIELD, texts)
+
+
 def _metadata(opened: BinaryIO, size: int) -> dict[str, str]:
     if size == 0:
         raise EOFError("it is empty")
-    found: dict[str, str] = {}
-    while opened.tell() < size:
+    return {entry.key: entry.value for entry in _entries(opened, size)}
+
+
+def _entries(opened: BinaryIO, size: int) -> Iterator[Entry]:
+    while (begin := opened.tell()) < size:
         key = _number(opened)
         number, kind = key >> 3, key & 7
         length = _length(opened, kind)
@@ -58,10 +96,27 @@ def _metadata(opened: BinaryIO, size: int) -> dict[str, str]:
             raise EOFError("it is cut short")
         if number == METADATA_FIELD and kind == _BYTES and length <= LARGEST_ENTRY:
             name, value = _entry(opened, opened.tell() + length)
-            found[name] = value
+            yield Entry(name, value, begin, opened.tell())
         else:
             opened.seek(length, 1)
-    return found
+
+
+def _bytes_field(number: int, content: bytes) -> bytes:
+    """A field whose content has a length (kind 2)."""
+    return _varint((number << 3) | _BYTES) + _varint(len(content)) + content
+
+
+def _varint(number: int) -> bytes:
+    """A whole number in groups of seven bits, the lowest first.
+
+    >>> _varint(300).hex()
+    'ac02'
+    """
+    groups = []
+    while number > 127:
+        groups.append((number & 127) | 128)
+        number >>= 7
+    return bytes([*groups, number])
 
 
 def _length(opened: BinaryIO, kind: int) -> int:

@@ -1,4 +1,4 @@
-"""The one reader of saved files: JSON, TOML, CSV, NPZ.
+"""The one reader of saved files: JSON, CSV, NPZ; and the text of those that are typed values.
 
 A file that comes back from a disk may be anything: cut, with flipped bits, of another encoding, nested 100,000 deep,
 with a number of 5,000 digits. Whatever it is, the answer is its value in the type that was asked for, or one error in
@@ -11,17 +11,18 @@ Decisions:
 
 import csv
 import io
+import json
+import math
 import stat
-import tomllib
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from polypseg.errors import PolypsegError
 
@@ -37,6 +38,18 @@ class Saved(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
+
+    def stated(self) -> dict[str, Any]:
+        """What was set, by its name in the program; what has its default alone is left out."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
+
+
+def _known(value: Any) -> Any:
+    return (float(value) if math.isfinite(value) else None) if isinstance(value, float) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_known)]
+"""A figure of a `Saved`; what is not finite is None, as JSON has no word for it."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +91,12 @@ def check_regular(path: Path, kind: FileKind) -> int:
     return found.st_size
 
 
+def as_json(value: object, indent: int | None = 1) -> str:
+    """The text of a file that holds a `Saved`, or a list or table of them: what was set, by its name in the file."""
+    plain = TypeAdapter(Any).dump_python(value, mode="json", by_alias=True, exclude_unset=True)
+    return json.dumps(plain, indent=indent, allow_nan=False)
+
+
 def read_bytes(path: Path, kind: FileKind) -> bytes:
     """The bytes of a file.
 
@@ -107,6 +126,23 @@ def read_text(path: Path, kind: FileKind) -> str:
         raise kind.damaged(path, f"not UTF-8: {error.reason} at byte {error.start}") from error
 
 
+def read_names(path: Path, error: type[PolypsegError]) -> list[str]:
+    """The names of a text file, one a line, in its order.
+
+    Args:
+        path: The file.
+        error: What is raised.
+
+    Raises:
+        PolypsegError: As `read_text`, or it holds no name.
+    """
+    kind = FileKind("list of names", error, "expected a text file with a name a line")
+    names = [line.strip() for line in read_text(path, kind).splitlines() if line.strip()]
+    if not names:
+        raise error(f"{path}: holds no name; {kind.mend}")
+    return names
+
+
 def read_json(path: Path, expected: type[T], kind: FileKind) -> T:
     """The value of a JSON file.
 
@@ -134,19 +170,6 @@ def parse_json(text: str | bytes, expected: type[T], source: Path | str, kind: F
     return value
 
 
-def read_toml(path: Path, kind: FileKind) -> dict[str, Any]:
-    """The tables of a TOML file.
-
-    Raises:
-        PolypsegError: As `read_text`, or it is not TOML.
-    """
-    text = read_text(path, kind)
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise kind.damaged(path, error) from error
-
-
 def read_rows(path: Path, needed: Sequence[str], kind: FileKind) -> list[dict[str, str]]:
     """The rows of a CSV file, by the names in its first line.
 
@@ -172,18 +195,24 @@ def parse_rows(text: str, needed: Sequence[str], source: Path | str, kind: FileK
     except csv.Error as error:
         raise kind.damaged(source, error) from error
     header = lines[0][1] if lines else []
+    _check_header(header, needed, source, kind)
+    return [_named(cells, header, number, source, kind) for number, cells in lines[1:] if cells]
+
+
+def _check_header(header: Sequence[str], needed: Sequence[str], source: Path | str, kind: FileKind) -> None:
     missing = [column for column in needed if column not in header]
     if missing:
         raise kind.damaged(source, f"it lacks the columns {', '.join(missing)}")
     if len(set(header)) < len(header):
         raise kind.damaged(source, "a column is twice there")
-    rows = []
-    for number, cells in lines[1:]:
-        if cells and len(cells) != len(header):
-            raise kind.damaged(source, f"line {number}: {len(cells)} cells, {len(header)} expected")
-        if cells:
-            rows.append(dict(zip(header, cells, strict=True)))
-    return rows
+
+
+def _named(
+    cells: Sequence[str], header: Sequence[str], number: int, source: Path | str, kind: FileKind
+) -> dict[str, str]:
+    if len(cells) != len(header):
+        raise kind.damaged(source, f"line {number}: {len(cells)} cells, {len(header)} expected")
+    return dict(zip(header, cells, strict=True))
 
 
 def stream_rows(path: Path, columns: Sequence[str], kind: FileKind) -> Iterator[list[str]]:
@@ -211,6 +240,32 @@ def stream_rows(path: Path, columns: Sequence[str], kind: FileKind) -> Iterator[
                     raise kind.damaged(path, f"line {reader.line_num}: {len(cells)} cells, {len(header)} expected")
                 yield cells
     except csv.Error as error:
+        raise kind.damaged(path, error) from error
+    except OSError as error:
+        raise kind.error(f"{path}: cannot read the {kind.name}: {error.strerror}; {kind.mend}") from error
+
+
+def stream_named_rows(path: Path, needed: Sequence[str], kind: FileKind) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file of any size, one after another, by the names in its first line.
+
+    Args:
+        path: The file.
+        needed: Columns without which it is not of its kind.
+        kind: For the message; its size does not bound this file.
+
+    Raises:
+        PolypsegError: Of the kind: it cannot be read, is not UTF-8, lacks a column or has one twice, or a row has more
+            or fewer cells.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as opened:
+            reader = csv.reader(opened, strict=True)
+            header = next(reader, [])
+            _check_header(header, needed, path, kind)
+            for cells in reader:
+                if cells:
+                    yield _named(cells, header, reader.line_num, path, kind)
+    except (csv.Error, UnicodeDecodeError) as error:
         raise kind.damaged(path, error) from error
     except OSError as error:
         raise kind.error(f"{path}: cannot read the {kind.name}: {error.strerror}; {kind.mend}") from error

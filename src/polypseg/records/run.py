@@ -15,37 +15,19 @@ runs in it: fold-1, fold-2, … or seed-0, seed-1, …
 import csv
 import io
 import json
-import os
-import platform
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import tomli_w
 
 from polypseg.config import Config, load_run_config
 from polypseg.errors import RunError
-from polypseg.machine import installed_versions, processor
 from polypseg.records.atomic import write_text
+from polypseg.records.environment import Environment, read_environment
 from polypseg.records.reading import FileKind, Saved, read_json, read_rows
 from polypseg.records.split import Split, load_split
 from polypseg.records.training_state import HISTORY_COLUMNS, HistoryRow
-
-PACKAGES = (
-    "polypseg",
-    "keras",
-    "tensorflow-cpu",
-    "tensorflow",
-    "jax",
-    "torch",
-    "numpy",
-    "opencv-python-headless",
-    "pillow",
-)
 
 _MEND = "put it back from a copy, or start a new run (--name)"
 
@@ -124,17 +106,13 @@ class Run:
         """The split manifest, read from the folder."""
         return load_split(self.splits_path)
 
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Environment:
         """The record of versions, machine and data, read from the folder.
 
         Raises:
             RunError: It is missing or damaged.
         """
-        kind = FileKind("run's record", RunError, _MEND)
-        record = read_json(self.environment_path, dict[str, Any], kind)
-        if not isinstance(record.get("data"), str):
-            raise kind.damaged(self.environment_path, "it does not name its data")
-        return record
+        return read_environment(self.environment_path)
 
     def history(self) -> list[HistoryRow]:
         """The rows of history.csv.
@@ -194,30 +172,3 @@ def write_history(run: Run, history: Sequence[HistoryRow]) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_text(run.history_path, text.getvalue())
-
-
-def record_start(run: Run, data: Path, skipped: Sequence[str], first_epoch: int, facts: Mapping[str, Any]) -> None:
-    """Write environment.json, or add this start to it.
-
-    The record's own entries tell of the first start, and where the data are now; each start adds what it ran with.
-    """
-    start = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "first_epoch": first_epoch + 1,
-        "data": str(data.resolve()),
-        "skipped": list(skipped),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "packages": installed_versions(PACKAGES),
-        **facts,
-    }
-    if run.environment_path.exists():
-        record = run.environment()
-        record |= {"data": start["data"], "starts": [*record.get("starts", []), start]}
-    else:
-        first = {key: value for key, value in start.items() if key not in ("time", "first_epoch")}
-        record = {**first, "starts": [start]}
-    write_text(run.environment_path, json.dumps(record, indent=1))

@@ -36,7 +36,13 @@ AREA_COLUMNS = ("reference_px", "predicted_px")
 MODEL_SIZE_COLUMNS = ("loss", "model_size_dice", "model_size_iou")
 """At the model's own size, as Keras' `model.evaluate` sees the image: an empty pair counts as 1; NaN without one."""
 
-NUMBER_COLUMNS = (*AREA_COLUMNS, *columns_of(), *MODEL_SIZE_COLUMNS)
+NESTED_LOSSES = {"outer": "outer_missed", "inner": "inner_false"}
+"""By the mask of a calibration: the share of the polyp that the outer misses; the share of the inner that is false."""
+
+NESTED_COLUMNS = ("outer_missed", "outer_px", "inner_false", "inner_px")
+"""Of outer and inner masks, and their areas; NaN without a calibration."""
+
+NUMBER_COLUMNS = (*AREA_COLUMNS, *columns_of(), *MODEL_SIZE_COLUMNS, *NESTED_COLUMNS)
 COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS)
 
 

@@ -27,6 +27,9 @@ CARD_METRICS = (
 )
 """What a card tells; the others are in the page."""
 
+MAP_PICTURE = "explanation.png"
+"""The figure that the card shows; it lies beside the card."""
+
 
 def model_card(record: ReportInput) -> str:
     """The card as Markdown."""
@@ -38,17 +41,23 @@ def model_card(record: ReportInput) -> str:
         "record": record,
         "summary": record.summary,
         "run": run,
-        "confidence": f"{100 * record.summary['intervals']['confidence']:g}",
+        "confidence": f"{100 * record.summary.intervals.confidence:g}",
         "model_facts": facts.model_facts(record),
         "training_facts": facts.training_facts(record),
-        "licence": record.model_says.get("licence", UNKNOWN),
+        "licence": (record.model_says and record.model_says.licence) or UNKNOWN,
         "training_terms_of_use": record.training_terms_of_use,
         "gates": {name: (gates, tables.gate_rows(gates)) for name, gates in run.gates.items()} if run else {},
         "gate_columns": tables.GATE_COLUMNS,
+        "promise_rows": tables.promise_rows(record.held),
+        "promise_columns": tables.PROMISE_COLUMNS,
+        "explanation": record.explanation,
+        "map_rows": tables.map_rows(record.explanation) if record.explanation else [],
+        "map_columns": tables.MAP_COLUMNS,
+        "map_picture": MAP_PICTURE,
         "splits": split_counts(run.split) if run and run.split else {},
         "data_facts": facts.data_facts(record),
         "metric_rows": [row for row in rows if row.name in CARD_METRICS],
-        "strata": {way: tables.stratum_rows(strata) for way, strata in record.summary["strata"].items()},
+        "strata": {way: tables.stratum_rows(strata) for way, strata in record.summary.strata.items()},
         "most_strata": 12,
         "negative_rows": tables.negative_rows(record.summary),
         "negative_strata": tables.negative_stratum_rows(record.summary),

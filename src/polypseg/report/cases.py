@@ -13,15 +13,16 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from polypseg.arrays import Image, Mask
 from polypseg.errors import PolypsegError, ScoreError
-from polypseg.overlay import compare_overlay, contour, line_width_px
+from polypseg.overlay import DOUBTFUL, compare_overlay, contour, line_width_px, overlay
+from polypseg.predict.nested import doubtful_band
 from polypseg.preprocess import MaskRule, read_image, read_mask, resize_image
+from polypseg.records.evaluation_record import RecordedFile, ScoredImage
 from polypseg.report.figures import pick_cases
 from polypseg.report.report_input import ReportInput
 from polypseg.report.tables import figure, polyp_percent
@@ -66,10 +67,10 @@ def choose_cases(record: ReportInput, count: int, with_pictures: bool = True) ->
     marked = np.nan_to_num(polyp_free.values["predicted_px"])
     order = [place for place in np.argsort(-marked, kind="stable")[:count] if marked[place] > 0]
     groups["largest false alarms"] = [polyp_free.names[place] for place in order]
-    samples = {sample["name"]: sample for sample in record.details["samples"]}
+    samples = {sample.name: sample for sample in record.details.samples}
     return {
         label: [
-            _drawn(record, samples.get(name, {}), name, facts[name])
+            _drawn(record, samples.get(name, ScoredImage(name=name)), name, facts[name])
             if with_pictures
             else ExampleImage(name, facts[name])
             for name in names
@@ -97,7 +98,7 @@ def _false_alarm_facts(record: ReportInput) -> dict[str, str]:
     }
 
 
-def _drawn(record: ReportInput, sample: Mapping[str, Any], name: str, facts: str) -> ExampleImage:
+def _drawn(record: ReportInput, sample: ScoredImage, name: str, facts: str) -> ExampleImage:
     try:
         predicted = record.evaluation.predicted_mask(name)
         reference = _reference(sample, predicted)
@@ -109,36 +110,56 @@ def _drawn(record: ReportInput, sample: Mapping[str, Any], name: str, facts: str
     if reference.any():
         laid = contour(laid, reference, width_px=line_width_px(laid.shape))
     pictures = [] if image is None else [(f"{name}: the image", data_uri(image))]
-    return ExampleImage(name, facts, (*pictures, (f"{name}: {_seen(predicted, reference)}", data_uri(laid))))
+    pictures.append((f"{name}: {_seen(predicted, reference)}", data_uri(laid)))
+    if (band := _band(record, name, predicted)) is not None:
+        shown = contour(overlay(ground, band, DOUBTFUL), predicted, width_px=line_width_px(ground.shape))
+        share = 100 * np.count_nonzero(band) / band.size
+        pictures.append(
+            (f"{name}: {share:.1f} % of the image lie between the inner and the outer mask", data_uri(shown))
+        )
+    return ExampleImage(name, facts, tuple(pictures))
 
 
-def _reference(sample: Mapping[str, Any], predicted: Mask) -> Mask:
+def _band(record: ReportInput, name: str, predicted: Mask) -> Mask | None:
+    """What lies between the saved inner and outer mask; None without a calibration.
+
+    Raises:
+        ScoreError: A mask has another size than the prediction.
+    """
+    paths = {side: record.evaluation.nested_path(side, name) for side in ("outer", "inner")}
+    found = {side: read_mask(path) for side, path in paths.items() if record.held and path.is_file()}
+    if any(mask.shape != predicted.shape for mask in found.values()):
+        raise ScoreError(f"{name}: the saved inner or outer mask has another size than the mask; score again")
+    return doubtful_band(predicted, found.get("outer"), found.get("inner"))
+
+
+def _reference(sample: ScoredImage, predicted: Mask) -> Mask:
     """The recorded reference; without one the image shows no polyp."""
-    if "reference" not in sample:
+    if sample.reference is None:
         return np.zeros(predicted.shape, bool)
-    rule = MaskRule.parse(str(sample.get("mask_rule", "")))
-    reference = read_mask(_unchanged(sample["reference"]), rule)
+    rule = MaskRule.parse(sample.mask_rule)
+    reference = read_mask(_unchanged(sample.reference), rule)
     if reference.shape != predicted.shape:
-        raise ScoreError(f"{sample['reference']['path']}: its size is not that of the saved prediction")
+        raise ScoreError(f"{sample.reference.path}: its size is not that of the saved prediction")
     return reference
 
 
-def _image(sample: Mapping[str, Any], reference: Mask) -> Image | None:
-    if "image" not in sample:
+def _image(sample: ScoredImage, reference: Mask) -> Image | None:
+    if sample.image is None:
         return None
-    return resize_image(read_image(_unchanged(sample["image"])), (reference.shape[0], reference.shape[1]))
+    return resize_image(read_image(_unchanged(sample.image)), (reference.shape[0], reference.shape[1]))
 
 
-def _unchanged(file: Mapping[str, str]) -> Path:
+def _unchanged(file: RecordedFile) -> Path:
     """The path of a recorded file that still has its bytes.
 
     Raises:
         ScoreError: It is gone, or has others.
     """
-    path = Path(file["path"])
+    path = Path(file.path)
     if not path.is_file():
         raise ScoreError(f"{path} is not there any more")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != file["sha256"]:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != file.sha256:
         raise ScoreError(f"{path} was changed after it was scored")
     return path
 

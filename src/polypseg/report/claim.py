@@ -6,8 +6,8 @@ Decisions:
 - An answer is a draft of a sentence for a paper, not the page number that the form asks for.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from polypseg import __version__
 from polypseg.report import facts, tables
@@ -53,8 +53,8 @@ def _title(record: ReportInput) -> Answer | None:
 
 def _abstract(record: ReportInput) -> Answer:
     summary = record.summary
-    text = f"{plural(summary['num_images'], 'image')} scored; "
-    if summary["num_polyp_images"]:
+    text = f"{plural(summary.num_images, 'image')} scored; "
+    if summary.num_polyp_images:
         dice, iou = facts.headline(record, "dice"), facts.headline(record, "iou")
         return Answer(PART, f"{text}mean Dice {dice}, mean IoU {iou}.")
     return Answer(PART, f"{text}none of them with a polyp.")
@@ -72,16 +72,18 @@ def _sources(record: ReportInput) -> Answer:
     terms, training = record.terms_of_use, record.training_terms_of_use
     scored = f"Scored: {terms.title or 'data without a known name'} ({terms.citation or 'no citation known'})"
     if training is None:
-        return Answer(PART, f"{scored}. Training data: {record.model_says.get('training_data', UNKNOWN)}.")
+        return Answer(
+            PART, f"{scored}. Training data: {(record.model_says and record.model_says.training_data) or UNKNOWN}."
+        )
     learned = (
         f"Trained on: {training.title or 'data without a known name'} ({training.citation or 'no citation known'})"
     )
-    digest = f"SHA-256 of the scored files {record.source['data_digest']}"
+    digest = f"SHA-256 of the scored files {record.source.data_digest}"
     return Answer(PART, f"{learned}. {scored}; {digest}.")
 
 
 def _criteria(record: ReportInput) -> Answer:
-    skipped = record.run.environment.get("skipped", []) if record.run else []
+    skipped = record.run.environment.skipped if record.run and record.run.environment else ()
     trained = f"; in training: {plural(len(skipped), 'file')}" if record.run else ""
     return Answer(
         PART, f"Files that could not be used were left out: in the evaluation {facts.left_out_words(record)}{trained}."
@@ -89,7 +91,7 @@ def _criteria(record: ReportInput) -> Answer:
 
 
 def _preprocessing(record: ReportInput) -> Answer | None:
-    size = record.source.get("size")
+    size = record.source.size
     if size is None:
         return None
     return Answer(
@@ -101,12 +103,12 @@ def _preprocessing(record: ReportInput) -> Answer | None:
 
 
 def _subsets(record: ReportInput) -> Answer:
-    return Answer(PART, f"Whole images; scored: {record.source['split']} split, {plural(len(record.scores), 'image')}.")
+    return Answer(PART, f"Whole images; scored: {record.source.split} split, {plural(len(record.scores), 'image')}.")
 
 
 def _missing(record: ReportInput) -> Answer:
-    figures = record.summary["metrics"].get("hd95_px", {})
-    undefined = figures.get("num_missing", 0) if record.summary["num_polyp_images"] else 0
+    figures = record.summary.metrics.get("hd95_px")
+    undefined = figures.num_missing if figures and record.summary.num_polyp_images else 0
     return Answer(
         RECORDED,
         f"Left out: {facts.left_out_words(record)}. A score that does not exist is left out of its mean and counted "
@@ -132,7 +134,7 @@ def _partitions(record: ReportInput) -> Answer | None:
 def _disjoint(record: ReportInput) -> Answer | None:
     if record.run is None or record.run.split is None:
         return None
-    shared, unchecked = record.run.shared_groups, record.source["leaks"]["unchecked"]
+    shared, unchecked = record.run.shared_groups, record.source.leaks.unchecked
     leaks = f"near-duplicates of training images: {f'not checked ({unchecked})' if unchecked else len(record.leaks)}"
     if shared is None:
         return Answer(PART, f"Image; the data name no sequences or patients. Scored {leaks}.")
@@ -144,21 +146,22 @@ def _disjoint(record: ReportInput) -> Answer | None:
 
 def _sample_size(record: ReportInput) -> Answer:
     summary = record.summary
-    polyps = plural(summary["num_polyp_images"], "image with a polyp", "images with a polyp")
-    return Answer(PART, f"{polyps} and {summary['num_polyp_free_images']} without one were scored.")
+    polyps = plural(summary.num_polyp_images, "image with a polyp", "images with a polyp")
+    return Answer(PART, f"{polyps} and {summary.num_polyp_free_images} without one were scored.")
 
 
 def _model(record: ReportInput) -> Answer | None:
     network = facts.network_words(record.run)
     if record.run is None or network == UNKNOWN:
         return None
-    parameters = record.run.environment.get("num_parameters", UNKNOWN)
+    environment = record.run.environment
+    parameters = UNKNOWN if environment is None or environment.num_parameters is None else environment.num_parameters
     return Answer(PART, f"{network}; {parameters} parameters; one probability a pixel. Code: polypseg {__version__}.")
 
 
 def _software(record: ReportInput) -> Answer | None:
     words = facts.version_words(record.run.environment) if record.run else UNKNOWN
-    scored = f"Scored with polypseg {record.source['polypseg']}"
+    scored = f"Scored with polypseg {record.source.polypseg}"
     return Answer(PART, f"{scored}.") if words == UNKNOWN else Answer(RECORDED, f"{words}. {scored}.")
 
 
@@ -206,16 +209,16 @@ def _metrics(record: ReportInput) -> Answer:
 
 
 def _uncertainty(record: ReportInput) -> Answer:
-    drawn = record.summary["intervals"]
+    drawn = record.summary.intervals
     return Answer(
         RECORDED,
-        f"{100 * drawn['confidence']:g} % percentile intervals of {drawn['num_resamples']} bootstrap samples over "
-        f"{drawn['over']}, seed {drawn['seed']}. No other model is compared here.",
+        f"{100 * drawn.confidence:g} % percentile intervals of {drawn.num_resamples} bootstrap samples over "
+        f"{drawn.over}, seed {drawn.seed}. No other model is compared here.",
     )
 
 
 def _robustness(record: ReportInput) -> Answer | None:
-    ways = [way for way, strata in record.summary["strata"].items() if strata]
+    ways = [way for way, strata in record.summary.strata.items() if strata]
     if not ways:
         return None
     curve = "; all scores over the threshold" if record.has_probabilities else ""
@@ -223,7 +226,7 @@ def _robustness(record: ReportInput) -> Answer | None:
 
 
 def _is_test(record: ReportInput) -> bool:
-    return bool(record.source["split"] == "test")
+    return record.source.split == "test"
 
 
 def _internal(record: ReportInput) -> Answer | None:
@@ -233,8 +236,8 @@ def _internal(record: ReportInput) -> Answer | None:
 
 
 def _external(record: ReportInput) -> Answer | None:
-    if record.source["split"] == "external" and record.run is not None:
-        if not record.summary["num_polyp_images"]:
+    if record.source.split == "external" and record.run is not None:
+        if not record.summary.num_polyp_images:
             return Answer(PART, f"{record.data_name}: images without a polyp alone; see item 38.")
         return Answer(PART, f"{record.data_name}: mean Dice {facts.headline(record, 'dice')}.")
     return _other(record, is_internal=False)
@@ -244,10 +247,10 @@ def _other(record: ReportInput, is_internal: bool) -> Answer | None:
     """What the run's other evaluations tell: its own test split, or other data."""
     others = record.run.others if record.run else {}
     found = [
-        f"{name}: mean Dice {figure(summary['metrics']['dice']['mean'])} ({interval(summary['metrics']['dice'])}, "
-        f"{plural(summary['num_polyp_images'], 'image')})"
+        f"{name}: mean Dice {figure(summary.metrics['dice'].mean)} ({interval(summary.metrics['dice'])}, "
+        f"{plural(summary.num_polyp_images, 'image')})"
         for name, summary in others.items()
-        if summary["num_polyp_images"] and summary["provenance"]["split"] == ("test" if is_internal else "external")
+        if summary.num_polyp_images and summary.provenance.split == ("test" if is_internal else "external")
     ]
     return Answer(RECORDED if is_internal else PART, f"{'; '.join(found)}.") if found else None
 
@@ -259,28 +262,28 @@ def _included(record: ReportInput) -> Answer:
 
 
 def _characteristics(record: ReportInput) -> Answer | None:
-    sizes: Mapping[str, Mapping[str, Any]] = record.summary["strata"].get("polyp area", {})
+    sizes = record.summary.strata.get("polyp area", {})
     if not sizes:
         return None
-    counts = ", ".join(f"{name}: {figures['num_images']}" for name, figures in sizes.items())
+    counts = ", ".join(f"{name}: {figures.num_images}" for name, figures in sizes.items())
     return Answer(PART, f"Polyp area of the scored images: {counts}.")
 
 
 def _performance(record: ReportInput) -> Answer | None:
-    if not record.summary["num_polyp_images"]:
+    if not record.summary.num_polyp_images:
         return None
     rows, _ = tables.metric_rows(record.summary)
     words = [
         f"{row.label} {row.mean} ({row.interval})" for row in rows if row.name in ("dice", "iou", "precision", "recall")
     ]
-    return Answer(PART, f"{'; '.join(words)}: {record.source['split']} split. All others: report.html, summary.json.")
+    return Answer(PART, f"{'; '.join(words)}: {record.source.split} split. All others: report.html, summary.json.")
 
 
 def _diagnostic(record: ReportInput) -> Answer | None:
     words = [f"{label}: {value} ({spread})" for label, value, spread in tables.negative_rows(record.summary)]
-    if record.summary["num_polyp_images"]:
-        lesions = record.summary["metrics"]["lesion_sensitivity"]
-        words.insert(0, f"lesions found, mean over images: {figure(lesions['mean'])} ({interval(lesions)})")
+    if record.summary.num_polyp_images:
+        lesions = record.summary.metrics["lesion_sensitivity"]
+        words.insert(0, f"lesions found, mean over images: {figure(lesions.mean)} ({interval(lesions)})")
     return Answer(PART, f"{'; '.join(words)}.") if words else None
 
 
@@ -308,7 +311,7 @@ def _protocol(record: ReportInput) -> Answer:
 
 
 def _availability(record: ReportInput) -> Answer:
-    model = record.source.get("model_digest")
+    model = record.source.model_digest
     weights = f" Model file: SHA-256 {model}." if model else ""
     return Answer(
         PART,

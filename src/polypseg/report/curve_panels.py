@@ -153,8 +153,8 @@ def draw_alarms(axes: Axes, curves: Curves, threshold: float) -> None:
     """
     alarmed, found = curves["false_positive_frames"], curves["sensitivity"]
     axes.plot(alarmed, found, color=BLUE, linewidth=1.3, drawstyle="steps-pre", label="polyp frames found")
-    dashes: dict[str, Any] = {"linestyle": (0, (4, 1.5)), "drawstyle": "steps-pre"}
-    axes.plot(alarmed, curves["mean_recall"], color=PURPLE, linewidth=1.1, label="polyp pixels found, mean", **dashes)
+    (recall,) = axes.plot(alarmed, curves["mean_recall"], color=PURPLE, linewidth=1.1, drawstyle="steps-pre")
+    recall.set(linestyle=(0, (4, 1.5)), label="polyp pixels found, mean")
     _mark(axes, alarmed, found, curves, threshold)
     style_panel(axes, "Sensitivity and false alarms", "share of polyp-free frames with an alarm", "sensitivity")
     _unit_square(axes)

@@ -1,12 +1,15 @@
 """The page of a deployment report, and its section of a model card: read from the saved folder alone.
 
 Decisions:
-- As the page of an evaluation: it stands alone, without script or network, and shows no picture of the data.
+- As the page of an evaluation: it stands alone, without script or network. It shows no picture of the data but those
+  of cases that were asked for.
 - A timeline has a column for each part of a procedure; a column shows what happens in any of its frames.
 """
 
+from array import array
 from collections.abc import Iterator, Mapping
 from functools import partial
+from heapq import nlargest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +19,11 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from polypseg import __version__
+from polypseg.preprocess import read_image
 from polypseg.records.atomic import write_text
-from polypseg.records.deployment import Deployment, DeploymentFolder, Figure, LesionFigures, Point
+from polypseg.records.deployment import TABLE, Deployment, DeploymentFolder, Figure, LesionFigures, Point
 from polypseg.report.canvas import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, SMALL_PT, blank_figure, style_panel
+from polypseg.report.cases import data_uri
 from polypseg.report.curve_panels import plot_panel
 from polypseg.report.documents import render_html, render_markdown, trusted
 from polypseg.report.html import Chart
@@ -33,6 +38,8 @@ MOST_POINTS = 2000
 
 NUM_CASES = 10
 """Rows of each table of cases."""
+
+PICTURE_KINDS = {"missed": "Missed", "found": "Found, latest first", "false": "Longest false alerts"}
 
 STRIPS = (("lesion in sight", PURPLE), ("found", GREEN), ("missed", ORANGE), ("false alert", BLUE))
 
@@ -82,7 +89,8 @@ def render_deployment(folder: DeploymentFolder) -> str:
         curves=list(_curve_charts(folder, record)),
         timelines=[_timeline_chart(name, courses[name], first.threshold, number) for number, name in enumerate(shown)],
         num_hidden=len(first.procedures) - len(shown),
-        cases=_cases(folder, first),
+        cases=_cases(folder, first, courses),
+        pictures=_pictures(folder),
         variations=record.variations,
         text=text,
     )
@@ -202,11 +210,13 @@ def boundary_rows(points: tuple[Point, ...]) -> list[list[str]]:
 
 def read_courses(folder: DeploymentFolder) -> dict[str, Course]:
     """Each procedure of frames.csv."""
-    columns: dict[str, list[tuple[float, ...]]] = {}
-    for row in folder.read_table("frames"):
-        values = tuple(float(row[name]) for name in ("seconds", "num_lesions", "found_score", "false_score"))
-        columns.setdefault(row["procedure"], []).append(values)
-    return {name: Course(*np.array(rows).T) for name, rows in columns.items()}
+    columns: dict[str, array[float]] = {}
+    for procedure, _, seconds, number, found, false, _ in folder.stream_frames():
+        try:
+            columns.setdefault(procedure, array("d")).extend(map(float, (seconds, number, found, false)))
+        except ValueError as error:
+            raise TABLE.damaged(folder.table_path("frames"), error) from error
+    return {name: Course(*np.array(values).reshape(-1, 4).T) for name, values in columns.items()}
 
 
 def plot_course(course: Course, threshold: float) -> Drawing:
@@ -279,7 +289,7 @@ def _thinned(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(values[np.unique(np.linspace(0, len(values) - 1, MOST_POINTS).astype(int))])
 
 
-def _cases(folder: DeploymentFolder, first: Point) -> dict[str, list[list[str]]]:
+def _cases(folder: DeploymentFolder, first: Point, courses: Mapping[str, Course]) -> dict[str, list[list[str]]]:
     """The lesions that were missed or found late, and the longest false alerts."""
     lesions = [row for row in folder.read_table("lesions") if row["procedure"] in first.procedures]
     missed = [
@@ -292,24 +302,35 @@ def _cases(folder: DeploymentFolder, first: Point) -> dict[str, list[list[str]]]
         for row in sorted(lesions, key=lambda row: -_number(row["latency_seconds"]))
         if _number(row["latency_seconds"]) > 0
     ]
-    return {"missed": missed[:NUM_CASES], "late": late[:NUM_CASES], "false": _longest_false(folder, first)}
+    return {"missed": missed[:NUM_CASES], "late": late[:NUM_CASES], "false": _longest_false(courses, first)}
 
 
-def _longest_false(folder: DeploymentFolder, first: Point) -> list[list[str]]:
+def _pictures(folder: DeploymentFolder) -> dict[str, list[tuple[str, str, str]]]:
+    """By heading, where, what and the data URI of each picture of a case."""
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for picture in folder.pictures():
+        image = read_image(folder.pictures_folder / picture.file)
+        told = (f"{picture.procedure}, frame {picture.frame}", picture.caption, data_uri(image))
+        found.setdefault(PICTURE_KINDS.get(picture.kind, picture.kind), []).append(told)
+    return found
+
+
+def _longest_false(courses: Mapping[str, Course], first: Point) -> list[list[str]]:
     """Procedure, first second, length in seconds and highest score of the longest false alerts."""
-    found: list[tuple[float, list[str]]] = []
-    for name, course in read_courses(folder).items():
+    found: list[tuple[float, str, int, int]] = []
+    for name, course in courses.items():
         if name not in first.procedures:
             continue
         lengths = frame_seconds(course.seconds)
         bounds = np.flatnonzero(
             np.diff(np.concatenate([[False], course.false >= first.threshold, [False]]).astype(int))
         )
-        for begins, ends in bounds.reshape(-1, 2).tolist():
-            length = float(lengths[begins:ends].sum())
-            score = float(course.false[begins:ends].max())
-            found.append((length, [name, f"{course.seconds[begins]:.2f}", f"{length:.2f}", f"{score:.3f}"]))
-    return [row for _, row in sorted(found, key=lambda pair: -pair[0])[:NUM_CASES]]
+        own = ((float(lengths[a:b].sum()), name, a, b) for a, b in bounds.reshape(-1, 2).tolist())
+        found = nlargest(NUM_CASES, (*found, *own), key=lambda alert: alert[0])
+    return [
+        [name, f"{courses[name].seconds[a]:.2f}", f"{length:.2f}", f"{courses[name].false[a:b].max():.3f}"]
+        for length, name, a, b in found
+    ]
 
 
 def _number(cell: str) -> float:

@@ -3,13 +3,15 @@
 A fact is (label, value), both text; a value that the record does not tell is UNKNOWN.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from polypseg.config import LossConfig, TrainConfig
 from polypseg.data.protocols import protocol_of
+from polypseg.records.environment import Environment
+from polypseg.records.evaluation_record import SavedSettings
 from polypseg.records.threshold import DEFAULT, NAME
 from polypseg.report.documents import UNKNOWN
 from polypseg.report.report_input import ReportInput, RunFacts
@@ -21,27 +23,28 @@ Fact = tuple[str, str]
 def model_facts(record: ReportInput) -> list[Fact]:
     """What was judged, what chose its checkpoint and its threshold."""
     source, run = record.source, record.run
-    if source["kind"] == "predictions":
+    if source.kind == "predictions":
         return [
-            ("predictions", short_path(source["predictions"])),
+            ("predictions", short_path(source.subject)),
             ("model that made them", UNKNOWN),
             ("what chose its checkpoint", UNKNOWN),
             ("threshold", threshold_words(record)),
         ]
     says = record.model_says
-    known = (run.environment if run else says).get("num_parameters")
-    named = f"{says['name']} {says.get('version', '')}".strip() if "name" in says else ""
-    path = short_path(source.get("run") or source["model"])
+    own = says if run is None else run.environment
+    known = own.num_parameters if own is not None else None
+    named = f"{says.name} {says.version}".strip() if says else ""
+    path = short_path(source.subject)
     return [
-        ("run" if "run" in source else "model", f"{named} ({Path(path).name})" if named else path),
+        ("run" if source.run is not None else "model", f"{named} ({Path(path).name})" if named else path),
         ("network", network_words(run)),
         ("parameters", f"{known:,}" if known is not None else UNKNOWN),
-        *([("precision", says.get("precision", "fp32"))] if says else []),
-        ("input", f"RGB, squeezed to {source['size']} x {source['size']} px, scaled to 0 … 1"),
+        *([("precision", says.precision)] if says else []),
+        ("input", f"RGB, squeezed to {source.size} x {source.size} px, scaled to 0 … 1"),
         ("maps averaged", passes_words(record)),
         ("what chose the checkpoint", checkpoint_words(record)),
         ("threshold", threshold_words(record)),
-        ("model file, SHA-256", str(source["model_digest"])),
+        ("model file, SHA-256", str(source.model_digest)),
     ]
 
 
@@ -60,21 +63,23 @@ def training_facts(record: ReportInput) -> list[Fact]:
     if record.run is not None:
         return _run_facts(record.run)
     says = record.model_says
+    if says is None:
+        return []
     facts = [
-        ("protocol", says.get("protocol")),
-        ("data", says.get("training_data")),
-        ("split, SHA-256", says.get("split_digest")),
-        ("terms of the data", says.get("terms")),
-        ("exported by", says.get("exported_by")),
-        ("exported on", says.get("created")),
-        ("proved equal to its source on", says.get("proved_on")),
+        ("protocol", says.protocol),
+        ("data", says.training_data),
+        ("split, SHA-256", says.split_digest),
+        ("terms of the data", says.terms),
+        ("exported by", says.exported_by),
+        ("exported on", says.created),
+        ("proved equal to its source on", says.proved_on),
     ]
-    return [(label, str(value)) for label, value in facts if value]
+    return [(label, value) for label, value in facts if value]
 
 
 def _run_facts(run: RunFacts) -> list[Fact]:
     environment = run.environment
-    facts = [("data", short_path(environment.get("data", UNKNOWN)))]
+    facts = [("data", short_path(environment.data if environment else UNKNOWN))]
     facts += (
         [("protocol", protocol_of(run.split)), ("split", run.split.source), ("split, SHA-256", run.split.digest())]
         if run.split
@@ -82,8 +87,8 @@ def _run_facts(run: RunFacts) -> list[Fact]:
     )
     facts += [("training", training_words(run)), ("augmentation", augmentation_words(run))]
     facts.append(("epochs", epoch_words(run)))
-    facts.append(("command", str(environment.get("command", UNKNOWN))))
-    starts = [str(start["time"]) for start in environment.get("starts", ())]
+    facts.append(("command", (environment and environment.command) or UNKNOWN))
+    starts = [start.time for start in environment.starts] if environment else []
     facts.append(("started", ", resumed ".join(starts) or UNKNOWN))
     facts.append(("machine", machine_words(environment)))
     facts.append(("versions", version_words(environment)))
@@ -93,41 +98,41 @@ def _run_facts(run: RunFacts) -> list[Fact]:
 def data_facts(record: ReportInput) -> list[Fact]:
     """Which images were scored, and what their owners allow."""
     summary, source, terms = record.summary, record.source, record.terms_of_use
-    counted = plural(summary["num_polyp_images"], "image with a polyp", "images with a polyp")
+    counted = plural(summary.num_polyp_images, "image with a polyp", "images with a polyp")
     facts = [
         ("data", f"{terms.title or UNKNOWN} in {short_path(record.data) if record.data else UNKNOWN}"),
-        ("split", str(source["split"])),
-        ("images", f"{counted}, {summary['num_polyp_free_images']} without one"),
+        ("split", source.split),
+        ("images", f"{counted}, {summary.num_polyp_free_images} without one"),
         ("left out", left_out_words(record)),
-        ("resized to the reference", f"{source['num_resized']} of {len(record.scores)} predictions"),
-        ("data, SHA-256", str(source["data_digest"])),
+        ("resized to the reference", f"{source.num_resized} of {len(record.scores)} predictions"),
+        ("data, SHA-256", source.data_digest),
         ("terms of the data", terms.text),
         ("to be cited", terms.citation or UNKNOWN),
     ]
-    if "split_source" in source:
-        facts.insert(2, ("split made by", str(source["split_source"])))
+    if source.split_source is not None:
+        facts.insert(2, ("split made by", source.split_source))
     return facts
 
 
 def evaluation_facts(record: ReportInput) -> list[Fact]:
     """How it was scored."""
-    source, intervals, settings = record.source, record.summary["intervals"], record.summary["settings"]
-    drawn = f"{100 * intervals['confidence']:g} %, percentiles of {intervals['num_resamples']} bootstrap samples"
+    source, intervals, settings = record.source, record.summary.intervals, record.summary.settings
+    drawn = f"{100 * intervals.confidence:g} %, percentiles of {intervals.num_resamples} bootstrap samples"
     return [
-        ("command", str(source.get("command") or UNKNOWN)),
-        ("started", str(source.get("started", UNKNOWN))),
-        ("polypseg", str(source["polypseg"])),
-        ("intervals", f"{drawn} over {intervals['over']}, seed {intervals['seed']}"),
+        ("command", source.command or UNKNOWN),
+        ("started", source.started or UNKNOWN),
+        ("polypseg", source.polypseg),
+        ("intervals", f"{drawn} over {intervals.over}, seed {intervals.seed}"),
         ("scored at", "the reference's own size; predictions of another size are resized, bilinear"),
-        ("findings", f"8-connected, of {settings['min_area_px']} px or more; one meets a lesion {_meeting(settings)}"),
-        ("stretched to 0 … 1 for PraNet's protocol", "yes" if settings["min_max"] else "no"),
+        ("findings", f"8-connected, of {settings.min_area_px} px or more; one meets a lesion {_meeting(settings)}"),
+        ("stretched to 0 … 1 for PraNet's protocol", "yes" if settings.min_max else "no"),
         ("times the test split was scored", scored_words(record)),
     ]
 
 
 def warnings(record: ReportInput) -> Iterator[str]:
     """What a reader of the figures must know besides them."""
-    yield from record.source["notes"]
+    yield from record.source.notes
     yield from record.unreadable
     run, summary = record.run, record.summary
     if run is not None and run.is_unchanged is False:
@@ -141,23 +146,23 @@ def warnings(record: ReportInput) -> Iterator[str]:
         yield f"{plural(len(run.shared_groups), 'group')} (sequences or patients) are in more than one split"
     for name, gates in (run.gates if run is not None else {}).items():
         yield from (f"{name}: {text}" if name else text for text in gates.warnings())
-    if "--threshold" in record.source["threshold_source"]:
+    if "--threshold" in record.source.threshold_source:
         yield "the threshold was given by hand; nothing tells on which images it was chosen"
-    if record.source["checkpoint_chosen_by"] == UNKNOWN:
+    if record.source.checkpoint_chosen_by == UNKNOWN:
         yield "it is not known on which images the checkpoint was chosen; if on these, the figures flatter it"
-    if summary["num_polyp_images"] and summary["metrics"]["dice"]["low"] is None:
+    if summary.num_polyp_images and summary.metrics["dice"].low is None:
         yield "all images with a polyp are one image or one group: no interval can be told"
-    if summary["negatives"] is None:
+    if summary.negatives is None:
         yield "no image without a polyp was scored: how often the model raises a false alarm is unknown"
 
 
 def threshold_words(record: ReportInput) -> str:
     """The threshold and where it comes from."""
-    peak = record.source.get("seed_threshold", 0.0)
-    surer = f" (components with a pixel of at least {peak:.4g})" if peak > record.source["threshold"] else ""
-    words = f"{record.source['threshold']:.4g}{surer}, {record.source['threshold_source']}"
+    peak = record.source.peak_threshold
+    surer = f" (components with a pixel of at least {peak:.4g})" if peak > record.source.threshold else ""
+    words = f"{record.source.threshold:.4g}{surer}, {record.source.threshold_source}"
     chosen = record.run.threshold if record.run else DEFAULT
-    if chosen.threshold == record.source["threshold"] and NAME in words:
+    if chosen.threshold == record.source.threshold and NAME in words:
         num_ways = len(chosen.perturbations)
         frames = "images" if num_ways < 2 else f"frames, each image in {num_ways} perturbations"
         words += f": {chosen.chosen_by or UNKNOWN}, {chosen.num_frames or UNKNOWN} {frames}"
@@ -166,10 +171,10 @@ def threshold_words(record: ReportInput) -> str:
 
 def passes_words(record: ReportInput) -> str:
     """Whether a map is the mean of several: of an ensemble's models, of mirror images."""
-    if record.source["kind"] == "predictions":
+    if record.source.kind == "predictions":
         return UNKNOWN
-    models = "several models (an ensemble)" if record.source.get("engine") == "ensemble" else "one model"
-    tta = record.source.get("tta", "none")
+    models = "several models (an ensemble)" if record.source.engine == "ensemble" else "one model"
+    tta = record.source.tta
     if tta != "none":
         return f"{models}, mirror images of each frame averaged (test-time augmentation {tta})"
     return "none: one model, one pass" if models == "one model" else f"{models}, one pass each"
@@ -177,7 +182,7 @@ def passes_words(record: ReportInput) -> str:
 
 def checkpoint_words(record: ReportInput) -> str:
     """What chose the checkpoint, and its epoch; a mean of several runs' weights is of none."""
-    words = str(record.source["checkpoint_chosen_by"])
+    words = record.source.checkpoint_chosen_by
     run = record.run
     one_epoch = run is not None and run.is_unchanged is not False and " val_" in words
     best = run.best_epoch if run is not None and one_epoch else None
@@ -279,25 +284,29 @@ def epoch_words(run: RunFacts) -> str:
     return f"{counts}{most}, {took} (h:mm:ss)"
 
 
-def machine_words(environment: Mapping[str, Any]) -> str:
+def machine_words(environment: Environment | None) -> str:
     """Processor, cores, platform."""
-    known = [str(environment[key]) for key in ("processor", "platform") if environment.get(key)]
-    if "cores" in environment:
-        known.insert(min(1, len(known)), f"{environment['cores']} cores")
+    if environment is None:
+        return UNKNOWN
+    known = [words for words in (environment.processor, environment.platform) if words]
+    if environment.cores is not None:
+        known.insert(min(1, len(known)), f"{environment.cores} cores")
     return ", ".join(known) or UNKNOWN
 
 
-def version_words(environment: Mapping[str, Any]) -> str:
+def version_words(environment: Environment | None) -> str:
     """Python, packages and backend of the training."""
-    packages = [f"{name} {version}" for name, version in environment.get("packages", {}).items()]
-    python = [f"Python {environment['python']}"] if "python" in environment else []
-    backend = [f"backend {environment['backend']}"] if "backend" in environment else []
+    if environment is None:
+        return UNKNOWN
+    packages = [f"{name} {version}" for name, version in environment.packages.items()]
+    python = [f"Python {environment.python}"] if environment.python else []
+    backend = [f"backend {environment.backend}"] if environment.backend else []
     return ", ".join(python + packages + backend) or UNKNOWN
 
 
 def left_out_words(record: ReportInput) -> str:
     """How many files or images were left out."""
-    left_out: Sequence[Mapping[str, str]] = record.summary["left_out"]
+    left_out = record.summary.left_out
     return plural(len(left_out), "file or image", "files or images") if left_out else "none"
 
 
@@ -305,22 +314,20 @@ def scored_words(record: ReportInput) -> str:
     """How often the run's test split was scored."""
     if record.run is not None:
         return str(record.run.times_test_was_scored)
-    times = record.source.get("times_test_was_scored")
+    times = record.source.times_test_was_scored
     return UNKNOWN if times is None else f"{times}, up to this evaluation"
 
 
 def headline(record: ReportInput, metric: str) -> str:
     """Mean of a metric with its interval, in words."""
-    figures = record.summary["metrics"][metric]
-    if figures["mean"] is None:
+    figures = record.summary.metrics[metric]
+    if figures.mean is None:
         return UNKNOWN
-    if figures["low"] is None:
-        return figure(figures["mean"])
-    confidence = 100 * record.summary["intervals"]["confidence"]
-    return (
-        f"{figure(figures['mean'])} ({confidence:g} % interval {figure(figures['low'])} to {figure(figures['high'])})"
-    )
+    if figures.low is None:
+        return figure(figures.mean)
+    confidence = 100 * record.summary.intervals.confidence
+    return f"{figure(figures.mean)} ({confidence:g} % interval {figure(figures.low)} to {figure(figures.high)})"
 
 
-def _meeting(settings: Mapping[str, Any]) -> str:
-    return f"from an IoU of {settings['min_iou']:g} on" if settings["min_iou"] else "where they share a pixel"
+def _meeting(settings: SavedSettings) -> str:
+    return f"from an IoU of {settings.min_iou:g} on" if settings.min_iou else "where they share a pixel"

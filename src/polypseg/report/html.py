@@ -6,7 +6,7 @@ Decisions:
 - Pictures of the data are in it unless the caller leaves them out, with the terms of the data beside them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from polypseg import __version__
 from polypseg.metrics.table import LABELS
-from polypseg.overlay import OUTLINE
+from polypseg.overlay import DOUBTFUL, OUTLINE, Colour
 from polypseg.records.atomic import write_text
 from polypseg.report import facts, panels, tables
 from polypseg.report.cases import any_missing, choose_cases
@@ -28,6 +28,7 @@ from polypseg.report.curve_panels import (
     plot_thresholds,
 )
 from polypseg.report.documents import render_html, trusted
+from polypseg.report.explanation import plot_explanation
 from polypseg.report.figures import KINDS, plot_training_curves
 from polypseg.report.report_input import ReportInput, split_counts
 from polypseg.report.svg import inline_svg
@@ -78,7 +79,7 @@ def render_page(record: ReportInput, with_images: bool = True, num_cases: int = 
         "metric_rows": metric_rows,
         "absent": absent,
         "protocols": tables.protocol_rows(record.summary),
-        "strata": {way: tables.stratum_rows(strata) for way, strata in record.summary["strata"].items()},
+        "strata": {way: tables.stratum_rows(strata) for way, strata in record.summary.strata.items()},
         "most_strata": MOST_STRATA,
         "negative_rows": tables.negative_rows(record.summary),
         "negative_strata": tables.negative_stratum_rows(record.summary),
@@ -89,7 +90,7 @@ def render_page(record: ReportInput, with_images: bool = True, num_cases: int = 
         "training": list(_training_charts(record)),
         "cases": cases,
         "with_images": with_images,
-        "key": [(label, f"#{bytes(colour).hex()}") for label, colour in (*KINDS, ("the reference's border", OUTLINE))],
+        "key": [(label, f"#{bytes(colour).hex()}") for label, colour in _kinds(record)],
         "some_missing": any_missing(cases),
         "most_pairs": MOST_PAIRS,
         "fresh": _without_leaks(record),
@@ -102,28 +103,40 @@ def render_page(record: ReportInput, with_images: bool = True, num_cases: int = 
         if record.run
         else {},
         "gate_columns": ["", *tables.GATE_COLUMNS],
+        "promise_rows": tables.promise_rows(record.held),
+        "promise_head": ["", *tables.PROMISE_COLUMNS],
+        "explanation": record.explanation,
+        "map_rows": tables.map_rows(record.explanation) if record.explanation else [],
+        "map_head": ["", *tables.MAP_COLUMNS],
+        "map_chart": list(_explanation_charts(record)),
         "evaluation_facts": facts.evaluation_facts(record),
     }
     return render_html("page.html.j2", **values)
 
 
+def _kinds(record: ReportInput) -> list[tuple[str, Colour]]:
+    """What the colours of the pictures mean."""
+    band = [("doubtful: between inner and outer mask (second picture)", DOUBTFUL)] if record.held else []
+    return [*KINDS, ("the reference's border", OUTLINE), *band]
+
+
 def _tiles(record: ReportInput) -> Iterator[tuple[str, str, str]]:
     """The figures that the page begins with: label, value, detail."""
-    metrics, negatives = record.summary["metrics"], record.summary["negatives"]
-    if record.summary["num_polyp_images"]:
-        counted = plural(record.summary["num_polyp_images"], "image")
+    metrics, negatives = record.summary.metrics, record.summary.negatives
+    if record.summary.num_polyp_images:
+        counted = plural(record.summary.num_polyp_images, "image")
         for name in ("dice", "iou"):
-            spread = "" if metrics[name]["low"] is None else f"{interval(metrics[name])}, "
-            yield f"mean {LABELS[name]}", figure(metrics[name]["mean"]), spread + counted
+            spread = "" if metrics[name].low is None else f"{interval(metrics[name])}, "
+            yield f"mean {LABELS[name]}", figure(metrics[name].mean), spread + counted
         lesions = metrics["lesion_sensitivity"]
-        if lesions["num_images"]:
-            found = lesions.get("pooled")
+        if lesions.num_images:
+            found = lesions.pooled
             yield "lesions found", "–" if found is None else f"{100 * found:.1f} %", "pooled over all lesions"
     if negatives is None:
         yield "false alarms", "unknown", "no image without a polyp was scored"
-    elif negatives["alarm"]["mean"] is not None:
-        share = f"{100 * negatives['alarm']['mean']:.1f} %"
-        yield "frames with a false alarm", share, f"of {plural(negatives['num_images'], 'polyp-free image')}"
+    elif negatives.alarm.mean is not None:
+        share = f"{100 * negatives.alarm.mean:.1f} %"
+        yield "frames with a false alarm", share, f"of {plural(negatives.num_images, 'polyp-free image')}"
     if record.run is not None:
         yield "test split scored", f"{record.run.times_test_was_scored} ×", "in all evaluations of this run"
 
@@ -145,16 +158,16 @@ def _distribution_charts(record: ReportInput) -> Iterator[Chart]:
 
 def _curve_charts(record: ReportInput) -> Iterator[Chart]:
     """Reliability, precision and recall, and the threshold: of maps that hold probabilities."""
-    if not record.has_probabilities or not record.summary["num_polyp_images"]:
+    if not record.has_probabilities or not record.summary.num_polyp_images:
         return
-    curves, metrics, threshold = record.curves, record.summary["metrics"], float(record.source["threshold"])
-    error, brier = figure(metrics["ece"]["pooled"]), figure(metrics["brier"]["pooled"])
+    curves, metrics, threshold = record.curves, record.summary.metrics, record.source.threshold
+    error, brier = figure(metrics["ece"].pooled), figure(metrics["brier"].pooled)
     caption = (
         f"Expected calibration error {error}, Brier score {brier}; all pixels of the images with a polyp, read at 8 "
         "bits. Most pixels are easy background: look at the diagram, not at the error alone."
     )
     yield _chart(plot_reliability(curves), "reliability", f"Reliability diagram. {caption}", caption)
-    area = figure(record.summary["average_precision"])
+    area = figure(record.summary.average_precision)
     caption = f"All pixels of the images with a polyp together; average precision {area}."
     yield _chart(
         plot_precision_recall(curves, threshold), "precision-recall", f"Precision against recall. {caption}", caption
@@ -169,12 +182,12 @@ def _curve_charts(record: ReportInput) -> Iterator[Chart]:
 
 def _alarm_charts(record: ReportInput) -> Iterator[Chart]:
     """Sensitivity against false alarms; of polyp-free images alone, the alarms against the threshold."""
-    negatives = record.summary["negatives"]
+    negatives = record.summary.negatives
     if negatives is None or not record.has_probabilities:
         return
-    curves, threshold = record.curves, float(record.source["threshold"])
-    alarm = f"An alarm is {negatives['alarm_area_px']} predicted pixels or more in a frame"
-    if record.summary["num_polyp_images"]:
+    curves, threshold = record.curves, record.source.threshold
+    alarm = f"An alarm is {negatives.alarm_area_px} predicted pixels or more in a frame"
+    if record.summary.num_polyp_images:
         caption = f"{alarm}; a polyp frame is found where the alarm also touches the polyp. A point a threshold."
         chart = plot_alarms(curves, threshold)
         yield _chart(chart, "alarms", f"Sensitivity against the share of frames with a false alarm. {caption}", caption)
@@ -182,6 +195,14 @@ def _alarm_charts(record: ReportInput) -> Iterator[Chart]:
         caption = f"{alarm}. Only images without a polyp were scored."
         chart = plot_thresholds(curves, threshold)
         yield _chart(chart, "alarms", f"Share of frames with a false alarm against the threshold. {caption}", caption)
+
+
+def _explanation_charts(record: ReportInput) -> Iterator[Chart]:
+    """The bars of `polypseg explain`."""
+    if record.explanation is not None:
+        caption = "The dotted line is what a map that says nothing gets."
+        svg = inline_svg(plot_explanation(record.explanation), "explanation", f"How faithful the maps are. {caption}")
+        yield Chart(trusted(svg), caption, is_wide=True)
 
 
 def _training_charts(record: ReportInput) -> Iterator[Chart]:
@@ -208,10 +229,10 @@ def _chart(figure_: Any, name: str, alt: str, caption: str) -> Chart:
 
 
 def _without_leaks(record: ReportInput) -> tuple[int, str, str] | None:
-    if not record.leaks or not record.summary["num_polyp_images"]:
+    if not record.leaks or not record.summary.num_polyp_images:
         return None
-    leaked = sorted({str(leak["scored"]) for leak in record.leaks})
-    return tables.without_leaks(record.polyps, leaked, record.summary["intervals"])
+    leaked = sorted({leak.scored for leak in record.leaks})
+    return tables.without_leaks(record.polyps, leaked, record.summary.intervals.draws)
 
 
 def _split_rows(record: ReportInput) -> list[list[str]]:
@@ -228,18 +249,17 @@ def _split_rows(record: ReportInput) -> list[list[str]]:
 
 def _other_rows(record: ReportInput) -> list[list[str]]:
     """Name, images with a polyp, mean Dice, interval, images without a polyp, frames with a false alarm."""
-    others: Mapping[str, Mapping[str, Any]] = record.run.others if record.run else {}
     rows = []
-    for name, summary in others.items():
-        dice, negatives = summary["metrics"]["dice"], summary["negatives"]
-        alarm = negatives["alarm"]["mean"] if negatives else None
+    for name, summary in (record.run.others if record.run else {}).items():
+        dice = summary.metrics["dice"]
+        alarm = summary.negatives.alarm.mean if summary.negatives else None
         rows.append(
             [
                 name,
-                str(summary["num_polyp_images"]),
-                figure(dice["mean"]),
+                str(summary.num_polyp_images),
+                figure(dice.mean),
                 interval(dice),
-                str(summary["num_polyp_free_images"]),
+                str(summary.num_polyp_free_images),
                 "–" if alarm is None else f"{100 * alarm:.1f} %",
             ]
         )

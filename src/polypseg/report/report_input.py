@@ -20,12 +20,19 @@ from polypseg.config import Config
 from polypseg.data.terms_of_use import TermsOfUse, terms_of_sources, terms_of_split, terms_of_use
 from polypseg.errors import PolypsegError
 from polypseg.records.digests import file_digests
+from polypseg.records.environment import Environment
 from polypseg.records.evaluation import RUN_FOLDER, Evaluation, open_evaluation
-from polypseg.records.evaluations import read_evaluations
+from polypseg.records.evaluation_record import EvaluationRecord
+from polypseg.records.evaluations import CountedEvaluation, read_evaluations
+from polypseg.records.explanation import FOLDER as EXPLANATION_FOLDER
+from polypseg.records.explanation import NAME as EXPLANATION_NAME
+from polypseg.records.explanation import Explanation, load_explanation
 from polypseg.records.gates import GatesRecord, load_gates
+from polypseg.records.model_facts import ModelFacts
 from polypseg.records.run import Run
 from polypseg.records.scores import Scores
 from polypseg.records.split import SPLIT_NAMES, Split
+from polypseg.records.summary import HeldPromise, Leak, Provenance, Summary
 from polypseg.records.threshold import DEFAULT, Threshold, load_threshold
 from polypseg.records.training_state import HistoryRow
 from polypseg.report.curve_panels import holds_probabilities
@@ -55,11 +62,11 @@ class RunFacts:
     folder: Path
     config: Config | None = None
     split: Split | None = None
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Environment | None = None
     history: Sequence[HistoryRow] = ()
-    evaluations: Sequence[Mapping[str, Any]] = ()
+    evaluations: Sequence[CountedEvaluation] = ()
     threshold: Threshold = DEFAULT
-    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    others: Mapping[str, Summary] = field(default_factory=dict)
     is_unchanged: bool | None = None
     member_histories: Mapping[str, Sequence[HistoryRow]] = field(default_factory=dict)
     gates: Mapping[str, GatesRecord] = field(default_factory=dict)
@@ -94,7 +101,7 @@ class RunFacts:
     @property
     def times_test_was_scored(self) -> int:
         """In how many evaluations images of the test split took part."""
-        return sum("test" in entry.get("splits", ()) for entry in self.evaluations)
+        return sum("test" in entry.splits for entry in self.evaluations)
 
 
 @dataclass(frozen=True)
@@ -108,40 +115,45 @@ class ReportInput:
         details: evaluation.json: what was scored and how.
         curves: What depends on the threshold.
         run: The run that is judged; None where there is none, or it is not at hand.
+        explanation: How faithful the model's maps are, where `polypseg explain` measured this very model.
         unreadable: What should be there and could not be read, a sentence each.
     """
 
     evaluation: Evaluation
     scores: Scores
-    summary: Mapping[str, Any]
-    details: Mapping[str, Any]
+    summary: Summary
+    details: EvaluationRecord
     curves: Mapping[str, NDArray[Any]]
     run: RunFacts | None = None
     unreadable: tuple[str, ...] = ()
+    explanation: Explanation | None = None
 
     @property
-    def source(self) -> Mapping[str, Any]:
+    def held(self) -> HeldPromise | None:
+        """What was found of a calibration's promise; None where none was scored."""
+        return self.source.held
+
+    @property
+    def source(self) -> Provenance:
         """What is judged, on which data, by which command."""
-        provenance: Mapping[str, Any] = self.summary["provenance"]
-        return provenance
+        return self.summary.provenance
 
     @property
     def subject(self) -> str:
         """The name of what is judged: run, model file or folder of predictions."""
-        path = Path(self.source.get("run") or self.source.get("model") or self.source["predictions"])
+        path = Path(self.source.subject)
         generic = path.name.lower() in ("masks", "predictions", "results", "images")
         return f"{path.parent.name}/{path.name}" if generic and path.parent.name else path.resolve().name
 
     @property
-    def model_says(self) -> Mapping[str, Any]:
-        """What the scored model file says of itself (records/model_facts.py); empty for a run and for maps."""
-        facts: Mapping[str, Any] = self.source.get("facts", {})
-        return facts
+    def model_says(self) -> ModelFacts | None:
+        """What the scored model file says of itself; None for a run and for maps."""
+        return self.source.facts
 
     @property
     def data(self) -> str:
         """The folder of the data that were scored; empty where only polyp-free predictions were."""
-        return str(self.source.get("data") or self.source.get("references") or self.source.get("images") or "")
+        return self.source.data_folder
 
     @property
     def data_name(self) -> str:
@@ -161,10 +173,9 @@ class ReportInput:
         return self.scores.select(self.scores.is_polyp_free)
 
     @property
-    def leaks(self) -> Sequence[Mapping[str, Any]]:
+    def leaks(self) -> Sequence[Leak]:
         """The scored images that show what a training image shows."""
-        pairs: Sequence[Mapping[str, Any]] = self.source["leaks"]["pairs"]
-        return pairs
+        return self.source.leaks.pairs
 
     @property
     def has_probabilities(self) -> bool:
@@ -174,17 +185,17 @@ class ReportInput:
     @cached_property
     def terms_of_use(self) -> TermsOfUse:
         """Of the data that were scored."""
-        is_own = self.source.get("split") in SPLIT_NAMES
+        is_own = self.source.split in SPLIT_NAMES
         if is_own and any(self.scores.text["source"]):
             return terms_of_sources(self._scored_sources())
-        return terms_of_use(self.data, self.scores.names, str(self.source.get("split_source", "")) if is_own else "")
+        return terms_of_use(self.data, self.scores.names, (self.source.split_source or "") if is_own else "")
 
     @cached_property
     def training_terms_of_use(self) -> TermsOfUse | None:
         """Of the data that were trained on; None where unknown which."""
         if self.run is None or self.run.split is None:
             return None
-        folder = str(self.run.environment.get("data", ""))
+        folder = self.run.environment.data if self.run.environment else ""
         return terms_of_split(self.run.split, self.run.config.sources if self.run.config else {}, folder)
 
     def _scored_sources(self) -> dict[str, tuple[str, list[str]]]:
@@ -208,25 +219,44 @@ def read_report_input(path: Path | str) -> ReportInput:
     """
     evaluation = open_evaluation(path)
     scores, summary, details = evaluation.scores(), evaluation.summary(), evaluation.record()
-    folder = _run_folder(Path(path), evaluation, summary["provenance"])
+    folder = _run_folder(Path(path), evaluation, summary.provenance)
     unreadable: list[str] = []
-    if folder is None and "run" in summary["provenance"]:
-        unreadable.append(f"the run folder {summary['provenance']['run']} is not there any more")
-    run = _read_run(folder, evaluation, summary["provenance"], unreadable) if folder else None
-    return ReportInput(evaluation, scores, summary, details, evaluation.curves(), run, tuple(unreadable))
+    if folder is None and summary.provenance.run is not None:
+        unreadable.append(f"the run folder {summary.provenance.run} is not there any more")
+    run = _read_run(folder, evaluation, summary.provenance, unreadable) if folder else None
+    explanation = _read_explanation(evaluation, folder, summary.provenance, unreadable)
+    return ReportInput(evaluation, scores, summary, details, evaluation.curves(), run, tuple(unreadable), explanation)
 
 
-def _run_folder(path: Path, evaluation: Evaluation, source: Mapping[str, Any]) -> Path | None:
+def _read_explanation(
+    evaluation: Evaluation, run: Path | None, source: Provenance, unreadable: list[str]
+) -> Explanation | None:
+    """The record of `polypseg explain` of the model that was scored, from the run or from beside the scores."""
+    for place in [*([run] if run else []), evaluation.folder]:
+        folder = place / EXPLANATION_FOLDER
+        if not (folder / EXPLANATION_NAME).is_file():
+            continue
+        try:
+            found = load_explanation(folder)
+        except PolypsegError as error:
+            unreadable.append(str(error).partition("\n")[0])
+            continue
+        if found.model_sha256 == source.model_digest:
+            return found
+    return None
+
+
+def _run_folder(path: Path, evaluation: Evaluation, source: Provenance) -> Path | None:
     """The run that is judged: the one that was named, that the evaluation lies in, or that it recorded."""
-    if "run" not in source:
+    if source.run is None:
         return None
-    candidates = [path, Path(source["run"])]
+    candidates = [path, Path(source.run)]
     if evaluation.folder.resolve().parent.name == RUN_FOLDER:
         candidates.insert(1, evaluation.folder.resolve().parent.parent)
     return next((candidate for candidate in candidates if (candidate / "config.toml").is_file()), None)
 
 
-def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], unreadable: list[str]) -> RunFacts:
+def _read_run(folder: Path, evaluation: Evaluation, source: Provenance, unreadable: list[str]) -> RunFacts:
     run = Run(folder)
 
     def read(what: Callable[[], T], otherwise: T) -> T:
@@ -245,9 +275,9 @@ def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], u
         folder,
         read(run.config, None),
         read(run.split, None),
-        read(run.environment, {}),
+        read(run.environment, None),
         [] if members else read(run.history, []),
-        read(lambda: read_evaluations(run), []),
+        read(lambda: read_evaluations(run), ()),
         read(lambda: load_threshold(folder), DEFAULT),
         _others(folder, evaluation),
         _is_unchanged(run, source),
@@ -256,7 +286,7 @@ def _read_run(folder: Path, evaluation: Evaluation, source: Mapping[str, Any], u
     )
 
 
-def _others(folder: Path, evaluation: Evaluation) -> dict[str, dict[str, Any]]:
+def _others(folder: Path, evaluation: Evaluation) -> dict[str, Summary]:
     """The summaries of the run's other finished evaluations, by the names of their folders."""
     found = {}
     for place in sorted((folder / RUN_FOLDER).glob("*/summary.json")):
@@ -274,10 +304,10 @@ def _is_of(record: GatesRecord, run: Run) -> bool:
     return not run.best_path.is_file() or file_digests([run.best_path])[run.best_path] == record.model_digest
 
 
-def _is_unchanged(run: Run, source: Mapping[str, Any]) -> bool | None:
-    if not run.best_path.is_file() or "model_digest" not in source:
+def _is_unchanged(run: Run, source: Provenance) -> bool | None:
+    if not run.best_path.is_file() or source.model_digest is None:
         return None
-    return bool(file_digests([run.best_path])[run.best_path] == source["model_digest"])
+    return bool(file_digests([run.best_path])[run.best_path] == source.model_digest)
 
 
 def split_counts(split: Split) -> dict[str, tuple[int, int]]:

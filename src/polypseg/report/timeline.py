@@ -6,7 +6,6 @@ Decisions:
   long video is seen too.
 """
 
-import csv
 from array import array
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from polypseg.errors import DataError
+from polypseg.records.video_table import read_video_table
 from polypseg.report.canvas import (
     BLUE,
     FAINT,
@@ -38,7 +38,6 @@ NUM_COLUMNS = 800
 LONGEST_FRAME_SECONDS = 1.0
 """A frame is not taken to last longer, whatever comes next: a gap in the recording."""
 
-COLUMNS = ("seconds", "area_percent", "num_components", "num_withheld", "fault")
 BACKGROUND, YELLOW = "#eeeeee", "#e69f00"
 ROWS = (("polyp shown", BLUE), ("withheld", YELLOW), ("damaged", PURPLE), ("dropped", ORANGE))
 """What has a strip of its own, and its colour; a frame out of order in time, or of another size, counts as damaged."""
@@ -104,25 +103,13 @@ def read_timeline(table: Path) -> Timeline:
     """
     seconds, area = array("d"), array("f")
     states = {name: array("b") for name, _ in ROWS}
-    try:
-        with table.open(newline="", encoding="utf-8") as opened:
-            rows = csv.DictReader(opened)
-            if missing := [name for name in COLUMNS if name not in (rows.fieldnames or ())]:
-                raise DataError(
-                    f"{table}: has no column {missing[0]}; expected the table of a video (polypseg predict)"
-                )
-            for row in rows:
-                if row["fault"] is None:
-                    continue
-                seconds.append(float(row["seconds"]))
-                area.append(float(row["area_percent"]))
-                faults = row["fault"].split("+") if row["fault"] else []
-                states["polyp shown"].append(float(row["num_components"]) > 0)
-                states["withheld"].append(float(row["num_withheld"]) > 0)
-                states["dropped"].append("dropped" in faults)
-                states["damaged"].append(bool(faults) and "dropped" not in faults)
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise DataError(f"{table}: cannot read the table of the video ({error})") from error
+    for row in read_video_table(table):
+        seconds.append(row.seconds)
+        area.append(row.area_percent)
+        states["polyp shown"].append(row.num_components > 0)
+        states["withheld"].append(row.num_withheld > 0)
+        states["dropped"].append("dropped" in row.faults)
+        states["damaged"].append(bool(row.faults) and "dropped" not in row.faults)
     if not seconds:
         raise DataError(f"{table}: holds no frames")
     as_masks = {name: np.array(values, bool) for name, values in states.items()}

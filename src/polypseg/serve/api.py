@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Coroutine
+from threading import Event
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
 
 from polypseg import __version__
-from polypseg.errors import RequestError
+from polypseg.errors import DataError, RequestError
 from polypseg.predict.predictor import Predictor
 from polypseg.serve import openapi
 from polypseg.serve.guard import Guard
@@ -19,6 +22,7 @@ from polypseg.serve.jobs import JobRecord
 from polypseg.serve.negotiation import preferred
 from polypseg.serve.page import HEADERS, mount_page
 from polypseg.serve.problems import problem_of, tell_problems
+from polypseg.serve.project_api import router as project_router
 from polypseg.serve.schemas import (
     BatchQuery,
     Health,
@@ -28,12 +32,14 @@ from polypseg.serve.schemas import (
     SegmentationBatch,
     SegmentQuery,
     ServedModels,
+    VideoFramesQuery,
     VideoQuery,
 )
 from polypseg.serve.service import Service
 from polypseg.serve.settings import Settings
 from polypseg.serve.uploads import BodyBounds, MemorySink, Upload, read_files, too_large
 from polypseg.serve.video_file import FileSink
+from polypseg.serve.video_frames import read_numbers, write_frames
 
 JSON, PNG = "application/json", "image/png"
 
@@ -50,8 +56,11 @@ def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAP
 
     Raises:
         ModelError: The model cannot be opened.
+        ProjectError: The project cannot be opened.
+        BusyError: Another process works in the project.
     """
     service = Service(settings, predictor)
+    routes = [*router.routes, *(project_router.routes if settings.project is not None else ())]
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -69,13 +78,15 @@ def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAP
     )
     app.state.service = service
     app.include_router(router)
-    tell_problems(app, router.routes)
+    if settings.project is not None:
+        app.include_router(project_router)
+    tell_problems(app, routes)
     app.add_middleware(Guard, settings=settings, metrics=service.metrics, state=service.drain)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Location", "Retry-After"],
         )
@@ -94,10 +105,9 @@ async def segment(request: Request, query: Annotated[SegmentQuery, Query()]) -> 
     """Segment one image."""
     if query.format is None and preferred(request.headers.get("accept", ""), (JSON, PNG)) == PNG:
         query = query.model_copy(update={"format": "png"})
-    if query.format == "png" and (query.overlay or query.attention or query.probability):
-        raise RequestError(
-            422, "Parameters do not fit", "overlay, attention and probability are parts of JSON; do not ask for a PNG"
-        )
+    if query.format == "png" and (query.overlay or query.attention or query.probability or query.picture):
+        words = "overlay, attention, probability and picture are parts of JSON; do not ask for a PNG"
+        raise RequestError(422, "Parameters do not fit", words)
     service = _service(request)
     with Upload(service.budget) as upload:
         [image] = await _read_images(request, upload, "image", 1, service.settings.max_image_bytes)
@@ -128,26 +138,35 @@ async def segment_batch(request: Request, query: Annotated[BatchQuery, Query()])
 @router.post("/v1/video", status_code=202, **openapi.route(JobCreated, file="video", status=202))
 async def start_video(request: Request, query: Annotated[VideoQuery, Query()]) -> Response:
     """Start a job that predicts a video."""
-    service, sinks = _service(request), list[FileSink]()
-    settings = service.settings
-    bounds = BodyBounds(settings.max_video_bytes, settings.video_upload_seconds, settings.idle_seconds)
-    with service.jobs.receiving(query) as record:
-
-        def open_sink() -> FileSink:
-            if sinks:
-                raise RequestError(422, "Too many files", "expected one video")
-            sinks.append(FileSink(record.source, bounds.max_bytes, service.jobs.check_room))
-            return sinks[0]
-
-        try:
-            await read_files(request, "video", "video", open_sink, bounds)
-        finally:
-            for sink in sinks:
-                sink.close()
-        sinks[0].check()
-        service.jobs.start(record)
+    jobs = _service(request).jobs
+    with jobs.receiving(query) as record:
+        await _receive_video(request, record)
+        jobs.start(record)
     created = JobCreated(id=record.id, state="queued")
     return Response(created.model_dump_json(), 202, {"Location": f"/v1/jobs/{record.id}"}, "application/json")
+
+
+@router.post("/v1/video/frames", **openapi.route(None, file="video", missing="frame", media_type="application/zip"))
+async def get_video_frames(request: Request, query: Annotated[VideoFramesQuery, Query()]) -> Response:
+    """Single frames of a video, as PNG files in a ZIP file."""
+    service, stopped = _service(request), Event()
+    numbers, max_pixels = read_numbers(query.numbers), service.settings.max_image_pixels
+    with service.jobs.receiving(VideoQuery()) as record:
+        await _receive_video(request, record)
+        target = record.folder / "frames.zip"
+        work = asyncio.to_thread(write_frames, record.source, target, numbers, max_pixels, stopped)
+        try:
+            async with asyncio.timeout(service.settings.video_seconds):
+                await _unless_left(request, work)
+        except DataError as error:
+            words = record.without_paths(str(error))
+            raise RequestError(400, "Not a video that can be read", words) from error
+        except TimeoutError as error:
+            raise RequestError(504, "Out of time", "the frames took too long; ask for earlier ones") from error
+        finally:
+            stopped.set()
+    rest = BackgroundTask(shutil.rmtree, record.folder, ignore_errors=True)
+    return FileResponse(target, media_type="application/zip", background=rest)
 
 
 @router.get("/v1/jobs/{job_id}", **openapi.route(Job, missing="job"))
@@ -228,6 +247,26 @@ async def _read_images(
     if len(images) == 1 and images[0].is_too_large:
         raise too_large(settings.max_image_bytes)
     return images
+
+
+async def _receive_video(request: Request, record: JobRecord) -> None:
+    """Write the body's video where the record has its source."""
+    service, sinks = _service(request), list[FileSink]()
+    settings = service.settings
+    bounds = BodyBounds(settings.max_video_bytes, settings.video_upload_seconds, settings.idle_seconds)
+
+    def open_sink() -> FileSink:
+        if sinks:
+            raise RequestError(422, "Too many files", "expected one video")
+        sinks.append(FileSink(record.source, bounds.max_bytes, service.jobs.check_room))
+        return sinks[0]
+
+    try:
+        await read_files(request, "video", "video", open_sink, bounds)
+    finally:
+        for sink in sinks:
+            sink.close()
+    sinks[0].check()
 
 
 async def _gather(work: list[Coroutine[Any, Any, bytes]]) -> list[bytes]:

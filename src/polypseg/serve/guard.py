@@ -35,7 +35,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """That change nothing."""
 
-PRIVATE = ("/v1/", "/metrics")
+PRIVATE = ("/v1/", "/metrics", "/project")
 """Paths that need the token, where one is set; the page and the documentation hold nothing of anybody."""
 
 
@@ -121,7 +121,7 @@ class Guard:
         token = self._settings.token
         if token is not None and not _carries(headers.get(b"authorization", ""), token):
             raise RequestError(401, "A token is needed", "send the header Authorization: Bearer TOKEN")
-        if self._state.is_draining and scope["method"] == "POST":
+        if self._state.is_draining and scope["method"] in ("POST", "PUT"):
             raise _shutting_down()
         _refuse_repeated(scope["query_string"].decode("latin-1"))
 

@@ -20,7 +20,8 @@ PROBLEMS = {
     400: "Not an image or video that can be read, or a damaged form",
     401: "A token is needed",
     403: "A page of another site sent it",
-    404: "No such job, or no more; no such page of a TIFF",
+    404: "No such job, or no more; no such page of a TIFF; no such frame of a video, or frame or mask of a project",
+    409: "Somebody else saved the frame meanwhile; or a training runs already",
     408: "The body came too slowly",
     413: "Too many bytes, pixels or images",
     415: "The body or a field is of another type",
@@ -29,7 +30,7 @@ PROBLEMS = {
     429: "Busy; Retry-After says when to come again",
     503: "Starting or shutting down",
     504: "Out of time",
-    507: "The server cannot store the video",
+    507: "The server cannot store the video; the project cannot be read or written",
 }
 JOB_OPERATIONS, JOB_ID = ("get_job", "get_job_video", "delete_job"), {"job_id": "$response.body#/id"}
 """What can be done with a job that was started, and where its name stands in the answer."""
@@ -57,8 +58,14 @@ def route(
         media_type: Of an answer that is no JSON.
         status: Of the answer.
     """
-    statuses = ALWAYS + (WITH_BODY if file else ()) + ((404,) if missing else ()) + ((507,) if file == "video" else ())
+    statuses = (
+        ALWAYS
+        + (WITH_BODY if file else ())
+        + ((404,) if missing else ())
+        + ((507,) if file in ("video", "mask") else ())
+    )
     statuses += (403,) if status == 204 else ()
+    statuses += (409,) if file == "mask" else ()
     problem = {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
     responses: dict[int | str, Any] = {
         code: {"description": PROBLEMS[code], "content": {MEDIA_TYPE: problem}} for code in sorted(statuses)
@@ -75,7 +82,10 @@ def route(
     arguments: dict[str, Any] = {"responses": responses | {status: good}}
     if answer is None:
         arguments["response_model"] = None
-    if file:
+    if file == "mask":
+        binary = {"schema": {"type": "string", "format": "binary"}}
+        arguments["openapi_extra"] = {"requestBody": {"content": {"image/png": binary}}}
+    elif file:
         arguments["openapi_extra"] = {"requestBody": _body(file, several)}
     return arguments
 

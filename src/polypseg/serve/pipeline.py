@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
-from polypseg.arrays import Image
+from polypseg.arrays import Image, Mask
 from polypseg.errors import DataError, RequestError
 from polypseg.formats.outlines import compress_run_lengths, run_lengths
 from polypseg.predict.engines.engine import Engine
@@ -147,10 +147,28 @@ def describe(prediction: Prediction, query: BatchQuery, predictor: Predictor) ->
         "num_components": len(regions),
         "max_probability": _rounded(float(prediction.probability.max())),
         "mean_probability": _rounded(weighted / area) if area else None,
+        "mark_doubt": prediction.doubt.mark,
+        "outline_doubt": prediction.doubt.outline,
         "polyps": [_polyp(region, height * width) for region in regions],
-        "mask": {"size": [height, width], "counts": compress_run_lengths(run_lengths(prediction.mask))},
+        "mask": _run_lengths(prediction.mask),
     }
-    return answer | _pictures(prediction, query)
+    return answer | _nested(prediction, predictor) | _pictures(prediction, query)
+
+
+def _nested(prediction: Prediction, predictor: Predictor) -> dict[str, Any]:
+    """Outer and inner mask and what is promised of them; nothing without a calibration."""
+    calibration, nested = predictor.options.calibration, {"outer": prediction.outer, "inner": prediction.inner}
+    if calibration is None:
+        return {}
+    found: dict[str, Any] = {"promise": calibration.promise}
+    for name, mask in nested.items():
+        if mask is not None:
+            found |= {name: _run_lengths(mask), f"{name}_area_px": int(np.count_nonzero(mask))}
+    return found
+
+
+def _run_lengths(mask: Mask) -> dict[str, Any]:
+    return {"size": list(mask.shape), "counts": compress_run_lengths(run_lengths(mask))}
 
 
 def _polyp(region: Region, num_pixels: int) -> dict[str, Any]:
@@ -176,6 +194,8 @@ def _pictures(prediction: Prediction, query: BatchQuery) -> dict[str, Any]:
         pictures["probability"] = _picture(_grey(prediction.probability))
     if query.overlay:
         pictures["overlay"] = _picture(cv2.cvtColor(prediction.overlay(), cv2.COLOR_RGB2BGR))
+    if query.picture:
+        pictures["picture"] = _picture(cv2.cvtColor(prediction.image, cv2.COLOR_RGB2BGR))
     if query.attention:
         maps = prediction.attention()
         pictures["attention"] = [{"level": level} | _picture(_grey(coefficients)) for level, coefficients in maps]

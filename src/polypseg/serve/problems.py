@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from polypseg.errors import DataError, PolypsegError, RequestError
+from polypseg.errors import ConflictError, CorrectionError, DataError, PolypsegError, ProjectError, RequestError
 from polypseg.serve.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -33,6 +33,12 @@ def problem_of(error: Exception) -> Problem:
         return Problem(title=error.title, status=error.status, detail=str(error))
     if isinstance(error, RequestValidationError):
         return Problem(title="A parameter does not fit", status=422, detail=_validation_detail(error))
+    if isinstance(error, ConflictError):
+        return Problem(title="Somebody else saved", status=409, detail=str(error))
+    if isinstance(error, CorrectionError):
+        return Problem(title="The mask does not fit", status=422, detail=str(error))
+    if isinstance(error, ProjectError):
+        return Problem(title="The project cannot be read or written", status=507, detail=str(error))
     if isinstance(error, DataError):
         return Problem(title="Not an image that can be read", status=400, detail=str(error))
     if isinstance(error, PolypsegError):

@@ -1,10 +1,11 @@
 """What the server answers, as the OpenAPI document describes it (docs/reference/api.md says it in words)."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from polypseg.predict.predictor import PredictOptions
+from polypseg.records.model_facts import StatedFigures
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 JobState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -39,6 +40,7 @@ class BatchQuery(MaskQuery):
     overlay: bool = Field(False, description="Add the image with the mask on it.")
     attention: bool = Field(False, description="Add the coefficients of the model's gates.")
     probability: bool = Field(False, description="Add the probability map.")
+    picture: bool = Field(False, description="Add the image as it was read, upright.")
 
 
 class SegmentQuery(BatchQuery):
@@ -55,6 +57,16 @@ class VideoQuery(MaskQuery):
 
     smoothing: Literal["none", "exponential", "window"] = Field("none", description="Of probabilities over time.")
     withhold: int = Field(0, ge=0, le=100, description="Detections of at most so many frames in a row are withheld.")
+
+
+class VideoFramesQuery(BaseModel):
+    """The parameters of `POST /v1/video/frames`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    numbers: str = Field(
+        pattern=r"^\d{1,7}(,\d{1,7})*$", max_length=10_000, description="Of the frames, from 0, with commas between."
+    )
 
 
 class Picture(BaseModel):
@@ -125,10 +137,18 @@ class Segmentation(BaseModel):
     num_components: int
     max_probability: float
     mean_probability: float | None = Field(description="over the mask; null where it is empty")
+    mark_doubt: float = Field(description="that what is marked is no polyp, 0 (sure) to 1")
+    outline_doubt: float = Field(description="that the outline is wrong, or a polyp missed, 0 (sure) to 1")
     polyps: list[Polyp]
     mask: RunLengths
+    outer: RunLengths | None = Field(None, description="the mask that misses little; absent without a calibration")
+    inner: RunLengths | None = Field(None, description="the mask of which little is no polyp; absent without one")
+    outer_area_px: int | None = Field(None, description="absent without a calibration, as the next two")
+    inner_area_px: int | None = None
+    promise: str | None = Field(None, description="what the calibration promises of outer and inner mask, in words")
     probability: Picture | None = Field(None, description="8-bit grey, the value times 255; absent unless asked for")
     overlay: Picture | None = Field(None, description="absent unless asked for")
+    picture: Picture | None = Field(None, description="the image as it was read, upright; absent unless asked for")
     attention: list[AttentionPicture] | None = Field(None, description="absent unless asked for")
     attention_level: int | None = Field(
         None,
@@ -161,6 +181,8 @@ class VideoFrame(BaseModel):
     components: int | None = Field(description="8-connected components that are shown")
     max_probability: float | None
     withheld: bool = Field(description="whether a detection is withheld (`withhold`)")
+    outer_area_px: int | None = Field(None, description="null without a calibration, as the next")
+    inner_area_px: int | None = None
     faults: list[str] = Field(
         [], description="what is wrong with the frame: `dropped`, `damaged`, `mistimed`, `resized`, …"
     )
@@ -181,6 +203,7 @@ class VideoResult(BaseModel):
     fps: float
     faults: dict[str, int] = Field({}, description="frames by what is wrong with them; empty where nothing is")
     notes: list[str] = Field([], description="what a user must know of it, in words: damage, a cut end, lost sound")
+    promise: str | None = Field(None, description="what the calibration promises of each frame; null without one")
     video: str = Field(description="where the video with the mask drawn is")
 
 
@@ -209,9 +232,10 @@ class ServedModel(BaseModel):
     attention_levels: list[int]
     num_parameters: int | None
     training_data: str
-    figures: dict[str, Any]
+    figures: dict[str, StatedFigures]
     terms: str
     licence: str
+    promise: str | None = Field(None, description="what its calibration promises, in words; null without one")
 
 
 class ServedModels(BaseModel):

@@ -19,9 +19,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from polypseg.arrays import Image
 from polypseg.errors import RequestError
 from polypseg.predict.engines.engine import Engine
-from polypseg.predict.predictor import Predictor
+from polypseg.predict.predictor import Prediction, Predictor
 from polypseg.serve import pipeline
 from polypseg.serve.batching import Batcher
 from polypseg.serve.metrics import Metrics
@@ -101,9 +102,22 @@ class Segmenter:
             seconds = f"{self._settings.request_seconds:g}"
             raise RequestError(504, "Out of time", f"the answer took longer than {seconds} seconds") from error
 
+    async def predict(self, read: Callable[[], Image]) -> Prediction:
+        """The prediction of an image with the model's own options; not counted among the accepted ones.
+
+        Args:
+            read: Gives the image, in a thread; what it raises is raised.
+        """
+        async with self._at_work:
+            image = await self._in_thread(read)
+            prepared = await self._in_thread(lambda: self._predictor.prepare(image))
+            run = await asyncio.wrap_future(self.batcher.submit(prepared.pixels[np.newaxis], "none", False))
+            return await self._in_thread(lambda: self._predictor.finish(image, prepared, run.outputs))
+
     async def _segment(self, content: bytes, query: SegmentQuery) -> Answer:
         began, limit = perf_counter(), self._settings.max_image_pixels
         predictor = Predictor(self._predictor.engine, query.options())
+        predictor = predictor.with_fitting(self._predictor.options.calibration)
         async with self._at_work:
             prepared = await self._in_thread(lambda: pipeline.prepare(content, predictor, limit, query.page))
             batch = prepared.seen.pixels[np.newaxis]

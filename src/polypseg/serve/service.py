@@ -4,15 +4,21 @@ import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from time import monotonic
 
 import numpy as np
 
+from polypseg.annotate.project import opened_project
 from polypseg.errors import RequestError
-from polypseg.predict.predictor import Predictor, load
+from polypseg.predict.engines.packaged import resolve
+from polypseg.predict.predictor import PredictOptions, Predictor, load
+from polypseg.records.calibration import load_calibration
+from polypseg.records.digests import model_file_digest
 from polypseg.serve.batching import BatchedEngine
 from polypseg.serve.guard import DrainState
 from polypseg.serve.jobs import JobRecord, Jobs, JobTrack
+from polypseg.serve.labelling import Labelling
 from polypseg.serve.metrics import Metrics
 from polypseg.serve.schemas import JobState, ServedModel, VideoResult
 from polypseg.serve.segmenter import Segmenter
@@ -47,6 +53,8 @@ class Service:
         self.budget = Budget(settings.max_upload_memory, self.metrics.upload_bytes.set)
         self._segmenter: Segmenter | None = None
         self._jobs: Jobs | None = None
+        self._open = contextlib.ExitStack()
+        self.labelling = self._open_project() if settings.project is not None else None
 
     @property
     def is_ready(self) -> bool:
@@ -89,6 +97,7 @@ class Service:
         jobs = Jobs(self._predict_job, self.settings, self._count_jobs)
         self._segmenter, self._jobs = segmenter, jobs
         cleaner = asyncio.create_task(self._clean(jobs))
+        ahead = asyncio.create_task(self.labelling.work_ahead()) if self.labelling else None
         try:
             yield
         finally:
@@ -96,9 +105,13 @@ class Service:
             while segmenter.num_accepted and monotonic() < self.drain.until:
                 await asyncio.sleep(0.02)
             cleaner.cancel()
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.wait((ahead,))
             await jobs.close()
             await asyncio.to_thread(segmenter.close)
             self._segmenter = self._jobs = None
+            self._open.close()
 
     def abandon(self) -> None:
         """Remove all files, whoever still writes them; for the end of the process, from any thread."""
@@ -109,8 +122,22 @@ class Service:
         """The model, as its file tells of itself."""
         engine = self.predictor.engine
         facts = engine.facts.model_dump(include=set(ServedModel.model_fields))
-        own = {"name": engine.facts.name or "unnamed", "engine": engine.name, "threshold": engine.threshold}
+        own = {"name": engine.facts.name or "unnamed", "engine": engine.name, "threshold": self.predictor.threshold}
+        calibration = self.predictor.options.calibration
+        own |= {
+            "peak_threshold": self.predictor.peak_threshold,
+            "promise": calibration.promise if calibration else None,
+        }
         return ServedModel.model_validate(facts | own)
+
+    def _open_project(self) -> Labelling:
+        """The project that the settings name, locked until the end."""
+        folder = self.settings.project or Path()
+        project = self._open.enter_context(opened_project(folder))
+        digest = model_file_digest(resolve(self.settings.model))
+        facts = self.predictor.engine.facts
+        model = f"{facts.name or 'unnamed'} {facts.version}".strip()
+        return Labelling(project, digest, model, lambda: self.segmenter, self.settings.max_image_pixels)
 
     def _warm_up(self) -> None:
         """Run each engine once: the first run is slow."""
@@ -131,6 +158,8 @@ class Service:
         from polypseg.serve.videos import predict_job
 
         predictor = Predictor(BatchedEngine(self.predictor.engine, self.segmenter.batcher), record.query.options())
+        if record.query.smoothing == "none":
+            predictor = predictor.with_fitting(self.predictor.options.calibration)
         return predict_job(record, track, predictor, self.settings.max_image_pixels)
 
 
@@ -139,4 +168,6 @@ def _open(settings: Settings) -> list[Predictor]:
     threads, number = settings.threads, settings.num_engines
     if threads is None and number > 1:
         threads = max(1, (os.cpu_count() or 1) // number)
-    return [load(settings.model, settings.engine, threads) for _ in range(number)]
+    promise = None if settings.calibration in (None, "none") else load_calibration(Path(settings.calibration or ""))
+    options = PredictOptions(calibration=promise, stored=settings.calibration is None)
+    return [load(settings.model, settings.engine, threads, options) for _ in range(number)]

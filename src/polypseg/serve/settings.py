@@ -15,6 +15,7 @@ class Settings(BaseModel):
 
     model: Path | str | None = Field(None, description="run, file or packaged name; None: the packaged default")
     engine: str = "auto"
+    calibration: str | None = Field(None, description="file; none: not even the stored one; None: the stored one")
     num_engines: int = Field(1, ge=1, le=64, description="that run at once, on the cores shared out")
     threads: int | None = Field(None, ge=1, description="processor cores for each engine; None: what fits")
     batch_size: int = Field(4, ge=1, le=256, description="images of different requests that the model sees at once")
@@ -41,6 +42,8 @@ class Settings(BaseModel):
     job_seconds: float = Field(3600, gt=0, description="for which a finished job and its files are kept")
     unfetched_seconds: float = Field(120, gt=0, description="then a finished job that nobody asked for gives way")
     shutdown_seconds: float = Field(6, ge=0, description="in which accepted work is finished before the server ends")
+
+    project: Path | None = Field(None, description="folder of a project of corrections that is open")
 
     token: str | None = Field(None, min_length=1, repr=False, description="bearer token that requests must carry")
     allowed_hosts: tuple[str, ...] = Field((), description="names a request may call the server; empty: any")

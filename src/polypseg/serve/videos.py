@@ -1,6 +1,6 @@
 """What a video job does: the video with the mask drawn, and what was seen when."""
 
-import csv
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,7 @@ from polypseg.errors import RequestError
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.source import open_source
 from polypseg.predict.video.work import VideoOptions, predict_video
+from polypseg.records.video_table import FrameRow, read_video_table
 from polypseg.serve.jobs import JobRecord, JobTrack
 from polypseg.serve.schemas import Detection, VideoFrame, VideoResult
 
@@ -28,13 +29,14 @@ def predict_job(record: JobRecord, track: JobTrack, predictor: Predictor, max_pi
     check_size(record.source, max_pixels)
     options = VideoOptions(smoothing=record.query.smoothing, withhold_frames=record.query.withhold)
     summary = predict_video(record.source, record.output, predictor, options, track)
-    frames = read_frames(summary.table)
+    frames = [as_frame(row) for row in read_video_table(summary.table)]
     fps = frame_rate([frame.seconds for frame in frames])
     return VideoResult(
         frames=frames,
         detections=detections(frames, fps),
         fps=fps,
         faults=dict(Counter(fault for frame in frames for fault in frame.faults)),
+        promise=calibration.promise if (calibration := predictor.options.calibration) else None,
         notes=[record.without_paths(note) for note in summary.notes()],
         video=f"/v1/jobs/{record.id}/video",
     )
@@ -56,21 +58,13 @@ def check_size(source: Path, max_pixels: int) -> None:
         raise RequestError(413, "Too many pixels", f"{found}; at most {max_pixels:,} are taken")
 
 
-def read_frames(table: Path) -> list[VideoFrame]:
-    """The rows of a video's table."""
-    with table.open(newline="", encoding="utf-8") as file:
-        return [_frame(row) for row in csv.DictReader(file)]
-
-
-def _frame(row: dict[str, str]) -> VideoFrame:
-    """A frame of a table's row; `nan` there is null here."""
-    known = {name: None if value == "nan" else value for name, value in row.items()}
-    named = {
-        "components": known["num_components"],
-        "withheld": float(known["num_withheld"] or 0) > 0,
-        "faults": row["fault"].split("+") if row["fault"] else [],
+def as_frame(row: FrameRow) -> VideoFrame:
+    """The answer of a table's row; `nan` there is null here."""
+    values = {
+        name: None if isinstance(value, float) and math.isnan(value) else value for name, value in vars(row).items()
     }
-    return VideoFrame.model_validate(known | named)
+    named = {"components": values["num_components"], "withheld": row.num_withheld > 0, "faults": row.faults}
+    return VideoFrame.model_validate(values | named)
 
 
 def frame_rate(seconds: Sequence[float]) -> float:

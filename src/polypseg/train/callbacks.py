@@ -91,7 +91,7 @@ class Averages(keras.callbacks.Callback):  # type: ignore[misc]
         changed = [weight for weight, _ in pairs] + statistics
         kept = [keras.ops.convert_to_numpy(weight).copy() for weight in changed]
         for weight, average in pairs:
-            weight.assign(average)
+            weight.assign(keras.ops.copy(average))  # a step of JAX gives up the memory of its weights
         for variable, value in zip(statistics, self._statistics or (), strict=self._statistics is not None):
             variable.assign(value)
         try:

@@ -17,13 +17,12 @@ from polypseg.data.named_splits import NO_FILES, SplitFiles
 from polypseg.data.samples import Fault, Sample
 from polypseg.data.splits import verify_split
 from polypseg.errors import ModelError, RunError, UsageError
-from polypseg.models.checkpoint import copy_weights, load_model
-from polypseg.models.deep_supervision import with_supervised_levels, without_supervised_levels
-from polypseg.models.onnx_weights import copy_onnx_weights
-from polypseg.models.registry import build_model
+from polypseg.models.checkpoint import load_model
+from polypseg.models.deep_supervision import without_supervised_levels
 from polypseg.progress import Track, silent
+from polypseg.records.environment import TrainingFacts, add_start
 from polypseg.records.lock import alone_in
-from polypseg.records.run import Run, open_run, record_start, write_config, write_history
+from polypseg.records.run import Run, open_run, write_config, write_history
 from polypseg.records.split import Split
 from polypseg.records.training_state import HistoryRow, SavedState, load_state, save_state
 from polypseg.train.callbacks import (
@@ -36,12 +35,11 @@ from polypseg.train.callbacks import (
     TerminateOnNaN,
     mode_of,
 )
-from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
-from polypseg.train.losses import DeepSupervision, build_loss
-from polypseg.train.named_models import check_named_models, named_digests, start_file, warn_of_seen_images
-from polypseg.train.normalisation import calibration_batches, settle_normalisation
+from polypseg.train.devices import num_devices, on_devices, share_batches, with_devices
+from polypseg.train.named_models import check_named_models, named_digests, warn_of_seen_images
+from polypseg.train.new_model import new_model
+from polypseg.train.normalisation import calibration_batches
 from polypseg.train.numerics import numerics
-from polypseg.train.optimizers import build_optimizer
 from polypseg.train.samples import (
     first_folder,
     run_samples,
@@ -83,6 +81,7 @@ def train(
     """
     run = Run(folder)
     refuse_a_run(run)
+    num_devices(config)
     config = with_absolute_paths(config)
     named_digests(config, has_begun=False)  # what is missing is missed before hours of work
     samples, faults = usable_samples(data, config, track)
@@ -90,12 +89,12 @@ def train(
     warn_of_seen_images(config, split)
     data = first_folder(data, config)
     run.folder.mkdir(parents=True, exist_ok=True)
-    with alone_in(run.folder), numerics(config.train):
+    with alone_in(run.folder), numerics(config.train), on_devices(config):
         refuse_a_run(run)  # again: another process may have begun one meanwhile
         split.save(run.splits_path)
         run.environment_path.unlink(missing_ok=True)  # of a start that was killed before it was a run
         keras.utils.set_random_seed(config.train.seed)
-        model = _new_model(config, samples, split)
+        model = new_model(config, samples, split)
         _record(run, data, faults, 0, _Setup(model, split, config))
         write_config(run, config)  # last: it is what makes the folder a run, which from here on can be resumed
         _fit(run, model, config, samples, split, None, on_epoch, callbacks)
@@ -119,6 +118,7 @@ def resume(
     track: Track = silent,
     on_epoch: OnEpoch = lambda row: None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    devices: int | None = None,
 ) -> Run:
     """The run, continued after its last whole epoch as if nothing had happened.
 
@@ -130,6 +130,7 @@ def resume(
         track: Shows the progress of hashing.
         on_epoch: As for `train`.
         callbacks: As for `train`.
+        devices: Another number of devices; unless given, the config's.
 
     Raises:
         RunError: The folder is no run, its saved state is damaged, its best model is gone, or the loss is no number.
@@ -137,19 +138,21 @@ def resume(
     """
     run = open_run(folder)
     with alone_in(run.folder):
-        return _go_on(run, data, epochs, track, on_epoch, callbacks)
+        return _go_on(run, data, (epochs, devices), track, on_epoch, callbacks)
 
 
 def _go_on(
     run: Run,
     data: Path | None,
-    epochs: int | None,
+    changes: tuple[int | None, int | None],
     track: Track,
     on_epoch: OnEpoch,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> Run:
     """As `resume`, of a run that nobody else works on."""
-    folder, config = run.folder, run.config()
+    (epochs, devices), folder = changes, run.folder
+    config = with_devices(run.config(), devices)
+    num_devices(config)
     if removed := removed_settings(run.config_path):
         raise RunError(f"{folder} was trained with {', '.join(removed)}, which polypseg has no more; start a new run")
     state = load_state(run.last_folder)
@@ -166,7 +169,7 @@ def _go_on(
         config = config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
     split = run.split()
     samples, faults = run_samples(run, data)
-    data = data or Path(run.environment()["data"])
+    data = data or Path(run.environment().data)
     verify_split(split, samples, track)
     check_named_models(run, config, has_begun=state is not None)
     write_config(run, config)
@@ -174,9 +177,9 @@ def _go_on(
         state = _reopened(state, config.train)
         save_state(run.last_folder, state)  # so that a kill before its next epoch ends leaves a run that goes on
     keras.utils.set_random_seed(config.train.seed)
-    with numerics(config.train):
+    with numerics(config.train), on_devices(config):
         if state is None:
-            model = _new_model(config, samples, split)
+            model = new_model(config, samples, split)
         else:
             write_history(run, state.history)
             if state.finished:
@@ -224,34 +227,6 @@ def _last_model(state: SavedState) -> keras.Model:
         ) from error
 
 
-def _start_from(model: keras.Model, path: Path, config: Config, samples: Sequence[Sample], split: Split) -> None:
-    """Gives the model the weights of a file; one in which normalisation was folded away gets the training's statistics.
-
-    Raises:
-        ModelError: The file cannot be loaded, or holds another network.
-    """
-    if path.suffix.lower() != ".onnx":
-        copy_weights(model, path)
-        return
-    copy_onnx_weights(model, path)
-    reader = make_readers(samples, split, config.data, config.split)["train"]
-    plan = training_plan(config.data, config.train.seed, training_draws(samples, split, config))
-    settle_normalisation(model, calibration_batches(reader, plan))
-
-
-def _new_model(config: Config, samples: Sequence[Sample], split: Split) -> keras.Model:
-    model, loss = build_model(config.model, config.data.size), build_loss(config.loss)
-    if config.train.start_from is not None:
-        _start_from(model, start_file(Path(config.train.start_from)), config, samples, split)
-    if config.model.deep_supervision:
-        model, loss = with_supervised_levels(model), DeepSupervision(loss)
-    plan = training_plan(config.data, config.train.seed, training_draws(samples, split, config))
-    num_steps = math.ceil(plan.num_shown(len(split.names("train"))) / config.data.batch_size) * config.train.epochs
-    optimizer = build_optimizer(config.train, num_steps, model)
-    model.compile(optimizer=optimizer, loss=loss, metrics=[DiceCoefficient(), IoUCoefficient()])
-    return model
-
-
 def _fit(
     run: Run,
     model: keras.Model,
@@ -297,6 +272,7 @@ def _fit(
 
     last = LastCheckpoint(run.last_folder, remembered, history, settings.epochs, after_epoch)
     run.best_path.parent.mkdir(parents=True, exist_ok=True)
+    share_batches(model)
     with _reader_errors(readers["train"], readers["validation"]):
         model.fit(
             batches,
@@ -334,16 +310,16 @@ class _Setup(NamedTuple):
 def _record(run: Run, data: Path, faults: Sequence[Fault], first_epoch: int, setup: _Setup) -> None:
     model, split, settings = setup.model, setup.split, setup.config.train
     best = "highest" if mode_of(settings.monitor) == "max" else "lowest"
-    facts = {
-        "backend": keras.backend.backend(),
-        "split_source": split.source,
-        "split_digest": split.digest(),
-        **({"sources": source_counts(split)} if setup.config.sources else {}),
-        "num_parameters": int(without_supervised_levels(model).count_params()),
-        "checkpoint_chosen_by": f"{best} {settings.monitor} on the validation split",
-        **named_digests(setup.config, has_begun=first_epoch > 0),
-    }
-    record_start(run, data, [fault.name for fault in faults], first_epoch, facts)
+    facts = TrainingFacts(
+        backend=keras.backend.backend(),
+        split_source=split.source,
+        split_digest=split.digest(),
+        num_parameters=int(without_supervised_levels(model).count_params()),
+        checkpoint_chosen_by=f"{best} {settings.monitor} on the validation split",
+    )
+    sources = {"sources": source_counts(split)} if setup.config.sources else {}
+    facts = facts.model_copy(update={**sources, **named_digests(setup.config, has_begun=first_epoch > 0)})
+    add_start(run.environment_path, data, [fault.name for fault in faults], first_epoch, facts)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ Decisions:
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -17,10 +16,12 @@ from polypseg.data.folds import make_folds
 from polypseg.data.named_splits import NO_FILES, SplitFiles
 from polypseg.errors import UsageError
 from polypseg.progress import Track, silent
+from polypseg.records.environment import TrainingFacts, add_start
 from polypseg.records.lock import alone_in
-from polypseg.records.run import Run, open_run, record_start, write_config, write_members
+from polypseg.records.run import Run, open_run, write_config, write_members
 from polypseg.records.split import Split
 from polypseg.records.training_state import load_state
+from polypseg.train.devices import num_devices, with_devices
 from polypseg.train.fit import OnEpoch, refuse_a_run, resume, train
 from polypseg.train.samples import first_folder, split_samples, usable_samples
 
@@ -61,6 +62,7 @@ def train_group(
         )
     group = Run(folder)
     refuse_a_run(group)
+    num_devices(config)
     config = with_absolute_paths(config)
     samples, faults = usable_samples(data, config, track)
     is_given = split_files != NO_FILES
@@ -87,6 +89,7 @@ def resume_group(
     track: Track = silent,
     on_epoch: OnEpoch = lambda row: None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    devices: int | None = None,
 ) -> Run:
     """The group, continued where it was stopped; arguments as of `resume`.
 
@@ -96,7 +99,8 @@ def resume_group(
     """
     group = open_run(folder)
     with alone_in(group.folder):
-        _train_members(group, data or Path(group.environment()["data"]), track, on_epoch, callbacks)
+        write_config(group, with_devices(group.config(), devices))
+        _train_members(group, data or Path(group.environment().data), track, on_epoch, callbacks)
     return group
 
 
@@ -124,14 +128,14 @@ def _write(
     whole.save(group.splits_path)
     write_members(group, "folds" if config.split.folds else "seeds", list(parts))
     group.environment_path.unlink(missing_ok=True)  # of a start that was killed before it was a group
-    facts: dict[str, Any] = {
-        "backend": keras.backend.backend(),
-        "split_source": whole.source,
-        "split_digest": whole.digest(),
-        "members": list(parts),
-        "checkpoint_chosen_by": f"each member's own: best {config.train.monitor} on its validation split",
-    }
-    record_start(group, data, skipped, 0, facts)
+    facts = TrainingFacts(
+        backend=keras.backend.backend(),
+        split_source=whole.source,
+        split_digest=whole.digest(),
+        members=tuple(parts),
+        checkpoint_chosen_by=f"each member's own: best {config.train.monitor} on its validation split",
+    )
+    add_start(group.environment_path, data, skipped, 0, facts)
     write_config(group, config)
 
 
@@ -145,7 +149,7 @@ def _train_members(
             continue
         keras.backend.clear_session()  # the graph of the member before
         if member.config_path.exists():
-            resume(member.folder, data, None, track, on_epoch, callbacks)
+            resume(member.folder, data, None, track, on_epoch, callbacks, config.train.devices)
         else:
             settings = member_config(config, member.folder.name)
             train(data, member.folder, settings, SplitFiles(member.splits_path), track, on_epoch, callbacks)

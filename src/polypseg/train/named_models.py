@@ -134,7 +134,7 @@ def check_named_models(run: Run, config: Config, has_begun: bool) -> None:
     known = run.environment()
     named = {"start_digest": ("start", config.train.start_from), "teacher_digest": ("teacher", config.train.teacher)}
     for key, digest in named_digests(config, has_begun).items():
-        if known.get(key) not in (None, digest):
+        if getattr(known, key) not in (None, digest):
             what, path = named[key]
             raise RunError(
                 f"{path}: not the {what} that {run.folder} began with; put its files back from a copy, or start a new "

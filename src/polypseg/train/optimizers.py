@@ -74,7 +74,7 @@ def build_optimizer(
         num_steps: Steps of the whole training, at whose end a schedule comes to 0.
         model: What is trained: its layers whose names begin with `encoder` have the encoder's rate.
     """
-    shared: dict[str, Any] = {
+    shared = {
         "learning_rate": learning_rate(config, num_steps),
         "global_clipnorm": config.clip_norm,
         "use_ema": config.ema_momentum > 0,

@@ -124,7 +124,7 @@ def run_samples(run: Run, data: Path | None = None) -> tuple[list[Sample], list[
     config = run.config()
     sources, rule = config.sources, rule_of(config.data)
     if not sources:
-        return find_samples(data or Path(run.environment()["data"]), rule=rule)
+        return find_samples(data or Path(run.environment().data), rule=rule)
     if data is not None:
         sources = {
             name: source.model_copy(update={"path": str(data / Path(source.path or name).name)})

@@ -31,21 +31,34 @@ export async function ask(path, method = "GET", signal = undefined) {
   return answer.status === 204 ? null : answer.json();
 }
 
+/** Puts bytes under a path and gives the JSON answer. */
+export async function put(path, body) {
+  return (await reach(path, { method: "PUT", body, type: "image/png" })).json();
+}
+
 /** The bytes of a path; used where a token must travel, which a `src` cannot carry. */
 export async function fetchBlob(path) {
   return (await reach(path, {})).blob();
 }
 
-async function reach(path, options) {
+async function reach(path, { type, ...options }) {
   let answer;
   try {
-    answer = await fetch(path, { ...options, headers: headers(), cache: "no-store" });
+    const sent = type && options.body ? { "Content-Type": type } : {};
+    answer = await fetch(path, { ...options, headers: { ...headers(), ...sent }, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({ title: "The server cannot be reached" });
   }
   if (!answer.ok) throw problemOf(answer.status, await answer.text());
   return answer;
+}
+
+/** Sends a file in a form and gives the bytes of the answer. */
+export async function sendForBlob(path, field, file) {
+  const form = new FormData();
+  form.append(field, file, "upload"); // the file's own name stays here
+  return (await reach(path, { method: "POST", body: form })).blob();
 }
 
 /** Deletes a job, even while the page is being left. */

@@ -2,6 +2,7 @@
 
 import { fetchBlob, hasToken } from "./api.js";
 import { clock, element, fillFacts, percent, probability, saveBlob, saveJson, several, stem } from "./text.js";
+import { VideoFrames } from "./video_frames.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -11,13 +12,14 @@ const SMOOTHINGS = {
   window: "Probabilities are the mean of the last 5 frames.",
 };
 
-/** Shows videos that are done; `onRerun()` is called when one must be predicted anew. */
+/** Shows videos that are done. The host has: rerun(), take(files) of frames, and level(), at which the model decides. */
 export class Film {
-  constructor(onRerun) {
+  constructor(host) {
     this.item = null;
+    this.frames = new VideoFrames(host);
     byId("smoothing").addEventListener("change", () => this.showOverTime());
     byId("withhold").addEventListener("input", () => this.showOverTime());
-    byId("rerun").addEventListener("click", onRerun);
+    byId("rerun").addEventListener("click", () => host.rerun());
     this.showOverTime();
     const player = byId("player");
     for (const event of ["timeupdate", "seeked", "loadedmetadata"]) player.addEventListener(event, () => this.follow());
@@ -42,6 +44,7 @@ export class Film {
     byId("seek").max = this.duration;
     byId("seek").value = 0;
     this.showDetections();
+    this.frames.open(item);
     this.showOverTime();
     this.follow();
     this.draw();
@@ -91,6 +94,9 @@ export class Film {
     byId("film-detail").textContent = (detections.length
       ? `${seconds.toFixed(1)} of ${this.duration.toFixed(1)} seconds, ${several(frames.length, "frame")}.`
       : `in ${several(frames.length, "frame")}. That the model finds none does not mean that there is none.`) + rest;
+    const { promise } = this.item.answer;
+    byId("film-band").hidden = !promise;
+    byId("film-promise").textContent = promise ? `(${promise})` : "";
     byId("stretches").hidden = detections.length === 0;
     byId("detections").replaceChildren(...detections.map(({ begin, end }) => {
       const button = element("button", `${clock(begin)} – ${clock(end)}`, { type: "button" });

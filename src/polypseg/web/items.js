@@ -5,7 +5,12 @@ import { decodePicture, pngBlob } from "./paint.js";
 
 const AT_ONCE = { image: 2, video: 1 };
 const POLL_MILLISECONDS = 400;
+const MOST_PAGES = 100;
+const IMAGE_ENDINGS = /\.(jpe?g|png|tiff?|bmp|webp)$/i;
 const VIDEO_ENDINGS = /\.(mp4|m4v|mov|avi|mkv|webm|mpe?g|wmv|ts)$/i;
+
+/** Whether a file is an image or a video, as its name tells. */
+export const isMedia = ({ name }) => IMAGE_ENDINGS.test(name) || VIDEO_ENDINGS.test(name);
 
 export const UNFINISHED = ["queued", "uploading", "working", "busy"];
 
@@ -16,12 +21,13 @@ export class Items {
     this.onChange = onChange;
     this.getOptions = getOptions;
     this.numMade = 0;
+    this.shared = { threshold: null, smallest: 0 }; // what new images begin with
   }
 
-  /** Takes a file and gives its item. */
-  add(file, name = file.name) {
+  /** Takes a file and gives its item; `changes` are further properties, such as its folder. */
+  add(file, changes = {}) {
     const isVideo = file.type.startsWith("video/") || VIDEO_ENDINGS.test(file.name ?? "");
-    const item = { id: ++this.numMade, kind: isVideo ? "video" : "image", name: name || "pasted image", file };
+    const item = { id: ++this.numMade, kind: isVideo ? "video" : "image", name: file.name || "pasted image", file, page: 1, folder: "", ...changes };
     item.url = isVideo ? null : URL.createObjectURL(file);
     this.all.push(item);
     this.start(item);
@@ -33,8 +39,8 @@ export class Items {
     this.forgetJob(item);
     if (item.videoUrl) URL.revokeObjectURL(item.videoUrl);
     item.videoUrl = null;
-    Object.assign(item, { state: "queued", share: null, problem: null, answer: null, job: null, threshold: null });
-    Object.assign(item, { smallest: 0, decoded: null, stopper: new AbortController() });
+    Object.assign(item, { state: "queued", share: null, problem: null, answer: null, job: null, correction: item.correction ?? null });
+    Object.assign(item, { ...this.shared, numFound: null, decoded: null, stopper: new AbortController() });
     this.onChange(item);
     this.fill();
   }
@@ -61,24 +67,36 @@ export class Items {
 
   async segment(item, signal) {
     const { hasAttention, flips } = await this.getOptions();
-    const query = new URLSearchParams({ probability: "true", attention: String(hasAttention), tta: flips ? "flips" : "none" });
+    const query = new URLSearchParams({ probability: "true", attention: String(hasAttention), tta: flips ? "flips" : "none", page: item.page });
     const follow = this.follow(item, signal);
     const bitmap = await decodePicture(item.file);
     const size = bitmap && [bitmap.height, bitmap.width];
     bitmap?.close();
-    if (!size) query.set("overlay", "true");
+    if (!size) query.set("picture", "true");
     item.answer = await send(`/v1/segment?${query}`, "image", item.file, follow);
     const { height, width } = item.answer.image;
     if (size && (size[0] !== height || size[1] !== width)) { // the browser turned the picture otherwise
-      query.set("overlay", "true");
+      query.set("picture", "true");
       item.answer = await send(`/v1/segment?${query}`, "image", item.file, follow);
     }
-    if (item.answer.overlay) this.showOwn(item);
+    if (item.answer.picture) this.showOwn(item);
+    if (item.numPages === undefined) this.addPages(item, item.answer.num_pages ?? 1);
   }
 
-  /* The browser cannot show the file: the server's picture stands for it. */
+  /* A TIFF file of several pages is as many images. */
+  addPages(item, numPages) {
+    const { file, folder, name } = item;
+    item.numPages = numPages;
+    if (numPages === 1) return;
+    item.name = `${name}, page 1`;
+    const last = Math.min(numPages, MOST_PAGES);
+    for (let page = 2; page <= last; page++) this.add(file, { page, numPages, folder, name: `${name}, page ${page}` });
+    if (last < numPages) item.note = `The file holds ${numPages} pages; the first ${MOST_PAGES} are taken.`;
+  }
+
+  /* The browser cannot show the file: the picture that the server read stands for it. */
   showOwn(item) {
-    item.substitute = pngBlob(item.answer.overlay.png);
+    item.substitute = pngBlob(item.answer.picture.png);
     URL.revokeObjectURL(item.url);
     item.url = URL.createObjectURL(item.substitute);
   }

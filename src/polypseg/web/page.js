@@ -1,8 +1,12 @@
 /* The page: takes files, keeps the strip, shows the state of the chosen item. */
 
 import { Problem, ask, forget, setToken } from "./api.js";
+import { Corrections } from "./corrections.js";
+import { Editor } from "./editor.js";
 import { Film } from "./film.js";
-import { Items, UNFINISHED } from "./items.js";
+import { Items, UNFINISHED, isMedia } from "./items.js";
+import { Many, filesOf, filesOfFolder } from "./many.js";
+import { Project } from "./project.js";
 import { Strip } from "./strip.js";
 import { hint } from "./text.js";
 import { Viewer } from "./viewer.js";
@@ -10,14 +14,16 @@ import { Viewer } from "./viewer.js";
 const byId = (id) => document.getElementById(id);
 
 let current = null;
+let decisionLevel = 0.5; // a region is found where one of its pixels reaches it
 let model = askModel();
 const items = new Items(changed, getOptions);
-const viewer = new Viewer(() => current && items.start(current));
-const film = new Film(() => {
-  items.start(current);
-  byId("cancel").focus(); // the button that was pressed is hidden while the video is predicted
-});
-const strip = new Strip(byId("strip"), { onChoose: choose, onRemove: remove });
+const viewer = new Viewer({ rerun: () => current && items.start(current), chosen: chooseThreshold, drop: dropCorrection });
+const film = new Film({ rerun: rerunFilm, take: (found) => take(found, false), level: () => decisionLevel });
+const strip = new Strip(byId("strip"), { onChoose: choose, onRemove: remove, onSelect: () => many.show() });
+const corrections = new Corrections({ viewer, editor: () => editor, editable: () => many.editable(), choose, changed: looked });
+const many = new Many({ items, strip, remove, corrections, edit });
+const project = new Project({ editor: () => editor, takeHost: (host) => { editor.host = host; }, shown: () => render(), modelChanged: () => { model = askModel(); } });
+const editor = new Editor(corrections);
 
 async function askModel() {
   try {
@@ -25,6 +31,7 @@ async function askModel() {
     byId("model").textContent = [served.name, served.version].filter(Boolean).join(" ") || "model without a name";
     byId("model").title = `Sees ${served.size} × ${served.size} pixels; threshold ${served.threshold}; run by ${served.engine}`;
     byId("model").hidden = false;
+    decisionLevel = Math.max(served.threshold, served.peak_threshold ?? 0);
     return served;
   } catch (problem) {
     if (problem.status === 401) byId("token").hidden = false;
@@ -36,26 +43,73 @@ async function getOptions() {
   return { hasAttention: (await model).attention_levels.length > 0, flips: byId("flips").checked, ...film.overTime() };
 }
 
-function take(files) {
-  const added = [...files].map((file) => items.add(file));
+/* Files that were chosen one by one are tried whatever they are; of a folder only images and videos are taken. */
+function take(found, isFolder) {
+  const wanted = isFolder ? found.filter(({ file }) => isMedia(file)) : found;
+  const added = wanted.map(({ file, folder }) => items.add(file, { folder }));
+  if (added.some((item) => item.folder) && !byId("group-by").value) byId("group-by").value = "folder";
+  many.arrange();
   if (added.length) choose(added[0]);
+  if (wanted.length < found.length) say(`${found.length - wanted.length} files that are no images or videos were left out.`);
 }
 
 function choose(item) {
   current = item;
-  render();
+  return render();
+}
+
+function rerunFilm() {
+  items.start(current);
+  byId("cancel").focus(); // the button that was pressed is hidden while the video is predicted
+}
+
+async function edit(item) {
+  await choose(item);
+  if (viewer.item !== item || !item.decoded) return;
+  editor.host = corrections;
+  corrections.open(item);
+}
+
+/* A correction was made or dropped. */
+function looked(item) {
+  strip.show(item);
+  many.show();
+  if (item === viewer.item) viewer.plan();
+}
+
+function dropCorrection() {
+  const { item } = viewer;
+  item.correction = null;
+  byId("edit").focus(); // the button that was pressed is hidden
+  looked(item);
+}
+
+/* A threshold holds for this image, or for all of them and those to come. */
+function chooseThreshold(threshold, smallest) {
+  const isShared = byId("for-all").checked;
+  if (isShared) items.shared = { threshold, smallest };
+  for (const item of isShared ? items.all : [viewer.item]) if (item.kind === "image") Object.assign(item, { threshold, smallest });
+  viewer.plan();
+  many.recount();
 }
 
 function remove(item) {
   const place = items.all.indexOf(item);
   items.remove(item);
   strip.remove(item);
+  many.judge();
+  many.arrange();
+  many.show();
   if (current === item) choose(items.all[Math.min(place, items.all.length - 1)] ?? null);
   if (!current) byId("choose").focus();
 }
 
 function changed(item) {
   strip.show(item);
+  many.show();
+  if (item.state === "queued") many.arrange();
+  if (item.state === "done" || item.state === "queued") many.judge();
+  if (item.state === "done" && item.kind === "image" && (item.threshold !== null || item.smallest)) many.recount();
   if (item === current) render();
   if (item.problem?.status === 401) byId("token").hidden = false;
 }
@@ -63,7 +117,7 @@ function changed(item) {
 async function render() {
   const item = current;
   const isDone = item?.state === "done";
-  byId("add").classList.toggle("compact", items.all.length > 0);
+  byId("add").classList.toggle("compact", items.all.length > 0 || project.isOpen);
   byId("strip").hidden = items.all.length === 0;
   byId("waiting").hidden = !UNFINISHED.includes(item?.state);
   byId("fault").hidden = item?.state !== "failed";
@@ -132,17 +186,27 @@ function switchTheme() {
 }
 
 function connectFiles() {
+  const one = (files) => [...files].map((file) => ({ file, folder: "" }));
   byId("choose").addEventListener("click", () => byId("file").click());
-  byId("file").addEventListener("change", (event) => { take(event.target.files); event.target.value = ""; });
+  byId("choose-folder").addEventListener("click", () => byId("folder").click());
+  byId("file").addEventListener("change", (event) => { take(one(event.target.files), false); event.target.value = ""; });
+  byId("folder").addEventListener("change", (event) => { take(filesOfFolder(event.target.files), true); event.target.value = ""; });
   document.addEventListener("dragover", (event) => { event.preventDefault(); byId("drop").classList.add("over"); });
   document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) byId("drop").classList.remove("over"); });
-  document.addEventListener("drop", (event) => { event.preventDefault(); byId("drop").classList.remove("over"); take(event.dataTransfer.files); });
-  document.addEventListener("paste", (event) => { if (event.clipboardData.files.length) take(event.clipboardData.files); });
+  document.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    byId("drop").classList.remove("over");
+    const found = await filesOf(event.dataTransfer);
+    take(found, found.some(({ folder }) => folder));
+  });
+  document.addEventListener("paste", (event) => { if (event.clipboardData.files.length) take(one(event.clipboardData.files), false); });
+  byId("edit").addEventListener("click", () => edit(current));
+  byId("for-all").addEventListener("change", (event) => { if (event.target.checked) chooseThreshold(viewer.item.threshold, viewer.item.smallest); });
   for (const button of document.querySelectorAll("[data-example]")) {
     button.addEventListener("click", async () => {
       const answer = await fetch(`/page/examples/${button.dataset.example}`).catch(() => null);
       const blob = answer?.ok ? await answer.blob() : new Blob([]);
-      take([new File([blob], `synthetic_${button.dataset.example}`, { type: "image/jpeg" })]);
+      take(one([new File([blob], `synthetic_${button.dataset.example}`, { type: "image/jpeg" })]), false);
     });
   }
 }
@@ -157,6 +221,7 @@ function connectRest() {
     setToken(byId("token-value").value);
     byId("token").hidden = true;
     model = askModel();
+    project.look();
     for (const item of items.all.filter((other) => other.problem?.status === 401)) items.start(item);
   });
   window.addEventListener("pagehide", (event) => {
@@ -167,3 +232,4 @@ function connectRest() {
 connectFiles();
 connectRest();
 showTheme();
+project.look();

@@ -4,6 +4,7 @@ import { HEAT } from "./heat.js";
 import { lineWidth, outline } from "./mask.js";
 
 const FOUND = [86, 180, 233];
+const DOUBTFUL = [240, 228, 66];
 
 /** A file's picture, upright; null where this browser cannot show the format. */
 export async function decodePicture(blob) {
@@ -40,23 +41,26 @@ export function show(canvas, pixels, width, height) {
   canvas.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
 }
 
-/** The image with the mask tinted, outlined in white, or both (`drawn`: fill, contour, both). */
-export function maskOver(base, mask, width, height, opacity, drawn) {
+/** The image with the mask tinted, outlined in white, or both (`drawn`: fill, contour, both); a doubtful band is yellow. */
+export function maskOver(base, mask, width, height, opacity, drawn, band = null) {
   const pixels = base.slice();
-  if (drawn !== "contour") {
-    for (let at = 0; at < mask.length; at++) {
-      if (!mask[at]) continue;
-      for (let channel = 0; channel < 3; channel++) {
-        const place = 4 * at + channel;
-        pixels[place] = Math.round((1 - opacity) * base[place] + opacity * FOUND[channel]);
-      }
-    }
-  }
+  if (drawn !== "contour") tint(pixels, base, mask, FOUND, opacity);
+  if (band) tint(pixels, base, drawn === "contour" ? outline(band, width, height, Math.max(1, lineWidth(width, height) >> 1)) : band, DOUBTFUL, drawn === "contour" ? 1 : opacity);
   if (drawn !== "fill") {
     const line = outline(mask, width, height, lineWidth(width, height));
     for (let at = 0; at < line.length; at++) if (line[at]) pixels.fill(255, 4 * at, 4 * at + 3);
   }
   return pixels;
+}
+
+function tint(pixels, base, mask, colour, opacity) {
+  for (let at = 0; at < mask.length; at++) {
+    if (!mask[at]) continue;
+    for (let channel = 0; channel < 3; channel++) {
+      const place = 4 * at + channel;
+      pixels[place] = Math.round((1 - opacity) * base[place] + opacity * colour[channel]);
+    }
+  }
 }
 
 /** The image in grey under the map's colours. */

@@ -1,28 +1,38 @@
 /* The result of one image: the stage, what was found, and the controls. */
 
-import { decodeRunLengths, encodeRunLengths, findRegions, thresholded } from "./mask.js";
-import { decodeLevels, decodePicture, heatOver, maskOver, maskPng, pixelsOf, show, showScale } from "./paint.js";
+import { correctedMask, decodeAll, findIn, isFlat, isOwn, levelToShow, stateOf } from "./found.js";
+import { doubtRows } from "./doubt.js";
+import { encodeRunLengths } from "./mask.js";
+import { heatOver, maskOver, maskPng, show, showScale } from "./paint.js";
+import { RegionTable } from "./regions.js";
 import { element, fillFacts, percent, pixels, probability, saveBlob, saveJson, several, stem, thresholdText } from "./text.js";
 
 const NARROW = "(max-width: 45rem)";
 const byId = (id) => document.getElementById(id);
 const checked = (name) => document.querySelector(`input[name=${name}]:checked`)?.value;
 
-/** Shows items that are done; `onRerun()` is called when the item must be asked for anew. */
+const MADE_BY = {
+  corrected: "Corrected by hand.",
+  accepted: "Looked at and accepted.",
+  "no-polyp": "Looked at: no polyp here.",
+  rejected: "Looked at and rejected: of no use.",
+};
+
+/** Shows items that are done. The host has: rerun(), chosen(threshold, smallest), drop() of a correction. */
 export class Viewer {
-  constructor(onRerun) {
+  constructor(host) {
     this.item = null;
     this.opacity = { mask: 0.4, heat: 0.6 };
-    this.chosenRegion = null;
+    this.regions = new RegionTable();
     this.isPlanned = false;
     showScale(byId("scale"));
-    this.connect(onRerun);
+    this.connect(host);
     this.setLayout(matchMedia(NARROW).matches ? "slider" : "side");
   }
 
-  connect(onRerun) {
+  connect(host) {
     const plan = () => this.plan();
-    for (const id of ["view", "drawn", "levels"]) byId(id).addEventListener("change", plan);
+    for (const id of ["view", "drawn", "levels", "band"]) byId(id).addEventListener("change", plan);
     byId("levels").addEventListener("change", () => { this.item.level = Number(checked("level")); });
     byId("layout").addEventListener("change", () => this.setLayout(checked("layout")));
     byId("compare").addEventListener("input", () => this.placeDivider());
@@ -30,18 +40,16 @@ export class Viewer {
       this.opacity[this.kind()] = Number(event.target.value);
       plan();
     });
-    byId("threshold").addEventListener("input", (event) => { this.item.threshold = Number(event.target.value); plan(); });
+    byId("threshold").addEventListener("input", (event) => host.chosen(Number(event.target.value), this.item.smallest));
     byId("own").addEventListener("click", () => {
-      Object.assign(this.item, { threshold: null, smallest: 0 });
       byId("smallest").value = 0;
       byId("threshold").focus(); // the button is about to be disabled
-      plan();
+      host.chosen(null, 0);
     });
-    byId("smallest").addEventListener("input", (event) => {
-      this.item.smallest = Math.max(0, Math.floor(Number(event.target.value)) || 0);
-      plan();
-    });
-    byId("flips").addEventListener("change", onRerun);
+    byId("smallest").addEventListener("input", (event) =>
+      host.chosen(this.item.threshold, Math.max(0, Math.floor(Number(event.target.value)) || 0)));
+    byId("drop-correction").addEventListener("click", () => host.drop());
+    byId("flips").addEventListener("change", () => host.rerun());
     byId("save-mask").addEventListener("click", async () => {
       const { width, height } = this.item.answer.image;
       saveBlob(await maskPng(this.found.mask, width, height), `${stem(this.item.name)}_mask.png`);
@@ -55,20 +63,19 @@ export class Viewer {
   async open(item) {
     if (this.item && this.item !== item) this.item.decoded = null;
     this.item = item;
-    this.chosenRegion = null;
+    this.regions.chosen = null;
     if (!item.decoded) {
-      const decoded = await decode(item);
+      const decoded = await decodeAll(item);
       if (this.item !== item || !item.answer) return;
       item.decoded = decoded;
     }
     const { width, height } = item.answer.image;
     byId("result-title").textContent = item.name;
     byId("format-note").hidden = !item.substitute;
-    byId("format-note").textContent =
-      "This browser cannot show the file itself. The picture is the server’s, with the mask at the model’s threshold already on it.";
+    byId("format-note").textContent = `${item.note ? `${item.note} ` : ""}This browser cannot show the file itself. The picture is the one that the server read.`;
     byId("smallest").value = item.smallest;
     byId("stage").style.setProperty("--ratio", width / height);
-    this.showLevels(item.answer.attention ?? [], item.level ?? item.answer.attention_level);
+    this.showLevels(item.answer.attention ?? [], levelToShow(item, item.decoded.attention));
     show(byId("original"), item.decoded.base, width, height);
     this.render();
   }
@@ -110,14 +117,10 @@ export class Viewer {
     const { item } = this;
     const { answer, decoded } = item;
     const { width, height } = answer.image;
-    const isOwn = item.threshold === null && item.smallest === 0;
     const threshold = item.threshold ?? answer.threshold;
-    const ownMask = item.threshold === null ? decoded.mask : thresholded(decoded.map, threshold);
-    this.found = isOwn
-      ? { mask: decoded.mask, polyps: answer.polyps }
-      : findRegions(ownMask, decoded.map, width, height, item.smallest);
+    this.found = findIn(item, decoded);
     this.paint(width, height);
-    this.showControls(threshold, isOwn);
+    this.showControls(threshold);
     this.showFindings(threshold);
     this.showCurve(threshold);
   }
@@ -128,17 +131,32 @@ export class Viewer {
     const opacity = this.opacity[this.kind()];
     const level = Number(checked("level"));
     const canvas = byId("shown");
-    if (view === "mask") show(canvas, maskOver(base, this.found.mask, width, height, opacity, checked("drawn")), width, height);
+    const band = this.band();
+    if (view === "mask") show(canvas, maskOver(base, this.found.mask, width, height, opacity, checked("drawn"), band), width, height);
     else show(canvas, heatOver(base, view === "probability" ? map : attention[level], opacity), width, height);
     const captions = { mask: "Mask", probability: "Probability map", attention: `Attention, gate ${level}` };
     byId("caption").textContent = captions[view];
     canvas.setAttribute("aria-label", `${captions[view]} over the image; what was found is told beside it in words`);
     byId("legend").hidden = view === "mask";
-    byId("legend-text").textContent = view === "probability" ? "probability" : "gate coefficient";
+    const flat = view === "attention" && attention[level] && isFlat(attention[level]) ? "; nearly the same everywhere here" : "";
+    byId("legend-text").textContent = view === "probability" ? "probability" : `gate coefficient${flat}`;
   }
 
-  showControls(threshold, isOwn) {
+  /* What lies between inner and outer mask; they are of the model's own mask, and of no other. */
+  band() {
+    const band = checked("view") === "mask" && isOwn(this.item) ? this.item.decoded.band : null;
+    const isShown = band !== null && byId("band").checked;
+    byId("band-switch").hidden = band === null;
+    byId("band-legend").hidden = !isShown;
+    byId("promise").textContent = isShown ? `(${this.item.answer.promise})` : "";
+    return isShown ? band : null;
+  }
+
+  showControls(threshold) {
     const view = checked("view");
+    const isCorrected = correctedMask(this.item) !== null;
+    for (const id of ["threshold", "smallest"]) byId(id).disabled = isCorrected;
+    byId("drop-correction").hidden = !isCorrected;
     byId("drawn").hidden = view !== "mask";
     byId("levels").hidden = view !== "attention";
     const picture = { mask: "Overlay", probability: "Heat map", attention: "Attention" }[view];
@@ -150,7 +168,7 @@ export class Viewer {
     byId("opacity-value").textContent = `${Math.round(100 * opacity)} %`;
     byId("threshold").value = threshold;
     byId("threshold-value").textContent = thresholdText(threshold) + (this.item.threshold === null ? ", the model’s own" : "");
-    byId("own").disabled = isOwn;
+    byId("own").disabled = this.item.threshold === null && this.item.smallest === 0;
   }
 
   showFindings(threshold) {
@@ -161,6 +179,7 @@ export class Viewer {
     byId("findings-title").textContent = polyps.length ? `${several(polyps.length, "region")} found` : "No polyp found";
     byId("findings-title").classList.toggle("none", polyps.length === 0);
     byId("verdict-detail").textContent = this.conditions(threshold) + (polyps.length ? ""
+      : correctedMask(this.item) ? ""
       : ` The highest probability is ${probability(answer.max_probability)}. That the model finds none does not mean that there is none.`);
     const { height, width } = answer.image;
     const rows = [["Area", pixels(area), `${percent((100 * area) / (height * width))} of the image`]];
@@ -169,54 +188,20 @@ export class Viewer {
       rows.push(["Mean probability", probability(mean), "inside the mask; not the chance that it is a polyp"]);
     }
     rows.push(["Highest probability", probability(answer.max_probability), "in the whole image"]);
+    rows.push(...doubtRows(answer));
     rows.push(["Image", `${width} × ${height}`, `${Math.round(1000 * answer.seconds.total)} ms on the server`]);
     fillFacts(byId("figures"), rows);
-    this.showRegions(polyps);
+    this.regions.show(polyps, answer.image);
   }
 
   /* At the model's own threshold a region also needs one sure pixel; at another, as in the API, it does not. */
   conditions(threshold) {
+    const state = stateOf(this.item);
+    if (state !== "predicted") return MADE_BY[state];
     const peak = this.item.answer.peak_threshold ?? 0;
     const hasPeak = this.item.threshold === null && peak > threshold;
     const words = hasPeak ? `; a region counts where one of its pixels reaches ${thresholdText(peak)}` : "";
     return `At threshold ${thresholdText(threshold)}${words}.`;
-  }
-
-  showRegions(polyps) {
-    byId("regions-all").hidden = polyps.length === 0;
-    if (this.chosenRegion !== null && this.chosenRegion >= polyps.length) this.chosenRegion = null;
-    const focused = document.activeElement?.dataset?.region;
-    byId("regions").tBodies[0].replaceChildren(...polyps.slice(0, 50).map((polyp, index) => this.regionRow(polyp, index)));
-    if (focused !== undefined) byId("regions").querySelector(`[data-region="${focused}"]`)?.focus();
-    this.showBox();
-  }
-
-  regionRow(polyp, index) {
-    const row = document.createElement("tr");
-    const button = element("button", String(index + 1), { type: "button", title: "Show it in the image" });
-    button.dataset.region = index;
-    button.setAttribute("aria-pressed", String(this.chosenRegion === index));
-    button.setAttribute("aria-label", `Show region ${index + 1} in the image`);
-    button.addEventListener("click", () => {
-      this.chosenRegion = this.chosenRegion === index ? null : index;
-      for (const other of byId("regions").querySelectorAll("button")) other.setAttribute("aria-pressed", String(Number(other.dataset.region) === this.chosenRegion));
-      this.showBox();
-    });
-    const head = document.createElement("th");
-    head.scope = "row";
-    head.append(button);
-    const values = [pixels(polyp.area_px), percent(polyp.area_percent), extent(polyp.box), probability(polyp.mean_probability), probability(polyp.max_probability)];
-    row.append(head, ...values.map((value) => element("td", value)));
-    return row;
-  }
-
-  showBox() {
-    const box = byId("box");
-    box.hidden = this.chosenRegion === null;
-    if (box.hidden) return;
-    const { width, height } = this.item.answer.image;
-    const [x, y, w, h] = this.found.polyps[this.chosenRegion].box;
-    Object.assign(box.style, { left: `${(100 * x) / width}%`, top: `${(100 * y) / height}%`, width: `${(100 * w) / width}%`, height: `${(100 * h) / height}%` });
   }
 
   /* Pixels by threshold: a steep curve is a doubtful mask, a flat one a sure one. */
@@ -238,7 +223,8 @@ export class Viewer {
     context.fillStyle = colours.getPropertyValue("--accent");
     context.fillRect(Math.min(width - 3, threshold * width - 1), 0, 3, height);
     const share = (level) => percent((100 * atLeast[Math.ceil(255 * level)]) / this.item.decoded.map.length);
-    const words = `${share(0.25)} of the image reaches 0.25, ${share(0.75)} reaches 0.75: the closer the two, the surer the edge.`;
+    const isFound = this.found.polyps.length > 0 && atLeast[64] > 0;
+    const words = `${share(0.25)} of the image reaches 0.25, ${share(0.75)} reaches 0.75${isFound ? ": the closer the two, the surer the edge." : "."}`;
     byId("doubt").textContent = words;
     canvas.setAttribute("aria-label", `Pixels by threshold. ${words}`);
   }
@@ -247,14 +233,17 @@ export class Viewer {
   record() {
     const { item, found } = this;
     const { probability: map, overlay, attention, attention_level, ...answer } = item.answer;
-    if (item.threshold === null && item.smallest === 0) return { file: item.name, ...answer };
+    const state = stateOf(item);
+    if (isOwn(item)) return { file: item.name, ...answer };
     const { width, height } = answer.image;
     const area = found.polyps.reduce((sum, polyp) => sum + polyp.area_px, 0);
     const weighted = found.polyps.reduce((sum, polyp) => sum + polyp.area_px * polyp.mean_probability, 0);
     return {
       file: item.name,
       ...answer,
-      recomputed: "by the page, from the probability map in 8 bit; polygons are left out",
+      recomputed: state === "predicted"
+        ? "by the page, from the probability map in 8 bit; polygons are left out"
+        : `by hand (${state}); polygons are left out`,
       threshold: item.threshold ?? answer.threshold,
       peak_threshold: item.threshold === null ? answer.peak_threshold : 0,
       min_area: item.smallest,
@@ -276,22 +265,3 @@ export class Viewer {
 }
 
 const extent = ([, , width, height]) => `${width} × ${height} px`;
-
-async function decode(item) {
-  const { answer } = item;
-  const bitmap = await decodePicture(item.substitute ?? item.file);
-  const base = pixelsOf(bitmap);
-  bitmap.close();
-  for (let at = 0; at < base.length; at += 4) { // transparent files stand on black, as for the model
-    if (base[at + 3] === 255) continue;
-    for (let channel = 0; channel < 3; channel++) base[at + channel] = Math.round((base[at + channel] * base[at + 3]) / 255);
-    base[at + 3] = 255;
-  }
-  const map = await decodeLevels(answer.probability.png);
-  const attention = {};
-  for (const { level, png } of answer.attention ?? []) attention[level] = await decodeLevels(png);
-  const atLeast = new Array(257).fill(0);
-  for (const level of map) atLeast[level]++;
-  for (let level = 255; level >= 0; level--) atLeast[level] += atLeast[level + 1];
-  return { base, map, attention, atLeast, mask: decodeRunLengths(answer.mask) };
-}

@@ -64,7 +64,7 @@ def spoilt(change):
         (lambda _, results: results[0].update(image_id=77), "1 findings name frames that are not there"),
         (lambda _, results: results[0].update(score=90), "a score is 90; expected 0 to 1"),
         (lambda _, results: results[0].update(bbox=[0, 0, -1, 2]), "expected x, y, width, height"),
-        (lambda _, results: results[0].pop("score"), "lacks its bbox or score"),
+        (lambda _, results: results[0].pop("score"), "lacks a bbox of four numbers, or a score"),
     ],
 )
 def test_odd_coco(tmp_path, change, message):
@@ -112,6 +112,19 @@ def test_procedures_without_a_clean_frame(tmp_path):
     assert record.matched is None
     assert record.points[0].frames.specificity.value is None
     assert any("no procedure has a frame without a lesion" in note for note in record.notes)
+
+
+def test_procedures_of_a_single_frame_have_no_alerts_a_minute(tmp_path):
+    truth, results = toy.row([0.9, 0.8], [0.7])
+    truth["images"][2]["procedure"] = "still"
+    facts = facts_of_predictions(
+        save(tmp_path / "found.json", results), open_references(save(tmp_path / "truth.json", truth), 25.0)
+    )
+    record = report_deployment("x", facts, DeploymentOptions(0.5), tmp_path / "out")
+    (frames, *_) = record.points[0].alerts
+    assert (frames.definition, frames.num_alerts, frames.per_minute.value) == ("clean-frames", 1, None)
+    assert frames.per_procedure.value == 0.5
+    assert "1 procedures are a single frame without a length: false alerts a minute are unknown" in record.notes
 
 
 def test_a_soft_mask_is_no_mask_of_numbers(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from polypseg import __version__
 from polypseg.errors import ScoreError
@@ -16,7 +17,15 @@ from polypseg.metrics.procedures.curves import FALSE_POSITIVE_RATE, burdens, cur
 from polypseg.metrics.procedures.frames import frame_sums, ratio
 from polypseg.metrics.procedures.lesions import lesion_table
 from polypseg.metrics.procedures.tables import Procedures
-from polypseg.records.deployment import Deployment, DeploymentFolder, MatchedPoint, Point, Table, Variation
+from polypseg.records.deployment import (
+    FRAME_COLUMNS,
+    Deployment,
+    DeploymentFolder,
+    MatchedPoint,
+    Point,
+    Table,
+    Variation,
+)
 
 WITHHELD = (0, 3, 6, 12)
 """Frames, in the sensitivity analyses."""
@@ -151,6 +160,9 @@ def _notes(procedures: Procedures, facts: Facts, matched: MatchedPoint | None) -
             f"frame rates differ between procedures ({rates.min():g} to {rates.max():g} a second): definitions in "
             "frames last longer in some than in others; those in seconds do not"
         )
+    if not np.isfinite(procedures.frame_seconds).all():
+        single = int(np.count_nonzero(~np.isfinite(procedures.frame_seconds)))
+        yield f"{single} procedures are a single frame without a length: false alerts a minute are unknown"
     if not procedures.is_located:
         yield "the references tell when a lesion is visible, not where: any finding in such a frame counts as found"
     if len(procedures.names) < 2:
@@ -213,26 +225,29 @@ def _lesion_rows(facts: Facts, procedures: Procedures, first: Point, options: De
 
 
 def _frame_rows(facts: Facts, procedures: Procedures) -> Table:
-    columns = ("procedure", "frame", "seconds", "num_lesions", "found_score", "false_score", "top_score")
     numbers = np.bincount(procedures.sight_frame, minlength=procedures.num_frames)
-    scores = [
-        np.maximum(0.0, column).tolist()
-        for column in (procedures.found_score, procedures.false_score, procedures.top_score)
-    ]
-    owners = [procedures.names[place] for place in procedures.procedure.tolist()]
-    return Table(
-        columns,
-        zip(owners, facts.keys, procedures.seconds.tolist(), numbers.tolist(), *scores, strict=True),
+    scores = (procedures.found_score, procedures.false_score, procedures.top_score)
+    columns = (procedures.procedure, procedures.seconds, numbers, *(np.maximum(0.0, column) for column in scores))
+    rows = (
+        (procedures.names[owner], facts.keys[place], *values)
+        for place, (owner, *values) in enumerate(_rows_of(*columns))
     )
+    return Table(FRAME_COLUMNS, rows)
 
 
 def _finding_rows(facts: Facts) -> Table:
-    found = facts.findings
-    names = facts.procedures.names
-    owners = [names[place] for place in facts.procedures.procedure[found.frame].tolist()]
-    keys = [facts.keys[place] for place in found.frame.tolist()]
-    tracks = ["" if number == NO_TRACK else number for number in found.track.tolist()]
-    boxes = found.box.T.tolist()
-    return Table(
-        TABLE_COLUMNS, zip(owners, keys, *boxes, found.score.tolist(), found.percent.tolist(), tracks, strict=True)
+    found, names = facts.findings, facts.procedures.names
+    owners = facts.procedures.procedure[found.frame]
+    rows = (
+        (names[owner], facts.keys[frame], *box, score, percent, "" if track == NO_TRACK else track)
+        for owner, frame, box, score, percent, track in _rows_of(
+            owners, found.frame, found.box, found.score, found.percent, found.track
+        )
     )
+    return Table(TABLE_COLUMNS, rows)
+
+
+def _rows_of(*columns: NDArray[Any]) -> Iterator[tuple[Any, ...]]:
+    """The rows of columns of equal length, as plain numbers, made a few at a time."""
+    for begins in range(0, len(columns[0]), 4096):
+        yield from zip(*(column[begins : begins + 4096].tolist() for column in columns), strict=True)

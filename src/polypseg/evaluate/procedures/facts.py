@@ -12,7 +12,7 @@ from polypseg.evaluate.procedures.frames import Frames, check_same_frames
 from polypseg.evaluate.procedures.references import References, Sights
 from polypseg.evaluate.procedures.watch import Watched
 from polypseg.metrics.procedures.alerts import stretches
-from polypseg.metrics.procedures.tables import Numbers, Places, Procedures
+from polypseg.metrics.procedures.tables import Flags, Numbers, Places, Procedures
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Facts:
         Raises:
             ScoreError: Tracks are not known.
         """
+        counting = self.counting(num_frames)
+        return self.procedures if counting.all() else self.procedures.with_findings(counting)
+
+    def counting(self, num_frames: int) -> Flags:
+        """Shape (N,): the findings that are left where those of short tracks are withheld; errors as `withheld`."""
         tracked = self.findings.track != NO_TRACK
         if num_frames and not tracked.any() and len(tracked):
             raise ScoreError("the findings have no tracks, so that none can be withheld; evaluate the model on videos")
@@ -51,13 +56,13 @@ class Facts:
         order = np.lexsort([self.findings.frame, self.findings.track, owner])
         order = order[tracked[order]]
         if not len(order) or not num_frames:
-            return self.procedures
+            return kept
         frame = self.findings.frame[order]
         same = (np.diff(owner[order]) == 0) & (np.diff(self.findings.track[order]) == 0) & (np.diff(frame) <= 1)
         first, last = stretches(np.ones(len(order), bool), np.concatenate([[True], ~same]))
         for begins, ends in zip(first.tolist(), last.tolist(), strict=True):
             kept[order[begins : ends + 1]] = frame[ends] - frame[begins] + 1 > num_frames
-        return self.procedures.with_findings(kept)
+        return kept
 
 
 def facts_of_model(frames: Frames, watched: Watched, references: References) -> Facts:

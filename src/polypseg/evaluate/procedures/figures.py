@@ -112,10 +112,11 @@ class _Maker:
         """Under one definition."""
         counted = alerts_by_procedure(self._procedures, definition, threshold).astype(np.float64)
         minutes = frame_sums(self._procedures, np.inf).minutes
+        is_timed = bool(np.isfinite(minutes).all())  # a procedure of one frame has no length
         return Alerts(
             definition=definition,
             num_alerts=int(counted.sum()),
-            per_minute=self.figure(counted, minutes),
+            per_minute=self.figure(counted, minutes) if is_timed else Figure(value=None),
             per_procedure=self.figure(counted, np.ones(len(counted))),
         )
 

@@ -8,8 +8,10 @@ Decisions:
 - Boxes meet where their IoU is more than `min_iou`; 0 means any shared area.
 """
 
-from collections.abc import Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,7 +21,8 @@ from polypseg.errors import ScoreError
 from polypseg.evaluate.procedures.frames import Frames
 from polypseg.evaluate.procedures.references import References, Sights
 from polypseg.metrics.procedures.tables import Flags, Numbers, Places
-from polypseg.records.reading import FileKind, read_json, read_rows
+from polypseg.records.json_stream import stream_members
+from polypseg.records.reading import FileKind, stream_named_rows
 
 RESULTS = FileKind("COCO results list", ScoreError, "expected a list of image_id, bbox and score", 4096)
 TABLE = FileKind("table of findings", ScoreError, "expected the findings.csv that polypseg evaluate wrote", 4096)
@@ -50,24 +53,38 @@ class Findings:
         return Findings(*(getattr(self, name)[wanted] for name in ("frame", "box", "score", "percent", "track")))
 
 
-def findings_from(source: Path | str, rows: list[tuple[int, tuple[float, ...], float, float, int]]) -> Findings:
-    """The findings of rows of frame, box, score, area in per cent and track, sorted by frame.
+class FindingRows:
+    """Gathers findings one by one, in any order, in a few bytes each."""
 
-    Raises:
-        ScoreError: A score outside [0, 1], a box without four finite numbers or with a negative side.
-    """
-    frame = np.array([row[0] for row in rows], np.int64)
-    box = np.array([row[1] for row in rows], np.float64).reshape(-1, 4)
-    score, percent = (np.array([row[place] for row in rows], np.float64) for place in (2, 3))
-    track = np.array([row[4] for row in rows], np.int64)
-    outside = np.flatnonzero(~((score >= 0) & (score <= 1)))
-    if outside.size:
-        raise ScoreError(f"{source}: a score is {score[outside[0]]:g}; expected 0 to 1: divide percentages by 100")
-    odd = np.flatnonzero(~np.isfinite(box).all(axis=1) | (box[:, 2:] < 0).any(axis=1))
-    if odd.size:
-        raise ScoreError(f"{source}: a box is {box[odd[0]].tolist()}; expected x, y, width, height in pixels")
-    order = np.argsort(frame, kind="stable")
-    return Findings(frame[order], box[order], score[order], percent[order], track[order])
+    def __init__(self) -> None:
+        self._frames, self._tracks = array("q"), array("q")
+        self._values = array("d")
+
+    def add(
+        self, frame: int, box: Sequence[float], score: float, percent: float = np.nan, track: int = NO_TRACK
+    ) -> None:
+        """Add a finding: its box is x, y, width, height in pixels, its area in per cent of the frame."""
+        self._frames.append(frame)
+        self._tracks.append(track)
+        self._values.extend((*box, score, percent))
+
+    def findings(self, source: Path | str) -> Findings:
+        """All of them, sorted by frame.
+
+        Raises:
+            ScoreError: A score outside [0, 1], a box without four finite numbers or with a negative side.
+        """
+        frame, track = (np.array(column, np.int64) for column in (self._frames, self._tracks))
+        values = np.array(self._values, np.float64).reshape(-1, 6)
+        box, score, percent = values[:, :4], values[:, 4], values[:, 5]
+        outside = np.flatnonzero(~((score >= 0) & (score <= 1)))
+        if outside.size:
+            raise ScoreError(f"{source}: a score is {score[outside[0]]:g}; expected 0 to 1: divide percentages by 100")
+        odd = np.flatnonzero(~np.isfinite(box).all(axis=1) | (box[:, 2:] < 0).any(axis=1))
+        if odd.size:
+            raise ScoreError(f"{source}: a box is {box[odd[0]].tolist()}; expected x, y, width, height in pixels")
+        order = np.argsort(frame, kind="stable")
+        return Findings(frame[order], box[order], score[order], percent[order], track[order])
 
 
 def read_findings(path: Path, frames: Frames, references: References, threshold: float = 0.0) -> Findings:
@@ -122,22 +139,60 @@ def box_iou(first: Numbers, second: Numbers) -> Numbers:
 
 
 def _results(path: Path, frames: Frames, references: References) -> Findings:
-    named = _names(frames)
-    rows = []
+    named = _Named(frames, references.image_ids)
+    rows = FindingRows()
     unknown: dict[str, int] = {}
-    for record in read_json(path, list[dict[str, Any]], RESULTS):
-        place = _place(record.get("image_id"), named, references.image_ids)
+    for record in _records(path):
+        place = named.place(record.get("image_id"))
         if place is None:
             name = str(record.get("image_id"))
             unknown[name] = unknown.get(name, 0) + 1
             continue
-        box, score = record.get("bbox"), record.get("score")
-        if not isinstance(box, list) or len(box) != 4 or not isinstance(score, int | float):
-            raise RESULTS.damaged(path, f"a record of image {record.get('image_id')} lacks its bbox or score")
-        percent = record.get("area_percent", float("nan"))
-        rows.append((place, tuple(map(float, box)), float(score), float(percent), int(record.get("track", NO_TRACK))))
+        try:
+            box = record["bbox"]
+            x, y, width, height = map(float, box)
+            track = NO_TRACK if record.get("track") is None else int(record["track"])
+            percent = np.nan if record.get("area_percent") is None else float(record["area_percent"])
+            rows.add(place, (x, y, width, height), float(record["score"]), percent, track)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            what = f"a record of image {record.get('image_id')} lacks a bbox of four numbers, or a score"
+            raise RESULTS.damaged(path, what) from error
     _refuse_unknown(path, unknown, frames)
-    return findings_from(path, rows)
+    return rows.findings(path)
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a results list, one after another."""
+    for key, listed in stream_members(path, RESULTS):
+        if key or not isinstance(listed, Iterator):
+            raise RESULTS.damaged(path, f"an object with {key!r}, not a list")
+        for record in listed:
+            if not isinstance(record, dict):
+                raise RESULTS.damaged(path, f"a record is {record!r}")
+            yield record
+
+
+class _Named:
+    """The places of frames by what a results list calls them."""
+
+    def __init__(self, frames: Frames, image_ids: Mapping[int, int]) -> None:
+        self._frames, self._image_ids = frames, image_ids
+
+    @cached_property
+    def _names(self) -> dict[str, int]:
+        return _names(self._frames)
+
+    def place(self, image: Any) -> int | None:
+        """The place of a number or a text; None where there is none, or several are so named."""
+        if isinstance(image, int):
+            return self._image_ids.get(image)
+        if not isinstance(image, str):
+            return None
+        for name in (image, str(PurePosixPath(image).with_suffix("")) if PurePosixPath(image).name else image):
+            place = self._names.get(name)
+            if place is not None:
+                return place if place >= 0 else None
+        return None
 
 
 def _names(frames: Frames) -> dict[str, int]:
@@ -147,18 +202,6 @@ def _names(frames: Frames) -> dict[str, int]:
         for name in {f"{procedure}/{key}", key}:
             named[name] = -1 if name in named else place
     return named
-
-
-def _place(image: Any, named: Mapping[str, int], image_ids: Mapping[int, int]) -> int | None:
-    if isinstance(image, int):
-        return image_ids.get(image)
-    if not isinstance(image, str):
-        return None
-    for name in (image, str(PurePosixPath(image).with_suffix("")) if PurePosixPath(image).name else image):
-        place = named.get(name)
-        if place is not None:
-            return place if place >= 0 else None
-    return None
 
 
 def _refuse_unknown(path: Path, unknown: Mapping[str, int], frames: Frames) -> None:
@@ -171,10 +214,11 @@ def _refuse_unknown(path: Path, unknown: Mapping[str, int], frames: Frames) -> N
 
 
 def _table(path: Path, frames: Frames, _: References) -> Findings:
-    rows = []
+    rows = FindingRows()
     unknown: dict[str, int] = {}
-    for number, row in enumerate(read_rows(path, TABLE_COLUMNS[:7], TABLE), 2):
-        place = frames.places.get((row["procedure"], row["frame"]))
+    places = frames.places
+    for number, row in enumerate(stream_named_rows(path, TABLE_COLUMNS[:7], TABLE), 2):
+        place = places.get((row["procedure"], row["frame"]))
         if place is None:
             name = f"{row['procedure']}/{row['frame']}"
             unknown[name] = unknown.get(name, 0) + 1
@@ -182,8 +226,8 @@ def _table(path: Path, frames: Frames, _: References) -> Findings:
         try:
             box = tuple(float(row[column]) for column in ("x", "y", "width", "height"))
             percent, track = float(row.get("area_percent") or "nan"), int(row.get("track") or NO_TRACK)
-            rows.append((place, box, float(row["score"]), percent, track))
+            rows.add(place, box, float(row["score"]), percent, track)
         except ValueError as error:
             raise TABLE.damaged(path, f"line {number}: {error}") from error
     _refuse_unknown(path, unknown, frames)
-    return findings_from(path, rows)
+    return rows.findings(path)

@@ -12,6 +12,7 @@ Decisions:
 - A lesion may be described by columns of text (`size_mm`, `look`): COCO's key `lesions`, further columns of intervals.
 """
 
+from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,8 +83,8 @@ class Gathered:
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._owners: list[int] = []
-        self._rows: list[tuple[int, int, float]] = []
-        self._boxes: list[tuple[float, ...]] = []
+        self._places = array("q")  # of frame and lesion, in turn
+        self._values = array("d")  # of box and area
 
     def add(
         self, frame: int, owner: int, lesion: str, box: tuple[float, ...] = NO_BOX, percent: float = np.nan
@@ -98,17 +99,17 @@ class Gathered:
             self._owners.append(owner)
         elif self._owners[number] != owner:
             raise ScoreError(f"lesion {lesion}: in two procedures; expected a name of its own for each lesion")
-        self._rows.append((frame, number, percent))
-        self._boxes.append(box)
+        self._places.extend((frame, number))
+        self._values.extend((*box, percent))
 
     def sights(self) -> Sights:
         """All of them, by frame."""
-        rows = np.array(self._rows, np.float64).reshape(-1, 3)
-        order = np.lexsort([rows[:, 1], rows[:, 0]])
-        frame, lesion = rows[order, 0].astype(np.int64), rows[order, 1].astype(np.int64)
-        boxes = np.array(self._boxes, np.float64).reshape(-1, 4)[order]
+        places = np.array(self._places, np.int64).reshape(-1, 2)
+        values = np.array(self._values, np.float64).reshape(-1, 5)
+        order = np.lexsort([places[:, 1], places[:, 0]])
+        frame, lesion = places[order].T
         owners = np.array(self._owners, np.int64)
-        return Sights(tuple(self._numbers), owners, frame, lesion, boxes, rows[order, 2])
+        return Sights(tuple(self._numbers), owners, frame, lesion, values[order, :4], values[order, 4])
 
 
 def open_references(path: Path, rate: float | None = None) -> References:
@@ -126,12 +127,12 @@ def open_references(path: Path, rate: float | None = None) -> References:
         return _masks(path, rate)
     if not path.exists():
         raise ScoreError(f"{path}: no such references; expected a folder of masks, COCO (.json) or intervals (.csv)")
-    from polypseg.evaluate.procedures import reference_files
+    from polypseg.evaluate.procedures import coco_references, interval_references
 
     if path.suffix.lower() == ".json":
-        return reference_files.boxes(path, rate)
+        return coco_references.boxes(path, rate)
     if path.suffix.lower() == ".csv":
-        return reference_files.intervals(path, rate)
+        return interval_references.intervals(path, rate)
     raise ScoreError(f"{path}: expected a folder of masks, COCO (.json) or intervals (.csv)")
 
 

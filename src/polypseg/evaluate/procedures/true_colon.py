@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from polypseg.errors import ScoreError, UsageError, unknown_name
+from polypseg.evaluate.procedures.coco_references import COCO
 from polypseg.evaluate.procedures.findings import RESULTS
-from polypseg.evaluate.procedures.reference_files import COCO
 from polypseg.metrics.procedures.true_colon import (
     Boxes,
     Figures,

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from polypseg.arrays import Mask, Probability
 from polypseg.errors import ScoreError
 from polypseg.evaluate.procedures.films import Film, film_frames
-from polypseg.evaluate.procedures.findings import NO_TRACK, Findings, findings_from
+from polypseg.evaluate.procedures.findings import NO_TRACK, FindingRows, Findings
 from polypseg.evaluate.procedures.frames import Frames, frames_from
 from polypseg.evaluate.procedures.references import References
 from polypseg.metrics.boundary_iou import boundary_iou
@@ -69,7 +69,7 @@ class Watched:
     findings: Findings | None = None
     touching: list[tuple[int, int, str]] = field(default_factory=list)
     outlines: dict[tuple[int, str], Outline] = field(default_factory=dict)
-    rows: list[tuple[int, tuple[float, ...], float, float, int]] = field(default_factory=list)
+    rows: FindingRows = field(default_factory=FindingRows)
 
 
 def watch(
@@ -124,7 +124,7 @@ def watch(
                     watcher.look(place, time, probability, (film.name, levels))
             place += 1
     for result in watched.values():
-        result.findings = findings_from("the model", result.rows)
+        result.findings = result.rows.findings("the model")
     return frames_from(keys, seconds, rate), watched
 
 
@@ -159,7 +159,7 @@ class _Watcher:
         tracks = [next(numbers) if yes else NO_TRACK for yes in is_shown] + [NO_TRACK] * len(weak)
         for region, number in zip(regions, tracks, strict=True):
             percent = 100 * region.area_px / probability.size
-            self._result.rows.append((place, region.box, min(1.0, region.max_probability), percent, number))
+            self._result.rows.add(place, region.box, min(1.0, region.max_probability), percent, number)
         procedure, levels = reference
         if levels is not None:
             self._compare(place, regions, least, (procedure, levels))

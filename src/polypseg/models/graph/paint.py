@@ -91,7 +91,7 @@ def paint(blocks: Sequence[Block], title: str = "") -> "Figure":
 
 def _write(axes: "Axes", at: Origin, words: str, **style: Any) -> "Text":
     """The text as it stands: a name with dollar signs is no formula."""
-    look: dict[str, Any] = {"fontsize": TEXT_PT, "color": INK, "va": "center_baseline", "zorder": 4} | style
+    look = {"fontsize": TEXT_PT, "color": INK, "va": "center_baseline", "zorder": 4} | style
     return axes.text(*at, words, family=FONT, parse_math=False, **look)
 
 

@@ -14,6 +14,9 @@ from polypseg.predict.engines.checking import ask
 from polypseg.predict.engines.engine import ENGINES, Engine
 from polypseg.predict.engines.self_test import check_once
 from polypseg.preprocess import FieldRule
+from polypseg.records.digests import model_file_digest
+from polypseg.records.recalibration import NAME as RECALIBRATION_NAME
+from polypseg.records.recalibration import load_recalibration
 from polypseg.records.threshold import DEFAULT, load_threshold
 
 
@@ -42,7 +45,7 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
     if not path.exists():
         raise ModelError(f"{path}: no such file or folder; expected a run folder, an .onnx or a .keras file")
     if path.is_dir() or path.suffix.lower() == ".keras":
-        opened = _open_keras(path, engine, threads)
+        opened = _recalibrated(_open_keras(path, engine, threads), path)
         if not path.is_dir():
             ask(opened, str(path))
         return opened
@@ -62,6 +65,14 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
     ask(exported, str(path))
     check_once(exported, path)
     return exported
+
+
+def _recalibrated(engine: Engine, path: Path) -> Engine:
+    """The engine of a run, whose facts tell of the recalibration that is kept with the run."""
+    if (path / RECALIBRATION_NAME).is_file():
+        found = load_recalibration(path, model_file_digest(path))
+        engine.facts = engine.facts.model_copy(update={"recalibration": found})
+    return engine
 
 
 def _open_keras(path: Path, engine: str, threads: int | None) -> Engine:

@@ -1,6 +1,7 @@
 """The models that the package ships: small ONNX files with a card each, run as they are.
 
-A model is named (`polyp-lite`), or a path; nothing is fetched from a network.
+A model is named (`polyp-lite`), or a path; nothing is fetched from a network but what is named by its place on a hub
+(hub.py).
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from polypseg.errors import ModelError, unknown_name
+from polypseg.predict.engines.hub import fetch, is_hub
 from polypseg.records.atomic import write_bytes
 
 FOLDER = Path(str(files("polypseg.predict"))) / "weights"
@@ -52,11 +54,15 @@ def packaged_models() -> list[Packaged]:
 
 
 def resolve(model: Path | str | None) -> Path:
-    """The path of a model: that of a packaged one where it is named or where none is, else the path itself.
+    """The path of a model: that of a packaged one where it is named or where none is, of a hub's model the fetched
+    file, else the path itself.
 
     Raises:
         ModelError: No packaged model of that name and no such file, or a packaged file that was changed.
+        PolypsegError: As `hub.fetch`.
     """
+    if is_hub(model):
+        return fetch(str(model)).path
     known = {entry.name: entry for entry in packaged_models()}
     if model is None:
         if not known:

@@ -22,13 +22,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from polypseg.arrays import Image
-from polypseg.errors import PolypsegWarning
+from polypseg.errors import ModelError, PolypsegWarning
 from polypseg.machine import instruction_set, onednn_instruction_set, processor
 from polypseg.predict.engines.engine import Engine
 from polypseg.predict.engines.openvino_graph import enlarging_matrix
 from polypseg.records.atomic import write_text
+from polypseg.records.reading import FileKind, Saved, as_json, parse_json, read_json
 
 SIDE = 64
 """Of the stored pictures, in pixels."""
@@ -87,16 +89,16 @@ def deviation(engine: Engine, stored: SelfTest) -> float | None:
 def pack(stored: SelfTest) -> str:
     """As a text for a file's metadata."""
     means = {name: _packed(np.asarray(values, np.float32)) for name, values in stored.means.items()}
-    return json.dumps({"pictures": _packed(stored.pictures), "means": means, "tolerance": stored.tolerance})
+    return as_json(_PackedTest(pictures=_packed(stored.pictures), means=means, tolerance=stored.tolerance), indent=None)
 
 
 def unpack(text: str) -> SelfTest | None:
     """The self-test of a file; None for an empty text or one that cannot be read."""
     try:
-        found = json.loads(text)
-        means = {str(name): _unpacked(values, np.float32) for name, values in found["means"].items()}
-        return SelfTest(_unpacked(found["pictures"], np.uint8), means, float(found["tolerance"]))
-    except (ValueError, KeyError, TypeError, AttributeError, zlib.error):
+        found = parse_json(text, _PackedTest, "self-test", _KIND)
+        means = {name: _unpacked(values, np.float32) for name, values in found.means.items()}
+        return SelfTest(_unpacked(found.pictures, np.uint8), means, found.tolerance)
+    except (ModelError, ValueError, zlib.error):
         return None
 
 
@@ -128,6 +130,9 @@ def check_once(engine: Engine, path: Path) -> None:
         )
 
 
+_KIND = FileKind("self-test", ModelError, "export the model again")
+
+
 def cache_file() -> Path:
     """Where results of self-tests are kept."""
     home = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
@@ -139,12 +144,24 @@ def _runtime(engine: Engine) -> str:
     return engine.name.partition(" ")[0]
 
 
-def _packed(values: NDArray[Any]) -> dict[str, Any]:
-    return {"shape": values.shape, "bytes": base64.b64encode(zlib.compress(values.tobytes(), 9)).decode()}
+class _PackedArray(Saved):
+    shape: tuple[int, ...]
+    content: str = Field(alias="bytes")
 
 
-def _unpacked(found: dict[str, Any], kind: type) -> NDArray[Any]:
-    return np.frombuffer(zlib.decompress(base64.b64decode(found["bytes"])), kind).reshape(found["shape"])
+class _PackedTest(Saved):
+    pictures: _PackedArray
+    means: dict[str, _PackedArray]
+    tolerance: float
+
+
+def _packed(values: NDArray[Any]) -> _PackedArray:
+    content = base64.b64encode(zlib.compress(values.tobytes(), 9)).decode()
+    return _PackedArray(shape=values.shape, content=content)
+
+
+def _unpacked(found: _PackedArray, kind: type) -> NDArray[Any]:
+    return np.frombuffer(zlib.decompress(base64.b64decode(found.content)), kind).reshape(found.shape)
 
 
 def _means(engine: Engine, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -173,13 +190,12 @@ def _key(engine: Engine, path: Path) -> str:
 
 def _read(cache: Path) -> dict[str, float]:
     try:
-        found = json.loads(cache.read_text(encoding="utf-8"))
-        return {str(key): float(value) for key, value in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        return read_json(cache, dict[str, float], _KIND)
+    except ModelError:
         return {}
 
 
-def _write(cache: Path, known: dict[str, Any]) -> None:
+def _write(cache: Path, known: dict[str, float]) -> None:
     with suppress(OSError):
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_text(cache, json.dumps(dict(list(known.items())[-_NUM_KEPT:]), indent=1) + "\n")

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import TextIO
 
 import numpy as np
 
@@ -24,13 +24,48 @@ from polypseg.formats.outlines import compress_run_lengths, run_lengths
 from polypseg.predict.images.table import add_line
 from polypseg.predict.regions import Region
 from polypseg.records.atomic import replacing
-from polypseg.records.reading import FileKind, parse_json
+from polypseg.records.reading import FileKind, Saved, as_json, parse_json
 
 LINES_NAME = ".coco.jsonl"
 _KIND = FileKind("list of regions", DataError, "predict again with --overwrite")
 RUN_LENGTHS_NAME, POLYGONS_NAME = "coco.json", "coco_polygons.json"
 CATEGORIES = {"regions": "polyp", "outer": "polyp, outer mask", "inner": "polyp, inner mask"}
 """What a list of regions in a line means; the categories are numbered from 1 in this order."""
+
+
+class KeptRegion(Saved):
+    """One region of a line.
+
+    Attributes:
+        bbox: x, y, width, height in pixels.
+        area: In pixels.
+        score: Mean probability.
+        counts: COCO's compressed run lengths, of the whole image.
+        polygon: Outer border, x and y in turn.
+    """
+
+    bbox: tuple[int, int, int, int]
+    area: int
+    score: float
+    counts: str
+    polygon: tuple[int, ...]
+
+
+class KeptImage(Saved):
+    """One line: the regions of an image; those of outer and inner mask are None without a calibration."""
+
+    name: str
+    file_name: str
+    height: int
+    width: int
+    regions: tuple[KeptRegion, ...] = ()
+    outer: tuple[KeptRegion, ...] | None = None
+    inner: tuple[KeptRegion, ...] | None = None
+
+    def of(self, kind: str) -> tuple[KeptRegion, ...]:
+        """The regions of a kind of `CATEGORIES`."""
+        found: tuple[KeptRegion, ...] | None = getattr(self, kind)
+        return found or ()
 
 
 def image_line(
@@ -51,27 +86,24 @@ def image_line(
     """
     height, width = mask.shape
     found = {
-        kind: [
-            {
-                "bbox": list(region.box),
-                "area": region.area_px,
-                "score": round(region.mean_probability, 6),
-                "counts": _counts(region, (height, width)),
-                "polygon": list(region.polygon),
-            }
-            for region in each
-        ]
+        kind: tuple(_kept_region(region, (height, width)) for region in each)
         for kind, each in ({"regions": regions} | dict(nested)).items()
     }
-    record = {"name": name, "file_name": file_name, "height": height, "width": width, **found}
-    return json.dumps(record) + "\n"
+    kept = KeptImage(name=name, file_name=file_name, height=height, width=width, **found)
+    return as_json(kept, indent=None) + "\n"
 
 
-def _counts(region: Region, shape: tuple[int, int]) -> str:
+def _kept_region(region: Region, shape: tuple[int, int]) -> KeptRegion:
     whole = np.zeros(shape, bool)
     x, y, width, height = region.box
     whole[y : y + height, x : x + width] = region.pixels
-    return compress_run_lengths(run_lengths(whole))
+    return KeptRegion(
+        bbox=region.box,
+        area=region.area_px,
+        score=round(region.mean_probability, 6),
+        counts=compress_run_lengths(run_lengths(whole)),
+        polygon=tuple(region.polygon),
+    )
 
 
 class CocoLines:
@@ -97,7 +129,7 @@ class CocoLines:
 
 def kept_names(folder: Path) -> set[str]:
     """The names of the images whose lines are there."""
-    return {record["name"] for record in _records(folder)}
+    return {record.name for record in _records(folder)}
 
 
 def mend_lines(path: Path) -> None:
@@ -109,7 +141,7 @@ def mend_lines(path: Path) -> None:
         opened.truncate(end)
 
 
-def write_coco(folder: Path, names: set[str], information: dict[str, Any]) -> list[Path]:
+def write_coco(folder: Path, names: set[str], information: Mapping[str, str]) -> list[Path]:
     """Gather the kept lines into `coco.json` (run lengths) and `coco_polygons.json`.
 
     Args:
@@ -120,14 +152,14 @@ def write_coco(folder: Path, names: set[str], information: dict[str, Any]) -> li
     Returns:
         The paths of the two files.
     """
-    last = {record["name"]: index for index, record in enumerate(_records(folder)) if record["name"] in names}
+    last = {record.name: index for index, record in enumerate(_records(folder)) if record.name in names}
     chosen = set(last.values())
     return [_write(folder, file, chosen, information) for file in (RUN_LENGTHS_NAME, POLYGONS_NAME)]
 
 
-def _write(folder: Path, file_name: str, chosen: set[int], information: dict[str, Any]) -> Path:
+def _write(folder: Path, file_name: str, chosen: set[int], information: Mapping[str, str]) -> Path:
     path = folder / file_name
-    kinds = {kind for record in _chosen(folder, chosen) for kind in record} | {"regions"}
+    kinds = {kind for record in _chosen(folder, chosen) for kind in record.model_fields_set} | {"regions"}
     names = [{"id": number, "name": name} for number, (kind, name) in enumerate(CATEGORIES.items(), 1) if kind in kinds]
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as opened:
         head = {"info": information, "licenses": [], "categories": names}
@@ -141,39 +173,39 @@ def _write(folder: Path, file_name: str, chosen: set[int], information: dict[str
 
 def _write_images(opened: TextIO, folder: Path, chosen: set[int]) -> None:
     for number, record in enumerate(_chosen(folder, chosen), 1):
-        image = {"id": number, **{key: record[key] for key in ("file_name", "height", "width")}}
+        image = {"id": number, "file_name": record.file_name, "height": record.height, "width": record.width}
         opened.write(("," if number > 1 else "") + "\n" + json.dumps(image))
 
 
 def _write_annotations(opened: TextIO, folder: Path, chosen: set[int], polygons: bool) -> None:
     count = 0
     for number, record in enumerate(_chosen(folder, chosen), 1):
-        found = [(number, region) for number, kind in enumerate(CATEGORIES, 1) for region in record.get(kind, ())]
+        found = [(number, region) for number, kind in enumerate(CATEGORIES, 1) for region in record.of(kind)]
         for category, region in found:
             count += 1
-            exact = {"size": [record["height"], record["width"]], "counts": region["counts"]}
+            exact = {"size": [record.height, record.width], "counts": region.counts}
             annotation = {
                 "id": count,
                 "image_id": number,
                 "category_id": category,
-                "segmentation": [region["polygon"]] if polygons else exact,
-                "area": region["area"],
-                "bbox": region["bbox"],
+                "segmentation": [region.polygon] if polygons else exact,
+                "area": region.area,
+                "bbox": region.bbox,
                 "iscrowd": 0,
-                "score": region["score"],
+                "score": region.score,
             }
             opened.write(("," if count > 1 else "") + "\n" + json.dumps(annotation))
 
 
-def _chosen(folder: Path, chosen: set[int]) -> Iterator[dict[str, Any]]:
+def _chosen(folder: Path, chosen: set[int]) -> Iterator[KeptImage]:
     return (record for index, record in enumerate(_records(folder)) if index in chosen)
 
 
-def _records(folder: Path) -> Iterator[dict[str, Any]]:
+def _records(folder: Path) -> Iterator[KeptImage]:
     path = folder / LINES_NAME
     if not path.exists():
         return
     with path.open("rb") as opened:
         for line in opened:
             if line.endswith(b"\n"):  # a kill may have cut off the last
-                yield parse_json(line, dict[str, Any], path, _KIND)
+                yield parse_json(line, KeptImage, path, _KIND)

@@ -54,6 +54,7 @@ class OutputOptions:
         outer: The mask that misses little, where a calibration makes one.
         inner: The mask of which little is no polyp, where a calibration makes one.
         review: Share of the frames to look at again; None for none.
+        review_for: What is looked for there, a name of `predict.doubt.REVIEW_FOR`.
     """
 
     probabilities: str | None = None
@@ -65,6 +66,7 @@ class OutputOptions:
     outer: bool = False
     inner: bool = False
     review: float | None = None
+    review_for: str = "both"
 
     def __post_init__(self) -> None:
         """Refuse an unknown format.
@@ -73,7 +75,7 @@ class OutputOptions:
             UsageError: Of the probabilities; or a share to review that is none.
         """
         if self.review is not None:
-            check_budget(self.review)
+            check_budget(self.review, self.review_for)
         if self.probabilities is not None and self.probabilities not in PROBABILITY_FORMATS:
             raise UsageError(unknown_name("format of probabilities", self.probabilities, PROBABILITY_FORMATS))
 

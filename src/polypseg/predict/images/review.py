@@ -1,7 +1,8 @@
 """The frames to look at again: a column of the table, and a folder of pictures, the most doubtful first.
 
 Decisions:
-- The most doubtful frames are those with the largest of the two scores (`predict.doubt`); a budget says how many.
+- There is an order for each of two kinds of failure (`predict.doubt`); both take turns, or the caller names one. A
+  budget says how many frames are looked at.
 - It is worked out when all frames are predicted, over all rows of the table: earlier calls' too.
 - A picture's name begins with its place, so that any viewer shows them in order.
 """
@@ -42,10 +43,14 @@ def write_review(output: OutputFolder, sources: Sequence[Source], budget: float,
     """
     rows = read_rows(output.table_path)
     doubts = [_doubt(row) for row in rows]
-    places = to_review(doubts, budget)
+    is_marked = [float(row["area_px"]) > 0 for row in rows]
+    again = to_review(doubts, is_marked, budget, output.options.review_for)
+    places = [each.place for each in again]
     ranks = {place: rank for rank, place in enumerate(places, 1)}
+    reasons = dict(again)
     for place, row in enumerate(rows):
         row["look_again"] = "nan" if math.isnan(doubts[place].outline) else str(ranks.get(place, 0))
+        row["look_again_for"] = reasons.get(place, "")
     lines = [format_line(COLUMNS), *(format_line([row[column] for column in COLUMNS]) for row in rows)]
     write_text(output.table_path, "".join(lines))
     folder = output.folder / REVIEW

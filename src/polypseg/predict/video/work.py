@@ -21,7 +21,8 @@ import numpy as np
 
 from polypseg.arrays import Image, Mask
 from polypseg.errors import DataError, UsageError
-from polypseg.overlay import TRUE_POSITIVE, contour, line_width_px, numbered, overlay
+from polypseg.overlay import DOUBTFUL, TRUE_POSITIVE, contour, line_width_px, numbered, overlay
+from polypseg.predict.nested import doubtful_band
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.frames import DAMAGED, DROPPED, MISTIMED, REJOINED, RESIZED, FrameReader
 from polypseg.predict.video.marking import Predicted, Tracked, marked, row_of, tracked
@@ -86,23 +87,32 @@ def predict_video(
         return recorder.finish(stopped.is_set(), began)
 
 
-def draw_mask(image: Image, mask: Mask, view: str = "overlay", opacity: float = 0.4) -> Image:
+def draw_mask(image: Image, mask: Mask, view: str = "overlay", opacity: float = 0.4, band: Mask | None = None) -> Image:
     """The image with its mask tinted and outlined as `Prediction.overlay` does, or outlined alone, or as it is.
+
+    A doubtful band is tinted yellow, or in the view of outlines outlined in yellow.
 
     Args:
         image: Shape (H, W, 3), uint8.
         mask: Shape (H, W), bool.
         view: A name of `VIEWS`.
         opacity: Of the tint.
+        band: What lies between the inner and the outer mask, shape (H, W), bool; None without a calibration.
     """
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    whole = mask if band is None else mask | band
+    x, y, width, height = cv2.boundingRect(whole.view(np.uint8))
     if view == "none" or width == 0:
         return image
     drawn = image.copy()
     rows, columns = slice(y, y + height), slice(x, x + width)  # beyond its box there is no mask: the line is the same
-    inside, shown = mask[rows, columns], image[rows, columns]
+    inside, shown, line = mask[rows, columns], image[rows, columns], line_width_px(mask.shape)
     tinted = overlay(shown, inside, TRUE_POSITIVE, opacity) if view == "overlay" else shown
-    drawn[rows, columns] = contour(tinted, inside, width_px=line_width_px(mask.shape))
+    if band is not None and view == "overlay":
+        part = band[rows, columns]
+        tinted[part] = overlay(shown, part, DOUBTFUL, opacity)[part]
+    elif band is not None:
+        tinted = contour(tinted, band[rows, columns], DOUBTFUL, width_px=max(1, line // 2))
+    drawn[rows, columns] = contour(tinted, inside, width_px=line)
     return drawn
 
 
@@ -136,7 +146,10 @@ def _drawn(frames: Iterable[Decided[Predicted]], options: VideoOptions) -> Itera
     for shown in tracked(frames):
         image, mask = shown.decided.item.frame.image, shown.decided.mask
         if image is not None and mask is not None:
-            image = draw_mask(image, mask, options.view, options.opacity)
+            item = shown.decided.item
+            inner = None if item.inner is None else item.inner & mask  # what is withheld is not sure either
+            band = doubtful_band(mask, item.outer, inner)
+            image = draw_mask(image, mask, options.view, options.opacity, band)
             if options.numbers and options.view != "none":
                 image = numbered(image, list(zip(shown.tracks, shown.boxes, strict=True)))
         yield _Drawn(shown, image)

@@ -1,0 +1,430 @@
+"""A project that is open: its frames, what people say of them, and how that is saved.
+
+Decisions:
+- One process at a time works in a project (`records/lock.py`).
+- A save names the revision that it changes. Where somebody else saved meanwhile, it is refused: nothing is overwritten
+  unseen.
+- What a kill left undone is made up for when a project is opened, and said: the trail is the truth.
+- A mask that another program changed in masks/ stays, as a revision of its own; one that cannot be read is moved aside.
+"""
+
+import hashlib
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from polypseg.annotate.mask_file import decode_mask, encode_mask
+from polypseg.arrays import Mask
+from polypseg.data.project_frames import ProjectFrame, find_frames
+from polypseg.data.samples import Fault
+from polypseg.errors import ConflictError, CorrectionError, DataError, ProjectError
+from polypseg.preprocess import image_size, read_mask
+from polypseg.records.atomic import write_bytes
+from polypseg.records.lock import alone_in
+from polypseg.records.project import (
+    FORMAT,
+    HISTORY,
+    LABELLED_STATES,
+    MASKS,
+    Correction,
+    FrameRow,
+    FrameState,
+    ProjectFile,
+    SavedState,
+    corrections,
+    images_folder,
+    is_project,
+    latest,
+    mask_path,
+    read_project,
+    revision_path,
+    write_frames,
+    write_project,
+)
+
+ELSEWHERE = "another program"
+"""The labeller of a mask that was changed in masks/ by something else."""
+
+
+class Frame(NamedTuple):
+    """A frame of an open project.
+
+    Attributes:
+        id: For addresses: of letters and digits alone.
+        name: As its files are called.
+        image_path: Its image.
+        size: Height and width in pixels, upright.
+        group: Its patient, video or folder; None where unknown.
+        mask_path: A mask beside the image, as it was before the project; None where there is none.
+    """
+
+    id: str
+    name: str
+    image_path: Path
+    size: tuple[int, int]
+    group: str | None
+    mask_path: Path | None
+
+
+def frame_id(name: str) -> str:
+    """What stands for a frame in an address, where its name need not stand.
+
+    >>> frame_id("a frame"), len(frame_id("é" * 200))
+    ('5784ae6fdc3ff113', 16)
+    """
+    return hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
+
+
+def begin_project(images: Path, folder: Path, name: str) -> None:
+    """Make the folder of a new project.
+
+    Args:
+        images: Where the frames are; they are looked for before anything is written.
+        folder: Of the project; it is made, and must not hold anything.
+        name: Of the project.
+
+    Raises:
+        ProjectError: The folder holds something, or cannot be written.
+        PairingError: There are no images.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ProjectError(f"{folder}: is there already and is no project; name another one (--project NAME)")
+    find_frames(images)
+    created = datetime.now().astimezone().isoformat(timespec="seconds")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        relative = Path(_relative(images.resolve(), folder.resolve())).as_posix()
+        for inner in (MASKS, HISTORY):
+            (folder / inner).mkdir(exist_ok=True)
+        write_project(
+            folder, ProjectFile(program="polypseg", format=FORMAT, name=name, images=relative, created=created)
+        )
+    except OSError as error:
+        raise ProjectError(
+            f"{folder}: cannot be written ({error.strerror}); name a place that can (--project PATH)"
+        ) from error
+
+
+@contextmanager
+def opened_project(folder: Path) -> Iterator["Project"]:
+    """The project of a folder, which nobody else works in until the block ends.
+
+    Raises:
+        ProjectError: There is none, or it is damaged.
+        BusyError: Another process works in it.
+    """
+    read_project(folder)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(alone_in(folder))
+            project = Project(folder)
+        except OSError as error:
+            raise ProjectError(f"{folder}: cannot be written ({error.strerror}); make room or allow it") from error
+        yield project
+
+
+class Project:
+    """A project whose lock is held. Its methods may be called from any thread.
+
+    Args:
+        folder: Of the project.
+
+    Raises:
+        ProjectError: It is damaged.
+        PairingError: It has no images.
+
+    Attributes:
+        folder: Of the project.
+        name: Of the project.
+        images: Folder of the images.
+        frames: By their identifiers, in order of their names.
+        left_out: Files that cannot be used.
+        notes: What was found and done when it was opened, a line each.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        described = read_project(folder)
+        self.folder, self.name = folder, described.name
+        self.images = images_folder(folder, described)
+        self.frames, self.left_out = _readable(find_frames(self.images))
+        self._trail = corrections(folder)
+        lines, note = self._trail.recover()
+        self.notes = [note] if note else []
+        self._history: dict[str, list[Correction]] = {}
+        for line in lines:
+            self._history.setdefault(line.frame, []).append(line)
+        self._lock = threading.RLock()
+        self.proposed: set[str] = set()
+        for inner in (MASKS, HISTORY):
+            (folder / inner).mkdir(exist_ok=True)
+        self._mend()
+        self.write_table()
+
+    def frame(self, identifier: str) -> Frame:
+        """A frame by its identifier.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return self.frames[identifier]
+
+    def last(self, frame: Frame) -> Correction | None:
+        """What was said last of a frame; None where nobody said anything."""
+        lines = self._history.get(frame.name)
+        return lines[-1] if lines else None
+
+    def history(self, frame: Frame) -> Sequence[Correction]:
+        """All that was said of a frame, the oldest first."""
+        return tuple(self._history.get(frame.name, ()))
+
+    def state(self, frame: Frame) -> FrameState:
+        """What a frame is now."""
+        line = self.last(frame)
+        if line is not None:
+            return line.state
+        return "proposed" if frame.id in self.proposed or frame.mask_path is not None else "new"
+
+    def counts(self) -> Counter[FrameState]:
+        """How many frames are in each state."""
+        return Counter(self.state(frame) for frame in self.frames.values())
+
+    def labellers(self) -> list[str]:
+        """The names of those who saved something."""
+        return sorted({line.labeller for lines in self._history.values() for line in lines if line.labeller})
+
+    def mask_content(self, frame: Frame, revision: int | None = None) -> bytes | None:
+        """The PNG of what a person saved last, or of an earlier revision; None where there is none."""
+        line = self.last(frame)
+        if revision is not None:
+            line = next((one for one in self.history(frame) if one.revision == revision), None)
+        if line is None or not line.mask:
+            return None
+        try:
+            return revision_path(self.folder, frame.name, line.revision).read_bytes()
+        except OSError as error:
+            raise ProjectError(f"{self.folder}: a mask of {HISTORY}/ is gone; put it back from a copy") from error
+
+    def labelled(self) -> list[Frame]:
+        """The frames that train and test."""
+        return [frame for frame in self.frames.values() if self.state(frame) in LABELLED_STATES]
+
+    def save(
+        self, frame: Frame, state: SavedState, mask: Mask | None, labeller: str, revision: int, proposal: str
+    ) -> Correction:
+        """Save what a person says of a frame; it is on the disk when this returns.
+
+        Args:
+            frame: Of this project.
+            state: What it is from now on.
+            mask: Shape (H, W), bool; None of a rejected frame.
+            labeller: Who says so.
+            revision: The last one that the person saw; 0 where there was none.
+            proposal: What the mask began with.
+
+        Raises:
+            ConflictError: Somebody else saved meanwhile.
+            CorrectionError: The mask does not fit the frame or the state.
+            ProjectError: It cannot be written; nothing was saved.
+        """
+        _check_mask(frame, state, mask)
+        with self._lock:
+            last = self.last(frame)
+            known = last.revision if last else 0
+            if revision != known:
+                who = (last.labeller if last else "") or "somebody else"
+                raise ConflictError(
+                    f"{who} saved revision {known} of this frame; you saw {revision}: load it again, then save"
+                )
+            content = b"" if mask is None else encode_mask(mask)
+            line = Correction.model_validate(
+                {
+                    "time": _now(),
+                    "labeller": labeller,
+                    "frame": frame.name,
+                    "state": state,
+                    "revision": known + 1,
+                    "mask": hashlib.sha256(content).hexdigest() if content else "",
+                    "from": proposal,
+                }
+            )
+            self._write(frame, line, content)
+            return self._history[frame.name][-1]
+
+    def write_table(self) -> None:
+        """Write frames.csv.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        with self._lock:
+            write_frames(self.folder, [self._row(frame) for frame in self.frames.values()])
+
+    def _write(self, frame: Frame, line: Correction, content: bytes) -> None:
+        """First the mask's revision, then the line that makes it count, then what follows from it."""
+        try:
+            if content:
+                path = revision_path(self.folder, frame.name, line.revision)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(path, content)
+        except OSError as error:
+            raise ProjectError(_not_saved(self.folder, error)) from error
+        self._history.setdefault(frame.name, []).append(self._trail.append(line))
+        try:
+            self._put(frame.name, content)
+            self.write_table()
+        except OSError as error:
+            raise ProjectError(
+                f"{self.folder}: the correction is saved ({HISTORY}/), but {MASKS}/ or frames.csv cannot be written "
+                f"({error.strerror}): make room, and open the project again"
+            ) from error
+
+    def _put(self, name: str, content: bytes) -> None:
+        """The mask of a frame in masks/, or none."""
+        path = mask_path(self.folder, name)
+        if content:
+            write_bytes(path, content)
+        else:
+            path.unlink(missing_ok=True)
+
+    def _row(self, frame: Frame) -> FrameRow:
+        line = self.last(frame)
+        mask = f"{MASKS}/{frame.name}.png" if self.state(frame) in LABELLED_STATES else ""
+        image = frame.image_path.relative_to(self.images).as_posix()
+        said = (line.labeller, line.time, line.revision, line.proposal) if line else ("", "", 0, "")
+        return FrameRow(frame.name, image, mask, frame.group or "", self.state(frame), *said)
+
+    def _mend(self) -> None:
+        """Bring masks/ to what the trail says."""
+        by_name = {frame.name: frame for frame in self.frames.values()}
+        for name, line in latest(one for lines in self._history.values() for one in lines).items():
+            found = _digest_of(mask_path(self.folder, name))
+            if found == line.mask:
+                continue
+            kept = revision_path(self.folder, name, line.revision)
+            earlier = {one.mask for one in self._history[name]} | {""}
+            if found in earlier:
+                self._put(name, _kept_content(kept, line))
+            elif name in by_name:
+                self._take_over(by_name[name], kept, line)
+        gone = sorted(set(self._history) - by_name.keys())
+        if gone:
+            self.notes.append(
+                f"{self.folder}: {len(gone)} frames have labels and no image any more, as {gone[0]}; their masks are "
+                "kept, put the images back"
+            )
+
+    def _take_over(self, frame: Frame, kept: Path, line: Correction) -> None:
+        """A mask that another program changed: a revision of its own, or moved aside where it is none."""
+        path = mask_path(self.folder, frame.name)
+        try:
+            mask = read_mask(path)
+            _check_mask(frame, "corrected", mask)
+        except (DataError, ProjectError) as error:
+            path.replace(path.with_name(f"{path.name}.damaged"))
+            self._put(frame.name, _kept_content(kept, line))
+            self.notes.append(f"{error}; it is now {path.name}.damaged, and the mask that was saved is back")
+            return
+        self.save(frame, "corrected" if mask.any() else "no-polyp", mask, ELSEWHERE, line.revision, line.proposal)
+        self.notes.append(
+            f"{path}: was changed by another program; it is now revision {line.revision + 1} of its frame"
+        )
+
+
+def project_for(place: Path, name: str) -> Path | None:
+    """The project that a folder is or holds under a name; None where it has to be begun.
+
+    Args:
+        place: A project, or a folder of images.
+        name: Of a project in it, or a path to one.
+
+    Raises:
+        ProjectError: The folder is a project, and another is named.
+    """
+    if is_project(place):
+        return place
+    folder = project_place(place, name)
+    return folder if is_project(folder) else None
+
+
+def project_place(images: Path, name: str) -> Path:
+    """Where a project of a name lies: in the folder of images, or where the name is a path, there."""
+    return Path(name) if "/" in name or "\\" in name else images / name
+
+
+def decode_correction(content: bytes, frame: Frame) -> Mask:
+    """The mask of a PNG that somebody sends for a frame.
+
+    Raises:
+        CorrectionError: It is no mask, or not of the frame's size.
+    """
+    return decode_mask(content, frame.size)
+
+
+def _check_mask(frame: Frame, state: SavedState, mask: Mask | None) -> None:
+    if (mask is None) != (state == "rejected"):
+        raise CorrectionError(f"{state}: expected {'no mask' if mask is not None else 'a mask'}")
+    if mask is None:
+        return
+    if mask.shape != frame.size:
+        found, expected = ("x".join(map(str, size)) for size in (mask.shape, frame.size))
+        raise CorrectionError(f"the mask is {found} pixels (height x width), its frame {expected}")
+    if state == "no-polyp" and mask.any():
+        raise CorrectionError("no-polyp: the mask has pixels; expected an empty one, or the state corrected")
+
+
+def _readable(found: Sequence[ProjectFrame]) -> tuple[Mapping[str, Frame], list[Fault]]:
+    frames: dict[str, Frame] = {}
+    faults: list[Fault] = []
+    for one in found:
+        try:
+            size = image_size(one.image_path)
+        except DataError as error:
+            faults.append(Fault(one.name, str(error)))
+            continue
+        identifier = frame_id(one.name)
+        frames[identifier] = Frame(identifier, one.name, one.image_path, size, one.group, one.mask_path)
+    return frames, faults
+
+
+def _digest_of(path: Path) -> str:
+    """The digest of a file; empty where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return ""
+
+
+def _kept_content(kept: Path, line: Correction) -> bytes:
+    """What was saved with a line.
+
+    Raises:
+        ProjectError: It is gone, or another.
+    """
+    if not line.mask:
+        return b""
+    if _digest_of(kept) != line.mask:
+        raise ProjectError(f"{kept}: the mask that the trail tells of is gone or was changed; put it back from a copy")
+    return kept.read_bytes()
+
+
+def _not_saved(folder: Path, error: OSError) -> str:
+    return (
+        f"{folder}: cannot be written ({error.strerror}); nothing of this correction was saved: make room, and save "
+        "again"
+    )
+
+
+def _relative(path: Path, start: Path) -> str:
+    try:
+        return os.path.relpath(path, start)
+    except ValueError:  # another drive of Windows
+        return str(path)
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="milliseconds")

@@ -1,0 +1,55 @@
+"""`polypseg annotate`: the page on a folder of frames, to correct masks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+PROJECT = "project"
+"""How a project is called where nobody says."""
+
+
+def annotate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images, or of a project.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model that proposes masks: a run folder, an .onnx or .keras file, or an included model."),
+    ] = None,
+    project: Annotated[
+        str, typer.Option(help="Name of the project, a folder in DIR; or its path, with a / in it.")
+    ] = PROJECT,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 allows other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free port.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="POLYPSEG_TOKEN", show_envvar=True, help="Bearer token that requests must send."),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="Engine: auto, onnxruntime, openvino or keras.")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Maximum number of processor cores.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Do not log requests.")] = False,
+) -> None:
+    """Correct masks in the browser: open the page on a folder of images.
+
+    The images stay where and as they are. Corrections are saved in a project, a folder in DIR, at once. It is a data
+    set: train, evaluate and data check take it.
+
+    [bold]Examples[/bold]
+
+    polypseg annotate frames
+
+    polypseg annotate frames --model runs/kvasir --project second-reading
+
+    polypseg train --data frames/project --set train.start_from=polyp-lite
+    """
+    from polypseg.annotate.project import begin_project, project_for, project_place
+    from polypseg.cli.console import console
+    from polypseg.cli.serving import run_server
+    from polypseg.serve.settings import Settings
+
+    found = project_for(folder, project)
+    if found is None:
+        found = project_place(folder, project)
+        begin_project(folder, found, folder.resolve().name)
+        console.print(f"began the project {found}")
+    settings = Settings(model=model, engine=engine, threads=threads, project=found, token=token)
+    run_server(settings, host, port, quiet)

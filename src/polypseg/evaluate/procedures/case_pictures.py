@@ -1,0 +1,169 @@
+"""Pictures of the cases of whole procedures: crops of what was missed, found, and falsely marked.
+
+Decisions:
+- They are made on request alone: pictures of the data may be private, and the rest of a report shows none.
+- Missed are the lesions that are never found, in the frame in which they are largest; where there are fewer than
+  `NUM_PICTURES`, the largest sights that are missed of the others, one a lesion. Found are lesions in their first found
+  frame, the latest first. False are the longest false alerts, in the frame of their highest score.
+- The lesion's box is white, a finding that meets one blue, a false one yellow. A crop holds both boxes and their
+  surroundings.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from polypseg.arrays import Image
+from polypseg.evaluate.procedures.facts import Facts
+from polypseg.evaluate.procedures.films import Film, film_frames, read_film_frame
+from polypseg.metrics.procedures.alerts import stretches
+from polypseg.metrics.procedures.lesions import LesionTable, lesion_table
+from polypseg.metrics.procedures.tables import Numbers, Procedures
+from polypseg.overlay import FALSE_POSITIVE, OUTLINE, TRUE_POSITIVE, line_width_px
+from polypseg.records.deployment import CasePicture, DeploymentFolder
+
+NUM_PICTURES = 6
+"""Of each kind."""
+
+SURROUNDINGS, LEAST_SHARE = 0.6, 0.4
+"""Of a crop: so much of the boxes' longer side around them, and at least so much of the frame's shorter side."""
+
+
+class Case(NamedTuple):
+    """What is shown: its kind, the frame, and what is to be said of it."""
+
+    kind: str
+    frame: int
+    caption: str
+
+
+def draw_cases(
+    facts: Facts, names: Sequence[str], threshold: float, withhold: int, films: Sequence[Film], folder: DeploymentFolder
+) -> list[CasePicture]:
+    """The pictures, once they and their list are written to the folder.
+
+    Args:
+        facts: All that is known.
+        names: Of the procedures that are evaluated.
+        threshold: The score from which on a finding counts.
+        withhold: Frames; findings of shorter tracks do not count.
+        films: Where the frames are.
+        folder: Of the report.
+
+    Raises:
+        ImageError: A frame cannot be read any more.
+    """
+    procedures = facts.withheld(withhold)
+    cases = [case for case in choose_cases(procedures, threshold) if _name(procedures, case.frame) in names]
+    wanted = {(_name(procedures, case.frame), facts.keys[case.frame]) for case in cases}
+    images = dict(_read(films, wanted, facts))
+    pictures, contents = [], []
+    for number, case in enumerate(cases, 1):
+        name, key = _name(procedures, case.frame), facts.keys[case.frame]
+        image = images.get((name, key))
+        if image is not None:
+            shown = crop(image, *_boxes(facts, case.frame, threshold, withhold), case.kind == "false")
+            contents.append(cv2.imencode(".jpg", cv2.cvtColor(shown, cv2.COLOR_RGB2BGR))[1].tobytes())
+            file = f"{number:02d}-{case.kind}.jpg"
+            pictures.append(CasePicture(kind=case.kind, file=file, procedure=name, frame=key, caption=case.caption))
+    folder.write_pictures(pictures, contents)
+    return pictures
+
+
+def choose_cases(procedures: Procedures, threshold: float) -> Iterator[Case]:
+    """What is shown, a few of each kind, over all procedures."""
+    table = lesion_table(procedures, threshold)
+    yield from _missed(procedures, table, threshold)
+    starts = np.searchsorted(procedures.procedure, procedures.lesion_procedure)
+    latest = sorted(np.flatnonzero(table.num_found > 0).tolist(), key=lambda place: -table.latency_frames[place])
+    for place in latest[:NUM_PICTURES]:
+        told = f"lesion {procedures.lesions[place]}, found after {table.latency_seconds[place]:.2f} s"
+        yield Case("found", int(starts[place] + table.first_found[place]), told)
+    is_false = procedures.false_score >= threshold
+    first, last = stretches(is_false, procedures.is_first)
+    for begins, ends in sorted(zip(first.tolist(), last.tolist(), strict=True), key=lambda run: run[0] - run[1])[
+        :NUM_PICTURES
+    ]:
+        frame = begins + int(np.argmax(procedures.false_score[begins : ends + 1]))
+        yield Case("false", frame, f"{ends - begins + 1} frames, score {procedures.false_score[frame]:.2f}")
+
+
+def _missed(procedures: Procedures, table: LesionTable, threshold: float) -> Iterator[Case]:
+    """The lesions that are never found first, then the largest missed sights of the others."""
+    is_missed = procedures.sight_score < threshold
+    size = np.nan_to_num(procedures.sight_percent)
+    never = (table.num_found == 0)[procedures.sight_lesion]
+    order = np.flatnonzero(is_missed)[np.lexsort([-size[is_missed], ~never[is_missed]])]
+    shown: set[int] = set()
+    for place in order.tolist():
+        lesion = int(procedures.sight_lesion[place])
+        if lesion not in shown and len(shown) < NUM_PICTURES:
+            shown.add(lesion)
+            found = int(table.num_found[lesion])
+            told = f"lesion {procedures.lesions[lesion]}, found in {found} of {table.num_visible[lesion]} frames"
+            yield Case("missed", int(procedures.sight_frame[place]), told)
+
+
+def crop(image: Image, lesions: Numbers, true: Numbers, false: Numbers, of_false: bool) -> Image:
+    """The part of a frame around what a case is about, with boxes.
+
+    Args:
+        image: Shape (H, W, 3), uint8.
+        lesions: Boxes, shape (N, 4), of the lesions in sight; NaN where only the time is known.
+        true: Of findings that meet one.
+        false: Of the others.
+        of_false: Whether the case is about the false ones.
+    """
+    drawn = image.copy()
+    width = line_width_px(image.shape)
+    for boxes, colour in ((lesions, OUTLINE), (true, TRUE_POSITIVE), (false, FALSE_POSITIVE)):
+        for x, y, wide, high in boxes[np.isfinite(boxes).all(axis=1)].tolist():
+            corners = (round(x), round(y)), (round(x + wide), round(y + high))
+            cv2.rectangle(drawn, *corners, colour, width)
+    about = false if of_false else np.concatenate([lesions, true])
+    about = about[np.isfinite(about).all(axis=1)]
+    if not len(about):
+        return drawn
+    low, high = about[:, :2].min(axis=0), (about[:, :2] + about[:, 2:]).max(axis=0)
+    side = max(float((high - low).max()) * (1 + 2 * SURROUNDINGS), LEAST_SHARE * min(image.shape[:2]))
+    left, top = (np.maximum(0, (low + high - side) / 2)).astype(int).tolist()
+    return np.ascontiguousarray(drawn[top : top + round(side), left : left + round(side)])
+
+
+def _boxes(facts: Facts, frame: int, threshold: float, withhold: int) -> tuple[Numbers, Numbers, Numbers]:
+    """The boxes of a frame's lesions, of the findings that meet one, and of the others."""
+    counts = facts.counting(withhold) & (facts.findings.frame == frame) & (facts.findings.score >= threshold)
+    is_true, boxes = facts.procedures.is_true[counts], facts.findings.box[counts]
+    return facts.sights.box[facts.sights.frame == frame], boxes[is_true], boxes[~is_true]
+
+
+def _name(procedures: Procedures, frame: int) -> str:
+    return procedures.names[procedures.procedure[frame]]
+
+
+def _read(films: Sequence[Film], wanted: set[tuple[str, str]], facts: Facts) -> Iterator[tuple[tuple[str, str], Image]]:
+    """The wanted frames, each film read once and no further than it must be."""
+    by_film: Mapping[str, set[str]] = {film.name: {key for name, key in wanted if name == film.name} for film in films}
+    for film in films:
+        left = set(by_film[film.name])
+        if not film.is_video:
+            for path in film.files:
+                if path.stem in left:
+                    yield (film.name, path.stem), read_film_frame(path)
+            continue
+        own = _keys(facts, film.name) if left else []
+        for place, frame in enumerate(film_frames(film, None) if left else ()):
+            if own[place] in left and frame.image is not None:
+                yield (film.name, own[place]), frame.image
+            left.discard(own[place])
+            if not left:
+                break
+
+
+def _keys(facts: Facts, name: str) -> Sequence[str]:
+    """The names of a procedure's frames, in order."""
+    number = facts.procedures.names.index(name)
+    begins, ends = np.searchsorted(facts.procedures.procedure, [number, number + 1]).tolist()
+    return facts.keys[begins:ends]

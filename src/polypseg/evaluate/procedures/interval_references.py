@@ -1,0 +1,65 @@
+"""References in a table of intervals: procedure, lesion, first_frame, last_frame."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from polypseg.errors import ScoreError, UsageError
+from polypseg.evaluate.procedures.frames import Frames, frames_from
+from polypseg.evaluate.procedures.references import Gathered, References, Sights
+from polypseg.records.reading import FileKind, read_rows
+
+INTERVALS = FileKind("table of intervals", ScoreError, "expected: procedure, lesion, first_frame, last_frame", 64)
+INTERVAL_COLUMNS = ("procedure", "lesion", "first_frame", "last_frame")
+
+
+def intervals(path: Path, rate: float | None) -> References:
+    """References of a table of intervals; arguments and errors as `open_references`."""
+    rows = read_rows(path, INTERVAL_COLUMNS, INTERVALS)
+    if not rows:
+        raise INTERVALS.damaged(path, "it holds no row")
+    lengths = {row["procedure"]: _whole(path, row, "num_frames") for row in rows if row.get("num_frames")}
+    names = list(dict.fromkeys(row["procedure"] for row in rows))
+    spans = [(row, _whole(path, row, "first_frame"), _whole(path, row, "last_frame")) for row in rows if row["lesion"]]
+    for row, first, last in spans:
+        if last < first:
+            raise ScoreError(f"{path}: lesion {row['lesion']} ends in frame {last} before it begins in frame {first}")
+    frames = None
+    if set(lengths) == set(names):
+        frames = frames_from({name: [str(number) for number in range(lengths[name])] for name in names}, None, rate)
+
+    def sights_in(evaluated: Frames) -> Sights:
+        gathered = Gathered()
+        lacking = [name for name in evaluated.names if name not in names]
+        if lacking:
+            raise ScoreError(
+                f"{path}: no row for {lacking[0]}; a procedure without a lesion needs one, its lesion empty"
+            )
+        for row, first, last in spans:
+            if row["procedure"] not in evaluated.names:
+                raise ScoreError(f"{path}: procedure {row['procedure']} is missing in the videos")
+            owner = evaluated.names.index(row["procedure"])
+            begins, ends = np.searchsorted(evaluated.procedure, [owner, owner + 1]).tolist()
+            if begins + last >= ends:
+                raise ScoreError(
+                    f"{path}: lesion {row['lesion']} ends in frame {last}; {row['procedure']} has frames 0 to "
+                    f"{ends - begins - 1}"
+                )
+            for place in range(begins + first, begins + last + 1):
+                gathered.add(place, owner, row["lesion"])
+        return gathered.sights()
+
+    known = (*INTERVAL_COLUMNS, "num_frames")
+    looks = {row["lesion"]: {key: value for key, value in row.items() if key not in known} for row, _, _ in spans}
+    return References(path, "intervals", frames, sights_in, looks)
+
+
+def _whole(path: Path, row: Mapping[str, str], column: str) -> int:
+    try:
+        value = int(row[column])
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise UsageError(f"{path}: {column} is {row[column]!r}; expected the number of a frame, from 0 on")
+    return value

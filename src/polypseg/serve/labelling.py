@@ -1,0 +1,244 @@
+"""A project behind the routes: proposals by the served model, the order of frames, and saves.
+
+Decisions:
+- Proposals go through the same queue as other requests. In the background they are made one by one, only while nobody
+  else waits.
+- What reads or writes files runs in threads, never in the event loop.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from polypseg.annotate.project import Frame, Project, decode_correction
+from polypseg.annotate.proposals import Look, Proposals
+from polypseg.annotate.usefulness import useful_order
+from polypseg.arrays import Image
+from polypseg.errors import DataError, PolypsegError, ProjectError, RequestError
+from polypseg.predict.prediction import Prediction
+from polypseg.preprocess import read_image, read_mask
+from polypseg.records.project import Correction
+from polypseg.serve.project_schemas import FrameListQuery, FrameRecord, MaskSaveQuery
+
+logger = logging.getLogger("polypseg.serve")
+
+IDLE_SECONDS = 0.2
+"""How often the background looks whether somebody waits."""
+
+BESIDE = "masks"
+"""What a proposal is of that was there before the project: the mask beside the image."""
+
+
+class Predicts(Protocol):
+    """What answers images (`segmenter.Segmenter`)."""
+
+    @property
+    def num_accepted(self) -> int:
+        """Images that are accepted and not yet answered."""
+
+    async def predict(self, read: Callable[[], Image]) -> Prediction:
+        """The prediction of an image that is read in a thread."""
+
+
+class Labelling:
+    """One project at work.
+
+    Args:
+        project: Its lock is held.
+        digest: Of the served model's file.
+        model: Name and version of the served model.
+        segmenter: Gives what answers images now.
+        max_pixels: Of an image.
+    """
+
+    def __init__(
+        self, project: Project, digest: str, model: str, segmenter: Callable[[], Predicts], max_pixels: int
+    ) -> None:
+        self.project, self._segmenter, self._max_pixels = project, segmenter, max_pixels
+        self.proposals, self.model, self._source = Proposals(project.folder, digest), model, f"{model} sha256:{digest}"
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._unreadable: set[str] = set()
+        self._note_proposed()
+
+    def serve_model(self, digest: str, model: str) -> None:
+        """Propose with another model from now on."""
+        self.proposals, self.model = Proposals(self.project.folder, digest), model
+        self._source = f"{model} sha256:{digest}"
+        self._note_proposed()
+
+    def frame(self, identifier: str) -> Frame:
+        """A frame by its identifier.
+
+        Raises:
+            RequestError: 404.
+        """
+        try:
+            return self.project.frame(identifier)
+        except KeyError:
+            raise RequestError(404, "No such frame", "the project has no frame of this id") from None
+
+    async def image(self, frame: Frame) -> Image:
+        """A frame's image, upright.
+
+        Raises:
+            RequestError: 404, it is there no more or cannot be read.
+        """
+        return await asyncio.to_thread(self._read, frame)
+
+    async def propose(self, frame: Frame) -> Look:
+        """What is proposed for a frame; it is worked out where it was not yet.
+
+        Raises:
+            RequestError: 404 as `image`.
+            ProjectError: It cannot be stored.
+        """
+        proposals = self.proposals
+        found = await asyncio.to_thread(proposals.look, frame.name)
+        if found is not None:
+            return found
+        async with self._locks.setdefault(frame.id, asyncio.Lock()):
+            found = await asyncio.to_thread(proposals.look, frame.name)
+            if found is None:
+                prediction = await self._segmenter().predict(lambda: self._read(frame))
+                found = await asyncio.to_thread(proposals.keep, frame.name, prediction)
+                self.project.proposed.add(frame.id)
+        return found
+
+    async def proposed_mask(self, frame: Frame) -> tuple[np.ndarray, str]:
+        """The mask that is proposed, and what proposes it: one beside the image comes before the model's."""
+        if frame.mask_path is not None:
+            mask = await asyncio.to_thread(read_mask, frame.mask_path)
+            if mask.shape != frame.size:
+                raise ProjectError(f"{frame.mask_path}: not of the size of its image; mend it, or remove it")
+            return mask, BESIDE
+        await self.propose(frame)
+        try:
+            return await asyncio.to_thread(self.proposals.mask, frame.name), self._source
+        except DataError:
+            self.proposals.forget(frame.name)
+            await self.propose(frame)
+            return await asyncio.to_thread(self.proposals.mask, frame.name), self._source
+
+    async def probability(self, frame: Frame) -> bytes:
+        """The model's probability of a frame, as a PNG."""
+        await self.propose(frame)
+        try:
+            return await asyncio.to_thread(self.proposals.probability_content, frame.name)
+        except DataError:
+            self.proposals.forget(frame.name)
+            await self.propose(frame)
+            return await asyncio.to_thread(self.proposals.probability_content, frame.name)
+
+    async def save(self, frame: Frame, query: MaskSaveQuery, content: bytes) -> Correction:
+        """Save what a person says of a frame.
+
+        Raises:
+            ConflictError: Somebody else saved meanwhile.
+            CorrectionError: The mask does not fit.
+            ProjectError: It cannot be written.
+        """
+        source, mask = "", None
+        if query.state != "rejected" and content:
+            mask = await asyncio.to_thread(decode_correction, content, frame)
+            source = self._began_with(frame)
+        elif query.state == "accepted":
+            mask, source = await self.proposed_mask(frame)
+        elif query.state == "no-polyp":
+            mask = np.zeros(frame.size, bool)
+        elif query.state == "corrected":
+            raise RequestError(422, "A mask is missing", "corrected: expected a PNG in the body")
+        arguments = frame, query.state, mask, query.labeller.strip(), query.revision, source
+        return await asyncio.to_thread(self.project.save, *arguments)
+
+    async def listed(self, query: FrameListQuery) -> list[FrameRecord]:
+        """The frames in order."""
+        return await asyncio.to_thread(self._listed, query)
+
+    async def work_ahead(self) -> None:
+        """Propose for all frames, while nobody else waits; until it is cancelled."""
+        while True:
+            frame = await asyncio.to_thread(self._next_without)
+            if frame is None or self._is_busy():
+                await asyncio.sleep(IDLE_SECONDS)
+                continue
+            try:
+                await self.propose(frame)
+            except PolypsegError as error:
+                self._unreadable.add(frame.id)
+                logger.warning("a frame could not be predicted: %s", type(error).__name__)
+
+    def record(self, frame: Frame) -> FrameRecord:
+        """A frame as the page lists it."""
+        line, look = self.project.last(frame), self.proposals.look(frame.name)
+        return FrameRecord(
+            id=frame.id,
+            name=frame.name,
+            state=self.project.state(frame),
+            width=frame.size[1],
+            height=frame.size[0],
+            doubt=None if look is None else look.doubt,
+            group=frame.group,
+            labeller=line.labeller if line else None,
+            changed=line.time if line else None,
+            revision=line.revision if line else 0,
+        )
+
+    def _began_with(self, frame: Frame) -> str:
+        """What a mask that is sent began with: an earlier revision, a mask beside the image, or the model's."""
+        last = self.project.last(frame)
+        if last is not None and last.mask:
+            return last.proposal
+        if frame.mask_path is not None:
+            return BESIDE
+        return self._source if self.proposals.look(frame.name) is not None else ""
+
+    def _read(self, frame: Frame) -> Image:
+        try:
+            image = read_image(frame.image_path, self._max_pixels)
+        except DataError as error:
+            reason = str(error).removeprefix(f"{frame.image_path}: ")
+            raise RequestError(404, "The image cannot be read", f"{frame.image_path.name}: {reason}") from error
+        if image.shape[:2] != frame.size:
+            raise RequestError(404, "Another image", f"{frame.image_path.name}: was replaced by one of another size")
+        return image
+
+    def _listed(self, query: FrameListQuery) -> list[FrameRecord]:
+        frames = list(self.project.frames.values())
+        if query.order == "random":
+            random.Random(query.seed).shuffle(frames)
+        elif query.order == "useful":
+            frames = self._by_usefulness(frames)
+        records = [self.record(frame) for frame in frames]
+        return [record for record in records if query.state in (None, record.state)]
+
+    def _by_usefulness(self, frames: list[Frame]) -> list[Frame]:
+        """Frames to label by usefulness, then those without a proposal yet, then those that a person has seen."""
+        looks = {frame.id: self.proposals.look(frame.name) for frame in frames}
+        seen = {frame.id for frame in frames if self.project.last(frame) is not None}
+        known = [(frame, look) for frame in frames if (look := looks[frame.id]) is not None]
+        vectors = np.asarray([look.vector() for _, look in known], np.float32)
+        is_seen = [frame.id in seen for frame, _ in known]
+        order = useful_order([look.doubt for _, look in known], vectors, is_seen) if known else []
+        first = [known[place][0] for place in order]
+        unknown = [frame for frame in frames if looks[frame.id] is None and frame.id not in seen]
+        return first + unknown + [frame for frame in frames if frame.id in seen]
+
+    def _next_without(self) -> Frame | None:
+        for frame in self.project.frames.values():
+            if frame.id not in self._unreadable and self.proposals.look(frame.name) is None:
+                return frame
+        return None
+
+    def _is_busy(self) -> bool:
+        try:
+            return self._segmenter().num_accepted > 0
+        except RequestError:
+            return True
+
+    def _note_proposed(self) -> None:
+        known = self.proposals.known([frame.name for frame in self.project.frames.values()])
+        self.project.proposed = {frame.id for frame in self.project.frames.values() if frame.name in known}

@@ -1,0 +1,95 @@
+"""What the routes of a project answer."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from polypseg.records.project import FrameState, SavedState
+
+Labeller = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class LeftOut(BaseModel):
+    """A file among the images that cannot be used."""
+
+    name: str
+    reason: str
+
+
+class ProjectFacts(BaseModel):
+    """A project."""
+
+    name: str
+    folder: str = Field(description="of the project")
+    images: str = Field(description="folder of the images")
+    model: str = Field(description="name and version of the served model")
+    previous_model: str | None = Field(description="that one click goes back to")
+    frames: int
+    states: dict[FrameState, int]
+    labellers: list[str]
+    reference: bool = Field(description="whether a reference set is trained with and tested on")
+    left_out: list[LeftOut] = Field(description="files that cannot be used")
+    notes: list[str] = Field(description="what was found and done when the project was opened")
+
+
+class FrameRecord(BaseModel):
+    """A frame."""
+
+    id: str
+    name: str
+    state: FrameState
+    width: int
+    height: int
+    doubt: float | None = Field(ge=0, le=1, description="of the proposal, 0 is sure; null: nothing proposed yet")
+    group: str | None
+    labeller: str | None
+    changed: str | None = Field(description="when somebody last saved it, ISO 8601")
+    revision: int = Field(ge=0, description="0: nobody saved anything")
+
+
+class FrameList(BaseModel):
+    """Frames in order."""
+
+    frames: list[FrameRecord]
+
+
+class FrameListQuery(BaseModel):
+    """The parameters of the list of frames."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    order: Literal["useful", "random", "name"] = Field(
+        "useful", description="`useful`: those that the model doubts and that look unlike the labelled ones first"
+    )
+    state: FrameState | None = Field(None, description="Frames of this state alone.")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="Of the random order.")
+
+
+class MaskSaveQuery(BaseModel):
+    """The parameters of a save."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: SavedState
+    labeller: Labeller = Field("", description="Who saves.")
+    revision: int = Field(0, ge=0, description="The frame's revision that was changed; 0 where there was none.")
+
+
+class MaskQuery(BaseModel):
+    """The parameters of a saved mask."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    revision: int | None = Field(None, ge=1, description="An earlier one; unset: the last.")
+
+
+class SavedRevision(BaseModel):
+    """One save of a frame."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    time: str
+    labeller: str
+    state: SavedState
+    revision: int
+    proposal: str = Field(alias="from", description="what the mask began with")

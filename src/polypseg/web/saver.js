@@ -1,0 +1,96 @@
+/* Saves one frame of a project: soon after each change, one request at a time, again and again where it fails. What a
+   person drew is never given up: it stays here until the server has it. */
+
+import { ask, put } from "./api.js";
+import { maskPng } from "./paint.js";
+
+const SOON = 300, FIRST_RETRY = 2_000, LAST_RETRY = 30_000;
+const CONFLICT = 409;
+const FATAL = [404, 413, 422]; // asking again does not help
+
+/** `session` holds { record, mask }; `options`: labeller() and onChange(saver, answer), called after each change. */
+export class Saver {
+  constructor(session, options) {
+    Object.assign(this, { session, options, kind: "saved", problem: null, wanted: null, numFailed: 0, running: null });
+  }
+
+  get isSaved() {
+    return this.kind === "saved";
+  }
+
+  /** Notes what the frame is now; a mask goes with it where `hasMask`. */
+  change(state, hasMask) {
+    this.wanted = { state, hasMask };
+    if (this.kind === "conflict") { this.options.onChange(this); return; }
+    this.tell("pending");
+    this.plan(SOON);
+  }
+
+  plan(milliseconds) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.flush(), milliseconds);
+  }
+
+  /** Saves now what is to be saved. */
+  async flush() {
+    clearTimeout(this.timer);
+    while (this.running) await this.running;
+    if (!this.wanted || this.kind === "conflict") return;
+    this.running = this.send();
+    await this.running;
+    this.running = null;
+    if (this.wanted && this.kind === "pending") await this.flush();
+  }
+
+  async send() {
+    const { session, wanted } = this;
+    this.wanted = null;
+    this.tell("saving");
+    try {
+      const { id, revision, width, height } = session.record;
+      const query = new URLSearchParams({ state: wanted.state, labeller: this.options.labeller(), revision });
+      const body = wanted.hasMask ? await maskPng(session.mask, width, height) : null;
+      const answer = await put(`/project/frames/${encodeURIComponent(id)}/mask?${query}`, body);
+      Object.assign(session.record, answer);
+      Object.assign(this, { problem: null, numFailed: 0 });
+      this.tell(this.wanted ? "pending" : "saved", answer);
+    } catch (problem) {
+      this.wanted ??= wanted;
+      this.problem = problem;
+      this.failed(problem);
+    }
+  }
+
+  failed(problem) {
+    if (problem.status === CONFLICT) { this.tell("conflict"); return; }
+    this.numFailed++;
+    this.tell("failed");
+    if (!FATAL.includes(problem.status)) this.plan(Math.min(LAST_RETRY, FIRST_RETRY * 2 ** (this.numFailed - 1)));
+  }
+
+  /** What the server holds of the frame by now: { labeller, time, revision }, or null. */
+  async latest() {
+    const history = await ask(`/project/frames/${encodeURIComponent(this.session.record.id)}/history`);
+    return history.reduce((last, one) => (last && last.revision > one.revision ? last : one), null);
+  }
+
+  /** Saves over what somebody else saved. */
+  async keepMine() {
+    const last = await this.latest();
+    if (last) this.session.record.revision = last.revision;
+    this.tell("pending");
+    await this.flush();
+  }
+
+  /** Gives up what is here. */
+  drop() {
+    clearTimeout(this.timer);
+    this.wanted = null;
+    this.tell("saved");
+  }
+
+  tell(kind, answer) {
+    this.kind = kind;
+    this.options.onChange(this, answer);
+  }
+}

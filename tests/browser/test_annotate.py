@@ -1,0 +1,57 @@
+"""The page on a real project: what is drawn lies in the project's folder, and training would read it."""
+
+import numpy as np
+import pytest
+
+from browser.conftest import shown, until
+from browser.editing import Place, near_line, stroke, tool
+from polypseg.annotate.project import begin_project
+from polypseg.data.catalogue import find_samples
+from polypseg.preprocess import read_mask
+from serve.running import png, serving
+
+HEIGHT, WIDTH = 60, 80
+SHAPE = HEIGHT, WIDTH
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    for number, red in enumerate((250, 140, 30)):
+        image = np.full((*SHAPE, 3), 60, np.uint8)
+        image[..., 0] = np.where(np.hypot(rows - 30, columns - 40) < 14, red, 20)
+        (tmp_path / f"f{number}.png").write_bytes(png(image))
+    begin_project(tmp_path, tmp_path / "project", "three")
+    return tmp_path / "project"
+
+
+def saved(page):
+    until(page, "document.querySelector('#editor-state').textContent.startsWith('Saved')")
+
+
+def test_a_stroke_lies_in_the_projects_folder(open_page, red_model, folder):
+    with serving(red_model, project=folder) as running:
+        page = open_page(running.base_url)
+        shown(page, "#project")
+        page.locator("#frames-order").select_option("name")
+        page.locator("#labeller").fill("Ada")
+        page.locator("#frames button").first.click()
+        shown(page, "#editor")
+        tool(page, "brush", 5)
+        stroke(page, Place(page, WIDTH, HEIGHT), (10, 10), (30, 14))
+        saved(page)
+        page.keyboard.press("PageDown")
+        page.locator("#editor-title", has_text="f1").wait_for()
+        page.keyboard.press("n")
+        page.locator("#editor-title", has_text="f2").wait_for()
+        page.keyboard.press("x")
+        saved(page)
+        page.locator("#editor-leave").click()
+        page.locator("#project-progress", has_text="3 of 3").wait_for()
+        page.context.close()
+    masks = {sample.name: read_mask(sample.mask_path) for sample in find_samples(folder)[0]}
+    assert sorted(masks) == ["f0", "f1"]
+    assert (masks["f0"] >= near_line(SHAPE, (10, 10), (30, 14), 2.5)).all()
+    assert masks["f0"][30, 40]
+    assert not masks["f0"][55:].any()
+    assert not masks["f1"].any()

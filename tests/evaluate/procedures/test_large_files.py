@@ -1,0 +1,70 @@
+"""Memory of a report over its number of frames, and the script that lays sequences out as clips."""
+
+import importlib.util
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluate.procedures import toy
+from evaluate.procedures.conftest import save
+from polypseg.data.synthetic import make_synthetic
+from polypseg.errors import DataError
+from polypseg.evaluate.procedures.deployment import DeploymentOptions, report_deployment
+from polypseg.evaluate.procedures.facts import facts_of_predictions
+from polypseg.evaluate.procedures.films import find_films
+from polypseg.evaluate.procedures.references import open_references
+
+ROOT = Path(__file__).parents[3]
+
+
+def peak_bytes(tmp_path, num_frames):
+    truth, results = toy.drawn(0, num_frames // 2)
+    found = save(tmp_path / "found.json", results)
+    references = save(tmp_path / "truth.json", truth)
+    del truth, results
+    tracemalloc.start()
+    facts = facts_of_predictions(found, open_references(references, 25.0))
+    report_deployment("x", facts, DeploymentOptions(0.5), tmp_path / "out")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_a_frame_costs_few_bytes(tmp_path):
+    peak_bytes(tmp_path, 200)  # what is imported, once
+    more = peak_bytes(tmp_path, 6000) - peak_bytes(tmp_path, 1000)
+    # A frame of a COCO file is a dictionary of about 600 bytes, its finding another: whole files cost twice the limit.
+    assert more / 5000 < 900
+
+
+@pytest.fixture
+def script():
+    found = importlib.util.spec_from_file_location("make_clips", ROOT / "scripts" / "make_clips.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_clips_of_sequences_and_of_frames_without_a_polyp(script, tmp_path):
+    make_synthetic(tmp_path / "data", num_images=8, seed=1, side_range=(32, 32))
+    make_synthetic(tmp_path / "other", num_images=4, seed=2, side_range=(32, 32))
+    (tmp_path / "other" / "images").rename(tmp_path / "none")
+    names = script.make_clips(tmp_path / "data", tmp_path / "clips", tmp_path / "none")
+    films = {film.name: film for film in find_films(tmp_path / "clips" / "videos")}
+    assert set(films) == set(names)
+    assert sorted(len(film.files) for film in films.values()) == [1, 1, 1, 1, 4, 4]
+    references = open_references(tmp_path / "clips" / "masks", 25.0)
+    sights = references.sights_in(references.frames)
+    assert len(sights.lesions) == 2  # one a sequence; none in the others
+    assert np.all(sights.percent > 0)
+    with pytest.raises(DataError, match="exists; remove it or name another folder"):
+        script.make_clips(tmp_path / "data", tmp_path / "clips")
+
+
+def test_clips_of_data_without_sequences_are_refused(script, tmp_path):
+    make_synthetic(tmp_path / "data", num_images=4, seed=1, side_range=(32, 32))
+    (tmp_path / "data" / "sequences.csv").unlink()
+    with pytest.raises(DataError, match="4 images have no group"):
+        script.make_clips(tmp_path / "data", tmp_path / "clips")

@@ -1,0 +1,229 @@
+"""The routes of a project, through a real server; the model's probability is the image's red."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from polypseg.annotate.project import begin_project
+from polypseg.data.catalogue import find_samples
+from polypseg.errors import BusyError
+from polypseg.serve.api import create_app
+from polypseg.serve.settings import Settings
+
+from .running import picture, png, serving, wait_until
+
+BOX = (20, 10, 20, 20)  # x, y, width, height
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("frames")
+    for number, red in enumerate((250, 150, 60)):  # surely a polyp, doubtful, none
+        (place / f"f{number}.png").write_bytes(png(picture(box=BOX, colour=(red, 90 + 30 * number, 90))))
+    begin_project(place, place / "project", "three")
+    return place / "project"
+
+
+@pytest.fixture(scope="module")
+def client(folder, red_model):
+    with serving(red_model, project=folder) as running:
+        assert wait_until(lambda: all(f["doubt"] is not None for f in frames(running)))
+        yield running
+
+
+def frames(client, **query):
+    return client.get("/project/frames", params=query).json()["frames"]
+
+
+def frame(client, name):
+    return next(one for one in frames(client) if one["name"] == name)
+
+
+def pixels(content):
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def mask_png(mask):
+    return png(mask.astype(np.uint8) * 255)
+
+
+def save(client, name, content=b"", **query):
+    one = frame(client, name)
+    query = {"state": "corrected", "labeller": "Ann", "revision": one["revision"]} | query
+    return client.put(f"/project/frames/{one['id']}/mask", params=query, content=content)
+
+
+def test_project_tells_of_itself(client, folder):
+    facts = client.get("/project").json()
+    assert facts["name"] == "three"
+    assert facts["model"] == "red 1.0"
+    assert facts["frames"] == 3
+    assert facts["states"] == {"proposed": 3}
+    assert facts["folder"] == str(folder)
+    assert facts["reference"] is False
+    assert facts["labellers"] == []
+
+
+def test_frames_are_ordered(client):
+    assert [one["name"] for one in frames(client, order="name")] == ["f0", "f1", "f2"]
+    # f0: sure (250/255); f1: 150/255 is marked and far from 0.9: its mark is in doubt; f2: 60/255 unmarked, doubt 0.24
+    assert next(one["name"] for one in frames(client)) == "f1"
+    orders = {tuple(one["name"] for one in frames(client, order="random", seed=seed)) for seed in range(8)}
+    assert len(orders) > 1
+    assert frames(client, order="random", seed=3) == frames(client, order="random", seed=3)
+
+
+def test_image_proposal_and_probability_are_of_the_frames_size(client):
+    one = frame(client, "f1")
+    address = f"/project/frames/{one['id']}"
+    shown = client.get(f"{address}/image")
+    assert shown.headers["content-type"] == "image/png"
+    assert np.array_equal(pixels(shown.content), picture(box=BOX, colour=(150, 120, 90)))
+    mask = pixels(client.get(f"{address}/proposal").content)
+    assert mask.shape == (40, 60) == (one["height"], one["width"])
+    assert set(np.unique(mask)) == {0, 255}
+    x, y, width, height = BOX
+    assert mask[y + height // 2, x + width // 2] == 255
+    assert not mask[: y - 3].any()
+    probability = pixels(client.get(f"{address}/probability").content)
+    assert abs(int(probability[20, 30]) - 150) <= 1
+
+
+def test_correction_is_saved_pixel_for_pixel(client, folder):
+    mask = np.zeros((40, 60), bool)
+    mask[5:9, 7:31] = True
+    mask[6, 8] = False
+    saved = save(client, "f0", mask_png(mask))
+    assert saved.status_code == 200
+    record = saved.json()
+    assert (record["state"], record["revision"], record["labeller"]) == ("corrected", 1, "Ann")
+    assert np.array_equal(pixels(client.get(f"/project/frames/{record['id']}/mask").content) > 0, mask)
+    assert np.array_equal(pixels((folder / "masks" / "f0.png").read_bytes()) > 0, mask)
+    [told] = client.get(f"/project/frames/{record['id']}/history").json()
+    assert told["from"].startswith("red 1.0 sha256:")
+    assert told["revision"] == 1
+    canvas = np.dstack(
+        [np.repeat(mask[..., None].astype(np.uint8) * 255, 3, axis=2), np.full(mask.shape, 255, np.uint8)]
+    )
+    assert save(client, "f0", png(canvas)).json()["revision"] == 2  # as a canvas gives it: RGBA, opaque
+    assert np.array_equal(pixels((folder / "masks" / "f0.png").read_bytes()) > 0, mask)
+    first = client.get(f"/project/frames/{record['id']}/mask", params={"revision": 1})
+    assert np.array_equal(pixels(first.content) > 0, mask)
+
+
+def test_states_without_a_body(client, folder):
+    accepted = save(client, "f1", state="accepted").json()
+    address = f"/project/frames/{accepted['id']}"
+    assert client.get(f"{address}/mask").content == client.get(f"{address}/proposal").content
+    assert save(client, "f2", state="no-polyp").json()["state"] == "no-polyp"
+    assert not pixels((folder / "masks" / "f2.png").read_bytes()).any()
+    assert {"f1", "f2"} <= {sample.name for sample in find_samples(folder)[0]}
+    assert save(client, "f2", state="rejected").json()["state"] == "rejected"
+    one = frame(client, "f2")
+    assert client.get(f"/project/frames/{one['id']}/mask").status_code == 404
+    assert [f["name"] for f in frames(client, state="rejected")] == ["f2"]
+
+
+def test_second_save_of_one_revision_is_refused(client):
+    revision = frame(client, "f1")["revision"]
+    assert save(client, "f1", state="accepted", labeller="Ann", revision=revision).status_code == 200
+    refused = save(client, "f1", state="no-polyp", labeller="Bo", revision=revision)
+    assert refused.status_code == 409
+    assert "Ann saved revision" in refused.json()["detail"]
+    assert refused.json()["title"] == "Somebody else saved"
+
+
+@pytest.mark.parametrize(
+    ("content", "query", "status", "detail"),
+    [
+        (lambda: mask_png(np.zeros((60, 40), bool)), {}, 422, "the mask is 60x40 pixels .* its frame 40x60"),
+        (lambda: png(np.full((40, 60), 7, np.uint8)), {}, 422, "other values than 0 and 255"),
+        (lambda: png(np.full((40, 60, 3), (255, 0, 0), np.uint8)), {}, 422, "colours or transparent"),
+        (lambda: png(picture(), "JPEG"), {}, 422, "no PNG, or a damaged one"),
+        (lambda: mask_png(np.ones((40, 60), bool))[:60], {}, 422, "damaged"),
+        (lambda: b"", {}, 422, "expected a PNG in the body"),
+        (lambda: b"", {"state": "finished"}, 422, "state"),
+        (lambda: b"", {"state": "accepted", "labeller": "a\nb"}, 422, "labeller"),
+        (lambda: mask_png(np.ones((40, 60), bool)), {"state": "no-polyp"}, 422, "expected an empty one"),
+    ],
+)
+def test_saves_that_do_not_fit_change_nothing(client, content, query, status, detail):
+    before = frame(client, "f1")
+    answer = save(client, "f1", content(), **query)
+    assert answer.status_code == status
+    assert re.search(detail, answer.json()["detail"])
+    assert frame(client, "f1") == before
+
+
+def test_unknown_frames(client):
+    assert client.get("/project/frames/0123456789abcdef/image").status_code == 404
+    assert client.put("/project/frames/x/mask", params={"state": "rejected"}).status_code == 404
+    assert (
+        client.put(
+            f"/project/frames/{frame(client, 'f1')['id']}/mask",
+            params={"state": "rejected"},
+            content=b"x",
+            headers={"content-type": "text/html"},
+        ).status_code
+        == 415
+    )
+
+
+def test_without_a_project_there_are_no_routes(red_model):
+    with serving(red_model) as running:
+        assert running.get("/project").status_code == 404
+        assert running.get("/project/frames").status_code == 404
+        assert "/project" not in running.get("/docs").text
+
+
+def test_project_needs_the_token_and_its_own_page(folder, red_model, tmp_path):
+    (tmp_path / "a.png").write_bytes(png(picture()))
+    begin_project(tmp_path, tmp_path / "project", "x")
+    with serving(red_model, project=tmp_path / "project", token="secret") as running:
+        assert running.get("/project").status_code == 401
+        running.headers["authorization"] = "Bearer secret"
+        one = frame(running, "a")
+        answer = running.put(
+            f"/project/frames/{one['id']}/mask",
+            params={"state": "rejected"},
+            headers={"origin": "https://elsewhere.example", "sec-fetch-site": "cross-site"},
+        )
+        assert answer.status_code == 403
+
+
+def test_two_servers_on_one_project(client, folder, red_model):
+    with pytest.raises(BusyError, match="is at work here"):
+        create_app(Settings(model=red_model, engine="onnxruntime", project=folder))
+
+
+def test_image_that_vanishes_is_told(red_model, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").write_bytes(png(picture()))
+    begin_project(tmp_path, tmp_path / "project", "x")
+    with serving(red_model, project=tmp_path / "project") as running:
+        one = frame(running, "b")
+        (tmp_path / "b.png").unlink()
+        answer = running.get(f"/project/frames/{one['id']}/image")
+        assert answer.status_code == 404
+        assert answer.json()["detail"] == "b.png: cannot read the file: No such file or directory"
+        assert wait_until(lambda: frame(running, "a")["doubt"] is not None)
+        assert save(running, "a", state="accepted").status_code == 200
+
+
+def test_mask_beside_the_image_is_proposed_first(red_model, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(png(picture()))
+    mask = np.zeros((40, 60), bool)
+    mask[:4, :4] = True
+    (tmp_path / "masks" / "a.png").write_bytes(mask_png(mask))
+    begin_project(tmp_path, tmp_path / "project", "x")
+    with serving(red_model, project=tmp_path / "project") as running:
+        one = frame(running, "a")
+        assert np.array_equal(pixels(running.get(f"/project/frames/{one['id']}/proposal").content) > 0, mask)
+        save(running, "a", state="accepted")
+        [told] = running.get(f"/project/frames/{one['id']}/history").json()
+        assert told["from"] == "masks"
