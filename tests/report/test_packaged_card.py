@@ -84,4 +84,4 @@ def test_card_of_data_without_negatives_or_strata_has_no_empty_table(script, tmp
     facts = ModelFacts(size=256, precision="fp32", largest_difference=0.0, proved_on="nothing")
     card = script._card(None, facts, {"test": summary}, argparse.Namespace(name="small"))
     assert "By size" not in card
-    assert "without a polyp;" not in card
+    assert "without a polyp:" not in card

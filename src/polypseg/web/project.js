@@ -9,7 +9,7 @@ import { Saver } from "./saver.js";
 import { saveBlob } from "./text.js";
 
 const byId = (id) => document.getElementById(id);
-const WORDS = { saved: "Saved", pending: "Not saved yet", saving: "Saving …", failed: "Not saved", conflict: "Saved by somebody else" };
+const WORDS = { saved: "Saved", pending: "Not saved yet", saving: "Saving …", failed: "Not saved", conflict: "Somebody else saved it" };
 const STORED_NAME = "polypseg-labeller";
 const pathOf = (id, part) => `/project/frames/${encodeURIComponent(id)}/${part}`;
 
