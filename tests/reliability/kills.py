@@ -198,7 +198,8 @@ def kill_many(name: str, count: int, rng: np.random.Generator) -> list[str]:
 def _apart(expected: dict[str, str], found: dict[str, str], key: str) -> str:
     """Where two results begin to differ, with what stands there in each."""
     one, other = expected.get(key, "missing"), found.get(key, "missing")
-    place = len(os.path.commonprefix([one, other]))
+    pairs = enumerate(zip(one, other, strict=False))
+    place = next((number for number, (left, right) in pairs if left != right), min(len(one), len(other)))
     seen = slice(max(0, place - 60), place + 60)
     return f"from letter {place} on {one[seen]!r}, not {other[seen]!r}"
 
