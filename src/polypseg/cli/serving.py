@@ -52,11 +52,12 @@ def run_server(settings: "Settings", host: str, port: int, quiet: bool) -> None:
     from polypseg.predict.engines.packaged import resolve
     from polypseg.serve.api import create_app
     from polypseg.serve.log import open_log
-    from polypseg.serve.server import make_server, open_socket
+    from polypseg.serve.server import make_server, open_socket, share_memory
     from polypseg.serve.settings import LOOPBACK_HOSTS
 
     is_local = host in LOOPBACK_HOSTS
     settings = settings.model_copy(update={"allowed_hosts": LOOPBACK_HOSTS if is_local else ()})
+    share_memory()
     with open_socket(host, port) as listening:
         app = create_app(settings)
         open_log(with_requests=not quiet)

@@ -179,6 +179,8 @@ def _found(path: Path) -> Path:
 
 def _read_tables(path: Path) -> dict[str, Any]:
     try:
+        if path.exists() and not path.is_file():  # a read from a pipe may never return
+            raise ConfigError(f"{path}: cannot read the config: not a regular file; expected a TOML file")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the config: {error.strerror}") from error
