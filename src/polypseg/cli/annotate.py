@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from polypseg.cli.prediction_options import EngineName
+
 PROJECT = "project"
 """How a project is called where nobody says."""
 
@@ -31,7 +33,7 @@ def annotate(
         str | None,
         typer.Option(envvar="POLYPSEG_TOKEN", show_envvar=True, help="Bearer token that requests must send."),
     ] = None,
-    engine: Annotated[str, typer.Option(help="Engine: auto, onnxruntime, openvino or keras.")] = "auto",
+    engine: EngineName = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Maximum number of processor cores.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not log requests.")] = False,
 ) -> None:
