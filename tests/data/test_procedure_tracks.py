@@ -26,9 +26,6 @@ def followed(seed, missed_share):
     sights, findings, tracks = [], [], []
     for place, boxes in enumerate(drawn(seed)):
         sights += [(place, level - 1) for level, _, _ in boxes]
-        kept = [
-            (level, np.array(box) + rng.normal(0, 0.5, 4)) for level, box, _ in boxes if rng.random() > missed_share
-        ]
         kept = [(level, np.array(box)) for level, box, _ in boxes if rng.random() > missed_share]
         kept = [(level, box + rng.normal(0, 0.05, 4) * np.sqrt(box[2] * box[3])) for level, box in kept]
         tracks += tracker.follow([box for _, box in kept], place / request.rate)

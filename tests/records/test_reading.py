@@ -1,10 +1,15 @@
 import io
 import os
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from polypseg.errors import DataError
+from polypseg.config import load_run_config
+from polypseg.errors import DataError, PolypsegError
+from polypseg.records.digests import file_digests, model_file_digest
+from polypseg.records.onnx_metadata import read_facts
 from polypseg.records.reading import (
     FileKind,
     Saved,
@@ -15,6 +20,7 @@ from polypseg.records.reading import (
     read_text,
     stream_rows,
 )
+from polypseg.records.scores import read_scores
 
 KIND = FileKind("note", DataError, "write it again", max_mib=1)
 
@@ -179,3 +185,31 @@ class TestStreamedRows:
         assert "cannot read the note: No such file" in refusal(
             lambda *words: list(stream_rows(*words)), tmp_path / "gone.csv", ["a"]
         )
+
+
+def _refused_at_once(run, path: Path) -> str:
+    """What is said of a pipe, which nobody ever writes into: a reader that opens it would wait for ever."""
+    os.mkfifo(path)
+    signal.alarm(20)
+    try:
+        with pytest.raises(PolypsegError) as caught:
+            run(path)
+    finally:
+        signal.alarm(0)
+    return str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+@pytest.mark.parametrize(
+    "run",
+    [
+        pytest.param(read_facts, id="facts of a model"),
+        pytest.param(model_file_digest, id="digest of a model"),
+        pytest.param(lambda path: file_digests([path]), id="digests of a data set"),
+        pytest.param(read_scores, id="scores"),
+        pytest.param(load_run_config, id="config"),
+        pytest.param(lambda path: list(stream_rows(path, ["a"], KIND)), id="rows of any number"),
+    ],
+)
+def test_a_pipe_with_the_name_of_a_saved_file_is_refused_at_once(tmp_path, run):
+    assert "not a regular file" in _refused_at_once(run, tmp_path / "x.onnx")

@@ -188,10 +188,20 @@ def kill_many(name: str, count: int, rng: np.random.Generator) -> list[str]:
         found = work.result()
         differing = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
         left = [str(path) for path in Path("work").rglob(".*") if ".part" in path.name or ".lock" in path.name]
-        wrong += [f"{name}: differs in {differing[:5]}"] if differing else []
+        if differing:
+            wrong.append(f"{name}: differs in {differing[:5]}: {_apart(expected, found, differing[0])}")
         wrong += [f"{name}: left behind {left}"] if left else []
     print(f"{name:10} {count:3} times, {num_killed} killed at work, {len(wrong)} wrong", flush=True)
     return wrong
+
+
+def _apart(expected: dict[str, str], found: dict[str, str], key: str) -> str:
+    """Where two results begin to differ, with what stands there in each."""
+    one, other = expected.get(key, "missing"), found.get(key, "missing")
+    pairs = enumerate(zip(one, other, strict=False))
+    place = next((number for number, (left, right) in pairs if left != right), min(len(one), len(other)))
+    seen = slice(max(0, place - 60), place + 60)
+    return f"from letter {place} on {one[seen]!r}, not {other[seen]!r}"
 
 
 def kill_servers(count: int, rng: np.random.Generator) -> list[str]:

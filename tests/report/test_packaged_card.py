@@ -52,7 +52,10 @@ SUMMARY = Summary.model_construct(
     },
     negatives=NegativeFigures.model_construct(
         **frames(4, (0.25, 0.0, 0.5), 0.75),
-        strata={"source": {"cp-child": NegativeStratum.model_construct(**frames(4, (0.25,), 0.75))}},
+        strata={
+            "source": {"cp-child": NegativeStratum.model_construct(**frames(4, (0.25,), 0.75))},
+            "centre": {"unknown": NegativeStratum.model_construct(**frames(4, (0.25,), 0.75))},  # says nothing
+        },
     ),
     provenance=Provenance(kind="model", engine="openvino", threshold=0.5),
 )
@@ -84,4 +87,4 @@ def test_card_of_data_without_negatives_or_strata_has_no_empty_table(script, tmp
     facts = ModelFacts(size=256, precision="fp32", largest_difference=0.0, proved_on="nothing")
     card = script._card(None, facts, {"test": summary}, argparse.Namespace(name="small"))
     assert "By size" not in card
-    assert "without a polyp;" not in card
+    assert "without a polyp:" not in card

@@ -184,3 +184,35 @@ def test_no_runtime_sends_statistics(tmp_path):
     )
     assert done.stdout.strip().endswith("None")
     assert not (tmp_path / "intel").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's memory")
+def test_threads_share_few_parts_of_memory_unless_the_user_set_their_number():
+    # 16 threads, alive together, each hold 1 MB in small pieces: without the setting each gets an arena of its own,
+    # which glibc maps at a multiple of 64 MiB; with it there are at most 2, of which one is the heap.
+    code = """
+import sys, threading
+from pathlib import Path
+from polypseg.serve.server import share_memory
+told = share_memory()
+barrier, held = threading.Barrier(17), []
+def work():
+    held.append([bytes(2000) for _ in range(500)])
+    barrier.wait(); barrier.wait()
+for _ in range(16):
+    threading.Thread(target=work, daemon=True).start()
+barrier.wait()
+begins = [int(line.split("-")[0], 16) for line in Path("/proc/self/maps").read_text().splitlines()
+          if " rw-p " in line and len(line.split()) == 5]
+print(told, sum(begin % (64 << 20) == 0 for begin in begins))
+barrier.wait()
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "MALLOC_ARENA_MAX"}
+    bounded = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True).split()
+    assert bounded[0] == "True"
+    assert int(bounded[1]) <= 1
+    told, number = subprocess.check_output(
+        [sys.executable, "-c", code], env={**environment, "MALLOC_ARENA_MAX": "16"}, text=True
+    ).split()
+    assert told == "False"
+    assert int(number) > 3

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from polypseg.errors import DataError, listed
 from polypseg.preprocess import IMAGE_SUFFIXES, unicode_name
+from polypseg.records.reading import FileKind, read_text
 
 GROUP_FILES = ("sequences.csv", "groups.csv", "sequences.tsv", "groups.tsv")
 NAME_COLUMNS = ("frame", "name", "image", "file", "filename", "file name")
@@ -24,7 +25,7 @@ CENTRE_COLUMNS = ("centre", "center", "hospital")
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
-MAX_BYTES = 1 << 26
+KIND = FileKind("table of groups", DataError, "expected a CSV file in UTF-8 with names and groups", max_mib=64)
 
 
 class GroupTable(NamedTuple):
@@ -95,13 +96,7 @@ def sizes_in_words(groups: Iterable[str]) -> str:
 
 def _rows(path: Path) -> tuple[list[list[str]], str]:
     """The rows of a table, all of one width of at least two, and the separator."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: larger than {MAX_BYTES:,} bytes; expected a table of names and groups")
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read the groups: {error}; expected a CSV file in UTF-8") from error
-    text = re.sub(r"\Asep=.\r?\n", "", text)  # what Excel writes for itself
+    text = re.sub(r"\Asep=.\r?\n", "", read_text(path, KIND))  # what Excel writes for itself
     fitting: dict[str, list[list[str]]] = {}
     for separator in SEPARATORS:
         try:

@@ -11,6 +11,7 @@ Decisions:
 """
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,10 +25,12 @@ from polypseg.data.sources import own_name
 from polypseg.data.splits import parted_units, split_of
 from polypseg.errors import SplitError, listed, unknown_name
 from polypseg.progress import Track, silent
-from polypseg.records.reading import read_names
+from polypseg.records.reading import FileKind, read_names, read_text
 from polypseg.records.split import SPLIT_NAMES, Split, SplitName
 
 NAME_COLUMNS = ("name", "image", "file", "frame")
+
+TABLE = FileKind("table of splits", SplitError, "expected a CSV file with the columns name and split")
 
 
 class SplitFiles(NamedTuple):
@@ -149,11 +152,11 @@ def _parted(samples: Sequence[Sample], units: list[list[int]], assigned: Sequenc
 
 
 def _read_table(path: Path) -> dict[SplitName, list[str]]:
+    text = read_text(path, TABLE)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as opened:
-            rows = list(csv.DictReader(opened, skipinitialspace=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SplitError(f"{path}: cannot read the table of splits ({error})") from error
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True))
+    except csv.Error as error:
+        raise TABLE.damaged(path, error) from error
     header = list(rows[0]) if rows else []
     name = next((column for column in header if column and column.lower() in NAME_COLUMNS), None)
     split = next((column for column in header if column and column.lower() == "split"), None)

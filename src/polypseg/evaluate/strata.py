@@ -6,6 +6,7 @@ Decisions:
 """
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import ScoreError, UsageError, listed, unknown_name
+from polypseg.records.reading import FileKind, read_text
 from polypseg.records.scores import Scores
 
 UNKNOWN = "unknown"
+KIND = FileKind("table", ScoreError, "expected a CSV file with a line of column names")
 AREA_WAY = "polyp area"
 AREA_LIMITS = (5.0, 20.0)
 """In % of the image: a polyp below the first is small, above the second large."""
@@ -80,14 +83,11 @@ def table_strata(names: Sequence[str], table: Path, columns: Sequence[str]) -> d
     Raises:
         ScoreError: The table cannot be read, lacks a column, tells an image twice, or knows none of them.
     """
+    reader = csv.DictReader(io.StringIO(read_text(table, KIND), newline=""))
     try:
-        with table.open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.DictReader(opened)
-            rows, header = list(reader), list(reader.fieldnames or ())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ScoreError(
-            f"{table}: cannot read the table ({error}); expected CSV with a line of column names"
-        ) from error
+        rows, header = list(reader), list(reader.fieldnames or ())
+    except csv.Error as error:
+        raise KIND.damaged(table, error) from error
     for column in columns:
         if column not in header:
             raise ScoreError(f"{table}: {unknown_name('column', column, header)}")

@@ -8,7 +8,11 @@ from pathlib import Path
 
 from polypseg.errors import SplitError
 from polypseg.progress import Track, silent
+from polypseg.records.onnx_metadata import MODEL
+from polypseg.records.reading import FileKind, check_regular
 from polypseg.records.sealing import model_digest
+
+_FILE = FileKind("file", SplitError, "expected an image or a mask")
 
 
 def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str]:
@@ -20,6 +24,7 @@ def file_digests(paths: Sequence[Path], track: Track = silent) -> dict[Path, str
 
     def digest(path: Path) -> str:
         try:
+            check_regular(path, _FILE)
             with path.open("rb") as opened:
                 return hashlib.file_digest(opened, "sha256").hexdigest()
         except OSError as error:
@@ -38,6 +43,7 @@ def model_file_digest(model: Path) -> str:
     if model.suffix.lower() == ".onnx" and model.is_file():
         return model_digest(model.read_bytes())
     if not model.is_dir():
+        check_regular(model, MODEL)
         with model.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     if not (model / "members.json").is_file():

@@ -11,6 +11,9 @@ from typing import BinaryIO, NamedTuple
 
 from polypseg.errors import ModelError
 from polypseg.records.model_facts import ModelFacts, from_metadata
+from polypseg.records.reading import FileKind, check_regular
+
+MODEL = FileKind("model", ModelError, "expected an .onnx or a .keras file")
 
 METADATA_FIELD = 14
 LARGEST_ENTRY = 1 << 24
@@ -52,7 +55,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         ModelError: It cannot be read, or is no ONNX file.
     """
     try:
-        size = path.stat().st_size
+        size = check_regular(path, MODEL)
         with path.open("rb") as opened:
             found = _metadata(opened, size)
     except OSError as error:

@@ -73,6 +73,24 @@ class FileKind:
         return self.error(f"{path}: not a {self.name}, or a damaged one ({_in_short(reason)}); {self.mend}")
 
 
+def check_regular(path: Path, kind: FileKind) -> int:
+    """The size in bytes of a regular file.
+
+    Raises:
+        PolypsegError: Of the kind: a folder, or a pipe, a socket or a device, from which a read may never return.
+        OSError: No such file.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        what = (
+            "a folder, not a regular file"
+            if stat.S_ISDIR(found.st_mode)
+            else "not a regular file (a pipe, a socket or a device)"
+        )
+        raise kind.error(f"{path}: cannot read the {kind.name}: {what}; {kind.mend}")
+    return found.st_size
+
+
 def as_json(value: object, indent: int | None = 1) -> str:
     """The text of a file that holds a `Saved`, or a list or table of them: what was set, by its name in the file."""
     plain = TypeAdapter(Any).dump_python(value, mode="json", by_alias=True, exclude_unset=True)
@@ -86,11 +104,9 @@ def read_bytes(path: Path, kind: FileKind) -> bytes:
         PolypsegError: Of the kind: it cannot be read, is no regular file or too large.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise kind.error(f"{path}: cannot read the {kind.name}: not a regular file; {kind.mend}")
-        if found.st_size > kind.max_mib * MEBIBYTE:
-            raise kind.damaged(path, f"{found.st_size:,} bytes, at most {kind.max_mib * MEBIBYTE:,} expected")
+        size = check_regular(path, kind)
+        if size > kind.max_mib * MEBIBYTE:
+            raise kind.damaged(path, f"{size:,} bytes, at most {kind.max_mib * MEBIBYTE:,} expected")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # a name with a null byte is a ValueError
         reason = getattr(error, "strerror", None) or error
@@ -213,6 +229,7 @@ def stream_rows(path: Path, columns: Sequence[str], kind: FileKind) -> Iterator[
         PolypsegError: Of the kind: it cannot be read, has other columns, or a row has more or fewer cells.
     """
     try:
+        check_regular(path, kind)
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as opened:
             reader = csv.reader(opened, strict=True)
             header = next(reader, [])

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from polypseg.errors import ScoreError
 from polypseg.metrics.table import columns_of
+from polypseg.records.reading import FileKind, read_text
 
 Row = dict[str, str | float]
 
@@ -26,6 +27,8 @@ TEXT_COLUMNS = ("name", "split", "group", "centre", "source", "reference_digest"
 """name; train, validation, test or external; sequence or patient; hospital; which of a run's folders of data; SHA-256
 of the reference's pixels (first 16 digits); height x width of a prediction that was resized; why an image could not
 be scored."""
+
+KIND = FileKind("table of scores", ScoreError, "evaluate again")
 
 AREA_COLUMNS = ("reference_px", "predicted_px")
 """Pixels of the polyp in the reference, and predicted."""
@@ -111,11 +114,11 @@ def read_scores(path: Path) -> Scores:
     Raises:
         ScoreError: No such file, or not one that polypseg wrote.
     """
+    text = read_text(path, KIND)
     try:
-        with path.open(encoding="utf-8", newline="") as opened:
-            rows = list(csv.DictReader(opened))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ScoreError(f"{path}: cannot read the scores ({error})") from error
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise KIND.damaged(path, error) from error
     needed = {"name", "reference_digest", "reference_px", "dice"}
     if not rows or not needed <= rows[0].keys():
         lacking = sorted(needed - (rows[0].keys() if rows else set()))

@@ -60,7 +60,6 @@ class FrameRow:
 
 
 COLUMNS = tuple(field.name for field in fields(FrameRow))
-_TEXTS = ("note", "fault", "tracks")
 
 
 def read_video_table(path: Path) -> Iterator[FrameRow]:
@@ -77,12 +76,30 @@ def read_video_table(path: Path) -> Iterator[FrameRow]:
                 raise DataError(f"{path}: has no column {missing[0]}; expected the table of a video (polypseg predict)")
             for number, cells in enumerate(rows):
                 if all(cells[name] is not None for name in header):
-                    yield _row(number, {name: cells[name] for name in header if name in COLUMNS})
+                    yield _row(number, cells)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"{path}: cannot read the table of the video ({error})") from error
 
 
 def _row(number: int, cells: dict[str, str]) -> FrameRow:
-    texts = {name: cells[name] for name in _TEXTS if name in cells}
-    numbers = {name: float(cell) for name, cell in cells.items() if name not in ("frame", *_TEXTS)}
-    return FrameRow(int(cells.get("frame", number)), **numbers, **texts)
+    def figure(name: str) -> float:
+        return float(cells.get(name, math.nan))
+
+    return FrameRow(
+        frame=int(cells.get("frame", number)),
+        seconds=figure("seconds"),
+        area_px=figure("area_px"),
+        area_percent=figure("area_percent"),
+        box_x=figure("box_x"),
+        box_y=figure("box_y"),
+        box_width=figure("box_width"),
+        box_height=figure("box_height"),
+        num_components=figure("num_components"),
+        max_probability=figure("max_probability"),
+        num_withheld=figure("num_withheld"),
+        note=cells.get("note", ""),
+        fault=cells.get("fault", ""),
+        tracks=cells.get("tracks", ""),
+        outer_area_px=figure("outer_area_px"),
+        inner_area_px=figure("inner_area_px"),
+    )

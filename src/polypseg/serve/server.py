@@ -5,14 +5,18 @@ Decisions:
   finished and its clients have heard of it, or `shutdown_seconds` are over; a second signal ends it at once.
 - A run of an engine cannot be stopped from outside. Where one still lasts when all else has ended, the process ends
   without it, its files removed: `LAST_SECONDS` after the rest.
+- glibc gives threads memory of their own (up to eight parts a core), and each part keeps the most that its threads ever
+  held: under load a server grows until all have met the largest requests. Few parts keep it flat, and small.
 - uvicorn's own log of requests is off: it holds addresses and paths. What is logged is `guard.py`'s line.
 """
 
+import ctypes
 import functools
 import logging
 import os
 import socket
 import threading
+from contextlib import suppress
 from time import monotonic
 from types import FrameType
 from typing import Any
@@ -30,7 +34,23 @@ SENDING_SECONDS = 2
 LAST_SECONDS = 1.5
 """For the end itself: threads and files."""
 
+MALLOC_ARENAS, _M_ARENA_MAX = 2, -8
+"""Parts of memory in which all threads share, and glibc's number of that setting (malloc.h)."""
+
 logger = logging.getLogger("polypseg.serve")
+
+
+def share_memory() -> bool:
+    """Let all threads share few parts of memory, and say whether that was set.
+
+    It is not where the user set their number (MALLOC_ARENA_MAX), or the C library is no glibc. Call it before threads
+    start.
+    """
+    if "MALLOC_ARENA_MAX" in os.environ:
+        return False
+    with suppress(AttributeError, OSError, TypeError):  # no such function, or no C library of that kind
+        return bool(ctypes.CDLL(None).mallopt(_M_ARENA_MAX, MALLOC_ARENAS))
+    return False
 
 
 class DrainingServer(uvicorn.Server):

@@ -41,7 +41,7 @@ export function ranked(items) {
   return reviewOrder(scored.map(scoreOf)).map((place) => scored[place]);
 }
 
-/** How many of so many images are worth a second look. */
+/** How many of so many images are marked for a second look: at most a tenth, so none of a handful. */
 export function numAgain(count) {
-  return count < 2 ? 0 : Math.ceil(BUDGET * count - 1e-9);
+  return Math.floor(BUDGET * count + 1e-9);
 }

@@ -140,7 +140,7 @@ def _boxes(facts: Facts, frame: int, threshold: float, withhold: int) -> tuple[N
 
 
 def _name(procedures: Procedures, frame: int) -> str:
-    return procedures.names[procedures.procedure[frame]]
+    return procedures.names[int(procedures.procedure[frame])]
 
 
 def _read(films: Sequence[Film], wanted: set[tuple[str, str]], facts: Facts) -> Iterator[tuple[tuple[str, str], Image]]:

@@ -91,8 +91,9 @@ def paint(blocks: Sequence[Block], title: str = "") -> "Figure":
 
 def _write(axes: "Axes", at: Origin, words: str, **style: Any) -> "Text":
     """The text as it stands: a name with dollar signs is no formula."""
-    look = {"fontsize": TEXT_PT, "color": INK, "va": "center_baseline", "zorder": 4} | style
-    return axes.text(*at, words, family=FONT, parse_math=False, **look)
+    for name, value in (("fontsize", TEXT_PT), ("color", INK), ("va", "center_baseline"), ("zorder", 4)):
+        style.setdefault(name, value)
+    return axes.text(*at, words, family=FONT, parse_math=False, **style)
 
 
 def _paint_levels(axes: "Axes", blocks: Sequence[Block], layout: Layout, origin: Origin, width: float) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from polypseg.errors import ModelError
 from polypseg.records.atomic import write_bytes
 from polypseg.records.model_facts import PREFIX, RECALIBRATION_KEY, ModelFacts, to_metadata
-from polypseg.records.onnx_metadata import metadata_entry, read_facts
+from polypseg.records.onnx_metadata import MODEL, metadata_entry, read_facts
+from polypseg.records.reading import check_regular
 from polypseg.records.sealing import DIGEST_KEY as DIGEST_KEY
 from polypseg.records.sealing import is_intact, sealed, with_stored
 from polypseg.records.sealing import is_sealed as is_sealed
@@ -44,6 +45,7 @@ def read_model_file(path: Path) -> tuple[bytes, ModelFacts]:
             metadata are missing).
     """
     try:
+        check_regular(path, MODEL)
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot read the model: {error.strerror}") from error

@@ -17,7 +17,7 @@ from polypseg.preprocess import MAX_PIXELS
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,av1,obu,ivf,flv,asf,ogg,mxf,nut,dv,"
-    "gif,wmv,yuv4mpegpipe"
+    "gif,wmv,yuv4mpegpipe,mjpeg"
 )
 """FFmpeg's names of what counts as a video."""
 
@@ -160,7 +160,8 @@ def open_file(path: Path) -> tuple[str, Any]:
     """The name and the container of a file."""
     av = import_av()
     if not path.is_file():
-        what = "is a folder; expected a video file" if path.is_dir() else "no such file"
+        there = "is a folder" if path.is_dir() else "not a regular file (a pipe, a socket or a device)"
+        what = f"{there}; expected a video file" if path.exists() else "no such file"
         raise DataError(f"{path}: {what}")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes); expected a video")
