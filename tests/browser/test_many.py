@@ -150,7 +150,7 @@ def test_each_region_is_seen_whole(open_page, width):
 
 
 def test_where_nothing_is_found_no_edge_is_called_sure(page):
-    give(page, png(np.zeros((20, 30, 3), np.uint8)))
+    give(page, png(np.full((20, 30, 3), (0, 60, 0), np.uint8)))
     shown(page)
     assert "surer" not in page.locator("#doubt").inner_text()
     give(page, png(RED))
@@ -204,7 +204,8 @@ def test_a_blank_attention_map_is_not_the_one_that_is_opened(page):
 def test_frames_of_a_video_become_images(page, tmp_path):
     pytest.importorskip("av")
     places = [(8, 8) if 20 <= index < 35 else None for index in range(50)]
-    film = write_video(tmp_path / "film.mp4", spots(places, (96, 128), side=16)).read_bytes()
+    lit = [np.maximum(image, np.uint8([0, 60, 0])) for image in spots(places, (96, 128), side=16)]  # black is refused
+    film = write_video(tmp_path / "film.mp4", lit).read_bytes()
     give(page, film, "film.mp4", "video/mp4")
     page.locator("#film").wait_for(state="visible", timeout=60_000)
     assert page.locator("#frames-words").inner_text() == "2 frames"  # 0 and 25
