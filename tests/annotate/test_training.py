@@ -1,4 +1,4 @@
-"""A training's child processes, and what it is given; a whole one is in tests/test_tutorial.py."""
+"""A training's child processes, and what it is given; the trainings here are stand-ins."""
 
 import json
 import os

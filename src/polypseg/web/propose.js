@@ -2,7 +2,8 @@
 
    A polyp that was missed has low probabilities, and a threshold that joins the two clicks lets the region run out of it:
    on the missed polyps of CVC-ClinicDB that was worse than a disc (benchmarks/two_clicks.py). So the shape comes from the
-   clicks, an ellipse of the aspect that polyps have, and the map moves its edge by up to 15 %. */
+   clicks, an ellipse of the aspect that polyps have, and the map moves its edge by up to 15 %. The settings were chosen on
+   those same polyps. */
 
 import { withoutHoles } from "./editor_tools.js";
 
