@@ -20,6 +20,7 @@ FROM ${BASE}
 WORKDIR /app
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
+COPY configs configs
 
 RUN python -m venv /opt/polypseg
 RUN /opt/polypseg/bin/pip install --no-cache-dir ".[serve,video,openvino]"

@@ -11,7 +11,6 @@ Reference:
 """
 
 import argparse
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from polypseg.data.splits import verify_split
 from polypseg.explain.gates import measure_run_gates
 from polypseg.models.checkpoint import load_model, save_model
 from polypseg.models.deep_supervision import without_supervised_levels
+from polypseg.records.atomic import write_text
 from polypseg.records.run import Run, open_run
 from polypseg.records.training_state import load_state
 from polypseg.report.tables import GATE_COLUMNS, gate_rows
@@ -82,8 +82,9 @@ def main() -> None:
     made.best_path.parent.mkdir(parents=True)
     for path in (first.config_path, first.splits_path, first.history_path):
         shutil.copy(path, made.folder)
-    record = first.environment() | {"checkpoint_chosen_by": f"the mean of the weights of {' and '.join(options.runs)}"}
-    made.environment_path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    chosen_by = f"the mean of the weights of {' and '.join(options.runs)}"
+    record = first.environment().model_copy(update={"checkpoint_chosen_by": chosen_by})
+    write_text(made.environment_path, record.model_dump_json(indent=1, exclude_unset=True))
     save_model(model, made.best_path)
     gates = measure_run_gates(made, options.data)
     for row in gate_rows(gates) if gates else []:

@@ -35,7 +35,7 @@ from polypseg.evaluate.plan import Plan, model_digest, plan_model, plan_run
 from polypseg.evaluate.reproduce import dices_by_engine, figure_of
 from polypseg.evaluate.score import ScoreOptions
 from polypseg.evaluate.selection import Selection
-from polypseg.evaluate.strata import AREA_WAY
+from polypseg.evaluate.strata import AREA_WAY, UNKNOWN
 from polypseg.export.facts import figures_of
 from polypseg.export.onnx import ExportOptions, export_model
 from polypseg.export.proof import proving_engines
@@ -237,7 +237,8 @@ def _negative_rows(summaries: dict[str, Summary]) -> list[list[str]]:
         cells = [str(found.num_images), f"{figure(large.mean)} %", interval(large), f"{figure(any_.mean)} %"]
         rows.append([name, "", "all", *cells])
         ways = negative_stratum_rows(summary)
-        rows += [[name, way, *row] for way in CARD_WAYS for row in ways.get(way, ())]
+        told = {way: own for way, own in ways.items() if [row[0] for row in own] != [UNKNOWN]}
+        rows += [[name, way, *row] for way in CARD_WAYS for row in told.get(way, ())]
     return rows
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from polypseg.config import Config, load_config, load_run_config, removed_settings
@@ -51,6 +53,19 @@ def test_files_that_are_no_config(tmp_path):
     (tmp_path / "bad.toml").write_text("= 3")
     with pytest.raises(ConfigError, match="not a TOML file"):
         load_config(tmp_path / "bad.toml")
+
+
+def test_included_config_is_found_by_its_name_from_anywhere(tmp_path, monkeypatch):
+    file = Path(__file__).parents[1] / "configs" / "kvasir-polyp-lite.toml"
+    monkeypatch.chdir(tmp_path)
+    assert load_config(Path("kvasir-polyp-lite")) == load_config(file)
+    assert load_config(Path("configs/kvasir-polyp-lite.toml")) == load_config(file)  # as a clone's documents write it
+    (tmp_path / "demo.toml").write_text("[train]\nepochs = 3\n")
+    assert load_config(Path("demo.toml")).train.epochs == 3  # a file that is there goes first
+    with pytest.raises(ConfigError, match="unknown config 'kvasir-polyplite'; did you mean 'kvasir-polyp-lite'"):
+        load_config(Path("kvasir-polyplite"))
+    with pytest.raises(ConfigError, match=r"other/demo\.toml: .*included are: demo, kvasir-"):
+        load_config(Path("other/demo.toml"))
 
 
 def test_config_is_frozen():

@@ -215,6 +215,7 @@ def test_a_public_name_of_an_extra_says_how_to_install_it(name, extra):
     ("words", "extra"),
     [
         (["export", "runs/none", "-o", "a.onnx"], "export"),
+        (["export", "polyp-lite", "-o", "a.onnx"], "export"),
         (["train", "--data", "none"], "train"),
         (["compare", "a", "b"], "evaluate"),
         (["serve"], "serve"),

@@ -43,7 +43,7 @@ def __getattr__(name: str) -> Any:
         if package not in EXTRA_OF:
             raise
         extra = "export" if name == "export_model" else EXTRA_OF[package]
-        raise missing_extra(package, extra) from error
+        raise missing_extra(package, extra) from None
     register()  # where that module was what imported Keras
     return value
 

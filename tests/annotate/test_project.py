@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from polypseg.annotate.project import Project, begin_project, opened_project, project_for
+from polypseg.annotate.beginning import begin_project, project_for
+from polypseg.annotate.project import Project, opened_project
 from polypseg.data.catalogue import find_samples
 from polypseg.data.checks import inspect
 from polypseg.errors import BusyError, ConflictError, CorrectionError, PairingError, ProjectError

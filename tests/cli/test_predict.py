@@ -304,7 +304,9 @@ def test_a_bad_file_is_a_line_at_the_end_and_exit_code_1(here, kind):
 
 def test_where_no_image_could_be_predicted_no_others_are_mentioned(here):
     (here / "bad.png").write_bytes(b"no picture")
-    assert "error: 1 of 1 image could not be predicted:\n  bad.png: " in typed("tiny.onnx", "bad.png", code=1)
+    alone = typed("tiny.onnx", "bad.png", code=1)
+    assert "error: 1 of 1 image could not be predicted:\n  bad.png: " in alone
+    assert "masks in" not in alone  # no mask was written
 
 
 def test_the_mask_of_one_image_goes_to_the_png_that_is_named(here):

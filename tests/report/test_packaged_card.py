@@ -52,7 +52,10 @@ SUMMARY = Summary.model_construct(
     },
     negatives=NegativeFigures.model_construct(
         **frames(4, (0.25, 0.0, 0.5), 0.75),
-        strata={"source": {"cp-child": NegativeStratum.model_construct(**frames(4, (0.25,), 0.75))}},
+        strata={
+            "source": {"cp-child": NegativeStratum.model_construct(**frames(4, (0.25,), 0.75))},
+            "centre": {"unknown": NegativeStratum.model_construct(**frames(4, (0.25,), 0.75))},  # says nothing
+        },
     ),
     provenance=Provenance(kind="model", engine="openvino", threshold=0.5),
 )

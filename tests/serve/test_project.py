@@ -1,18 +1,26 @@
 """The routes of a project, through a real server; the model's probability is the image's red."""
 
+import csv
 import io
+import json
 import re
+import threading
+import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from polypseg.annotate.project import begin_project
+from polypseg.annotate.beginning import begin_project
+from polypseg.annotate.training import Trained
 from polypseg.data.catalogue import find_samples
-from polypseg.errors import BusyError
+from polypseg.errors import BusyError, ModelError, ProjectError
+from polypseg.records.project import Comparison, SetComparison
+from polypseg.serve import retraining
 from polypseg.serve.api import create_app
 from polypseg.serve.settings import Settings
 
+from .models import write_red_model
 from .running import picture, png, serving, wait_until
 
 BOX = (20, 10, 20, 20)  # x, y, width, height
@@ -227,3 +235,152 @@ def test_mask_beside_the_image_is_proposed_first(red_model, tmp_path):
         save(running, "a", state="accepted")
         [told] = running.get(f"/project/frames/{one['id']}/history").json()
         assert told["from"] == "masks"
+
+
+def test_model_before_is_one_click_away(red_model, tmp_path):
+    (tmp_path / "a.png").write_bytes(png(picture(colour=(150, 0, 0))))
+    begin_project(tmp_path, tmp_path / "project", "x")
+    other = write_red_model(tmp_path / "other.onnx", version="2.0", threshold=0.9)
+    with serving(red_model, project=tmp_path / "project") as running:
+        one = frame(running, "a")
+        assert pixels(running.get(f"/project/frames/{one['id']}/proposal").content).any()  # 150/255 is above 0.5
+    with serving(other, project=tmp_path / "project") as running:
+        facts = running.get("/project").json()
+        assert facts["model"] == "red 2.0"
+        assert facts["previous_model"] == str(red_model)
+        assert not pixels(running.get(f"/project/frames/{one['id']}/proposal").content).any()
+        assert running.post("/project/model", params={"use": "previous"}).json() == {"model": "red 1.0"}
+        assert pixels(running.get(f"/project/frames/{one['id']}/proposal").content).any()
+        assert running.get("/v1/models").json()["models"][0]["version"] == "1.0"
+        shown = running.post("/v1/segment", content=png(picture(colour=(150, 0, 0))), params={"format": "png"})
+        assert pixels(shown.content).any()
+    with serving(None, project=tmp_path / "project") as running:  # the last one that was served
+        assert running.get("/project").json()["model"] == "red 1.0"
+    lines = [json.loads(line) for line in (tmp_path / "project" / "models.jsonl").read_text().splitlines()]
+    assert [line["reason"] for line in lines] == [
+        "opened with it", "named on the command line", "a person went back to it",
+    ]  # fmt: skip
+    red_model.rename(red_model.with_name("gone.onnx"))
+    try:
+        with pytest.raises(ModelError, match="the model that the project was served with is gone"):
+            create_app(Settings(engine="onnxruntime", project=tmp_path / "project"))
+    finally:
+        red_model.with_name("gone.onnx").rename(red_model)
+
+
+@pytest.fixture
+def ready(red_model, tmp_path):
+    """A server whose project has a labelled frame, and whose trainings end as the test says."""
+    (tmp_path / "a.png").write_bytes(png(picture(colour=(150, 0, 0))))
+    begin_project(tmp_path, tmp_path / "project", "x")
+    with serving(red_model, project=tmp_path / "project") as running:
+        save(running, "a", state="accepted")
+        yield running
+
+
+class FakeTraining:
+    """Gives a model of another threshold, and a comparison with what the test wants."""
+
+    stage, epochs = "training", 5
+
+    def __init__(self, difference, error=None):
+        self.difference, self.error, self.gate = difference, error, threading.Event()
+
+    def __call__(self, folder, start):
+        self.folder, self.start = folder, start
+        return self
+
+    def epochs_done(self):
+        return 3
+
+    def cancel(self):
+        self.gate.set()
+
+    def work(self):
+        assert self.gate.wait(20)
+        if self.error:
+            raise self.error
+        place = self.folder / "models" / "1"
+        place.mkdir(parents=True, exist_ok=True)
+        path = write_red_model(place / "model.onnx", version="1.0+x.1", threshold=0.9)
+        one = SetComparison(
+            frames=4, old=0.8, new=0.8 + self.difference, difference=self.difference, low=-0.1, high=0.2, negatives=0,
+            old_marked=0, new_marked=0,
+        )  # fmt: skip
+        worse = ["on it its mean Dice is lower"] if self.difference < 0 else []
+        compared = Comparison(
+            project=one, reference=None, is_worse=bool(worse), reasons=worse, old_digest="", new_digest=""
+        )
+        return Trained(path, compared, 1.0)
+
+
+def wait_for(running, status):
+    assert wait_until(lambda: running.get("/project/retrain").json()["status"] == status)
+    return running.get("/project/retrain").json()
+
+
+def test_better_model_is_served_without_a_restart(ready, monkeypatch):
+    training = FakeTraining(0.05)
+    monkeypatch.setattr(retraining, "Training", training)
+    begun = ready.post("/project/retrain")
+    assert begun.status_code == 202
+    assert begun.json() == {"status": "training"}
+    told = ready.get("/project/retrain").json()
+    assert (told["epoch"], told["epochs"], told["comparison"]) == (3, 5, None)
+    assert ready.post("/project/retrain").status_code == 409  # one at a time
+    assert training.start.threshold == 0.5
+    training.gate.set()
+    told = wait_for(ready, "done")
+    assert told["better"] is True
+    assert told["comparison"]["project"]["difference"] == 0.05
+    assert ready.get("/project").json()["model"] == "red 1.0+x.1"
+    assert ready.post("/project/model", params={"use": "previous"}).json() == {"model": "red 1.0"}
+    assert ready.post("/project/model", params={"use": "new"}).json() == {"model": "red 1.0+x.1"}
+
+
+def test_worse_model_waits_for_a_person(ready, monkeypatch):
+    training = FakeTraining(-0.05)
+    monkeypatch.setattr(retraining, "Training", training)
+    ready.post("/project/retrain")
+    training.gate.set()
+    told = wait_for(ready, "waiting")
+    assert told["better"] is False
+    assert told["message"] == "the new model is worse: on it its mean Dice is lower"
+    assert ready.get("/project").json()["model"] == "red 1.0"
+    assert ready.post("/project/model", params={"use": "new"}).json() == {"model": "red 1.0+x.1"}
+    assert ready.get("/project/retrain").json()["status"] == "done"
+
+
+def test_failed_training_says_why_and_changes_nothing(ready, monkeypatch):
+    training = FakeTraining(0, ProjectError("polypseg train failed: no room"))
+    monkeypatch.setattr(retraining, "Training", training)
+    ready.post("/project/retrain")
+    training.gate.set()
+    assert wait_for(ready, "failed")["message"] == "polypseg train failed: no room"
+    assert ready.get("/project").json()["model"] == "red 1.0"
+
+
+def test_export_is_read_without_us(client, folder):
+    save(client, "f0", mask_png(np.ones((40, 60), bool)))
+    answer = client.get("/project/export")
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.read("images/f0.png") == (folder.parent / "f0.png").read_bytes()
+        assert pixels(archive.read("masks/f0.png")).all()
+        rows = list(csv.DictReader(io.StringIO(archive.read("frames.csv").decode())))
+    row = next(row for row in rows if row["name"] == "f0")
+    assert (row["image"], row["mask"], row["state"]) == ("images/f0.png", "masks/f0.png", "corrected")
+
+
+def test_export_without_labels_is_told(red_model, tmp_path):
+    (tmp_path / "a.png").write_bytes(png(picture()))
+    begin_project(tmp_path, tmp_path / "project", "x")
+    with serving(red_model, project=tmp_path / "project") as running:
+        assert "nothing is labelled yet" in running.get("/project/export").json()["detail"]
+        told = running.get("/project/retrain").json()
+        assert told["status"] == "idle"
+        refused = running.post("/project/retrain")
+        assert refused.status_code == 409
+        assert "no frame of this project is labelled yet" in refused.json()["detail"]
+        for use in ("new", "previous"):
+            assert running.post("/project/model", params={"use": use}).status_code == 409

@@ -9,105 +9,40 @@ Decisions:
 """
 
 import hashlib
-import os
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
-from polypseg.annotate.mask_file import decode_mask, encode_mask
+from polypseg.annotate.frames import Frame, check_mask_of, readable_frames
+from polypseg.annotate.mask_file import encode_mask
 from polypseg.arrays import Mask
-from polypseg.data.project_frames import ProjectFrame, find_frames
-from polypseg.data.samples import Fault
-from polypseg.errors import ConflictError, CorrectionError, DataError, ProjectError
-from polypseg.preprocess import image_size, read_mask
+from polypseg.data.project_frames import find_frames, held_out
+from polypseg.errors import ConflictError, DataError, ProjectError
+from polypseg.preprocess import read_mask
 from polypseg.records.atomic import write_bytes
 from polypseg.records.lock import alone_in
 from polypseg.records.project import (
-    FORMAT,
     HISTORY,
     LABELLED_STATES,
     MASKS,
     Correction,
     FrameRow,
     FrameState,
-    ProjectFile,
     SavedState,
     corrections,
     images_folder,
-    is_project,
     latest,
     mask_path,
     read_project,
     revision_path,
     write_frames,
-    write_project,
 )
 
 ELSEWHERE = "another program"
 """The labeller of a mask that was changed in masks/ by something else."""
-
-
-class Frame(NamedTuple):
-    """A frame of an open project.
-
-    Attributes:
-        id: For addresses: of letters and digits alone.
-        name: As its files are called.
-        image_path: Its image.
-        size: Height and width in pixels, upright.
-        group: Its patient, video or folder; None where unknown.
-        mask_path: A mask beside the image, as it was before the project; None where there is none.
-    """
-
-    id: str
-    name: str
-    image_path: Path
-    size: tuple[int, int]
-    group: str | None
-    mask_path: Path | None
-
-
-def frame_id(name: str) -> str:
-    """What stands for a frame in an address, where its name need not stand.
-
-    >>> frame_id("a frame"), len(frame_id("é" * 200))
-    ('5784ae6fdc3ff113', 16)
-    """
-    return hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
-
-
-def begin_project(images: Path, folder: Path, name: str) -> None:
-    """Make the folder of a new project.
-
-    Args:
-        images: Where the frames are; they are looked for before anything is written.
-        folder: Of the project; it is made, and must not hold anything.
-        name: Of the project.
-
-    Raises:
-        ProjectError: The folder holds something, or cannot be written.
-        PairingError: There are no images.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ProjectError(f"{folder}: is there already and is no project; name another one (--project NAME)")
-    find_frames(images)
-    created = datetime.now().astimezone().isoformat(timespec="seconds")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        relative = Path(_relative(images.resolve(), folder.resolve())).as_posix()
-        for inner in (MASKS, HISTORY):
-            (folder / inner).mkdir(exist_ok=True)
-        write_project(
-            folder, ProjectFile(program="polypseg", format=FORMAT, name=name, images=relative, created=created)
-        )
-    except OSError as error:
-        raise ProjectError(
-            f"{folder}: cannot be written ({error.strerror}); name a place that can (--project PATH)"
-        ) from error
 
 
 @contextmanager
@@ -151,10 +86,11 @@ class Project:
         described = read_project(folder)
         self.folder, self.name = folder, described.name
         self.images = images_folder(folder, described)
-        self.frames, self.left_out = _readable(find_frames(self.images))
+        self.frames, self.left_out = readable_frames(find_frames(self.images))
         self._trail = corrections(folder)
         lines, note = self._trail.recover()
         self.notes = [note] if note else []
+        self._lines, self._created = lines, described.created
         self._history: dict[str, list[Correction]] = {}
         for line in lines:
             self._history.setdefault(line.frame, []).append(line)
@@ -213,6 +149,11 @@ class Project:
         """The frames that train and test."""
         return [frame for frame in self.frames.values() if self.state(frame) in LABELLED_STATES]
 
+    def held_out(self) -> set[str]:
+        """The names of the frames that never train; a fifth of what people saved."""
+        groups = {frame.name: frame.group for frame in self.frames.values()}
+        return held_out(self._lines, groups, self._created)
+
     def save(
         self, frame: Frame, state: SavedState, mask: Mask | None, labeller: str, revision: int, proposal: str
     ) -> Correction:
@@ -231,7 +172,7 @@ class Project:
             CorrectionError: The mask does not fit the frame or the state.
             ProjectError: It cannot be written; nothing was saved.
         """
-        _check_mask(frame, state, mask)
+        check_mask_of(frame, state, mask)
         with self._lock:
             last = self.last(frame)
             known = last.revision if last else 0
@@ -262,7 +203,22 @@ class Project:
             OSError: It cannot be written.
         """
         with self._lock:
-            write_frames(self.folder, [self._row(frame) for frame in self.frames.values()])
+            apart = self.held_out()
+            write_frames(self.folder, [self.row(frame, apart) for frame in self.frames.values()])
+
+    def row(self, frame: Frame, held_out_names: set[str] | None = None) -> FrameRow:
+        """A frame's row of frames.csv.
+
+        Args:
+            frame: Of this project.
+            held_out_names: As `held_out` gives them, where they are known already.
+        """
+        line = self.last(frame)
+        mask = f"{MASKS}/{frame.name}.png" if self.state(frame) in LABELLED_STATES else ""
+        image = frame.image_path.relative_to(self.images).as_posix()
+        said = (line.labeller, line.time, line.revision, line.proposal) if line else ("", "", 0, "")
+        apart = "yes" if frame.name in (self.held_out() if held_out_names is None else held_out_names) else "no"
+        return FrameRow(frame.name, image, mask, frame.group or "", self.state(frame), apart, *said)
 
     def _write(self, frame: Frame, line: Correction, content: bytes) -> None:
         """First the mask's revision, then the line that makes it count, then what follows from it."""
@@ -273,7 +229,9 @@ class Project:
                 write_bytes(path, content)
         except OSError as error:
             raise ProjectError(_not_saved(self.folder, error)) from error
-        self._history.setdefault(frame.name, []).append(self._trail.append(line))
+        written = self._trail.append(line)
+        self._lines.append(written)
+        self._history.setdefault(frame.name, []).append(written)
         try:
             self._put(frame.name, content)
             self.write_table()
@@ -290,13 +248,6 @@ class Project:
             write_bytes(path, content)
         else:
             path.unlink(missing_ok=True)
-
-    def _row(self, frame: Frame) -> FrameRow:
-        line = self.last(frame)
-        mask = f"{MASKS}/{frame.name}.png" if self.state(frame) in LABELLED_STATES else ""
-        image = frame.image_path.relative_to(self.images).as_posix()
-        said = (line.labeller, line.time, line.revision, line.proposal) if line else ("", "", 0, "")
-        return FrameRow(frame.name, image, mask, frame.group or "", self.state(frame), *said)
 
     def _mend(self) -> None:
         """Bring masks/ to what the trail says."""
@@ -323,7 +274,7 @@ class Project:
         path = mask_path(self.folder, frame.name)
         try:
             mask = read_mask(path)
-            _check_mask(frame, "corrected", mask)
+            check_mask_of(frame, "corrected", mask)
         except (DataError, ProjectError) as error:
             path.replace(path.with_name(f"{path.name}.damaged"))
             self._put(frame.name, _kept_content(kept, line))
@@ -333,62 +284,6 @@ class Project:
         self.notes.append(
             f"{path}: was changed by another program; it is now revision {line.revision + 1} of its frame"
         )
-
-
-def project_for(place: Path, name: str) -> Path | None:
-    """The project that a folder is or holds under a name; None where it has to be begun.
-
-    Args:
-        place: A project, or a folder of images.
-        name: Of a project in it, or a path to one.
-
-    Raises:
-        ProjectError: The folder is a project, and another is named.
-    """
-    if is_project(place):
-        return place
-    folder = project_place(place, name)
-    return folder if is_project(folder) else None
-
-
-def project_place(images: Path, name: str) -> Path:
-    """Where a project of a name lies: in the folder of images, or where the name is a path, there."""
-    return Path(name) if "/" in name or "\\" in name else images / name
-
-
-def decode_correction(content: bytes, frame: Frame) -> Mask:
-    """The mask of a PNG that somebody sends for a frame.
-
-    Raises:
-        CorrectionError: It is no mask, or not of the frame's size.
-    """
-    return decode_mask(content, frame.size)
-
-
-def _check_mask(frame: Frame, state: SavedState, mask: Mask | None) -> None:
-    if (mask is None) != (state == "rejected"):
-        raise CorrectionError(f"{state}: expected {'no mask' if mask is not None else 'a mask'}")
-    if mask is None:
-        return
-    if mask.shape != frame.size:
-        found, expected = ("x".join(map(str, size)) for size in (mask.shape, frame.size))
-        raise CorrectionError(f"the mask is {found} pixels (height x width), its frame {expected}")
-    if state == "no-polyp" and mask.any():
-        raise CorrectionError("no-polyp: the mask has pixels; expected an empty one, or the state corrected")
-
-
-def _readable(found: Sequence[ProjectFrame]) -> tuple[Mapping[str, Frame], list[Fault]]:
-    frames: dict[str, Frame] = {}
-    faults: list[Fault] = []
-    for one in found:
-        try:
-            size = image_size(one.image_path)
-        except DataError as error:
-            faults.append(Fault(one.name, str(error)))
-            continue
-        identifier = frame_id(one.name)
-        frames[identifier] = Frame(identifier, one.name, one.image_path, size, one.group, one.mask_path)
-    return frames, faults
 
 
 def _digest_of(path: Path) -> str:
@@ -417,13 +312,6 @@ def _not_saved(folder: Path, error: OSError) -> str:
         f"{folder}: cannot be written ({error.strerror}); nothing of this correction was saved: make room, and save "
         "again"
     )
-
-
-def _relative(path: Path, start: Path) -> str:
-    try:
-        return os.path.relpath(path, start)
-    except ValueError:  # another drive of Windows
-        return str(path)
 
 
 def _now() -> str:

@@ -157,7 +157,8 @@ def _below(
     with os.scandir(folder) as found:
         items = list(found)
     chunks = [chunk.path for chunk in chunks_of(folder, image_names(items))] if with_images else []
-    inside = sorted([*items, *chunks], key=lambda item: _order(item, folder))
+    found_here: list[os.DirEntry[str] | str] = [*items, *chunks]
+    inside = sorted(found_here, key=lambda item: _order(item, folder))
     for item in inside:
         if isinstance(item, str):
             yield item

@@ -68,8 +68,8 @@ def export(
 
     path = resolve(source)
     target = target_of(out)
+    check_installed(target)
     if path.suffix.lower() != ".onnx":
-        check_installed(target)
         import_keras_quietly("export")
     from polypseg.export.onnx import ExportOptions, export_model
 

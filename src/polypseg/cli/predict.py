@@ -236,15 +236,17 @@ def _show_images(summary: "Summary") -> None:
     from polypseg.cli.console import console
     from polypseg.errors import DataError, listed
 
-    rate = summary.num_predicted / summary.seconds if summary.seconds else 0.0
-    before = f"; {summary.num_done_before:,} were already done" if summary.num_done_before else ""
-    plural = "" if summary.num_predicted == 1 else "s"
-    console.print(
-        f"predicted {summary.num_predicted:,} image{plural} in {summary.seconds:.1f} s ({rate:.1f} a second){before}"
-    )
-    console.print(
-        escape(f"wrote {', '.join(map(str, summary.written))}, masks in {summary.written[0].parent / 'masks'}")
-    )
+    if summary.num_predicted or summary.num_done_before:
+        rate = summary.num_predicted / summary.seconds if summary.seconds else 0.0
+        before = f"; {summary.num_done_before:,} were already done" if summary.num_done_before else ""
+        plural = "" if summary.num_predicted == 1 else "s"
+        console.print(
+            f"predicted {summary.num_predicted:,} image{plural} in {summary.seconds:.1f} s "
+            f"({rate:.1f} a second){before}"
+        )
+        console.print(
+            escape(f"wrote {', '.join(map(str, summary.written))}, masks in {summary.written[0].parent / 'masks'}")
+        )
     for note in summary.notes[:5]:
         console.print(f"[yellow]note:[/yellow] {escape(note)}")
     if len(summary.notes) > 5:

@@ -39,6 +39,20 @@ def serve(
     project: Annotated[
         Path | None, typer.Option(help="Folder of a project of corrections to open (see polypseg annotate).")
     ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Data set of what the model knows, for trainings of the project.")
+    ] = None,
+    anonymise: Annotated[
+        bool, typer.Option("--anonymise", help="Blank all but the picture in uploads, and text in it.")
+    ] = False,
+    label_studio: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Be a machine learning backend of this Label Studio, at /label-studio."),
+    ] = None,
+    label_studio_key: Annotated[
+        str | None,
+        typer.Option(envvar="POLYPSEG_LABEL_STUDIO_KEY", show_envvar=True, help="Access token of Label Studio."),
+    ] = None,
     cors_origin: Annotated[
         list[str] | None, typer.Option(metavar="ORIGIN", help="Other site that may call the API; can be repeated.")
     ] = None,
@@ -83,7 +97,7 @@ def serve(
 
     POLYPSEG_TOKEN=secret polypseg serve --host 0.0.0.0
     """
-    from polypseg.cli.serving import run_server
+    from polypseg.cli.serving import keep_reference, run_server
     from polypseg.errors import UsageError
     from polypseg.serve.settings import Settings
 
@@ -107,8 +121,13 @@ def serve(
         threads=threads,
         calibration=calibration,
         project=project,
+        anonymise=anonymise,
+        label_studio=label_studio,
+        label_studio_key=label_studio_key,
         token=token,
         cors_origins=tuple(cors_origin or ()),
         **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
+    if reference is not None:
+        keep_reference(project, reference)
     run_server(settings, host, port, quiet)

@@ -28,7 +28,8 @@ def train(
     name: Annotated[str, typer.Option(help="Name of the run; it is written to RUNS/NAME.")] = "polypseg",
     runs: Annotated[Path, typer.Option(help="Folder of all runs.")] = Path("runs"),
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with the settings that differ from the defaults.")
+        Path | None,
+        typer.Option(help="TOML file with the settings that differ from the defaults, or the name of an included one."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one setting; can be repeated.")
@@ -161,16 +162,18 @@ def _numbers(text: str | None) -> list[int]:
     return numbers
 
 
-def _with_packaged_start(settings: "Config") -> "Config":
-    """The settings, in which the name of a packaged or a hub's model to start from has become its file's path."""
+def _with_start(settings: "Config") -> "Config":
+    """The settings, with the network of the model to start from; the name of a packaged or a hub's one is its path."""
     from polypseg.predict.engines.hub import is_hub
     from polypseg.predict.engines.packaged import packaged_models, resolve
+    from polypseg.train.named_models import with_network_of_start
 
     start = settings.train.start_from
-    if start not in {model.name for model in packaged_models()} and not is_hub(start):
-        return settings
-    train = settings.train.model_copy(update={"start_from": str(resolve(start))})
-    return settings.model_copy(update={"train": train})
+    preset = start if start in {model.name for model in packaged_models()} else None
+    if preset is not None or is_hub(start):
+        train = settings.train.model_copy(update={"start_from": str(resolve(start))})
+        settings = settings.model_copy(update={"train": train})
+    return with_network_of_start(settings, preset)
 
 
 def _start(
@@ -187,13 +190,15 @@ def _start(
     from polypseg.data.sources import with_folders
     from polypseg.errors import UsageError
 
-    settings = with_folders(_with_packaged_start(load_config(config, overrides)), *folders)
+    settings = with_folders(load_config(config, overrides), *folders)
     if not (settings.sources or folders[0]):
         raise UsageError("--data is missing: the folder of images and masks (polypseg data synth makes one)")
     data = None if settings.sources else folders[0][0]
     import_keras_quietly()
     from polypseg.train.fit import train
     from polypseg.train.group import train_group
+
+    settings = _with_start(settings)
 
     with TrainingProgress(settings.train.epochs, run_folder) as progress:
         shown = track, tell_epoch, [progress.callback()]

@@ -67,6 +67,7 @@ class TrainingProgress:
             def on_train_begin(self, logs: Any = None) -> None:
                 for line in split_lines(run_folder):
                     console.print(line, highlight=False)
+                console.print("the first epoch takes longer than the others: the network is compiled")
 
             def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
                 bar.reset(task, total=self.params.get("steps"), description=f"epoch {epoch + 1} of {num_epochs}")

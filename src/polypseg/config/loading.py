@@ -35,6 +35,14 @@ LOSS = "bce_dice"
 REMOVED_LOSSES = ("focal_tversky", "lovasz", "structure")
 
 
+INCLUDED = tuple(
+    folder
+    for folder in (Path(__file__).parent / "included", Path(__file__).parents[3] / "configs")
+    if (folder / "demo.toml").is_file()
+)
+"""Where the included configs are: in an installed package, or in a clone."""
+
+
 class RenamedSettingWarning(PolypsegWarning):
     """A config uses the earlier name of a setting."""
 
@@ -43,7 +51,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
     """The defaults, changed by a TOML file, changed by `table.key=value` overrides.
 
     Args:
-        path: TOML file, or None for the defaults.
+        path: TOML file, or the name of an included config as `kvasir-polyp-lite`; None for the defaults.
         overrides: As `--set` takes them; a value is read as TOML, and as a string where that fails.
 
     Raises:
@@ -55,6 +63,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
     tables: dict[str, Any] = {}
     overrides = list(overrides)
     if path is not None:
+        path = _found(path)
         tables = _read_tables(path)
         _rename(tables, str(path))
     for override in overrides:
@@ -145,6 +154,27 @@ def _refuse_removed(tables: Mapping[str, Any], source: str) -> None:
         found.append(f"loss.name {loss['name']}")
     if found:
         raise ConfigError(f"{source}: {', '.join(found)}: removed in polypseg 0.2, since it brought nothing; delete it")
+
+
+def included_configs() -> dict[str, Path]:
+    """The configs that come with polypseg, by name."""
+    return {path.stem: path for folder in INCLUDED[:1] for path in sorted(folder.glob("*.toml"))}
+
+
+def _found(path: Path) -> Path:
+    """The file itself, or the included config of that name.
+
+    Raises:
+        ConfigError: Neither.
+    """
+    included = included_configs()
+    if path.exists():
+        return path
+    if path.name.removesuffix(".toml") in included and path.parent in (Path(), Path("configs")):
+        return included[path.name.removesuffix(".toml")]
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        raise ConfigError(f"{path}: cannot read the config: no such file; included are: {', '.join(included)}")
+    raise ConfigError(unknown_name("config", str(path), included))
 
 
 def _read_tables(path: Path) -> dict[str, Any]:

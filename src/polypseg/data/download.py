@@ -2,8 +2,9 @@
 
 Decisions:
 - What has arrived stays in a .part file beside the folder; the next call asks only for the rest (HTTP Range). A
-  server that cannot do that, or whose file has changed since, sends all of it again. (pooch, which we looked at
-  for this, starts again after an interruption.)
+  server that cannot do that, or whose file has changed since, sends all of it again. (pooch 1.9 asks for no range
+  and keeps nothing of a download that was cut off: with it the tests of going on, of a changed file and of a part
+  that is longer or whole already cannot pass, and a gigabyte starts again.)
 - An archive is not trusted: no path out of its folder, no link, no more bytes than it announces or than allowed.
 - Unpacking happens in a folder of another name, which is renamed when all is done.
 """

@@ -4,11 +4,15 @@ Decisions:
 - A frame's name comes from its path below the images' folder, so that it stays the same whatever is added: its stem,
   after the names of the folders above it and _.
 - Frames in folders of their own are groups by folder, where the data set tells no others.
+- A fifth of the groups (of the frames, where they have no groups) is held out: it never trains, and a retrained model
+  is compared on it. Which they are follows from the trail alone, so that it never changes: of each five in the order
+  of their first save one is drawn by the project's time of birth, of the first five it is the second.
 - A frame without a polyp is a sample with an empty mask; rejected frames and those that nobody labelled are none.
 """
 
+import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +21,7 @@ from polypseg.errors import PairingError, ProjectError, listed
 from polypseg.preprocess import is_image_file, refuse_odd_names, unicode_name
 from polypseg.records.project import (
     LABELLED_STATES,
+    Correction,
     corrections,
     images_folder,
     is_project,
@@ -27,6 +32,10 @@ from polypseg.records.project import (
 
 if TYPE_CHECKING:
     from polypseg.data.layouts import Part
+
+
+HELD_OUT_OF = 5
+"""One of so many groups is held out."""
 
 
 class ProjectFrame(NamedTuple):
@@ -74,7 +83,9 @@ def labelled_samples(folder: Path) -> tuple[list[Sample], list[Fault]]:
     """
     project = read_project(folder)
     frames = {frame.name: frame for frame in find_frames(images_folder(folder, project))}
-    lines = latest(corrections(folder).read().lines)
+    trail = corrections(folder).read().lines
+    lines = latest(trail)
+    apart = held_out(trail, {name: frame.group for name, frame in frames.items()}, project.created)
     samples: list[Sample] = []
     faults: list[Fault] = []
     for name, line in sorted(lines.items()):
@@ -86,13 +97,33 @@ def labelled_samples(folder: Path) -> tuple[list[Sample], list[Fault]]:
         elif not mask.is_file():
             faults.append(Fault(str(mask), "the mask is gone; open the project to bring it back: polypseg annotate"))
         else:
-            samples.append(Sample(name, frames[name].image_path, mask, frames[name].group))
+            samples.append(Sample(name, frames[name].image_path, mask, frames[name].group, is_held_out=name in apart))
     if not samples and not faults:
         raise ProjectError(
             f"{folder}: no frame of this project is labelled yet ({len(frames)} frames); "
             f"correct or accept some: polypseg annotate {folder}"
         )
     return samples, faults
+
+
+def held_out(lines: Iterable[Correction], groups: Mapping[str, str | None], seed: str) -> set[str]:
+    """The frames that a project keeps for comparing models.
+
+    Args:
+        lines: Of its trail.
+        groups: The group of each frame by its name; None where unknown: it is one by itself.
+        seed: Of the draw.
+    """
+    order: dict[str, set[str]] = {}
+    for line in lines:
+        group = groups.get(line.frame)
+        order.setdefault(f"group {group}" if group else f"frame {line.frame}", set()).add(line.frame)
+    units = list(order.values())
+    chosen: set[str] = set()
+    for start in range(0, len(units), HELD_OUT_OF):
+        drawn = int(hashlib.sha256(f"{seed} {start}".encode()).hexdigest(), 16) % HELD_OUT_OF if start else 1
+        chosen |= units[start + drawn] if start + drawn < len(units) else set()
+    return chosen
 
 
 def project_within(folder: Path) -> Path | None:

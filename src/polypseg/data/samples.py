@@ -56,6 +56,7 @@ class Sample:
         centre: The hospital; None if unknown.
         source: Which of several folders of data it is of; None where there is one.
         mask_rule: What means polyp in the reference file.
+        is_held_out: Whether its data set keeps it for tests alone.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Sample:
     centre: str | None = None
     source: str | None = None
     mask_rule: MaskRule = AUTOMATIC
+    is_held_out: bool = False
 
 
 class Fault(NamedTuple):

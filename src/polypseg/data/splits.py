@@ -73,11 +73,40 @@ def assign_samples(
     Raises:
         SplitError: As `assign`, or as `assign_sources`.
     """
+    if any(sample.is_held_out for sample in samples):
+        return _around_held_out(samples, joined, config, sources)
     groups = [sample.group for sample in samples]
     if sources:
         units = join_units(len(samples), [*by_group(groups), *joined])
         return assign_sources(samples, units, sources, config)
     return assign([sample.name for sample in samples], groups, joined, config)
+
+
+def _around_held_out(
+    samples: Sequence[Sample],
+    joined: Sequence[Sequence[int]],
+    config: SplitConfig,
+    sources: Mapping[str, SourceConfig],
+) -> tuple[Sequence[SplitName | None], str]:
+    """As `assign_samples`: what is held out is the test, what must stay with it is left out, the rest is divided."""
+    units = join_units(len(samples), [*by_group([sample.group for sample in samples]), *joined])
+    apart = {i for unit in units if any(samples[i].is_held_out for i in unit) for i in unit}
+    rest = [index for index in range(len(samples)) if index not in apart]
+    if not rest:
+        raise SplitError(f"all {len(samples)} samples are held out; label more frames of other groups")
+    place_of = {index: place for place, index in enumerate(rest)}
+    inner = [[place_of[i] for i in unit if i in place_of] for unit in units]
+    keeping = {sample.source for sample in samples if sample.is_held_out}
+    without_test = {
+        name: source.model_copy(update={"test": 0.0}) if name in keeping else source for name, source in sources.items()
+    }
+    found, words = assign_samples(
+        [samples[index] for index in rest], inner, config.model_copy(update={"test": 0.0}), without_test
+    )
+    assigned: list[SplitName | None] = ["test" if sample.is_held_out else None for sample in samples]
+    for index, side in zip(rest, found, strict=True):
+        assigned[index] = side
+    return assigned, f"{words}; test: what the project holds out"
 
 
 def split_of(

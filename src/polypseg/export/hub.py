@@ -123,7 +123,8 @@ def hub_card(facts: ModelFacts, repository: str, card: str | None = None) -> str
 def eval_results(facts: ModelFacts) -> list[dict[str, str | float]]:
     """The model's figures as the hub's `model-index` takes them: one for each data set, split and metric."""
     found: list[dict[str, str | float]] = []
-    for key, figures in facts.figures.items():
+    stated = facts.model_dump(mode="json", exclude_unset=True, include={"figures"}).get("figures", {})
+    for key, figures in stated.items():
         if not isinstance(figures, dict):
             continue
         data, split = str(figures.get("data", key)), str(figures.get("split", key))

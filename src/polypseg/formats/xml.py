@@ -21,13 +21,17 @@ def read_xml(path: Path, kind: FileKind) -> ElementTree.Element:
     Raises:
         DataError: It cannot be read, is damaged, or declares a document type or entities.
     """
-    text = read_text(path, kind)
+    return parse_xml(read_text(path, kind), path, kind)
+
+
+def parse_xml(text: str, source: Path | str, kind: FileKind) -> ElementTree.Element:
+    """The root of an XML text; as `read_xml`."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise kind.damaged(path, "it declares a document type or entities, which an annotation does not need")
+        raise kind.damaged(source, "it declares a document type or entities, which an annotation does not need")
     try:
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError) as error:
-        raise kind.damaged(path, error) from error
+        raise kind.damaged(source, error) from error
 
 
 def number(element: ElementTree.Element, name: str, to: type[T]) -> T:

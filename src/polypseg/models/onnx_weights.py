@@ -88,6 +88,11 @@ def copy_onnx_weights(model: keras.Model, path: Path | str) -> None:
         _give(layer, matched[name])
 
 
+def gates_of_file(path: Path) -> str:
+    """Whether the gates of an exported file are `plain` or `normalised`; errors as `copy_onnx_weights`."""
+    return "normalised" if _has_normalised_gates(_graph(path)) else "plain"
+
+
 def _graph(path: Path) -> Any:
     try:
         import onnx

@@ -14,7 +14,11 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
 from polypseg.errors import DataError, ImageError, listed
+from polypseg.preprocess.damage import cut_short
 
 IMAGE_SUFFIXES = frozenset(
     {
@@ -157,3 +161,26 @@ def kind_of(content: bytes) -> str:
         if content[place : place + len(signature)] == signature:
             return kind
     return "an SVG drawing" if b"<svg" in content[:1024] else ""
+
+
+def reason_of(error: Exception, content: bytes = b"") -> str:
+    """Why a file could not be read as an image, in words; `content` is its beginning."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, UnidentifiedImageError):
+        kind = kind_of(content)
+        if kind == "a video":
+            return f"not an image but {kind}; predict it by itself"
+        if kind.startswith("a damaged"):
+            return f"{kind}; copy or download it again"
+        if kind:
+            how = "with polypseg data dicom-frames" if kind == "a DICOM file" else f"({READABLE})"
+            return f"not an image that can be read but {kind}; convert it {how}"
+        return f"not an image that can be read ({READABLE}); is it damaged or wrongly named?"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot read the file: {error.strerror}"
+    if isinstance(error, PillowImage.DecompressionBombError):
+        return f"has more pixels than any bound allows: {error}"
+    if "truncated" in str(error).lower():
+        return cut_short(str(error))
+    return f"cannot be decoded: {error}"

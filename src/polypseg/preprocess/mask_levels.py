@@ -257,7 +257,7 @@ def _middles(where: Mask, side_px: int) -> Mask:
         np.ascontiguousarray(where).view(np.uint8), np.ones((side, side), np.uint8),
         borderType=cv2.BORDER_CONSTANT, borderValue=0,
     )  # fmt: skip
-    return eroded > 0
+    return np.asarray(eroded > 0)
 
 
 def _histogram(grey: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.int64]]:

@@ -18,15 +18,15 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, ImageOps
 from PIL import Image as PillowImage
 
 from polypseg.arrays import Image
 from polypseg.errors import ImageError
-from polypseg.preprocess.damage import cut_short, decode_jpeg, png_fault, tail_fault, tiff_fault
+from polypseg.preprocess.damage import decode_jpeg, png_fault, tail_fault, tiff_fault
 from polypseg.preprocess.depth import is_deep
 from polypseg.preprocess.emptiness import checked_frame
-from polypseg.preprocess.files import EMPTY, READABLE, check_regular, file_content, kind_of
+from polypseg.preprocess.files import EMPTY, check_regular, file_content, reason_of
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: a decompression bomb, not a colonoscopy frame."""
@@ -137,7 +137,7 @@ def open_pages(file: Path | BinaryIO, name: str) -> PillowImage.Image:
     except ImageError:
         raise
     except _UNREADABLE as error:
-        raise ImageError(f"{name}: {_reason(error, _head(file))}") from error
+        raise ImageError(f"{name}: {reason_of(error, _head(file))}") from error
 
 
 def num_pages(opened: PillowImage.Image, name: str) -> int:
@@ -149,7 +149,7 @@ def num_pages(opened: PillowImage.Image, name: str) -> int:
     try:
         return int(getattr(opened, "n_frames", 1)) if opened.format == "TIFF" else 1
     except _UNREADABLE as error:
-        raise ImageError(f"{name}: {_reason(error)}") from error
+        raise ImageError(f"{name}: {reason_of(error)}") from error
 
 
 def read_page(opened: PillowImage.Image, page: int, name: str, max_pixels: int = MAX_PIXELS) -> Image:
@@ -178,7 +178,7 @@ def read_page(opened: PillowImage.Image, page: int, name: str, max_pixels: int =
     except ImageError:
         raise
     except _UNREADABLE as error:
-        raise ImageError(f"{name}: {_reason(error)}") from error
+        raise ImageError(f"{name}: {reason_of(error)}") from error
     return checked_frame(_rgb(to_eight_bits(found, name)), name, deep)
 
 
@@ -211,7 +211,7 @@ def _header(path: Path | str) -> tuple[tuple[int, int], int]:
     except ImageError:
         raise
     except _UNREADABLE as error:
-        raise ImageError(f"{path}: {_reason(error, _head(Path(path)))}") from error
+        raise ImageError(f"{path}: {reason_of(error, _head(Path(path)))}") from error
     return ((width, height) if turned else (height, width)), orientation
 
 
@@ -238,7 +238,7 @@ def decode_stored(content: bytes, name: str, max_pixels: int) -> Stored:
         except ImageError:
             raise
         except _UNREADABLE as error:
-            raise ImageError(f"{name}: {_reason(error)}") from error
+            raise ImageError(f"{name}: {reason_of(error)}") from error
         return Stored(opened, is_lossy, deep, note)
 
 
@@ -289,7 +289,7 @@ def _opened(content: bytes, name: str, max_pixels: int) -> PillowImage.Image:
     except ImageError:
         raise
     except _UNREADABLE as error:
-        raise ImageError(f"{name}: {_reason(error, content)}") from error
+        raise ImageError(f"{name}: {reason_of(error, content)}") from error
     if frames != 1 and not _is_jpeg(opened):
         raise ImageError(f"{name}: holds {frames} frames; expected one image: split it first")
     return opened
@@ -308,7 +308,7 @@ def _upright(pixels: NDArray[np.uint8], opened: PillowImage.Image, name: str) ->
     try:
         orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
     except _UNREADABLE as error:
-        raise ImageError(f"{name}: {_reason(error)}") from error
+        raise ImageError(f"{name}: {reason_of(error)}") from error
     turn = _UPRIGHT.get(orientation)
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
@@ -333,25 +333,3 @@ def _head(file: Path | BinaryIO) -> bytes:
         return file.read(1024)
     except OSError:
         return b""
-
-
-def _reason(error: Exception, content: bytes = b"") -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, UnidentifiedImageError):
-        kind = kind_of(content)
-        if kind == "a video":
-            return f"not an image but {kind}; predict it by itself"
-        if kind.startswith("a damaged"):
-            return f"{kind}; copy or download it again"
-        if kind:
-            how = "with polypseg data dicom-frames" if kind == "a DICOM file" else f"({READABLE})"
-            return f"not an image that can be read but {kind}; convert it {how}"
-        return f"not an image that can be read ({READABLE}); is it damaged or wrongly named?"
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"cannot read the file: {error.strerror}"
-    if isinstance(error, PillowImage.DecompressionBombError):
-        return f"has more pixels than any bound allows: {error}"
-    if "truncated" in str(error).lower():
-        return cut_short(str(error))
-    return f"cannot be decoded: {error}"

@@ -8,6 +8,7 @@
     proposals/      what models propose; may be deleted
     models/         trained from this project
     models.jsonl    which model was served when
+    reference/      a share of what the model knew: train/ is mixed in when it is trained again, test/ compares models
 
 Decisions:
 - A save is done when its line is in the trail. Its mask is in history/ before; masks/ and frames.csv follow, and what a
@@ -39,7 +40,8 @@ LABELLED_STATES: tuple[SavedState, ...] = ("corrected", "accepted", "no-polyp")
 """A frame in one of them trains and tests."""
 
 PROJECT_NAME, FRAMES_NAME, TRAIL_NAME, MODELS_NAME = "project.json", "frames.csv", "trail.jsonl", "models.jsonl"
-MASKS, HISTORY, PROPOSALS, MODELS = "masks", "history", "proposals", "models"
+MASKS, HISTORY, PROPOSALS, MODELS, REFERENCE = "masks", "history", "proposals", "models", "reference"
+REFERENCE_NAME, COMPARISON_NAME, MODEL_FILE = "reference.json", "comparison.json", "model.onnx"
 KIND = FileKind("project of polypseg", ProjectError, "name a folder of images to begin one: polypseg annotate DIR")
 TRAIL_KIND = FileKind("trail of a project", ProjectError, "put it back from a copy")
 FORMAT = 1
@@ -102,6 +104,71 @@ class ModelChange(Line):
     reason: str
 
 
+class ReferenceFile(Saved):
+    """What reference/reference.json says.
+
+    Attributes:
+        source: The folder that the frames are of.
+        train: How many train.
+        test: How many compare models.
+        groups: Of the frames that compare models, by name; those without are by themselves.
+    """
+
+    source: str
+    train: int
+    test: int
+    groups: dict[str, str]
+
+
+class SetComparison(Saved):
+    """Two models on one set, the same frames in both.
+
+    Attributes:
+        frames: That show a polyp.
+        old: Mean Dice of the served model over these; null without any, as the next four.
+        new: Of the trained one.
+        difference: Of the means, new less old.
+        low: Of its 95 % interval, over groups.
+        high: Of its interval.
+        negatives: Frames without a polyp.
+        old_marked: In how many of them the served model marks something.
+        new_marked: The trained one.
+    """
+
+    frames: int
+    old: float | None
+    new: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    negatives: int
+    old_marked: int
+    new_marked: int
+
+
+class Comparison(Saved):
+    """What the gate looks at, as comparison.json beside a trained model keeps it.
+
+    Attributes:
+        project: On what the project holds out.
+        reference: On the reference set; null where there is none.
+        is_worse: Whether the trained model may not take the served one's place by itself.
+        reasons: Why, a line each.
+        old_digest: SHA-256 of the served model's file.
+        new_digest: Of the trained one's.
+    """
+
+    project: SetComparison
+    reference: SetComparison | None
+    is_worse: bool
+    reasons: list[str]
+    old_digest: str
+    new_digest: str
+
+
+COMPARISON_KIND = FileKind("comparison of models", ProjectError, "train again")
+
+
 class FrameRow(NamedTuple):
     """A row of frames.csv."""
 
@@ -110,6 +177,7 @@ class FrameRow(NamedTuple):
     mask: str
     group: str
     state: FrameState
+    held_out: str
     labeller: str
     changed: str
     revision: int
@@ -181,8 +249,13 @@ def revision_path(folder: Path, frame: str, revision: int) -> Path:
 
 def write_frames(folder: Path, rows: Sequence[FrameRow]) -> None:
     """Write frames.csv."""
+    write_text(folder / FRAMES_NAME, frames_table(rows))
+
+
+def frames_table(rows: Sequence[FrameRow]) -> str:
+    """The text of frames.csv."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow([*FrameRow._fields[:-1], "from"])
     table.writerows(rows)
-    write_text(folder / FRAMES_NAME, text.getvalue())
+    return text.getvalue()

@@ -114,9 +114,9 @@ def read_scores(path: Path) -> Scores:
     Raises:
         ScoreError: No such file, or not one that polypseg wrote.
     """
-    text = read_text(path, KIND)
+    written = read_text(path, KIND)
     try:
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        rows = list(csv.DictReader(io.StringIO(written, newline="")))
     except csv.Error as error:
         raise KIND.damaged(path, error) from error
     needed = {"name", "reference_digest", "reference_px", "dice"}

@@ -29,7 +29,7 @@ class Threshold(Saved):
         dice_at_half: The same at 0.5.
         dice_with_peak: Mean Dice at both.
         num_frames: Over how many; each perturbation of an image counts.
-        chosen_on: `validation` or `out-of-fold`; empty where nothing was chosen.
+        chosen_on: `validation` or `out-of-fold`; empty where nothing was chosen on images.
         chosen_by: How the threshold was, in words.
         peak_chosen_by: How the peak threshold was.
         perturbations: The ways in which the images were changed.
@@ -58,7 +58,7 @@ class Threshold(Saved):
     def words(self) -> str:
         """On which images it was chosen; `default` where it was not."""
         if not self.chosen_on:
-            return "default"
+            return self.chosen_by or "default"
         where = "out of fold" if self.chosen_on == "out-of-fold" else f"on the {self.chosen_on} split"
         return f"chosen {where}{', in perturbations too' if len(self.perturbations) > 1 else ''}"
 

@@ -63,23 +63,17 @@ def _abstract(record: ReportInput) -> Answer:
 def _retrospective(record: ReportInput) -> Answer | None:
     if not record.terms_of_use.is_public:
         return None
-    return Answer(
-        RECORDED, f"Retrospective: the images are those of a published data set, {record.terms_of_use.title}."
-    )
+    return Answer(RECORDED, f"Retrospective: images of a published data set, {record.terms_of_use.title}.")
 
 
 def _sources(record: ReportInput) -> Answer:
     terms, training = record.terms_of_use, record.training_terms_of_use
     scored = f"Scored: {terms.title or 'data without a known name'} ({terms.citation or 'no citation known'})"
     if training is None:
-        return Answer(
-            PART, f"{scored}. Training data: {(record.model_says and record.model_says.training_data) or UNKNOWN}."
-        )
-    learned = (
-        f"Trained on: {training.title or 'data without a known name'} ({training.citation or 'no citation known'})"
-    )
-    digest = f"SHA-256 of the scored files {record.source.data_digest}"
-    return Answer(PART, f"{learned}. {scored}; {digest}.")
+        trained = (record.model_says and record.model_says.training_data) or UNKNOWN
+        return Answer(PART, f"{scored}. Training data: {trained}.")
+    learned = f"Trained on: {training.title or 'unnamed data'} ({training.citation or 'no citation known'})"
+    return Answer(PART, f"{learned}. {scored}; SHA-256 of the scored files {record.source.data_digest}.")
 
 
 def _criteria(record: ReportInput) -> Answer:

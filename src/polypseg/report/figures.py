@@ -1,8 +1,7 @@
 """The figures of a run: training curves, samples, attention, scores, cases.
 
-Every figure comes twice: `plot_NAME(…)` returns a Matplotlib `Figure` (for a page, a notebook), `NAME(…, path)`
-saves it (.png, .svg or .pdf) and returns the path. Plain arrays and records go in, so that a figure can be drawn
-again from saved results.
+Every figure comes twice: `plot_NAME(…)` returns a Matplotlib `Figure` (for a page, a notebook), `NAME(…, path)` saves
+it (.png, .svg or .pdf) and returns the path. Arrays and records go in: saved results are drawn again.
 """
 
 from collections.abc import Mapping, Sequence

@@ -19,6 +19,7 @@ from polypseg.predict.predictor import Predictor
 from polypseg.serve import openapi
 from polypseg.serve.guard import Guard
 from polypseg.serve.jobs import JobRecord
+from polypseg.serve.label_studio import router as label_studio_router
 from polypseg.serve.negotiation import preferred
 from polypseg.serve.page import HEADERS, mount_page
 from polypseg.serve.problems import problem_of, tell_problems
@@ -60,7 +61,9 @@ def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAP
         BusyError: Another process works in the project.
     """
     service = Service(settings, predictor)
-    routes = [*router.routes, *(project_router.routes if settings.project is not None else ())]
+    routers = [router]
+    routers += [project_router] if settings.project is not None else []
+    routers += [label_studio_router] if settings.label_studio is not None else []
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -77,10 +80,9 @@ def create_app(settings: Settings, predictor: Predictor | None = None) -> FastAP
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = service
-    app.include_router(router)
-    if settings.project is not None:
-        app.include_router(project_router)
-    tell_problems(app, routes)
+    for one in routers:
+        app.include_router(one)
+    tell_problems(app, [route for one in routers for route in one.routes])
     app.add_middleware(Guard, settings=settings, metrics=service.metrics, state=service.drain)
     if settings.cors_origins:
         app.add_middleware(

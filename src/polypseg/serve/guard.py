@@ -12,6 +12,7 @@ an address nor a name of a client or a file is in it.
 """
 
 import asyncio
+import base64
 import hmac
 import logging
 from collections import Counter
@@ -35,7 +36,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """That change nothing."""
 
-PRIVATE = ("/v1/", "/metrics", "/project")
+PRIVATE = ("/v1/", "/metrics", "/project", "/label-studio")
 """Paths that need the token, where one is set; the page and the documentation hold nothing of anybody."""
 
 
@@ -191,8 +192,15 @@ def host_name(header: str) -> str:
 
 
 def _carries(authorization: str, token: str) -> bool:
+    """Whether a header holds the token: as a bearer's, or as the password of anybody (as Label Studio sends it)."""
     scheme, _, given = authorization.partition(" ")
-    return hmac.compare_digest(given.strip().encode("latin-1"), token.encode()) and scheme.lower() == "bearer"
+    password = given.strip().encode("latin-1")
+    if scheme.lower() == "basic":
+        try:
+            password = base64.b64decode(password, validate=True).partition(b":")[2]
+        except ValueError:
+            return False
+    return hmac.compare_digest(password, token.encode()) and scheme.lower() in ("bearer", "basic")
 
 
 def _with_safety(headers: list[tuple[bytes, bytes]], path: str, closes: bool) -> list[tuple[bytes, bytes]]:

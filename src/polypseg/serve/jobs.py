@@ -191,6 +191,11 @@ class Jobs:
         """Jobs that a client still has to hear of: received, waiting, running, or ended and not asked for since."""
         return self._num_receiving + sum(not record.is_fetched for record in self._records.values())
 
+    @property
+    def num_at_work(self) -> int:
+        """Jobs that wait or run."""
+        return len(self._tasks)
+
     def check_room(self) -> None:
         """Nothing, if all videos together take no more of the disk than they may; ended ones give way.
 

@@ -10,13 +10,16 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from polypseg.annotate.project import Frame, Project, decode_correction
+from polypseg.annotate.frames import Frame
+from polypseg.annotate.mask_file import decode_mask
+from polypseg.annotate.project import Project
 from polypseg.annotate.proposals import Look, Proposals
-from polypseg.annotate.usefulness import useful_order
+from polypseg.annotate.queue import by_usefulness
+from polypseg.annotate.reference import reference_of
 from polypseg.arrays import Image
 from polypseg.errors import DataError, PolypsegError, ProjectError, RequestError
 from polypseg.predict.prediction import Prediction
@@ -44,31 +47,49 @@ class Predicts(Protocol):
         """The prediction of an image that is read in a thread."""
 
 
+class Proposer(NamedTuple):
+    """A model that proposes.
+
+    Attributes:
+        digest: SHA-256 of its file, in hex.
+        name: Name and version.
+    """
+
+    digest: str
+    name: str
+
+
 class Labelling:
     """One project at work.
 
     Args:
         project: Its lock is held.
-        digest: Of the served model's file.
-        model: Name and version of the served model.
+        model: The served one.
         segmenter: Gives what answers images now.
         max_pixels: Of an image.
+
+    Attributes:
+        project: The project.
+        proposals: Of the served model.
+        model: Name and version of the served model.
+        has_reference: Whether it has a reference set.
     """
 
-    def __init__(
-        self, project: Project, digest: str, model: str, segmenter: Callable[[], Predicts], max_pixels: int
-    ) -> None:
+    def __init__(self, project: Project, model: Proposer, segmenter: Callable[[], Predicts], max_pixels: int) -> None:
         self.project, self._segmenter, self._max_pixels = project, segmenter, max_pixels
-        self.proposals, self.model, self._source = Proposals(project.folder, digest), model, f"{model} sha256:{digest}"
+        self.has_reference = reference_of(project.folder) is not None
+        self.proposals, self.model, self._source = self._of(model)
         self._locks: dict[str, asyncio.Lock] = {}
         self._unreadable: set[str] = set()
         self._note_proposed()
 
-    def serve_model(self, digest: str, model: str) -> None:
+    def serve_model(self, model: Proposer) -> None:
         """Propose with another model from now on."""
-        self.proposals, self.model = Proposals(self.project.folder, digest), model
-        self._source = f"{model} sha256:{digest}"
+        self.proposals, self.model, self._source = self._of(model)
         self._note_proposed()
+
+    def _of(self, model: Proposer) -> tuple[Proposals, str, str]:
+        return Proposals(self.project.folder, model.digest), model.name, f"{model.name} sha256:{model.digest}"
 
     def frame(self, identifier: str) -> Frame:
         """A frame by its identifier.
@@ -143,7 +164,7 @@ class Labelling:
         """
         source, mask = "", None
         if query.state != "rejected" and content:
-            mask = await asyncio.to_thread(decode_correction, content, frame)
+            mask = await asyncio.to_thread(decode_mask, content, frame.size)
             source = self._began_with(frame)
         elif query.state == "accepted":
             mask, source = await self.proposed_mask(frame)
@@ -211,21 +232,9 @@ class Labelling:
         if query.order == "random":
             random.Random(query.seed).shuffle(frames)
         elif query.order == "useful":
-            frames = self._by_usefulness(frames)
+            frames = by_usefulness(self.project, self.proposals)
         records = [self.record(frame) for frame in frames]
         return [record for record in records if query.state in (None, record.state)]
-
-    def _by_usefulness(self, frames: list[Frame]) -> list[Frame]:
-        """Frames to label by usefulness, then those without a proposal yet, then those that a person has seen."""
-        looks = {frame.id: self.proposals.look(frame.name) for frame in frames}
-        seen = {frame.id for frame in frames if self.project.last(frame) is not None}
-        known = [(frame, look) for frame in frames if (look := looks[frame.id]) is not None]
-        vectors = np.asarray([look.vector() for _, look in known], np.float32)
-        is_seen = [frame.id in seen for frame, _ in known]
-        order = useful_order([look.doubt for _, look in known], vectors, is_seen) if known else []
-        first = [known[place][0] for place in order]
-        unknown = [frame for frame in frames if looks[frame.id] is None and frame.id not in seen]
-        return first + unknown + [frame for frame in frames if frame.id in seen]
 
     def _next_without(self) -> Frame | None:
         for frame in self.project.frames.values():

@@ -46,6 +46,7 @@ def route(
     missing: str = "",
     media_type: str = "application/json",
     status: int = 200,
+    changes: str = "",
 ) -> dict[str, Any]:
     """What a route's decorator needs for its part of the document.
 
@@ -57,6 +58,7 @@ def route(
         missing: What may be missing (404).
         media_type: Of an answer that is no JSON.
         status: Of the answer.
+        changes: What of a project it changes without a body: training or model.
     """
     statuses = (
         ALWAYS
@@ -66,16 +68,17 @@ def route(
     )
     statuses += (403,) if status == 204 else ()
     statuses += (409,) if file == "mask" else ()
+    statuses += (403, 409, 507) if changes else ()
     problem = {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
     responses: dict[int | str, Any] = {
         code: {"description": PROBLEMS[code], "content": {MEDIA_TYPE: problem}} for code in sorted(statuses)
     }
-    good: dict[str, Any] = {"description": "Done" if status != 202 else "Accepted"}
+    good: dict[str, object] = {"description": "Done" if status != 202 else "Accepted"}
     if answer is not None:
         good["model"] = answer
     elif status != 204:
         good["content"] = {media_type: {"schema": {"type": "string"}}}
-    if status == 202:
+    if status == 202 and not changes:
         good["links"] = {name: {"operationId": name, "parameters": JOB_ID} for name in JOB_OPERATIONS}
     if png:
         good["content"] = {"image/png": {"schema": {"type": "string", "format": "binary"}}}
@@ -90,12 +93,12 @@ def route(
     return arguments
 
 
-def _body(file: str, several: bool) -> dict[str, Any]:
-    binary = {"type": "string", "format": "binary"}
-    field: dict[str, Any] = {"type": "array", "items": binary, "minItems": 1} if several else binary
+def _body(file: str, several: bool) -> dict[str, object]:
+    binary: dict[str, object] = {"type": "string", "format": "binary"}
+    field: dict[str, object] = {"type": "array", "items": binary, "minItems": 1} if several else binary
     form = {"type": "object", "properties": {file: field}, "required": [file], "additionalProperties": False}
     kind = "video" if file == "video" else "image"
-    content: dict[str, Any] = {
+    content: dict[str, object] = {
         "multipart/form-data": {"schema": form, "encoding": {file: {"contentType": f"{kind}/*"}}}
     }
     if not several:

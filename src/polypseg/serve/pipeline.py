@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
+from polypseg.annotate.blanking import blank_frame
 from polypseg.arrays import Image, Mask
 from polypseg.errors import DataError, RequestError
 from polypseg.formats.outlines import compress_run_lengths, run_lengths
@@ -50,7 +51,9 @@ class Decoded(NamedTuple):
     num_pages: int = 1
 
 
-def prepare(content: bytes, predictor: Predictor, max_pixels: int, page: int | None = None) -> Decoded:
+def prepare(
+    content: bytes, predictor: Predictor, max_pixels: int, page: int | None = None, anonymise: bool = False
+) -> Decoded:
     """The image of a file's bytes, and what the model sees of it.
 
     Args:
@@ -58,9 +61,11 @@ def prepare(content: bytes, predictor: Predictor, max_pixels: int, page: int | N
         predictor: Whose model sees it.
         max_pixels: Of the image.
         page: Of a TIFF of several pages, counted from 1; None where it holds one.
+        anonymise: Whether all but the picture is blanked first, and text in it.
 
     Raises:
-        RequestError: 400 not an image; 404 no such page; 413 too many pixels, found before they are decoded.
+        RequestError: 400 not an image; 404 no such page; 413 too many pixels, found before they are decoded; 422 to be
+            anonymised, and it shows no picture.
     """
     began, note, num_pages = perf_counter(), "", 1
     kind = check_header(content, max_pixels)
@@ -72,10 +77,22 @@ def prepare(content: bytes, predictor: Predictor, max_pixels: int, page: int | N
             image, note = decode_noted(content, NAME, max_pixels)
     except DataError as error:
         raise _no_image(str(error).removeprefix(f"{NAME}: ")) from error
+    if anonymise:
+        image, blanked = _anonymised(image)
+        note = "; ".join(text for text in (note, blanked) if text)
     seen = predictor.prepare(image)
     if note:
         seen = seen._replace(note="; ".join(text for text in (note.removeprefix(f"{NAME}: "), seen.note) if text))
     return Decoded(image, seen, perf_counter() - began, num_pages)
+
+
+def _anonymised(image: Image) -> tuple[Image, str]:
+    try:
+        found = blank_frame(image, blank_text=True)
+    except DataError as error:
+        raise RequestError(422, "Nothing to show", str(error)) from error
+    share = 100 * float(1 - found.kept.mean())
+    return found.image, f"anonymised: {share:.1f} % of the frame blanked, {found.text_blanked} lines of text found"
 
 
 def _tiff_page(content: bytes, max_pixels: int, page: int | None) -> tuple[Image, int]:

@@ -38,7 +38,9 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, CorrectionError):
         return Problem(title="The mask does not fit", status=422, detail=str(error))
     if isinstance(error, ProjectError):
-        return Problem(title="The project cannot be read or written", status=507, detail=str(error))
+        if isinstance(error.__cause__, OSError):
+            return Problem(title="The project cannot be read or written", status=507, detail=str(error))
+        return Problem(title="The project does not allow it", status=409, detail=str(error))
     if isinstance(error, DataError):
         return Problem(title="Not an image that can be read", status=400, detail=str(error))
     if isinstance(error, PolypsegError):

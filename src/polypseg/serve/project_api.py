@@ -5,8 +5,10 @@ from typing import Annotated
 
 import cv2
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import FileResponse, Response
+from starlette.background import BackgroundTask
 
+from polypseg.annotate.bundle import ZIP_NAME, write_zip
 from polypseg.annotate.mask_file import encode_mask
 from polypseg.arrays import Image
 from polypseg.errors import RequestError
@@ -20,39 +22,83 @@ from polypseg.serve.project_schemas import (
     LeftOut,
     MaskQuery,
     MaskSaveQuery,
+    ModelQuery,
+    ModelServed,
     ProjectFacts,
+    Retrain,
+    RetrainBegun,
     SavedRevision,
 )
+from polypseg.serve.served_project import ServedProject
 from polypseg.serve.service import Service
 from polypseg.serve.uploads import Upload
 
 router = APIRouter()
 
 
-def _labelling(request: Request) -> Labelling:
+def _served(request: Request) -> ServedProject:
     service: Service = request.app.state.service
-    if service.labelling is None:
-        raise RequestError(503, "Not ready", "the server is starting or has ended", retry_seconds=1)
-    return service.labelling
+    if service.project is None:
+        raise RequestError(404, "No project", "no project is open")
+    return service.project
+
+
+def _labelling(request: Request) -> Labelling:
+    return _served(request).labelling
 
 
 @router.get("/project", **openapi.route(ProjectFacts))
 async def get_project(request: Request) -> ProjectFacts:
     """Tell of the project."""
-    labelling = _labelling(request)
-    project = labelling.project
+    labelling, served = _labelling(request), _served(request)
+    project, previous = labelling.project, await asyncio.to_thread(served.models.previous)
     return ProjectFacts(
         name=project.name,
         folder=str(project.folder.resolve()),
         images=str(project.images),
         model=labelling.model,
-        previous_model=None,
+        previous_model=None if previous is None else previous.model,
         frames=len(project.frames),
         states=dict(project.counts()),
         labellers=project.labellers(),
-        reference=False,
+        reference=labelling.has_reference,
         left_out=[LeftOut(name=fault.name, reason=fault.reason) for fault in project.left_out],
         notes=project.notes,
+    )
+
+
+@router.post("/project/retrain", status_code=202, **openapi.route(RetrainBegun, status=202, changes="training"))
+async def start_retraining(request: Request) -> RetrainBegun:
+    """Train the model again, with the labelled frames."""
+    return RetrainBegun(status=await _served(request).retraining.begin())
+
+
+@router.get("/project/retrain", **openapi.route(Retrain))
+async def get_retraining(request: Request) -> Retrain:
+    """Tell how far the training is, and how the models compare."""
+    retraining = _served(request).retraining
+    return await asyncio.to_thread(retraining.describe)
+
+
+@router.post("/project/model", **openapi.route(ModelServed, changes="model"))
+async def choose_model(request: Request, query: Annotated[ModelQuery, Query()]) -> ModelServed:
+    """Serve the trained model, or the one before."""
+    retraining = _served(request).retraining
+    await (retraining.use_new() if query.use == "new" else retraining.use_previous())
+    return ModelServed(model=_labelling(request).model)
+
+
+@router.get("/project/export", **openapi.route(None, media_type="application/zip"))
+async def export_project(request: Request) -> Response:
+    """All labelled frames as a ZIP: images, masks, and frames.csv."""
+    labelling = _labelling(request)
+    path = await asyncio.to_thread(write_zip, labelling.project)
+    name = f'attachment; filename="{ZIP_NAME}"'
+    return FileResponse(
+        path,
+        media_type="application/zip",
+        headers={"Content-Disposition": name},
+        background=BackgroundTask(path.unlink),
     )
 
 

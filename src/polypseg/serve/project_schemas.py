@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from polypseg.records.project import FrameState, SavedState
+from polypseg.records.project import Comparison, FrameState, SavedState
 
 Labeller = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
@@ -81,6 +81,70 @@ class MaskQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     revision: int | None = Field(None, ge=1, description="An earlier one; unset: the last.")
+
+
+RetrainStatus = Literal["idle", "training", "comparing", "waiting", "failed", "done"]
+
+
+class SetComparison(BaseModel):
+    """Two models on one set."""
+
+    old: float | None = Field(description="mean Dice of the served model; null without frames that show a polyp")
+    new: float | None = Field(description="of the trained one")
+    difference: float | None
+    low: float | None = Field(description="of the difference's 95 % interval")
+    high: float | None
+    frames: int = Field(description="that show a polyp")
+    negatives: int = Field(description="frames without a polyp")
+    old_marked: int = Field(description="of them, in which the served model marks something")
+    new_marked: int
+
+
+class RetrainComparison(BaseModel):
+    """Two models on what the project holds out and on the reference set."""
+
+    project: SetComparison
+    reference: SetComparison | None
+    reasons: list[str] = Field(description="why the trained model is worse")
+
+    @classmethod
+    def of(cls, found: Comparison) -> "RetrainComparison":
+        """As the page gets it."""
+        sets = (found.project, found.reference)
+        project, reference = (None if one is None else SetComparison(**one.model_dump()) for one in sets)
+        return cls(project=project, reference=reference, reasons=found.reasons)  # type: ignore[arg-type]
+
+
+class Retrain(BaseModel):
+    """How far a training is."""
+
+    status: RetrainStatus = Field(description="waiting: for a person to decide on a model that is worse")
+    epoch: int = Field(0, ge=0, description="epochs that are done")
+    epochs: int = Field(0, ge=0)
+    seconds: float = 0.0
+    message: str = ""
+    comparison: RetrainComparison | None = None
+    better: bool | None = Field(None, description="whether it passed the comparison")
+
+
+class RetrainBegun(BaseModel):
+    """A training that began."""
+
+    status: RetrainStatus
+
+
+class ModelQuery(BaseModel):
+    """Which model to serve."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    use: Literal["new", "previous"]
+
+
+class ModelServed(BaseModel):
+    """The model that is served now."""
+
+    model: str
 
 
 class SavedRevision(BaseModel):

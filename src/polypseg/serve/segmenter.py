@@ -103,23 +103,29 @@ class Segmenter:
             raise RequestError(504, "Out of time", f"the answer took longer than {seconds} seconds") from error
 
     async def predict(self, read: Callable[[], Image]) -> Prediction:
-        """The prediction of an image with the model's own options; not counted among the accepted ones.
+        """The prediction of an image with the model's own options; no bound refuses it.
 
         Args:
             read: Gives the image, in a thread; what it raises is raised.
         """
-        async with self._at_work:
-            image = await self._in_thread(read)
-            prepared = await self._in_thread(lambda: self._predictor.prepare(image))
-            run = await asyncio.wrap_future(self.batcher.submit(prepared.pixels[np.newaxis], "none", False))
-            return await self._in_thread(lambda: self._predictor.finish(image, prepared, run.outputs))
+        self._accepted += 1
+        try:
+            async with self._at_work:
+                image = await self._in_thread(read)
+                prepared = await self._in_thread(lambda: self._predictor.prepare(image))
+                run = await asyncio.wrap_future(self.batcher.submit(prepared.pixels[np.newaxis], "none", False))
+                return await self._in_thread(lambda: self._predictor.finish(image, prepared, run.outputs))
+        finally:
+            self._accepted -= 1
 
     async def _segment(self, content: bytes, query: SegmentQuery) -> Answer:
-        began, limit = perf_counter(), self._settings.max_image_pixels
+        began, limit, is_blanked = perf_counter(), self._settings.max_image_pixels, self._settings.anonymise
         predictor = Predictor(self._predictor.engine, query.options())
         predictor = predictor.with_fitting(self._predictor.options.calibration)
         async with self._at_work:
-            prepared = await self._in_thread(lambda: pipeline.prepare(content, predictor, limit, query.page))
+            prepared = await self._in_thread(
+                lambda: pipeline.prepare(content, predictor, limit, query.page, is_blanked)
+            )
             batch = prepared.seen.pixels[np.newaxis]
             run = await asyncio.wrap_future(self.batcher.submit(batch, query.tta, query.attention))
             seconds = {"decode": prepared.seconds, "infer": run.seconds}

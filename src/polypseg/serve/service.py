@@ -3,25 +3,24 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from time import monotonic
 
 import numpy as np
 
-from polypseg.annotate.project import opened_project
 from polypseg.errors import RequestError
-from polypseg.predict.engines.packaged import resolve
+from polypseg.predict.engines.engine import Engine
 from polypseg.predict.predictor import PredictOptions, Predictor, load
 from polypseg.records.calibration import load_calibration
-from polypseg.records.digests import model_file_digest
 from polypseg.serve.batching import BatchedEngine
 from polypseg.serve.guard import DrainState
 from polypseg.serve.jobs import JobRecord, Jobs, JobTrack
-from polypseg.serve.labelling import Labelling
+from polypseg.serve.label_studio_images import LabelStudio
 from polypseg.serve.metrics import Metrics
 from polypseg.serve.schemas import JobState, ServedModel, VideoResult
 from polypseg.serve.segmenter import Segmenter
+from polypseg.serve.served_project import ServedProject, opened_files
 from polypseg.serve.settings import Settings
 from polypseg.serve.uploads import Budget
 
@@ -46,6 +45,10 @@ class Service:
     """
 
     def __init__(self, settings: Settings, predictor: Predictor | None = None) -> None:
+        self._held = contextlib.ExitStack()
+        if settings.project is not None:
+            files = self._held.enter_context(opened_files(settings.project, settings.model))
+            settings = settings.model_copy(update={"model": files.model.path})
         opened = [predictor] if predictor is not None else _open(settings)
         self.settings, self.predictor = settings, opened[0]
         self._engines = [one.engine for one in opened]
@@ -53,8 +56,14 @@ class Service:
         self.budget = Budget(settings.max_upload_memory, self.metrics.upload_bytes.set)
         self._segmenter: Segmenter | None = None
         self._jobs: Jobs | None = None
-        self._open = contextlib.ExitStack()
-        self.labelling = self._open_project() if settings.project is not None else None
+        self.project = ServedProject(files, self) if settings.project is not None else None
+        self.label_studio = (
+            LabelStudio(settings.label_studio, settings.label_studio_key, settings.max_image_bytes)
+            if settings.label_studio
+            else None
+        )
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._has_ended = False
 
     @property
     def is_ready(self) -> bool:
@@ -92,26 +101,29 @@ class Service:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start; at the end of the block finish what was accepted, in `shutdown_seconds` at most, and clean up."""
-        await asyncio.to_thread(self._warm_up)
-        segmenter = Segmenter(self.predictor, self._engines, self.settings, self.metrics)
+        await asyncio.to_thread(_warm_up, self._engines)
         jobs = Jobs(self._predict_job, self.settings, self._count_jobs)
-        self._segmenter, self._jobs = segmenter, jobs
+        self._segmenter = Segmenter(self.predictor, self._engines, self.settings, self.metrics)
+        self._jobs = jobs
         cleaner = asyncio.create_task(self._clean(jobs))
-        ahead = asyncio.create_task(self.labelling.work_ahead()) if self.labelling else None
+        ahead = asyncio.create_task(self.project.labelling.work_ahead()) if self.project else None
         try:
             yield
         finally:
             self.drain.begin(self.settings.shutdown_seconds)
-            while segmenter.num_accepted and monotonic() < self.drain.until:
+            while self.segmenter.num_accepted and monotonic() < self.drain.until:
                 await asyncio.sleep(0.02)
             cleaner.cancel()
-            if ahead is not None:
+            if ahead is not None and self.project is not None:
                 ahead.cancel()
                 await asyncio.wait((ahead,))
+                await self.project.retraining.close()
             await jobs.close()
-            await asyncio.to_thread(segmenter.close)
+            self._has_ended = True
+            await asyncio.gather(*self._retiring)
+            await asyncio.to_thread(self.segmenter.close)
             self._segmenter = self._jobs = None
-            self._open.close()
+            self._held.close()
 
     def abandon(self) -> None:
         """Remove all files, whoever still writes them; for the end of the process, from any thread."""
@@ -130,20 +142,28 @@ class Service:
         }
         return ServedModel.model_validate(facts | own)
 
-    def _open_project(self) -> Labelling:
-        """The project that the settings name, locked until the end."""
-        folder = self.settings.project or Path()
-        project = self._open.enter_context(opened_project(folder))
-        digest = model_file_digest(resolve(self.settings.model))
-        facts = self.predictor.engine.facts
-        model = f"{facts.name or 'unnamed'} {facts.version}".strip()
-        return Labelling(project, digest, model, lambda: self.segmenter, self.settings.max_image_pixels)
+    async def replace_model(self, path: Path) -> None:
+        """Serve another model from now on; what the old one has accepted it still answers.
 
-    def _warm_up(self) -> None:
-        """Run each engine once: the first run is slow."""
-        size = self.predictor.engine.size
-        for engine in self._engines:
-            engine.run(np.zeros((1, size, size, 3), np.float32))
+        Raises:
+            ModelError: It cannot be opened.
+        """
+        # a calibration that was named is of the model that it was named with; one that lies beside a model is found
+        kept = "none" if self.settings.calibration == "none" else None
+        settings = self.settings.model_copy(update={"model": path, "calibration": kept})
+        opened = await asyncio.to_thread(_open, settings)
+        engines = [one.engine for one in opened]
+        await asyncio.to_thread(_warm_up, engines)
+        old, self._segmenter = self.segmenter, Segmenter(opened[0], engines, self.settings, self.metrics)
+        self.predictor, self._engines = opened[0], engines
+        self._retiring.add(retired := asyncio.create_task(self._retire(old)))
+        retired.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, old: Segmenter) -> None:
+        """Close what answered images, when nothing waits for it any more; videos keep their model to the end."""
+        while not self._has_ended and (old.num_accepted or (self._jobs is not None and self._jobs.num_at_work)):
+            await asyncio.sleep(0.2)
+        await asyncio.to_thread(old.close)
 
     async def _clean(self, jobs: Jobs) -> None:
         while True:
@@ -160,7 +180,13 @@ class Service:
         predictor = Predictor(BatchedEngine(self.predictor.engine, self.segmenter.batcher), record.query.options())
         if record.query.smoothing == "none":
             predictor = predictor.with_fitting(self.predictor.options.calibration)
-        return predict_job(record, track, predictor, self.settings.max_image_pixels)
+        return predict_job(record, track, predictor, self.settings.max_image_pixels, self.settings.anonymise)
+
+
+def _warm_up(engines: Sequence[Engine]) -> None:
+    """Run each engine once: the first run is slow."""
+    for engine in engines:
+        engine.run(np.zeros((1, engine.size, engine.size, 3), np.float32))
 
 
 def _open(settings: Settings) -> list[Predictor]:

@@ -20,6 +20,8 @@ class Settings(BaseModel):
     threads: int | None = Field(None, ge=1, description="processor cores for each engine; None: what fits")
     batch_size: int = Field(4, ge=1, le=256, description="images of different requests that the model sees at once")
 
+    anonymise: bool = Field(False, description="blank all but the picture of what is uploaded, before anything else")
+
     max_connections: int = Field(512, ge=16, description="open at once; fewer where the system allows fewer files")
     head_seconds: float = Field(10, gt=0, description="for the head of a request, at most")
     stall_seconds: float = Field(30, gt=0, description="for which a client may leave an answer unread")
@@ -44,6 +46,9 @@ class Settings(BaseModel):
     shutdown_seconds: float = Field(6, ge=0, description="in which accepted work is finished before the server ends")
 
     project: Path | None = Field(None, description="folder of a project of corrections that is open")
+
+    label_studio: str | None = Field(None, pattern="^https?://[^/]+", description="address of a Label Studio")
+    label_studio_key: str | None = Field(None, min_length=1, repr=False, description="access token of it")
 
     token: str | None = Field(None, min_length=1, repr=False, description="bearer token that requests must carry")
     allowed_hosts: tuple[str, ...] = Field((), description="names a request may call the server; empty: any")

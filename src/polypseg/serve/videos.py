@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from polypseg.annotate.anonymise_video import anonymise_video
 from polypseg.errors import RequestError
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.source import open_source
@@ -14,7 +15,9 @@ from polypseg.serve.jobs import JobRecord, JobTrack
 from polypseg.serve.schemas import Detection, VideoFrame, VideoResult
 
 
-def predict_job(record: JobRecord, track: JobTrack, predictor: Predictor, max_pixels: int) -> VideoResult:
+def predict_job(
+    record: JobRecord, track: JobTrack, predictor: Predictor, max_pixels: int, anonymise: bool = False
+) -> VideoResult:
     """The result of a job, once its video is written.
 
     Args:
@@ -22,11 +25,13 @@ def predict_job(record: JobRecord, track: JobTrack, predictor: Predictor, max_pi
         track: Tells of the progress.
         predictor: With the options of the job.
         max_pixels: Of a frame.
+        anonymise: Whether all but the picture is blanked first, and text in it; the video as it came is removed.
 
     Raises:
         PolypsegError: As `predict_video`; RequestError 413 where its frames are too large.
     """
     check_size(record.source, max_pixels)
+    notes = _anonymise(record.source) if anonymise else []
     options = VideoOptions(smoothing=record.query.smoothing, withhold_frames=record.query.withhold)
     summary = predict_video(record.source, record.output, predictor, options, track)
     frames = [as_frame(row) for row in read_video_table(summary.table)]
@@ -37,9 +42,20 @@ def predict_job(record: JobRecord, track: JobTrack, predictor: Predictor, max_pi
         fps=fps,
         faults=dict(Counter(fault for frame in frames for fault in frame.faults)),
         promise=calibration.promise if (calibration := predictor.options.calibration) else None,
-        notes=[record.without_paths(note) for note in summary.notes()],
+        notes=[*notes, *(record.without_paths(note) for note in summary.notes())],
         video=f"/v1/jobs/{record.id}/video",
     )
+
+
+def _anonymise(source: Path) -> list[str]:
+    """Put an anonymous copy in a video's place; what was done, in words."""
+    copy = source.with_name("anonymous.mp4")
+    try:
+        done = anonymise_video(source, copy, blank_text=True)
+        copy.replace(source)
+    finally:
+        copy.unlink(missing_ok=True)
+    return [f"anonymised: {done.blanked_percent:.1f} % of each frame blanked, {done.text_blanked} lines of text found"]
 
 
 def check_size(source: Path, max_pixels: int) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import warnings
 from pathlib import Path
 
-from polypseg.config import Config
+from polypseg.config import Config, ModelConfig
 from polypseg.errors import ModelError, PolypsegWarning, RunError, listed
 from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import PREFIX
@@ -83,6 +83,41 @@ def named_digests(config: Config, has_begun: bool) -> dict[str, str]:
     if config.train.teacher is not None:
         found["teacher_digest"] = files_digest(teacher_files(Path(config.train.teacher)))
     return found
+
+
+def with_network_of_start(config: Config, preset: str | None = None) -> Config:
+    """The config, with the network of the model that it starts from where it names none of its own.
+
+    Args:
+        config: Its `train.start_from` is a path.
+        preset: Of which packaged model that is the file; None for others. Of a run, its config tells.
+
+    Raises:
+        ModelError: The start is not there, or damaged.
+    """
+    if config.train.start_from is None or config.model != ModelConfig():
+        return config
+    file = start_file(Path(config.train.start_from))
+    network = _network_of(file, preset)
+    if network is None:
+        return config
+    if file.suffix.lower() == ".onnx":
+        from polypseg.models.onnx_weights import gates_of_file
+
+        network = network.model_copy(update={"gates": gates_of_file(file)})
+    plain = {"encoder_weights": None, "deep_supervision": config.model.deep_supervision}
+    return config.model_copy(update={"model": network.model_copy(update=plain)})
+
+
+def _network_of(file: Path, preset: str | None) -> ModelConfig | None:
+    from polypseg.models.registry import PRESETS
+
+    if preset is None and file.suffix.lower() == ".onnx":
+        preset = read_metadata(file).get(f"{PREFIX}name")
+    if preset is not None and preset in PRESETS:
+        return PRESETS[preset]
+    folders = [folder for folder in (file.parent, file.parent.parent) if Run(folder).config_path.is_file()]
+    return Run(folders[0]).config().model if folders else None
 
 
 class SeenImagesWarning(PolypsegWarning):

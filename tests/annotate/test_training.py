@@ -1,0 +1,189 @@
+"""A training's child processes, and what it is given; a whole one is in tests/test_tutorial.py."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from polypseg.annotate import training
+from polypseg.annotate.beginning import begin_project
+from polypseg.annotate.project import opened_project
+from polypseg.annotate.reference import store_reference
+from polypseg.annotate.training import CHILD, Start, Training
+from polypseg.errors import ProjectError
+
+START = Start("polyp-lite", Path("polyp-lite.onnx"), "polyp-lite", "2.0+x", 0.4, 0.9)
+
+
+def data_set(folder, count, masks=True, groups=False):
+    for number in range(count):
+        image = np.random.default_rng(number).integers(60, 200, (40, 40, 3), np.uint8)
+        image = cv2.resize(image, (64, 64), interpolation=cv2.INTER_CUBIC)
+        mask = np.zeros((64, 64), np.uint8)
+        mask[10:30, 10:30] = 255
+        for kind, pixels in (("images", image), ("masks", mask)):
+            if kind == "images" or masks:
+                (folder / kind).mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(folder / kind / f"s{number:03d}.png"), pixels)
+    if groups:
+        rows = "".join(f"s{number:03d},g{number // 4}\n" for number in range(count))
+        (folder / "groups.csv").write_text(f"frame,group\n{rows}")
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path):
+    data_set(tmp_path / "frames", 12, masks=False)
+    begin_project(tmp_path / "frames", tmp_path / "frames" / "project", "x")
+    return tmp_path / "frames" / "project"
+
+
+def label(folder, count):
+    with opened_project(folder) as project:
+        for frame in list(project.frames.values())[:count]:
+            mask = np.zeros(frame.size, bool)
+            mask[10:30, 10:30] = True
+            project.save(frame, "corrected", mask, "", 0, "")
+
+
+def test_too_few_labels_are_told(project):
+    label(project, 4)  # one of them is held out
+    with pytest.raises(ProjectError, match="3 labelled frames to train with and 1 to compare models on; at least 4"):
+        Training(project, START)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The commands of a training, which are not run."""
+    found = []
+    monkeypatch.setattr(Training, "_child", lambda self, arguments: found.append(arguments))
+    monkeypatch.setattr(training, "save_threshold", lambda folder, kept: found.append(kept))
+    monkeypatch.setattr(Training, "_compare", _enough)
+    return found
+
+
+class EnoughError(Exception):
+    pass
+
+
+def _enough(*_):
+    raise EnoughError
+
+
+def settings_of(folder, calls):
+    with pytest.raises(EnoughError):
+        Training(folder, START).work()
+    train, kept, export = calls
+    assert train[0] == "train"
+    assert export[:2] == ["export", str(folder / "models" / "1")]
+    assert (kept.threshold, kept.peak_threshold) == (0.4, 0.9)
+    return tomllib.loads(Path(train[train.index("--config") + 1]).read_text())
+
+
+def test_settings_without_a_reference_set(project, calls):
+    label(project, 12)
+    found = settings_of(project, calls)
+    # 12 in the order of their names: s001 and one of s005 to s009, and perhaps one of the last two, are held out
+    num_train = 12 - len(held_out_of(project))
+    weight = min(4.0, 64 / num_train)
+    assert found["sources"]["project"]["weight"] == weight
+    assert list(found["sources"]) == ["project"]
+    assert found["train"]["epochs"] == min(20, round(1300 / (weight * num_train)))
+    assert found["train"]["start_from"] == "polyp-lite"
+
+
+def held_out_of(folder):
+    with opened_project(folder) as project:
+        return project.held_out()
+
+
+def test_reference_set_is_drawn_once_and_mixed_in(project, tmp_path, calls, monkeypatch):
+    monkeypatch.setattr("polypseg.annotate.reference.FEWEST", 4)
+    source = data_set(tmp_path / "known", 40, groups=True)
+    stored = store_reference(project, source)
+    assert stored.train + stored.test == 40
+    assert min(stored.train, stored.test) >= 16  # whole groups of 4, about half each
+    sides = {
+        side: {path.stem for path in (project / "reference" / side / "images").iterdir()} for side in ("train", "test")
+    }
+    groups = {side: {f"g{int(name[1:]) // 4}" for name in names} for side, names in sides.items()}
+    assert not groups["train"] & groups["test"]
+    assert json.loads((project / "reference" / "reference.json").read_text())["groups"].keys() == sides["test"]
+    label(project, 12)
+    found = settings_of(project, calls)
+    num_train = 12 - len(held_out_of(project))
+    assert found["sources"]["reference"]["path"] == str(project / "reference" / "train")
+    weight = max(1.0, min(4.0, stored.train / num_train))
+    assert found["sources"]["project"]["weight"] == weight
+    assert found["sources"]["reference"]["weight"] == min(1.0, weight * num_train / stored.train)
+    assert store_reference(project, source) == stored
+    with pytest.raises(ProjectError, match=r"has a reference set already, of .*known"):
+        store_reference(project, data_set(tmp_path / "other", 8))
+
+
+def test_small_reference_set_is_refused(project, tmp_path):
+    with pytest.raises(ProjectError, match="gives 3 frames to train with and 3 to compare on; at least 10"):
+        store_reference(project, data_set(tmp_path / "small", 6))
+    assert not (project / "reference").exists()
+
+
+def test_child_runs_a_command():
+    process = subprocess.Popen([sys.executable, str(CHILD), "--version"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.read().startswith(b"polypseg ")
+    assert process.wait(60) == 0
+    process.stdin.close()
+    process.stdout.close()
+
+
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, sys.argv[1], "data", "synth", sys.argv[2], "--num-images", "4000"],
+                         stdin=subprocess.PIPE)
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="POSIX alone")
+def test_child_ends_with_a_killed_parent(tmp_path):
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(CHILD), str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    for _ in range(600):
+        if not _lives(pid):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the child lives on")
+
+
+def _lives(pid):
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_failed_command_is_told_in_one_line(project, tmp_path):
+    label(project, 12)
+    work = Training(project, START)
+    work.run.folder.parent.mkdir()
+    with pytest.raises(ProjectError, match=r"polypseg data failed: .*none: no such folder.* \(all of it: .*1\.log\)"):
+        work._child(["data", "check", str(tmp_path / "none")])
+    work.cancel()
+    with pytest.raises(ProjectError, match="the training was cancelled"):
+        work._child(["data", "check", str(tmp_path)])
