@@ -10,7 +10,8 @@ Why polypseg draws blocks itself, tried on attention-unet-16 (November 2026):
 - visualkeras 0.2.0: `layered_view` fails with Keras 3 (an input layer has no `output_shape`), and `graph_view`
   draws every unit as a circle, 30,370 x 1,310 pixels.
 - Not tried, by their descriptions: netron shows a model in a browser and writes no file by itself; torchview is for
-  PyTorch and needs `dot`; grandalf, fast-sugiyama and pyelk place nodes, and would leave trace.py, blocks.py and paint.py.
+  PyTorch and needs `dot`; grandalf, fast-sugiyama and pyelk place nodes, and would leave trace.py, blocks.py and
+  paint.py.
 - Not finished: our blocks laid out by Graphviz, which could replace layout.py where Graphviz is installed.
 """
 
