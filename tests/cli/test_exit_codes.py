@@ -7,8 +7,9 @@ from typer.testing import CliRunner
 
 from polypseg.cli import app, data_app
 from polypseg.cli.archive import app as archive_app
+from polypseg.cli.hub import app as hub_app
 
-GROUPS = {"data": data_app, "archive": archive_app}
+GROUPS = {"data": data_app, "archive": archive_app, "hub": hub_app}
 DATA = [
     ("predict nofile.png -o out", "nofile.png: no such file or folder"),
     ("predict nofilm.mp4 -o out", "nofilm.mp4: no such file or folder"),
@@ -41,6 +42,10 @@ DATA = [
     ("archive verify none", "none/archive.json: cannot read the record of an archive"),
     ("archive summary none", "none: holds no run yet"),
     ("archive forget none abc", "none/archive.json: cannot read the record of an archive"),
+    ("annotate none", "none: no image in this folder"),
+    ("recalibrate polyp-lite --data none -o r.onnx", "none: no such folder"),
+    ("hub push none hf://a/b", "unknown model 'none'"),
+    ("hub pull hf://a/b -o out", "cannot be reached"),
 ]
 USAGE = [
     ("predict nofile.png", "missing -o"),
@@ -74,6 +79,10 @@ USAGE = [
     ("archive verify", "Missing argument"),
     ("archive summary", "Missing argument"),
     ("archive forget", "Missing argument"),
+    ("annotate", "Missing argument"),
+    ("recalibrate polyp-lite --data . --method none -o r.onnx", "unknown method 'none'"),
+    ("hub push", "Missing argument"),
+    ("hub pull", "Missing argument"),
 ]
 INTERRUPTED = [
     ("predict file -o out", "predict.images.sources", "find_sources"),
@@ -103,12 +112,17 @@ INTERRUPTED = [
     ("archive verify a", "archive.verify", "verify_archive"),
     ("archive summary a", "archive.store", "the_run"),
     ("archive forget a b", "archive.forget", "forget_video"),
+    ("annotate .", "annotate.beginning", "project_for"),
+    ("recalibrate polyp-lite --data . -o r.onnx", "explain.recalibrating", "check_method"),
+    ("hub push polyp-lite hf://a/b", "predict.engines.packaged", "resolve"),
+    ("hub pull hf://a/b -o out", "predict.engines.hub", "pull"),
 ]
 
 
 @pytest.fixture(autouse=True)
 def _here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     (tmp_path / "file").write_text("a file where a folder should be")
 
 

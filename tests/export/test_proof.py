@@ -166,7 +166,7 @@ def test_masks_are_perturbed_with_their_images(samples, tmp_path):
 def test_a_perturbation_that_leaves_no_polyp_is_left_out(samples, monkeypatch):
     gone = Perturbation(lambda image: image, np.zeros_like)
     monkeypatch.setattr("polypseg.export.proof.PERTURBATIONS", {**UNPERTURBED, "gone": gone})
-    assert prover(samples).prove({"red": Red()}, "int8")["proved_on"].endswith("Dice on 2 in 1 perturbations, in red")
+    assert prover(samples).prove({"red": Red()}, "int8").proved_on.endswith("Dice on 2 in 1 perturbations, in red")
 
 
 def test_so_many_images_are_perturbed_at_most(samples, two_kinds, monkeypatch):
@@ -185,11 +185,11 @@ def test_a_rise_is_refused_as_a_fall_is(samples):
 def test_fp32_is_proved_by_its_probabilities(samples):
     with pytest.raises(ModelError, match="at most 1e-04 is allowed"):
         prover(samples).prove({"red": Red(0.001)}, "fp32")
-    assert prover(samples).prove({"red": Red(5e-5)}, "fp32")["dice_change"] is None
+    assert prover(samples).prove({"red": Red(5e-5)}, "fp32").dice_change is None
 
 
 def test_fp16_without_images_is_proved_by_its_probabilities():
-    assert prover([]).prove({"red": Red(0.001)}, "fp16")["dice_change"] is None
+    assert prover([]).prove({"red": Red(0.001)}, "fp16").dice_change is None
     with pytest.raises(ModelError, match="the fp16 export is not its source"):
         prover([]).prove({"red": Red(0.02)}, "fp16")
 

@@ -5,6 +5,7 @@ Decisions:
 - Text in the picture is blanked too: nobody looks at a report before frames are shown.
 """
 
+import shutil
 from pathlib import Path
 
 from polypseg.annotate.anonymise import Done, anonymise
@@ -34,6 +35,6 @@ def begin_anonymised_project(source: Path, folder: Path, name: str, track: Track
     copies.mkdir()
     for path in sorted(folder.iterdir()):
         if path != copies:
-            path.rename(copies / path.name)
+            shutil.move(path, copies / path.name)
     begin_project(copies, folder, name)
     return done

@@ -22,7 +22,7 @@ from polypseg.arrays import Mask
 from polypseg.data.project_frames import find_frames, held_out
 from polypseg.errors import ConflictError, DataError, ProjectError
 from polypseg.preprocess import read_mask
-from polypseg.records.atomic import write_bytes
+from polypseg.records.atomic import put_in_place, write_bytes
 from polypseg.records.lock import alone_in
 from polypseg.records.project import (
     HISTORY,
@@ -276,7 +276,7 @@ class Project:
             mask = read_mask(path)
             check_mask_of(frame, "corrected", mask)
         except (DataError, ProjectError) as error:
-            path.replace(path.with_name(f"{path.name}.damaged"))
+            put_in_place(path, path.with_name(f"{path.name}.damaged"))
             self._put(frame.name, _kept_content(kept, line))
             self.notes.append(f"{error}; it is now {path.name}.damaged, and the mask that was saved is back")
             return

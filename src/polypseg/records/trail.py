@@ -17,6 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
+from polypseg.records.atomic import write_bytes
 from polypseg.records.reading import FileKind, Saved, read_bytes
 
 CHECK = "check"
@@ -96,7 +97,7 @@ class Trail(Generic[LineT]):
         if not found.tail:
             return found.lines, ""
         aside = self._free_name()
-        aside.write_bytes(found.tail)
+        write_bytes(aside, found.tail)
         with self.path.open("rb+") as opened:
             opened.truncate(found.num_bytes)
             os.fsync(opened.fileno())

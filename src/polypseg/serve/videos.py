@@ -10,6 +10,7 @@ from polypseg.errors import RequestError
 from polypseg.predict.predictor import Predictor
 from polypseg.predict.video.source import open_source
 from polypseg.predict.video.work import VideoOptions, predict_video
+from polypseg.records.atomic import put_in_place
 from polypseg.records.video_table import FrameRow, read_video_table
 from polypseg.serve.jobs import JobRecord, JobTrack
 from polypseg.serve.schemas import Detection, VideoFrame, VideoResult
@@ -52,7 +53,7 @@ def _anonymise(source: Path) -> list[str]:
     copy = source.with_name("anonymous.mp4")
     try:
         done = anonymise_video(source, copy, blank_text=True)
-        copy.replace(source)
+        put_in_place(copy, source)
     finally:
         copy.unlink(missing_ok=True)
     return [f"anonymised: {done.blanked_percent:.1f} % of each frame blanked, {done.text_blanked} lines of text found"]
