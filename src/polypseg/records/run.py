@@ -166,9 +166,9 @@ def write_members(run: Run, kind: str, names: Sequence[str]) -> None:
 
 
 def write_history(run: Run, history: Sequence[HistoryRow]) -> None:
-    """Write history.csv."""
+    """Write history.csv; its epochs are whole numbers, whether they were counted or come from a saved state."""
     text = io.StringIO()
     writer = csv.DictWriter(text, HISTORY_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(history)
+    writer.writerows({**row, "epoch": int(row["epoch"])} for row in history)
     write_text(run.history_path, text.getvalue())
