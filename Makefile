@@ -70,11 +70,12 @@ check: $(INSTALLED)
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+# The browser's tests have a target of their own: the driver's event loop would be in the way of the server's tests.
 unit: $(INSTALLED)
-	$(PYTEST)
+	$(PYTEST) --ignore=tests/browser
 
 test-fast: check
-	$(PYTEST) -m "not slow and not keras and not data and not browser"
+	$(PYTEST) --ignore=tests/browser -m "not slow and not keras and not data"
 
 # Chromium comes from the distribution: as root it is installed, anyone else is told what to install.
 POLYPSEG_CHROMIUM ?= $(shell command -v chromium || command -v chromium-browser || echo /usr/bin/chromium)

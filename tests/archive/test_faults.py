@@ -210,7 +210,7 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_goes_on(tmp_path):
 
 @pytest.mark.slow
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path):
-    make_videos(tmp_path / "videos", 12, times=100)
+    make_videos(tmp_path / "videos", 12, times=250)
     job = make_job(tmp_path)
     store = opened(job)
     driver, until = begun_driver(tmp_path), time.monotonic() + 200

@@ -125,7 +125,7 @@ def test_a_body_that_trickles_is_408(red_model, monkeypatch):
     monkeypatch.setattr("polypseg.serve.uploads.SLOWEST_AFTER_SECONDS", 0.5)
     with serving(red_model) as client, connect(client, head(10**6)) as connection:
         with suppress(OSError):  # it is closed at last
-            for _ in range(8):
+            for _ in range(40):
                 connection.send(b"x")
                 sleep(0.1)
         answer = read_all(connection)

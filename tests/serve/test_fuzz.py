@@ -96,7 +96,7 @@ EXPECTED = {
     "positive_data_acceptance": {"expected-statuses": ["2xx", 400, 404, 422, 429]},
     "negative_data_rejection": {"expected-statuses": [400, 404, 405, 413, 415, 422, 429]},
 }
-NOT_TOGETHER = "overlay, attention and probability are parts of JSON"
+NOT_TOGETHER = "overlay, attention, probability and picture are parts of JSON"
 
 
 def validate(case, answer):
