@@ -14,6 +14,7 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+import polypseg.serve
 from polypseg.cli import app
 from polypseg.serve.server import LAST_SECONDS, SENDING_SECONDS, open_socket
 from polypseg.serve.settings import Settings
@@ -159,6 +160,7 @@ def test_a_taken_port_is_told(red_model):
 
 
 def test_without_the_extra_the_line_that_installs_it_is_told(monkeypatch, red_model):
+    monkeypatch.setattr(polypseg, "serve", polypseg.serve)  # the second import puts another module there
     for name in [name for name in sys.modules if name.startswith(("polypseg.serve", "fastapi", "uvicorn"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
@@ -189,7 +191,8 @@ def test_no_runtime_sends_statistics(tmp_path):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's memory")
 def test_threads_share_few_parts_of_memory_unless_the_user_set_their_number():
     # 16 threads, alive together, each hold 1 MB in small pieces: without the setting each gets an arena of its own,
-    # which glibc maps at a multiple of 64 MiB; with it there are at most 2, of which one is the heap.
+    # which glibc maps at a multiple of 64 MiB; with it there are at most 2, of which one is the heap; a thread that began at
+    # the imports may hold one more.
     code = """
 import sys, threading
 from pathlib import Path
@@ -210,7 +213,7 @@ barrier.wait()
     environment = {key: value for key, value in os.environ.items() if key != "MALLOC_ARENA_MAX"}
     bounded = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True).split()
     assert bounded[0] == "True"
-    assert int(bounded[1]) <= 1
+    assert int(bounded[1]) <= 2
     told, number = subprocess.check_output(
         [sys.executable, "-c", code], env={**environment, "MALLOC_ARENA_MAX": "16"}, text=True
     ).split()
