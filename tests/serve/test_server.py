@@ -191,8 +191,8 @@ def test_no_runtime_sends_statistics(tmp_path):
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's memory")
 def test_threads_share_few_parts_of_memory_unless_the_user_set_their_number():
     # 16 threads, alive together, each hold 1 MB in small pieces: without the setting each gets an arena of its own,
-    # which glibc maps at a multiple of 64 MiB; with it there are at most 2, of which one is the heap; a thread that began at
-    # the imports may hold one more.
+    # which glibc maps at a multiple of 64 MiB; with it there are at most 2, of which one is the heap; a thread that
+    # began at the imports may hold one more.
     code = """
 import sys, threading
 from pathlib import Path
