@@ -151,7 +151,8 @@ def test_a_closed_slot_begins_no_worker(tmp_path):
 
 
 DRIVER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 sys.path[:0] = {paths!r}
 from pathlib import Path
 from archive.archive_making import QuickSlot, make_job, run_in

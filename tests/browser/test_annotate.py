@@ -5,7 +5,7 @@ import pytest
 
 from browser.conftest import shown, until
 from browser.editing import Place, near_line, stroke, tool
-from polypseg.annotate.project import begin_project
+from polypseg.annotate.beginning import begin_project
 from polypseg.data.catalogue import find_samples
 from polypseg.preprocess import read_mask
 from serve.running import png, serving

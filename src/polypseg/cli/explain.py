@@ -30,12 +30,10 @@ def explain(
 ) -> None:
     """Score a model's attention: does it lie on the polyp, and does the model follow it?
 
-    polypseg report shows table and figure in its page and in the model card, where they are in the run folder's
-    explanation/, or in a folder of that name beside the scores.
-
     Writes explanation.csv (one row per map), explanation.json and explanation.png. The gates are compared with the
     probability, a random map and, for runs and .keras files, the gradient; there the weights are also drawn at random,
-    and each gate is replaced by its mean.
+    and each gate is replaced by its mean. The page and the model card of polypseg report show table and figure, where
+    they lie in the run folder's explanation/, or in a folder of that name beside the scores.
 
     [bold]Examples[/bold]
 
