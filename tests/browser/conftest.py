@@ -71,6 +71,15 @@ def client(red_model):
         yield running
 
 
+@pytest.fixture(scope="module")
+def parts(browser, client):
+    """A page whose modules are called one by one."""
+    page = browser.new_page(base_url=str(client.base_url))
+    page.goto("/")
+    yield page
+    page.close()
+
+
 @pytest.fixture
 def open_page(browser, client):
     """Opens the page again; at the end of the test nothing may have been complained of, or asked for elsewhere."""

@@ -94,3 +94,8 @@ class Fingers:
         for point in points[1:]:
             self.send("touchMove", point)
         self.send("touchEnd")
+
+
+def flat(mask):
+    """A mask as JavaScript takes it: 0 and 1, row by row."""
+    return mask.astype(int).ravel().tolist()

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from browser.editing import flat
+
 CORNERS = np.ones((3, 3))
 
 
@@ -15,18 +17,6 @@ def computed(page, module, body, **given):
     """What a function body of JavaScript returns; it sees `part` (the module) and what is given."""
     script = "async (given) => { const part = await import('/page/%s'); %s }"
     return page.evaluate(script % (module, body), given)
-
-
-@pytest.fixture(scope="module")
-def parts(browser, client):
-    page = browser.new_page(base_url=str(client.base_url))
-    page.goto("/")
-    yield page
-    page.close()
-
-
-def flat(mask):
-    return mask.astype(int).ravel().tolist()
 
 
 def random_masks():

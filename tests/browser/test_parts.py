@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from browser.editing import flat
 from polypseg.formats.outlines import compress_run_lengths, run_lengths
 from polypseg.overlay import contour, line_width_px
 from polypseg.predict.predictor import without_small
@@ -34,18 +35,6 @@ def masks():
 
 
 MASKS = list(masks())
-
-
-@pytest.fixture(scope="module")
-def parts(browser, client):
-    page = browser.new_page(base_url=str(client.base_url))
-    page.goto("/")
-    yield page
-    page.close()
-
-
-def flat(mask):
-    return mask.astype(int).ravel().tolist()
 
 
 @pytest.mark.parametrize("mask", MASKS)
