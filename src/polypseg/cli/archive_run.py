@@ -162,11 +162,28 @@ def _slots(job: "Job", run: str, staff: Workers) -> "Sequence[Slot]":
         return [
             ProcessSlot(job, run, staff.timeout) for _ in range(staff.workers or max(1, usable_cores() // staff.cpus))
         ]
-    from polypseg.archive.ray_slots import RaySlot, connect
+    from polypseg.archive.ray_slots import RaySlot, connect, room_for
 
-    cores = connect(staff.ray)
-    workers = staff.workers or max(1, cores // staff.cpus)
+    connect(staff.ray)
+    room = room_for(staff.cpus, staff.gpus)
+    workers = staff.workers or max(1, room)
+    if room < workers:
+        _tell_room(staff, room, workers)
     return [RaySlot(job, run, staff.timeout, staff.cpus, staff.gpus) for _ in range(workers)]
+
+
+def _tell_room(staff: Workers, room: int, workers: int) -> None:
+    """Say that workers wait for machines; refuse where none can come."""
+    from polypseg.cli.console import console
+    from polypseg.errors import UsageError
+
+    needs = f"{staff.cpus} cores" + (f" and {staff.gpus:g} GPUs" if staff.gpus else "")
+    if staff.ray == "local" and not room:
+        raise UsageError(f"--ray local: this machine holds no worker of {needs}; use fewer --cpus or --gpus")
+    console.print(
+        f"[yellow]note:[/yellow] the cluster has room for {room:,} of {workers:,} workers of {needs}; the others begin "
+        "when there is room"
+    )
 
 
 def _show_run(done: "RunSummary") -> None:
