@@ -46,11 +46,14 @@ def connect(address: str) -> None:
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ArchiveError(f"Ray at {address!r} cannot be reached ({str(error).splitlines()[0]})") from error
+            raise ArchiveError(
+                f"Ray at {address!r} cannot be reached ({str(error).splitlines()[0]}); start it (ray start --head), or "
+                "use --ray local, which needs no cluster"
+            ) from error
 
 
 def room_for(num_cpus: float, num_gpus: float) -> int:
-    """How many workers with such needs the machines of the cluster hold now; a worker has all it needs of one machine."""
+    """How many workers with such needs the machines of the cluster hold now; each has all it needs of one machine."""
     return sum(_fits(node["Resources"], num_cpus, num_gpus) for node in import_ray().nodes() if node.get("Alive"))
 
 

@@ -3,7 +3,7 @@
 Decisions:
 - A slot takes the next video when it is done with the one before: nothing queues, and a manifest of a million rows is
   read as it is needed.
-- A slot gets a video once its worker is ready. One that a cluster has no room for holds nothing back: the others do all.
+- A slot gets a video once its worker is ready. One that a cluster has no room for holds nothing back.
 - What failed is tried again at the end, up to `tries` times in all, then set aside; what another run has in hand is
   waited for. When a run returns, its part of the archive is done.
 - The first fault of the store ends the run; the slots finish what they are at.
