@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from archive.archive_making import HereSlot, make_videos
 from polypseg.archive import slots
 from polypseg.cli import app
+from polypseg.errors import UsageError
 from predict.tiny_model import write_tiny_model
 
 run = CliRunner()
@@ -95,6 +96,17 @@ def test_wrong_calls_are_told_in_a_line():
     assert not Path("out/results").exists()
     assert "cannot read the list of videos" in said("plan", "nothing", "-o", "new", code=1)
     assert not Path("new").exists()
+
+
+def test_needs_that_a_machine_cannot_meet_are_refused_and_those_that_wait_are_told(capsys):
+    from polypseg.cli.archive_run import Workers, _tell_room
+
+    with pytest.raises(
+        UsageError, match=r"this machine holds no worker of 2 CPU and 0\.5 GPU; use fewer --cpus or --gpus"
+    ):
+        _tell_room(Workers(ray="local", cpus=2, gpus=0.5), 0, 1)
+    _tell_room(Workers(ray="auto"), 0, 3)  # machines may come
+    assert "room for 0 of 3 workers of 1 CPU" in capsys.readouterr().out
 
 
 def test_retry_gives_what_was_set_aside_its_tries_again(monkeypatch):

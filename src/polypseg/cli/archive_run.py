@@ -184,7 +184,7 @@ def _tell_room(staff: Workers, room: int, workers: int) -> None:
     from polypseg.cli.console import console
     from polypseg.errors import UsageError
 
-    needs = f"{staff.cpus} cores" + (f" and {staff.gpus:g} GPUs" if staff.gpus else "")
+    needs = f"{staff.cpus} CPU" + (f" and {staff.gpus:g} GPU" if staff.gpus else "")
     if staff.ray == "local" and not room:
         raise UsageError(f"--ray local: this machine holds no worker of {needs}; use fewer --cpus or --gpus")
     console.print(
