@@ -92,6 +92,9 @@ def test_wrong_calls_are_told_in_a_line():
     assert "unknown form of masks" in predicted("--masks", "tiff", code=2)
     assert "no such file" in said("run", "out", "--model", "gone.onnx", code=1)
     assert "cannot read the list of videos" in said("plan", "nothing", "-o", "out", code=1)
+    assert not Path("out/results").exists()
+    assert "cannot read the list of videos" in said("plan", "nothing", "-o", "new", code=1)
+    assert not Path("new").exists()
 
 
 def test_retry_gives_what_was_set_aside_its_tries_again(monkeypatch):

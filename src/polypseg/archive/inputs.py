@@ -118,7 +118,7 @@ def here(path: str) -> Iterator[Path]:
         return
     files, inner = _file_system(path)
     with tempfile.TemporaryDirectory(prefix="polypseg-") as folder:
-        copy = Path(folder) / ("video" + Path(inner).suffix)
+        copy = Path(folder) / ("video" + _suffix(inner))
         with files.open(inner, "rb") as opened, copy.open("wb") as written:
             while chunk := opened.read(_CHUNK):
                 written.write(chunk)
@@ -202,7 +202,7 @@ def _column(path: Path) -> list[str]:
 def _remote(source: str) -> Iterator[str]:
     """The videos at an address: one, or all below a folder of a store."""
     files, inner = _file_system(source)
-    if Path(inner).suffix.lower() in VIDEO_SUFFIXES:
+    if _suffix(inner) in VIDEO_SUFFIXES:
         yield source
         return
     try:
@@ -210,7 +210,18 @@ def _remote(source: str) -> Iterator[str]:
     except (OSError, NotImplementedError) as error:
         raise DataError(f"{source}: cannot be listed ({error}); give a file with an address a line") from error
     names = (files.unstrip_protocol(name) for name in found)
-    yield from sorted({name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES})
+    yield from sorted({name for name in names if _suffix(name) in VIDEO_SUFFIXES})
+
+
+def _suffix(address: str) -> str:
+    """The suffix of an address, in lower case and without what signs the address; empty for none.
+
+    >>> _suffix("https://host/a.MP4?X-Amz-Signature=0.9/b"), _suffix("bucket/b.mov"), _suffix("https://host/watch")
+    ('.mp4', '.mov', '')
+    """
+    is_http = address.startswith(("http://", "https://"))
+    suffix = Path(address.partition("?")[0] if is_http else address).suffix.lower()
+    return suffix if suffix[1:].isalnum() else ""
 
 
 def _file_system(address: str) -> tuple[Any, str]:

@@ -9,7 +9,7 @@ Decisions:
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from time import monotonic, perf_counter
 
@@ -84,14 +84,18 @@ def plan_archive(
     began = perf_counter()
     if identify not in IDENTITIES:
         raise UsageError(unknown_name("way to tell videos apart", identify, IDENTITIES))
-    archive.mkdir(parents=True, exist_ok=True)
+    paths = find_paths(source, archive, with_images)
+    first = next(paths, None)
+    if first is None:
+        raise DataError(f"{source}: holds no videos" + ("" if with_images else "; images count with --images"))
+    archive.mkdir(parents=True, exist_ok=True)  # a wrong source leaves nothing behind
     with alone_in(archive):
         _check_facts(archive, identify)
         _keep_part(archive)
         known = _Known(_before(archive))
         summary, forgotten, written_at = PlanSummary(), forgotten_videos(archive), monotonic()
         with ManifestWriter(archive / PART_NAME) as writer:
-            for path in track(find_paths(source, archive, with_images), "looking at videos", 0):
+            for path in track(chain([first], paths), "looking at videos", 0):
                 before = known.find(path)
                 entry = _entry(path, before, identify)
                 if entry.video in forgotten:
@@ -102,8 +106,6 @@ def plan_archive(
                 if monotonic() - written_at > FLUSH_SECONDS:
                     writer.flush()
                     written_at = monotonic()
-        if not summary.num_videos and not summary.num_forgotten:
-            raise DataError(f"{source}: holds no videos" + ("" if with_images else "; images count with --images"))
         summary.num_gone = known.num_passed()
         put_in_place(archive / PART_NAME, archive / MANIFEST_NAME)
         (archive / EARLIER_NAME).unlink(missing_ok=True)
