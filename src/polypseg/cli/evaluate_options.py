@@ -262,7 +262,7 @@ class Procedures:
         bool,
         typer.Option(
             "--case-pictures",
-            help="Put pictures of missed, found and false cases into the page.",
+            help="Put pictures of missed, found and false cases into the page; with --predictions also name --videos.",
             rich_help_panel=PROCEDURES,
         ),
     ] = False

@@ -9,15 +9,17 @@ Decisions:
   surroundings.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from polypseg.arrays import Image
+from polypseg.errors import ScoreError
 from polypseg.evaluate.procedures.facts import Facts
 from polypseg.evaluate.procedures.films import Film, film_frames, read_film_frame
+from polypseg.evaluate.procedures.frames import Frames, natural
 from polypseg.metrics.procedures.alerts import stretches
 from polypseg.metrics.procedures.lesions import LesionTable, lesion_table
 from polypseg.metrics.procedures.tables import Numbers, Procedures
@@ -39,8 +41,32 @@ class Case(NamedTuple):
     caption: str
 
 
+class Filmed(NamedTuple):
+    """Where the frames are: the films, and the frames of the references, whose names those of videos get."""
+
+    films: Sequence[Film]
+    known: Frames | None
+
+
+def check_films(films: Sequence[Film], frames: Frames) -> None:
+    """Nothing, if each procedure has its film. Frames of a folder are looked up; a video file is not read.
+
+    Raises:
+        ScoreError: A film, or a frame of a folder, is missing.
+    """
+    by_name = {film.name: film for film in films}
+    for name in frames.names:
+        film = by_name.get(name)
+        if film is None:
+            there = ", ".join(list(by_name)[:3])
+            raise ScoreError(f"procedure {name}: missing in the videos, which have {there}; expected the same names")
+        lacking = [] if film.is_video else sorted(set(frames.keys_of(name)) - {path.stem for path in film.files})
+        if lacking:
+            raise ScoreError(f"{name}: {len(lacking)} frames are missing in the videos, as {lacking[0]}; add them")
+
+
 def draw_cases(
-    facts: Facts, names: Sequence[str], threshold: float, withhold: int, films: Sequence[Film], folder: DeploymentFolder
+    facts: Facts, names: Sequence[str], threshold: float, withhold: int, filmed: Filmed, folder: DeploymentFolder
 ) -> list[CasePicture]:
     """The pictures, once they and their list are written to the folder.
 
@@ -49,16 +75,17 @@ def draw_cases(
         names: Of the procedures that are evaluated.
         threshold: The score from which on a finding counts.
         withhold: Frames; findings of shorter tracks do not count.
-        films: Where the frames are.
+        filmed: Where the frames are.
         folder: Of the report.
 
     Raises:
         ImageError: A frame cannot be read any more.
+        ScoreError: A video ends before a frame.
     """
     procedures = facts.withheld(withhold)
     cases = [case for case in choose_cases(procedures, threshold) if _name(procedures, case.frame) in names]
     wanted = {(_name(procedures, case.frame), facts.keys[case.frame]) for case in cases}
-    images = dict(_read(films, wanted, facts))
+    images = dict(_read(filmed, wanted))
     pictures, contents = [], []
     for number, case in enumerate(cases, 1):
         name, key = _name(procedures, case.frame), facts.keys[case.frame]
@@ -143,27 +170,20 @@ def _name(procedures: Procedures, frame: int) -> str:
     return procedures.names[int(procedures.procedure[frame])]
 
 
-def _read(films: Sequence[Film], wanted: set[tuple[str, str]], facts: Facts) -> Iterator[tuple[tuple[str, str], Image]]:
+def _read(filmed: Filmed, wanted: set[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], Image]]:
     """The wanted frames, each film read once and no further than it must be."""
-    by_film: Mapping[str, set[str]] = {film.name: {key for name, key in wanted if name == film.name} for film in films}
-    for film in films:
-        left = set(by_film[film.name])
+    for film in filmed.films:
+        left = {key for name, key in wanted if name == film.name}
         if not film.is_video:
             for path in film.files:
                 if path.stem in left:
                     yield (film.name, path.stem), read_film_frame(path)
             continue
-        own = _keys(facts, film.name) if left else []
-        for place, frame in enumerate(film_frames(film, None) if left else ()):
-            if own[place] in left and frame.image is not None:
-                yield (film.name, own[place]), frame.image
-            left.discard(own[place])
+        for frame in film_frames(film, filmed.known) if left else ():
+            if frame.key in left and frame.image is not None:
+                yield (film.name, frame.key), frame.image
+            left.discard(frame.key)
             if not left:
                 break
-
-
-def _keys(facts: Facts, name: str) -> Sequence[str]:
-    """The names of a procedure's frames, in order."""
-    number = facts.procedures.names.index(name)
-    begins, ends = np.searchsorted(facts.procedures.procedure, [number, number + 1]).tolist()
-    return facts.keys[begins:ends]
+        if left:
+            raise ScoreError(f"{film.files[0]}: has no frame {min(left, key=natural)}; name the videos of the findings")
