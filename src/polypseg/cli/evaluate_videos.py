@@ -28,7 +28,11 @@ def concerns_videos(judged: Judged, protocol: str | None) -> bool:
     predictions = judged.predictions
     if predictions is None:
         return False
-    return predictions.suffix.lower() in (".json", ".csv") or (predictions / "findings.csv").is_file()
+    if predictions.suffix.lower() in (".json", ".csv") or (predictions / "findings.csv").is_file():
+        return True
+    from polypseg.evaluate.procedures.video_tables import find_video_tables
+
+    return bool(find_video_tables(predictions))
 
 
 def evaluate_videos(call: EvaluateCall) -> None:

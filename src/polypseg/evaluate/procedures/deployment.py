@@ -145,6 +145,7 @@ def _variations(
 
 
 def _notes(procedures: Procedures, facts: Facts, matched: MatchedPoint | None) -> Iterator[str]:
+    yield from facts.notes
     clean = frame_sums(procedures, np.inf).num_clean
     without = [name for name, number in zip(procedures.names, clean, strict=True) if number == 0]
     if len(without) == len(procedures.names):

@@ -25,7 +25,12 @@ from polypseg.records.json_stream import stream_members
 from polypseg.records.reading import FileKind, stream_named_rows
 
 RESULTS = FileKind("COCO results list", ScoreError, "expected a list of image_id, bbox and score", 4096)
-TABLE = FileKind("table of findings", ScoreError, "expected the findings.csv that polypseg evaluate wrote", 4096)
+TABLE = FileKind(
+    "table of findings",
+    ScoreError,
+    "expected the findings.csv of polypseg evaluate, or the tables of videos of polypseg predict",
+    4096,
+)
 TABLE_COLUMNS = ("procedure", "frame", "x", "y", "width", "height", "score", "area_percent", "track")
 NO_TRACK = -1
 
