@@ -55,13 +55,13 @@ class Alerts(Saved):
 
     Attributes:
         definition: Its name.
-        num_alerts: In all procedures.
+        num_alerts: In all procedures; None where how long an alert lasts is asked, and one of them is a single frame.
         per_minute: Over the length of all procedures.
         per_procedure: Mean over procedures.
     """
 
     definition: str
-    num_alerts: int
+    num_alerts: int | None
     per_minute: Figure
     per_procedure: Figure
 

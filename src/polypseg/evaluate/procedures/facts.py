@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from polypseg.errors import ScoreError, UsageError
-from polypseg.evaluate.procedures.findings import NO_TRACK, Findings, meet, read_findings
+from polypseg.evaluate.procedures.findings import NO_TRACK, Findings, check_there, meet, read_findings
 from polypseg.evaluate.procedures.frames import Frames, check_same_frames
 from polypseg.evaluate.procedures.references import References, Sights
 from polypseg.evaluate.procedures.video_tables import NOTE as VIDEO_TABLE_NOTE
@@ -111,6 +111,7 @@ def facts_of_predictions(path: Path, references: References, threshold: float = 
         ScoreError: They do not fit, or the references do not tell the frames.
         UsageError: Nobody tells the time.
     """
+    check_there(path)
     tables = find_video_tables(path)
     if tables:
         frames, findings = read_video_tables(tables, references.frames)

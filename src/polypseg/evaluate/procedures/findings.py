@@ -105,11 +105,22 @@ def read_findings(path: Path, frames: Frames, references: References, threshold:
         ScoreError: It cannot be understood, or names frames that are not there.
     """
     path = path / "findings.csv" if path.is_dir() else path
-    if not path.exists():
-        raise ScoreError(f"{path}: no such predictions; expected a COCO results list (.json) or a findings.csv")
+    check_there(path)
     read = _results if path.suffix.lower() == ".json" else _table
     found = read(path, frames, references)
     return found.kept(found.score >= threshold)
+
+
+def check_there(path: Path) -> None:
+    """Nothing, if there is such a file or folder.
+
+    Raises:
+        ScoreError: There is none.
+    """
+    if not path.exists():
+        raise ScoreError(
+            f"{path}: no such predictions; expected a COCO results list (.json), a findings.csv or tables of videos"
+        )
 
 
 def meet(findings: Findings, sights: Sights, min_iou: float = 0.0) -> tuple[Places, Places]:
