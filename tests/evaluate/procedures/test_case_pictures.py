@@ -33,7 +33,12 @@ def test_crop_holds_the_lesion_and_the_finding_on_it_with_their_surroundings():
 
 def test_lesion_whose_place_is_unknown_gives_the_whole_frame():
     image = np.full((40, 50, 3), 9, np.uint8)
-    assert crop(image, np.full((1, 4), np.nan), NONE, NONE, of_false=False).shape == (40, 50, 3)
+    image.flags.writeable = False  # as a decoder gives it
+    false = np.array([[5, 5, 9, 9.0]])
+    seen = crop(image, np.full((1, 4), np.nan), NONE, false, of_false=False)
+    assert seen.shape == (40, 50, 3)
+    assert has(seen, FALSE_POSITIVE)
+    assert (image == 9).all()
 
 
 def test_lines_of_a_small_crop_are_thin():

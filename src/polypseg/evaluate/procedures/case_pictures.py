@@ -32,6 +32,9 @@ NUM_PICTURES = 6
 SURROUNDINGS, LEAST_SHARE = 0.6, 0.4
 """Of a crop: so much of the boxes' longer side around them, and at least so much of the frame's shorter side."""
 
+LEAST_LINE_PX = 2
+"""A thinner line loses its colour in a JPEG."""
+
 
 class Case(NamedTuple):
     """What is shown: its kind, the frame, and what is to be said of it."""
@@ -148,8 +151,8 @@ def crop(image: Image, lesions: Numbers, true: Numbers, false: Numbers, of_false
         of_false: Whether the case is about the false ones.
     """
     part = _part(image.shape, false if of_false else np.concatenate([lesions, true]))
-    drawn = np.ascontiguousarray(image[part])
-    width = line_width_px(drawn.shape)  # of what is shown: a small crop is shown large
+    drawn = image[part].copy()
+    width = max(LEAST_LINE_PX, line_width_px(drawn.shape))  # of what is shown: a small crop is shown large
     top, left = part[0].start, part[1].start
     for boxes, colour in ((lesions, OUTLINE), (true, TRUE_POSITIVE), (false, FALSE_POSITIVE)):
         for x, y, wide, high in boxes[np.isfinite(boxes).all(axis=1)].tolist():
