@@ -18,7 +18,7 @@ FOR_PROCEDURES = (
 )  # fmt: skip
 """Of whole procedures alone."""
 
-FOR_A_MODEL = ("videos", "smooth", "smooth_frames", "field", "tta", "case_pictures")
+FOR_A_MODEL = ("smooth", "smooth_frames", "field", "tta")
 """Of whole procedures, where a model runs: saved findings are taken as they are."""
 
 NOT_OF_A_PROTOCOL = (*FOR_PROCEDURES, "field", "tta", "frame_rate", "area_limits", "seed")
@@ -51,6 +51,10 @@ def refuse_for_procedures(given: EvaluateCall) -> None:
         _refuse(given, NOT_OF_A_PROTOCOL, f"not part of --protocol {protocol}, which fixes its own rules; leave it out")
     elif given.judged.predictions is not None:
         _refuse(given, FOR_A_MODEL, "for a model; saved findings are evaluated as they are: leave it out")
+        if given.judged.videos is None:
+            _refuse(given, ("case_pictures",), "the pictures are taken from the videos; name them with --videos DIR")
+        elif not given.procedures.case_pictures:
+            _refuse(given, ("videos",), "beside saved findings, videos are for pictures alone; add --case-pictures")
 
 
 def _refuse(given: EvaluateCall, names: Sequence[str], why: str) -> None:

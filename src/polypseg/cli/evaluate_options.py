@@ -24,8 +24,8 @@ class Judged:
     predictions: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of masks or probability maps of another program; for procedures a COCO results list or "
-            "findings.csv.",
+            help="Folder of masks or probability maps of another program; for procedures a COCO results list, "
+            "findings.csv, or tables of videos from polypseg predict.",
             rich_help_panel=WHAT,
         ),
     ] = None
@@ -262,7 +262,7 @@ class Procedures:
         bool,
         typer.Option(
             "--case-pictures",
-            help="Put pictures of missed, found and false cases into the page.",
+            help="Put pictures of missed, found and false cases into the page; with --predictions also name --videos.",
             rich_help_panel=PROCEDURES,
         ),
     ] = False

@@ -10,7 +10,7 @@ from polypseg.cli.evaluate_options import EvaluateCall, Judged
 if TYPE_CHECKING:
     from polypseg.evaluate.procedures.facts import Facts
     from polypseg.evaluate.procedures.references import References
-    from polypseg.records.deployment import Deployment
+    from polypseg.records.deployment import Deployment, DeploymentFolder
 
 TRUE_COLON = ("true-colon", "true-colon-realcolon")
 """Protocols; the second joins frames by their number, as its package does for REAL-Colon."""
@@ -28,7 +28,11 @@ def concerns_videos(judged: Judged, protocol: str | None) -> bool:
     predictions = judged.predictions
     if predictions is None:
         return False
-    return predictions.suffix.lower() in (".json", ".csv") or (predictions / "findings.csv").is_file()
+    if predictions.suffix.lower() in (".json", ".csv") or (predictions / "findings.csv").is_file():
+        return True
+    from polypseg.evaluate.procedures.video_tables import find_video_tables
+
+    return bool(find_video_tables(predictions))
 
 
 def evaluate_videos(call: EvaluateCall) -> None:
@@ -37,7 +41,8 @@ def evaluate_videos(call: EvaluateCall) -> None:
 
     if call.judged.references is None:
         raise UsageError("name --references: a folder of masks, COCO boxes with lesion ids (.json) or intervals (.csv)")
-    if (call.judged.predictions is None) == (call.model is None or call.judged.videos is None):
+    has_model = call.model is not None
+    if (call.judged.predictions is not None) == has_model or (has_model and call.judged.videos is None):
         raise UsageError("name a model and --videos DIR, or --predictions FILE (a COCO results list or findings.csv)")
     out = call.out or (call.judged.predictions or Path(str(call.judged.videos))).with_suffix("").parent / "deployment"
     with _alone(out, call.scoring.overwrite or call.scoring.restart):
@@ -66,11 +71,16 @@ def _alone(out: Path, overwrite: bool) -> Iterator[None]:
 
 
 def _evaluate(call: EvaluateCall, out: Path) -> None:
+    from polypseg.evaluate.procedures.case_pictures import check_films
     from polypseg.evaluate.procedures.deployment import DeploymentOptions, report_deployment
     from polypseg.evaluate.procedures.figures import FigureOptions
+    from polypseg.evaluate.procedures.films import find_films
     from polypseg.evaluate.procedures.references import open_references
+    from polypseg.records.deployment import DeploymentFolder
 
     references = open_references(Path(str(call.judged.references)), call.summing.frame_rate)
+    if call.procedures.case_pictures and call.judged.predictions is not None and references.frames is not None:
+        check_films(find_films(Path(str(call.judged.videos))), references.frames)
     facts, smoothed, threshold, title = _facts(call, references)
     options = DeploymentOptions(
         threshold=threshold,
@@ -83,7 +93,7 @@ def _evaluate(call: EvaluateCall, out: Path) -> None:
     )
     record = report_deployment(title, facts, options, out, smoothed)
     if call.procedures.case_pictures:
-        _draw_cases(call, facts, record, out)
+        _draw_cases(call, facts, references, DeploymentFolder(out))
     written = _write_more(call, facts, references, out)
     _show(record)
     _print(f"wrote {', '.join(str(path) for path in [out / 'deployment.json', *written])}")
@@ -118,15 +128,14 @@ def _facts(call: EvaluateCall, references: "References") -> tuple["Facts", dict[
     return facts, smoothed, operating_point(predictor), path.stem
 
 
-def _draw_cases(call: EvaluateCall, facts: "Facts", record: "Deployment", out: Path) -> None:
-    from polypseg.evaluate.procedures.case_pictures import draw_cases
+def _draw_cases(call: EvaluateCall, facts: "Facts", references: "References", folder: "DeploymentFolder") -> None:
+    from polypseg.evaluate.procedures.case_pictures import Filmed, draw_cases
     from polypseg.evaluate.procedures.films import find_films
-    from polypseg.records.deployment import DeploymentFolder
 
-    films, first = find_films(Path(str(call.judged.videos))), record.points[0]
-    withheld = call.over_time.withhold
-    drawn = draw_cases(facts, first.procedures, first.threshold, withheld, films, DeploymentFolder(out))
-    _print(f"the page contains {len(drawn)} pictures of the data, which lie in {out / 'cases'} too")
+    filmed = Filmed(find_films(Path(str(call.judged.videos))), references.frames)
+    first = folder.read().points[0]
+    drawn = draw_cases(facts, first.procedures, first.threshold, call.over_time.withhold, filmed, folder)
+    _print(f"the page contains {len(drawn)} pictures of the data, which lie in {folder.pictures_folder} too")
 
 
 def _provenance(call: EvaluateCall, references: "References") -> dict[str, str]:
@@ -190,6 +199,11 @@ def _true_colon(call: EvaluateCall, out: Path) -> None:
             f"{lesions['summary']['mean_latency_frames']} frames"
         )
     _print(f"matched threshold {matched['threshold']:.6g}: TPR {matched['achieved_tpr']:.4f}")
+    num_predictions, num_boxes = result.num_left_out
+    if num_predictions:
+        _print(f"note: {num_predictions:,} predictions name no frame of the references, and are left out")
+    if num_boxes:
+        _print(f"note: {num_boxes:,} boxes of the references belong to no image, and are left out")
     _print(f"wrote {path}")
 
 

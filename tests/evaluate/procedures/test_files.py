@@ -9,6 +9,8 @@ from polypseg.errors import ImageError, ScoreError, UsageError
 from polypseg.evaluate.procedures.deployment import DeploymentOptions, report_deployment
 from polypseg.evaluate.procedures.facts import facts_of_predictions
 from polypseg.evaluate.procedures.references import open_references
+from polypseg.records.deployment import DeploymentFolder
+from polypseg.report.deployment import write_deployment_page
 
 INTERVALS = "procedure,lesion,first_frame,last_frame,num_frames,look\np1,a,1,2,5,flat\np2,,,,3,\n"
 TABLE = "procedure,frame,x,y,width,height,score\np1,1,0,0,5,5,0.9\np1,4,0,0,5,5,0.7\np2,0,0,0,5,5,0.2\n"
@@ -124,6 +126,18 @@ def test_procedures_of_a_single_frame_have_no_alerts_a_minute(tmp_path):
     (frames, *_) = record.points[0].alerts
     assert (frames.definition, frames.num_alerts, frames.per_minute.value) == ("clean-frames", 1, None)
     assert frames.per_procedure.value == 0.5
+    by_name = {alerts.definition: alerts for alerts in record.points[0].alerts}
+    assert by_name["runs"].num_alerts == 1
+    assert by_name["alerts-2s"].num_alerts is None  # nobody knows how long a still lasts
+    assert by_name["alerts-2s"].per_procedure.value is None
+    rows = {row["procedure"]: row for row in DeploymentFolder(tmp_path / "out").read_table("procedures")}
+    assert [rows["still"][name] for name in ("clean-frames", "runs", "alerts-0.5s", "alerts-2s")] == ["1", "1", "", ""]
+    assert rows["v"]["alerts-0.5s"] == "0"
+    page = write_deployment_page(DeploymentFolder(tmp_path / "out")).read_text()
+    assert page.count("What was found when") == 1  # the timeline of v
+    assert "1 procedure is a single frame and has no timeline." in page
+    assert '<th scope="row">alerts-2s, a procedure</th><td class="number">–</td>' in page
+    assert '<th scope="row">still</th><td class="number">0.00</td><td class="number">–</td>' in page  # lasts: unknown
     assert "1 procedures are a single frame without a length: false alerts a minute are unknown" in record.notes
 
 

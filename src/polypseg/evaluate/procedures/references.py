@@ -61,6 +61,7 @@ class References:
         looks: What is said of each lesion, by column.
         mask_paths: Of masks: the file of each frame.
         image_ids: Of COCO: each frame's place by the file's own number.
+        is_timed: Whether the times of `frames` are known, and not only their order.
     """
 
     source: Path
@@ -70,6 +71,7 @@ class References:
     looks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     mask_paths: tuple[Path, ...] = ()
     image_ids: Mapping[int, int] = field(default_factory=dict)
+    is_timed: bool = True
 
     @property
     def is_located(self) -> bool:
@@ -170,4 +172,4 @@ def _masks(folder: Path, rate: float | None) -> References:
                 gathered.add(there or 0, evaluated.names.index(name), lesion_name(name, level), box, percent)
         return gathered.sights()
 
-    return References(folder, "masks", frames, sights_in, mask_paths=paths)
+    return References(folder, "masks", frames, sights_in, mask_paths=paths, is_timed=rate is not None)
