@@ -288,11 +288,12 @@ def _look_at(
     """The curves of each frame by risk and family, and its statistics."""
     values = _values(predictor, promise)
     curves: dict[tuple[str, Family], list[FrameCurves]] = {key: [] for key in values}
-    statistics, polyps = [], 0
+    statistics = []
     for image, reference in track(_pairs(samples), "calibrating", len(samples)):
-        found = predictor.predict(image)
-        polyps += bool(reference.any())
-        statistics.append(frame_statistics(image, found.probability, found.mask, found.field))
+        prepared = predictor.prepare(image)
+        outputs = predictor.run([prepared.pixels])
+        found = predictor.finish(image, prepared, outputs)
+        statistics.append(frame_statistics(prepared.pixels, outputs.probabilities[0, ..., 0], float(found.mask.mean())))
         for (risk, family), steps in values.items():
             pair = found.probability, found.mask
             curves[risk, family].append(frame_curves(family, RISKS[risk], steps, pair, reference))

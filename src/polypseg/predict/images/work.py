@@ -281,5 +281,6 @@ class _Work:
             file_name = f"{source.name}{Path(source.path).suffix}"
             line = image_line(source.name, file_name, prediction.mask, regions, nested)
         if self.predictor.options.calibration is not None:
-            statistics = frame_statistics(prediction.image, prediction.probability, prediction.mask, prediction.field)
+            own_map, mask = outputs.of(place).probabilities[0, ..., 0], prediction.mask
+            statistics = frame_statistics(read.prepared.pixels, own_map, np.count_nonzero(mask) / mask.size)
         return _Written(source, row_of(source, prediction, regions), line, read.stamp, statistics)
