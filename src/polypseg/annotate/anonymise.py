@@ -6,6 +6,7 @@ Decisions:
 - Names are numbers in a random order. The key lies beside the new folder.
 - Text in the picture or over its edge is reported. It is blanked only on request, because a line that was not found
   would stay unseen.
+- Projects of corrections in a folder, whose files are masks and proposals, are left out with hidden folders.
 - A frame without a picture (a title page, a report) is not written: all of it may be text.
 """
 
@@ -28,6 +29,7 @@ from polypseg.arrays import Mask
 from polypseg.data.annotated import mask_of
 from polypseg.data.conversion import read_frames
 from polypseg.data.layouts import recognise
+from polypseg.data.project_frames import walk_files
 from polypseg.data.samples import Fault, refuse
 from polypseg.errors import DataError, PairingError, PolypsegError
 from polypseg.formats.writing import new_folder, write_png
@@ -129,7 +131,7 @@ def _items(source: Path, rule: MaskRule, track: Track) -> tuple[list[Item], list
         _, frames, samples, faults = read_frames(source, None, rule, True, track)
         groups = {sample.name: sample.group or "" for sample in samples}
         return [Item(f.image_path, mask_of(f), groups.get(f.name, "")) for f in frames], faults
-    files = sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = sorted(path for path in walk_files(source) if path.is_file() and not path.name.startswith("."))
     wanted = [path for path in files if is_image_file(path) or is_dicom(path) or is_video(str(path))]
     others = [path for path in files if path not in wanted and is_left_out(path)]
     return [Item(path) for path in wanted], [Fault(str(path), "neither an image, a video nor DICOM") for path in others]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from polypseg.annotate.anonymise import Done, anonymise
 from polypseg.annotate.beginning import begin_project, refuse_occupied
+from polypseg.data.project_frames import find_frames
 from polypseg.progress import Track, silent
 
 COPIES = "frames"
@@ -27,9 +28,11 @@ def begin_anonymised_project(source: Path, folder: Path, name: str, track: Track
 
     Raises:
         ProjectError: The folder holds something.
+        PairingError: There are no images: a project's frames are images, not videos or DICOM files.
         DataError: Nothing can be anonymised, or there is a key already.
     """
     refuse_occupied(folder)
+    find_frames(source)
     done = anonymise(source, folder, blank_text=True, skip_bad=True, track=track)
     copies = folder / COPIES
     copies.mkdir()

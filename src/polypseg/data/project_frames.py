@@ -171,13 +171,17 @@ def _frames_of_part(part: "Part") -> Iterator[ProjectFrame]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The image files of a folder and of those within; projects and hidden folders are left out."""
+    return (path for path in walk_files(folder) if is_image_file(path))
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of those within, in order; projects and hidden folders are left out."""
     for where, folders, files in os.walk(folder):
         here = Path(where)
         folders[:] = sorted(
             name for name in folders if not name.startswith((".", "__")) and not is_project(here / name)
         )
-        yield from (here / name for name in sorted(files) if is_image_file(Path(name)))
+        yield from (here / name for name in sorted(files))
 
 
 def _name(path: Path, images: Path) -> str:
