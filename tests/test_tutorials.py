@@ -118,7 +118,7 @@ def test_tutorial_of_corrections_runs_as_it_is_written(tmp_path):
     finally:
         reader.close()
     told = json.loads(reader.said[f"curl -s {ADDRESS}/project/retrain"])
-    # Of twelve frames without groups the second and one of the sixth to tenth are held out, perhaps one of the last two.
+    # Of twelve frames without groups the second and one of the sixth to tenth are held out, perhaps one of the rest.
     assert told["comparison"]["project"]["frames"] in (2, 3)
     assert told["comparison"]["reference"]["frames"] == 24  # half of the 48, which are in sequences of 4
     served = {

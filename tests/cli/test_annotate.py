@@ -119,8 +119,9 @@ def test_anonymous_copies_are_what_is_served(frames, served):
 def test_anonymous_copies_of_what_was_begun_as_it_is_are_refused(frames, served):
     typed(frames)
     assert "was begun with the images as they are; begin another one" in typed(frames, "--anonymise", code=2)
-    typed(frames, "--anonymise", "--project", "again")  # the files of the first project are no frames
-    assert len(list((frames / "again" / "frames" / "images").iterdir())) == 2
+    output = typed(frames, "--anonymise", "--project", "again")
+    assert f"{frames / 'project'}: a project of corrections: its masks are not taken" in output
+    assert len(list((frames / "again" / "frames" / "images").iterdir())) == 2  # none of the first project's files
 
 
 def test_anonymous_project_of_videos_alone_is_refused_before_anything_is_written(tmp_path, served):

@@ -6,11 +6,13 @@ Decisions:
 """
 
 import shutil
+import warnings
 from pathlib import Path
 
 from polypseg.annotate.anonymise import Done, anonymise
 from polypseg.annotate.beginning import begin_project, refuse_occupied
 from polypseg.data.project_frames import find_frames
+from polypseg.data.samples import SkippedSamplesWarning
 from polypseg.progress import Track, silent
 
 COPIES = "frames"
@@ -33,7 +35,9 @@ def begin_anonymised_project(source: Path, folder: Path, name: str, track: Track
     """
     refuse_occupied(folder)
     find_frames(source)
-    done = anonymise(source, folder, blank_text=True, skip_bad=True, track=track)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkippedSamplesWarning)  # who calls gets them in `Done.faults`
+        done = anonymise(source, folder, blank_text=True, skip_bad=True, track=track)
     copies = folder / COPIES
     copies.mkdir()
     for path in sorted(folder.iterdir()):

@@ -126,13 +126,18 @@ def held_out(lines: Iterable[Correction], groups: Mapping[str, str | None], seed
     return chosen
 
 
+def projects_within(folder: Path) -> list[Path]:
+    """The projects that lie in a folder, in order of their names."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and is_project(path))
+
+
 def project_within(folder: Path) -> Path | None:
     """The only project in a folder of images; None where there is none.
 
     Raises:
         ProjectError: There are several.
     """
-    found = sorted(path for path in folder.iterdir() if path.is_dir() and is_project(path))
+    found = projects_within(folder)
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise ProjectError(f"{folder}: holds {len(found)} projects ({names}); name one of their folders")
