@@ -23,7 +23,8 @@ from .running import picture, png, serving, wait_until
 PROGRAM = os.environ.get("POLYPSEG_LABEL_STUDIO") or shutil.which("label-studio")
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 SETTINGS = {
-    "ML_BLOCK_LOCAL_IP": "false",  # since 1.23 no backend on the loopback is taken otherwise
+    "ML_BLOCK_LOCAL_IP": "false",  # no backend on the loopback is taken otherwise (seen with 1.23)
+    "SSRF_PROTECTION_ENABLED": "false",  # nor its webhook, which is made with it
     "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
     "LATEST_VERSION_CHECK": "false",
     "COLLECT_ANALYTICS": "false",
