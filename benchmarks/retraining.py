@@ -34,9 +34,9 @@ from polypseg.records.project import SetComparison
 
 CANDIDATES = {
     "rate 3e-4": Recipe(),
-    "rate 1e-4": Recipe(learning_rate=1e-4),
     "rate 3e-4, frozen normalisation": Recipe(freezes_normalisation=True),
     "rate 1e-4, frozen normalisation": Recipe(learning_rate=1e-4, freezes_normalisation=True),
+    "rate 1e-4": Recipe(learning_rate=1e-4),
     "rate 3e-4, frozen normalisation, twice the known images": Recipe(freezes_normalisation=True, known_share=2.0),
 }
 COLUMNS = ("new", "seed", "recipe", "shown", "unseen_before", "unseen", "low", "high", "held_out", "known_before",
