@@ -126,13 +126,18 @@ def held_out(lines: Iterable[Correction], groups: Mapping[str, str | None], seed
     return chosen
 
 
+def projects_within(folder: Path) -> list[Path]:
+    """The projects that lie in a folder, in order of their names."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and is_project(path))
+
+
 def project_within(folder: Path) -> Path | None:
     """The only project in a folder of images; None where there is none.
 
     Raises:
         ProjectError: There are several.
     """
-    found = sorted(path for path in folder.iterdir() if path.is_dir() and is_project(path))
+    found = projects_within(folder)
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise ProjectError(f"{folder}: holds {len(found)} projects ({names}); name one of their folders")
@@ -171,13 +176,17 @@ def _frames_of_part(part: "Part") -> Iterator[ProjectFrame]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The image files of a folder and of those within; projects and hidden folders are left out."""
+    return (path for path in walk_files(folder) if is_image_file(path))
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of those within, in order; projects and hidden folders are left out."""
     for where, folders, files in os.walk(folder):
         here = Path(where)
         folders[:] = sorted(
             name for name in folders if not name.startswith((".", "__")) and not is_project(here / name)
         )
-        yield from (here / name for name in sorted(files) if is_image_file(Path(name)))
+        yield from (here / name for name in sorted(files))
 
 
 def _name(path: Path, images: Path) -> str:

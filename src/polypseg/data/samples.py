@@ -287,14 +287,17 @@ def _spellings(names: Iterable[str]) -> dict[str, str]:
 
 
 def _image_stem(mask_stem: str, images: Mapping[str, str]) -> str:
-    """The stem of the image that a mask's stem belongs to: the same, or without its suffix.
+    """The stem of the image that a mask's stem belongs to: the same, without its suffix, or the number after a p.
 
     >>> _image_stem("a_mask", {"a": "a"}), _image_stem("b_seg", {"b_seg": "b_seg"}), _image_stem("C", {"c": "c"})
     ('a', 'b_seg', 'c')
+    >>> _image_stem("p12", {"12": "12"}), _image_stem("p12", {"12": "12", "p12": "p12"})  # ETIS-Larib
+    ('12', 'p12')
     """
     suffix = next((suffix for suffix in MASK_NAME_SUFFIXES if mask_stem.lower().endswith(suffix)), "")
     stem = mask_stem[: len(mask_stem) - len(suffix)]
     # PolypGen's C3_EndoCV2021_00489_.jpg has the mask C3_EndoCV2021_00489_mask.jpg
-    candidates = dict.fromkeys((mask_stem, stem, f"{stem}_" if suffix else stem))
+    numbered = [mask_stem[1:]] if mask_stem[:1] == "p" and mask_stem[1:].isdecimal() else []
+    candidates = dict.fromkeys((mask_stem, stem, f"{stem}_" if suffix else stem, *numbered))
     tried = [*candidates, *(candidate.casefold() for candidate in candidates)]
     return next((images[candidate] for candidate in tried if candidate in images), stem)

@@ -51,6 +51,8 @@ LABELLING = f"""<View>
 
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 
+_NOT_IN_UPLOADS = re.compile(r"[^-\w.]")
+
 _OUTLINES = ("polygon", "ellipse", "brush")
 
 
@@ -135,6 +137,15 @@ def without_upload_prefix(name: str) -> str:
     'frame.jpg'
     """
     return _UPLOAD_PREFIX.sub("", name, count=1) if _UPLOAD_PREFIX.match(name) else name
+
+
+def upload_name(name: str) -> str:
+    """The name that Label Studio stores an uploaded file under, but for its prefix (Django's `get_valid_filename`).
+
+    >>> upload_name("frame 1 (left).jpg")
+    'frame_1_left.jpg'
+    """
+    return _NOT_IN_UPLOADS.sub("", name.strip().replace(" ", "_"))
 
 
 def _labels(result: _Result) -> str:

@@ -104,9 +104,9 @@ class Averages(keras.callbacks.Callback):  # type: ignore[misc]
         """Put the averages in, and measure batch normalisation."""
         self._statistics = None
         self._swapped.enter_context(self.in_place())
-        if getattr(self.model.optimizer, "use_ema", False):
+        layers = normalisations(self.model)
+        if getattr(self.model.optimizer, "use_ema", False) and any(layer.trainable for layer in layers):
             measure_normalisation(self.model, self._batches())
-            layers = normalisations(self.model)
             self._statistics = [
                 keras.ops.convert_to_numpy(v).copy() for n in layers for v in (n.moving_mean, n.moving_variance)
             ]
