@@ -124,7 +124,7 @@ def _show_promise(summary: "Summary") -> None:
 
 def _plan(given: EvaluateCall, selection: "Selection") -> "Plan":
     """The plan of whatever was named."""
-    from polypseg.cli.console import import_keras_quietly, track
+    from polypseg.cli.console import import_keras_for, track
     from polypseg.errors import UsageError
     from polypseg.evaluate.plan import plan_model, plan_predictions, plan_run
 
@@ -145,8 +145,7 @@ def _plan(given: EvaluateCall, selection: "Selection") -> "Plan":
     if judged.references is not None or judged.images is not None:
         raise UsageError("--references and --images belong to --predictions; for a run or a model name --data")
     path = Path(str(model))
-    if path.exists() and path.suffix.lower() != ".onnx":
-        import_keras_quietly()
+    import_keras_for(path)
     if path.is_file():
         if data is None:
             raise UsageError(

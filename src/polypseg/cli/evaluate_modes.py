@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from polypseg.cli.evaluate_options import EvaluateCall
 
@@ -62,9 +61,9 @@ def _refuse(given: EvaluateCall, names: Sequence[str], why: str) -> None:
         raise UsageError(f"{', '.join(options)}: {why}")
 
 
-def _flat(given: EvaluateCall) -> dict[str, Any]:
+def _flat(given: EvaluateCall) -> dict[str, object]:
     """Every option by its name."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for name, value in asdict(given).items():
         flat |= value if isinstance(value, dict) else {name: value}
     return flat
