@@ -3,8 +3,10 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import polypseg
+from polypseg.cli import app
 from polypseg.errors import MissingExtraError, ModelError
 from polypseg.export import targets
 from polypseg.export.onnx import ExportOptions, export_model
@@ -45,6 +47,8 @@ def test_models_of_two_files_are_predicted_with_and_refused_where_damaged(unet_f
     expected = polypseg.load(unet_file).predict_file(tmp_path / "dark.png")
     assert prediction.mask.shape == (20, 30)
     np.testing.assert_allclose(prediction.probability, expected.probability, atol=1e-4)
+    shown = CliRunner().invoke(app, ["models", str(model)])
+    assert (shown.exit_code, "size: 32" in shown.output) == (0, True)
     with pytest.raises(ModelError, match=rf"the engine onnxruntime cannot run {ending} files; take"):
         open_engine(model, "onnxruntime")
     for file in (model, second):
@@ -94,6 +98,11 @@ def test_what_is_not_installed_is_one_line(monkeypatch):
     check_installed(".onnx")
     with pytest.raises(MissingExtraError, match=r'openvino is not installed.*"polypseg\[openvino\]"'):
         check_installed(".xml")
+    without("keras", "tensorflow", "tf2onnx")
+    check_installed(".onnx", is_exported=True)
+    without("onnx")
+    with pytest.raises(MissingExtraError, match=r'onnx is not installed.*"polypseg\[export\]"'):
+        check_installed(".onnx", is_exported=True)
     without("tf2onnx")
     with pytest.raises(MissingExtraError, match=r'tf2onnx is not installed.*"polypseg\[export\]"'):
         check_installed(".onnx")

@@ -127,6 +127,7 @@ def export_model(
     """
     out, target = Path(out), target_of(Path(out))
     if Path(source).suffix.lower() == ".onnx":
+        check_installed(target, is_exported=True)
         return _export_again(Path(source), out, options, data, track)
     check_installed(target)
     out.parent.mkdir(parents=True, exist_ok=True)

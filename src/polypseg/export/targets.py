@@ -38,16 +38,18 @@ def target_of(out: Path) -> str:
     return ending
 
 
-def check_installed(target: str) -> None:
+def check_installed(target: str, is_exported: bool = False) -> None:
     """Nothing, where all that an export needs is installed.
 
     Args:
         target: A key of `TARGETS`.
+        is_exported: The source is an exported file, which needs no Keras to be written in another precision.
 
     Raises:
         MissingExtraError: Something is not; the message says how to install it.
     """
-    needed = {"keras": "export", "tensorflow": "export", "onnx": "export", "tf2onnx": "export"}
+    packages = ("onnx",) if is_exported else ("keras", "tensorflow", "onnx", "tf2onnx")
+    needed = dict.fromkeys(packages, "export")
     if target == ".xml":
         needed["openvino"] = "openvino"
     for package, extra in needed.items():

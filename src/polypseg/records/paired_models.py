@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from polypseg.errors import ModelError
 from polypseg.records.atomic import write_bytes
 from polypseg.records.model_facts import PREFIX, ModelFacts, from_metadata, to_metadata
-from polypseg.records.onnx_metadata import MODEL
+from polypseg.records.onnx_metadata import MODEL, read_facts
 from polypseg.records.reading import parse_json, read_bytes
 from polypseg.records.sealing import DIGEST_KEY
 
@@ -77,6 +77,13 @@ def read_litert(path: Path) -> tuple[bytes, ModelFacts]:
     if values.pop(_DIGEST) != _litert_digest(content, values):
         raise ModelError(_damaged(path))
     return content, ModelFacts.model_validate(values)
+
+
+def exported_facts(path: Path) -> ModelFacts:
+    """What an exported model of any ending says of itself; errors as `read_ir`."""
+    if path.suffix.lower() == ".xml":
+        return read_ir(path)
+    return read_litert(path)[1] if path.suffix.lower() == ".tflite" else read_facts(path)
 
 
 _DIGEST = "digest"
