@@ -39,7 +39,7 @@ class Saved(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", populate_by_name=True)
 
-    def stated(self) -> dict[str, object]:
+    def stated(self) -> dict[str, Any]:
         """What was set, by its name in the program; what has its default alone is left out."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
