@@ -82,7 +82,7 @@ def check(
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings to this JSON file.")] = None,
     empty_masks: Annotated[
-        bool, typer.Option("--empty-masks", help="The data may be without a polyp: no mask need hold one.")
+        bool, typer.Option("--empty-masks", help="Accept data in which no mask contains a polyp.")
     ] = False,
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",
@@ -113,8 +113,7 @@ def check(
     (--polyp-values, --polyp-colours) or which channel holds the mask (--mask-channel); train and evaluate have the same
     options.
 
-    Of several folders, the sizes of the splits are shown by folder, as polypseg train makes them unless it is told
-    otherwise.
+    Of several folders, the sizes of the splits are shown by folder, as polypseg train makes them by default.
 
     The exit code is 1 if a file cannot be used, or if files that are no images lie among the images.
 

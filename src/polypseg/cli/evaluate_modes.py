@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from polypseg.cli.evaluate_options import EvaluateCall
 
 FOR_IMAGES = (
-    "images", "data", "split", "splits", "names", "negatives", "skip_bad", "polyp_values", "polyp_colours",
-    "mask_channel", "polyp_labels", "tune_threshold", "unperturbed", "calibration", "batch_size", "tolerance",
-    "min_lesion_area", "min_area", "min_max", "save_maps", "strata_csv", "by", "alarm_area", "leaks",
+    "images", "data", "split", "splits", "names", "negatives", "without_polyps", "skip_bad", "polyp_values",
+    "polyp_colours", "mask_channel", "polyp_labels", "tune_threshold", "unperturbed", "calibration", "batch_size",
+    "tolerance", "min_lesion_area", "min_area", "min_max", "save_maps", "strata_csv", "by", "alarm_area", "leaks",
 )  # fmt: skip
 """Of single images alone."""
 
@@ -66,9 +65,9 @@ def _refuse(given: EvaluateCall, names: Sequence[str], why: str) -> None:
         raise UsageError(f"{', '.join(options)}: {why}")
 
 
-def _flat(given: EvaluateCall) -> dict[str, Any]:
+def _flat(given: EvaluateCall) -> dict[str, object]:
     """Every option by its name."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for name, value in asdict(given).items():
         flat |= value if isinstance(value, dict) else {name: value}
     return flat

@@ -5,16 +5,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperCommand
 
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
 from polypseg.cli.prediction_options import PREDICTION, BatchSize, CalibrationChoice, Field, OverTime, Tta
 
 if TYPE_CHECKING:
+    from click import Context
+
     from polypseg.evaluate.score import ScoreOptions
     from polypseg.evaluate.selection import Selection
     from polypseg.evaluate.summary import SummaryOptions
 
 WHAT, WHICH, HOW, SUMMED, PROCEDURES = "What to evaluate", "Images", "Scoring", "Summary", "Whole procedures"
+
+
+NEGATIVES_SWITCH = "--without-polyps"
+"""Stands for --negatives without a folder, as it was written until 0.2: it said what --data is."""
+
+
+class EvaluateCommand(TyperCommand):
+    """`polypseg evaluate`, which until 0.3 also takes --negatives without a folder."""
+
+    def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
+        """The words that are left over, after the earlier switch got the name that only it has."""
+        for number, (word, following) in enumerate(zip(args, [*args[1:], "-"], strict=True)):
+            if word == "--negatives" and following.startswith("-"):
+                args = [*args[:number], NEGATIVES_SWITCH, *args[number + 1 :]]
+        return super().parse_args(ctx, args)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +88,13 @@ class Chosen:
         typer.Option(help="Evaluate only the names in this text file, one per line.", rich_help_panel=WHICH),
     ] = None
     negatives: Annotated[
-        bool, typer.Option("--negatives", help="The images show no polyp and have no masks.", rich_help_panel=WHICH)
-    ] = False
+        Path | None,
+        typer.Option(
+            help="Folder of frames without a polyp and without masks, in place of --data or --references.",
+            rich_help_panel=WHICH,
+        ),
+    ] = None
+    without_polyps: Annotated[bool, typer.Option(NEGATIVES_SWITCH, hidden=True)] = False
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Skip files that cannot be read, and list them.", rich_help_panel=WHICH)
     ] = False
@@ -86,7 +109,8 @@ class Chosen:
         from polypseg.preprocess import mask_rule
 
         rule = mask_rule(self.polyp_values, self.polyp_colours, self.mask_channel, self.polyp_labels)
-        return Selection(split, self.splits, self.names, self.negatives, self.skip_bad, rule or None)
+        negatives = self.negatives is not None or self.without_polyps
+        return Selection(split, self.splits, self.names, negatives, self.skip_bad, rule or None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,8 +32,8 @@ def explain(
 
     Writes explanation.csv (one row per map), explanation.json and explanation.png. The gates are compared with the
     probability, a random map and, for runs and .keras files, the gradient; there the weights are also drawn at random,
-    and each gate is replaced by its mean. The page and the model card of polypseg report show table and figure, where
-    they lie in the run folder's explanation/, or in a folder of that name beside the scores.
+    and each gate is replaced by its mean. polypseg report shows the table and the figure if they are in
+    RUN/explanation/, or in a folder explanation/ beside the scores.
 
     [bold]Examples[/bold]
 

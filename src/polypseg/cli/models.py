@@ -24,7 +24,7 @@ def models(
 ) -> None:
     """List the included models: size, parameters, threshold, training protocol, figures and terms.
 
-    With a name, prints the card of the model; with an .onnx file exported by polypseg, the facts stored in it. With
+    With a name, prints the card of the model; with a file that polypseg exported, the facts stored in it. With
     --check, tells whether this machine reproduces the stated Dice to 0.002, for each data set that lies in the folder;
     the exit code is 1 where it does not.
 
@@ -41,7 +41,7 @@ def models(
     from polypseg.cli.console import console
     from polypseg.errors import ModelError, UsageError, unknown_name
     from polypseg.predict.engines.packaged import export_copy, packaged_models
-    from polypseg.records.onnx_metadata import read_facts
+    from polypseg.records.paired_models import exported_facts
 
     known = {model.name: model for model in packaged_models()}
     if check is not None:
@@ -63,8 +63,8 @@ def models(
             console.print(escape(f"wrote {path}"))
         return
     if export_to is not None or not Path(name).exists():
-        raise ModelError(unknown_name("packaged model", name, known) + "; or give an .onnx file")
-    facts = read_facts(Path(name))
+        raise ModelError(unknown_name("packaged model", name, known) + "; or give an exported file")
+    facts = exported_facts(Path(name))
     for words, figure in facts.dice_by_engine.items():
         console.print(escape(f"mean Dice, {words}: {engine_words(figure)}"))
     told_apart = {"figures", "dice_by_engine", "self_test", "seen_images"}

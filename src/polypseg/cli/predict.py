@@ -140,7 +140,10 @@ def _films(model: str | None, paths: list[str], camera: int | None, out: Path) -
 
     for path in [*([model] if model else []), *paths]:
         if is_unusable_model(path):
-            raise UsageError(f"{path}: a model that cannot be used: expected .onnx, .keras or a run")
+            raise UsageError(
+                f"{path}: a model that cannot be used: expected .onnx, .keras, .xml with .bin, .tflite with .json "
+                "or a run"
+            )
     late = [path for path in paths if is_runnable(path)]
     if late:
         raise UsageError(f"{late[0]}: a model among the images; name one model, first or with --model")

@@ -37,6 +37,7 @@ from polypseg.records.benchmark import (
     StageMilliseconds,
 )
 from polypseg.records.model_facts import ModelFacts
+from polypseg.records.paired_models import BESIDE
 
 SIZE = (530, 600)
 """Height and width of the synthetic images: a usual one in Kvasir-SEG."""
@@ -177,6 +178,8 @@ def engines_for(model: Path) -> list[str]:
     """The engines that are installed and run a model, the default one first."""
     if model.is_dir() or model.suffix.lower() == ".keras":
         return ["keras"]
+    if model.suffix.lower() in BESIDE:
+        return ["openvino" if model.suffix.lower() == ".xml" else "litert"]
     return [*(["openvino"] if find_spec("openvino") else []), "onnxruntime"]
 
 

@@ -47,7 +47,7 @@ def answer(item: Item, record: ReportInput) -> Answer:
 
 
 def _title(record: ReportInput) -> Answer | None:
-    network = facts.network_words(record.run)
+    network = facts.network_words(record)
     return None if network == UNKNOWN else Answer(PART, f"Deep learning, a convolutional network ({network}).")
 
 
@@ -116,6 +116,8 @@ def _reference(record: ReportInput) -> Answer:
 
 
 def _partitions(record: ReportInput) -> Answer | None:
+    if record.model_says is not None and record.model_says.protocol:
+        return Answer(PART, f"{record.model_says.protocol} Split manifest, SHA-256 {record.model_says.split_digest}.")
     if record.run is None or record.run.split is None:
         return None
     split = record.run.split
@@ -126,6 +128,8 @@ def _partitions(record: ReportInput) -> Answer | None:
 
 
 def _disjoint(record: ReportInput) -> Answer | None:
+    if record.model_says is not None and record.model_says.seen_images:
+        return Answer(PART, f"Near-duplicates of training images: not checked, {record.source.leaks.unchecked}.")
     if record.run is None or record.run.split is None:
         return None
     shared, unchecked = record.run.shared_groups, record.source.leaks.unchecked
@@ -145,11 +149,11 @@ def _sample_size(record: ReportInput) -> Answer:
 
 
 def _model(record: ReportInput) -> Answer | None:
-    network = facts.network_words(record.run)
-    if record.run is None or network == UNKNOWN:
+    network = facts.network_words(record)
+    own = record.run.environment if record.run else record.model_says
+    if network == UNKNOWN:
         return None
-    environment = record.run.environment
-    parameters = UNKNOWN if environment is None or environment.num_parameters is None else environment.num_parameters
+    parameters = UNKNOWN if own is None or own.num_parameters is None else own.num_parameters
     return Answer(PART, f"{network}; {parameters} parameters; one probability a pixel. Code: polypseg {__version__}.")
 
 
@@ -230,7 +234,7 @@ def _internal(record: ReportInput) -> Answer | None:
 
 
 def _external(record: ReportInput) -> Answer | None:
-    if record.source.split == "external" and record.run is not None:
+    if record.source.split == "external" and (record.run is not None or record.model_says is not None):
         if not record.summary.num_polyp_images:
             return Answer(PART, f"{record.data_name}: images without a polyp alone; see item 38.")
         return Answer(PART, f"{record.data_name}: mean Dice {facts.headline(record, 'dice')}.")
@@ -238,7 +242,9 @@ def _external(record: ReportInput) -> Answer | None:
 
 
 def _other(record: ReportInput, is_internal: bool) -> Answer | None:
-    """What the run's other evaluations tell: its own test split, or other data."""
+    """What the run's other evaluations, or the model's file, tell: of the own test split, or of other data."""
+    if stated := facts.stated_words(record, is_internal):
+        return Answer(PART, f"As the model's file states: {stated}.")
     others = record.run.others if record.run else {}
     found = [
         f"{name}: mean Dice {figure(summary.metrics['dice'].mean)} ({interval(summary.metrics['dice'])}, "

@@ -15,6 +15,7 @@ from polypseg.metrics.statistics import Draws, Interval, bootstrap_mean
 from polypseg.metrics.table import COLUMNS, LABELS, NEGATIVE_FIGURES
 from polypseg.records.explanation import Explanation
 from polypseg.records.gates import GatesRecord
+from polypseg.records.model_facts import StatedScore
 from polypseg.records.scores import Scores
 from polypseg.records.summary import HeldPromise, MeanFigures, StratumFigures, Summary
 
@@ -189,7 +190,7 @@ def figure(value: float | None, missing: str = "–") -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
-def interval(figures: MeanFigures | Interval) -> str:
+def interval(figures: MeanFigures | Interval | StatedScore) -> str:
     """The interval of a figure.
 
     >>> interval(Interval(0.3, 0.25, 0.5, 0.95, 10, 0))

@@ -30,13 +30,13 @@ class _Remembers:
     """What a callback knows between epochs, as plain numbers."""
 
     _fields: ClassVar[tuple[str, ...]]
-    _restored: Mapping[str, Any] | None = None
+    _restored: Mapping[str, float | int | None] | None = None
 
     def state(self) -> dict[str, float | int | None]:
         """The counters and the best value so far."""
         return {field: _plain(getattr(self, field)) for field in self._fields}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, float | int | None]) -> None:
         """Take the state back when the training begins, after Keras has reset the callback."""
         self._restored = state
 
