@@ -1,9 +1,9 @@
 """A model as a function of batches, traced once for batches of any number of images.
 
 Decisions:
-- Keras makes a TensorFlow function for each model and traces it for the first sizes of batches that come. TensorFlow counts
-  the tracings of all models together, because all share Keras' code, and warns of "retracing" at the third model
-  that a process opens (an ensemble, a comparison, the parts of a cross-validation). One function of a free number of images,
+- Keras makes a TensorFlow function for each model and traces it for the first sizes of batches that come. TensorFlow
+  counts the tracings of all models together, because all share the code of Keras, and warns of "retracing" at the third
+  model that a process opens (an ensemble, a comparison, several folds). One function of a free number of images,
   traced when it is made, is never counted, and does not trace again.
 - The other backends keep Keras' own way.
 """
