@@ -96,7 +96,7 @@ def test_a_model_is_measured_for_real(here):
     picture = write_picture(here / "frame.png", 200)
     words = ("tiny.onnx", "--image", picture, "--runs", 2, "--warm-up", 1, "--engine", "onnxruntime")
     output = typed(*words, "--json", "speed.json")
-    assert "Images: 1 images of the user's, 20x30; batch 1" in output
+    assert "Images: 1 image of the user's, 20x30; batch 1" in output
     assert "tiny, fp32, 16 px, in onnxruntime on the CPU" in output
     assert "wrote speed.json" in output
     record = json.loads(Path("speed.json").read_text(encoding="utf-8"))

@@ -198,4 +198,4 @@ def test_pictures_of_cases_of_saved_findings_are_taken_from_the_videos(clinic, t
     assert "procedure p2: missing in the videos, which have other, p1; expected the same names" in told
     (clinic / "films" / "p1" / "10.png").unlink()
     told = typed(*words, "--overwrite", code=1)
-    assert "p1: 1 frames are missing in the videos, as 10; add them" in told
+    assert "p1: 1 frame is missing in the videos, as 10; add them" in told

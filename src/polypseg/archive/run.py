@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from polypseg.archive.manifest import Entry, read_manifest
 from polypseg.archive.slots import Slot, WorkerDiedError
@@ -227,7 +227,8 @@ class _Crew:
         if not self._at_work and not self._beginning:
             time.sleep(POLL_SECONDS / 5)
             return
-        finished, _ = wait([*self._at_work, *self._beginning], seconds, FIRST_COMPLETED)
+        awaited: list[Future[Any]] = [*self._at_work, *self._beginning]
+        finished, _ = wait(awaited, seconds, FIRST_COMPLETED)
         for future in finished:
             if future in self._beginning:
                 slot = self._beginning.pop(future)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from polypseg.cli.command_class import takes
 from polypseg.cli.evaluate_options import EvaluateCall
+from polypseg.errors import plural
 
 if TYPE_CHECKING:
     from polypseg.evaluate.plan import Plan
@@ -213,7 +214,7 @@ def _tune(given: EvaluateCall) -> str:
     tuned = tune_threshold(run, given.chosen.data, running.batch_size, track, running.tta, perturbations)
     ways = "" if given.tuned.unperturbed else f" in {len(perturbations)} perturbations"
     console.print(
-        f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {tuned.num_frames} frames "
+        f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {plural(tuned.num_frames, 'frame')} "
         f"(validation images{ways}; {tuned.dice_at_half:.4f} at 0.5)"
     )
     console.print(

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polypseg.errors import plural
+
 if TYPE_CHECKING:
     from polypseg.records.explanation import Explanation
 
@@ -73,7 +75,7 @@ def explain(
             f"{each.name:12s} AUROC {each.auroc:.3f}  inside {each.energy_inside:.3f}  deletion {each.deletion:.3f}  "
             f"insertion {each.insertion:.3f}"
         )
-    console.print(escape(f"{record.num_frames} frames; wrote {', '.join(map(str, written))}"))
+    console.print(escape(f"{plural(record.num_frames, 'frame')}; wrote {', '.join(map(str, written))}"))
 
 
 def _table(record: "Explanation") -> str:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polypseg.errors import plural
+
 if TYPE_CHECKING:
     from polypseg.predict.engines.packaged import Packaged
     from polypseg.records.model_facts import DiceByEngine, StatedFigures, StatedScore
@@ -130,8 +132,8 @@ def _check(name: str | None, data: Path, engine: str) -> None:
         said = ", ".join(f"{key} {value:.4f}" for key, value in each.stated.items())
         verdict = "reproduced" if each.is_reproduced else f"NOT reproduced: {each.change:+.4f}"
         console.print(
-            f"{each.name}, {each.num_images} images: here, in {engine_label(opened.name)}, {each.found:.4f}; stated "
-            f"{said}: {verdict}",
+            f"{each.name}, {plural(each.num_images, 'image')}: here, in {engine_label(opened.name)}, {each.found:.4f}; "
+            f"stated {said}: {verdict}",
             markup=False,
         )
     wrong = [each.name for each in checked if not each.is_reproduced]
@@ -146,9 +148,9 @@ def engine_words(figures: "DiceByEngine") -> str:
     """A data set's figures by engine and instruction set, as one line tells them."""
     parts = [f"source {figures.source:.4f}"] if figures.source is not None else []
     for name, found in figures.engines.items():
-        apart = f" ({found.apart} images apart)" if found.apart else ""
+        apart = f" ({plural(found.apart, 'image')} apart)" if found.apart else ""
         parts.append(f"{name} {found.dice:.4f}{apart}")
-    return f"{figures.images} images: {', '.join(parts)}"
+    return f"{plural(figures.images, 'image')}: {', '.join(parts)}"
 
 
 def _figures(figures: Mapping[str, "StatedFigures"]) -> list[str]:

@@ -7,6 +7,7 @@ import typer
 
 from polypseg.cli.command_class import takes
 from polypseg.cli.predict_options import PredictCall
+from polypseg.errors import plural
 
 if TYPE_CHECKING:
     from polypseg.predict.images.outputs import OutputOptions
@@ -290,7 +291,7 @@ def _predict_video(source: Path | int, out: Path, call: _Call, options: "VideoOp
     for note in summary.notes():
         console.print(f"[yellow]note:[/yellow] {escape(note)}")
     console.print(
-        f"predicted {summary.num_frames:,} frames in {summary.seconds:.1f} s "
+        f"predicted {plural(summary.num_frames, 'frame')} in {summary.seconds:.1f} s "
         f"({summary.frames_per_second:.1f} a second), {summary.num_with_polyp:,} of them with a polyp "
         f"({summary.num_tracks:,} numbered)"
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
-from polypseg.errors import DataError, UsageError
+from polypseg.errors import DataError, UsageError, plural
 
 if TYPE_CHECKING:
     from polypseg.data.samples import Sample
@@ -158,7 +158,7 @@ def _show(record: "Recalibration", looked_at: "dict[str, Looked]") -> None:
     for each in figures:
         if each is not None:
             console.print(
-                f"{each.data} ({each.num_frames} frames): calibration error {each.error_before:.4f} -> "
+                f"{each.data} ({plural(each.num_frames, 'frame')}): calibration error {each.error_before:.4f} -> "
                 f"{each.error_after:.4f} ({each.whole_before:.4f} -> {each.whole_after:.4f}), Brier score "
                 f"{each.brier_before:.4f} -> {each.brier_after:.4f}",
                 markup=False,

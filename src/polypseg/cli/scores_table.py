@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from polypseg.errors import plural
 from polypseg.metrics.table import COLUMNS, LABELS
 from polypseg.report.tables import (
     GATE_COLUMNS,
@@ -17,7 +18,6 @@ from polypseg.report.tables import (
     interval,
     negative_rows,
     negative_stratum_rows,
-    plural,
     stratum_rows,
 )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from polypseg.data.samples import Fault, Sample, pair_samples
-from polypseg.errors import PairingError, ProjectError, listed
+from polypseg.errors import PairingError, ProjectError, listed, plural
 from polypseg.preprocess import is_image_file, refuse_odd_names, unicode_name
 from polypseg.records.project import (
     LABELLED_STATES,
@@ -100,7 +100,7 @@ def labelled_samples(folder: Path) -> tuple[list[Sample], list[Fault]]:
             samples.append(Sample(name, frames[name].image_path, mask, frames[name].group, is_held_out=name in apart))
     if not samples and not faults:
         raise ProjectError(
-            f"{folder}: no frame of this project is labelled yet ({len(frames)} frames); "
+            f"{folder}: no frame of this project is labelled yet ({plural(len(frames), 'frame')}); "
             f"correct or accept some: polypseg annotate {folder}"
         )
     return samples, faults
@@ -205,6 +205,7 @@ def _refuse_repeated(images: Path, frames: Sequence[ProjectFrame]) -> None:
     repeated = [f"{name}: {' and '.join(map(str, paths))}" for name, paths in sorted(homes.items()) if len(paths) > 1]
     if repeated:
         raise ProjectError(
-            f"{images}: {len(repeated)} names stand for several files; rename one of each, so that a mask is of one "
+            f"{images}: {plural(len(repeated), 'name stands', 'names stand')} "
+            "for several files; rename one of each, so that a mask is of one "
             f"frame:{listed(repeated)}"
         )

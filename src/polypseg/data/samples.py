@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polypseg.arrays import Image, Mask
-from polypseg.errors import DataError, ImageError, PairingError, PolypsegWarning, listed
+from polypseg.errors import DataError, ImageError, PairingError, PolypsegWarning, listed, plural
 from polypseg.preprocess import (
     AUTOMATIC,
     READABLE,
@@ -151,7 +151,8 @@ def left_out(folder: Path) -> list[Fault]:
     return [
         Fault(
             str(folder),
-            f"{len(others)} files are no images that can be read ({endings(others)}): {names}; convert them, or move "
+            f"{plural(len(others), 'file is no image', 'files are no images')} "
+            f"that can be read ({endings(others)}): {names}; convert them, or move "
             "them elsewhere",
         )
     ]
@@ -226,7 +227,9 @@ def refuse(faults: Sequence[Fault], skip_bad: bool, error: type[DataError] = Dat
         return
     lines = [f"{fault.name}: {fault.reason}" if fault.name not in fault.reason else fault.reason for fault in faults]
     if skip_bad:
-        warnings.warn(f"left out {len(faults)} files:{listed(lines, 1000)}", SkippedSamplesWarning, stacklevel=2)
+        warnings.warn(
+            f"left out {plural(len(faults), 'file')}:{listed(lines, 1000)}", SkippedSamplesWarning, stacklevel=2
+        )
         return
     raise error(
         f"{len(faults)} of the files cannot be used; mend or remove them, or leave them out with skip_bad "

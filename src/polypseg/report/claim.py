@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from polypseg import __version__
+from polypseg.errors import plural
 from polypseg.report import facts, tables
 from polypseg.report.claim_items import ITEMS, Item
 from polypseg.report.documents import UNKNOWN, render_markdown
 from polypseg.report.figures import pick_cases
 from polypseg.report.report_input import ReportInput, split_counts
-from polypseg.report.tables import figure, interval, plural
+from polypseg.report.tables import figure, interval
 
 RECORDED, PART = "recorded", "in part"
 
@@ -137,7 +138,9 @@ def _disjoint(record: ReportInput) -> Answer | None:
     if shared is None:
         return Answer(PART, f"Image; the data name no sequences or patients. Scored {leaks}.")
     level = (
-        "no group (sequence or patient) is in two splits" if not shared else f"{len(shared)} groups are in two splits"
+        "no group (sequence or patient) is in two splits"
+        if not shared
+        else f"{plural(len(shared), 'group is', 'groups are')} in two splits"
     )
     return Answer(RECORDED, f"Group: {level}. Scored {leaks}.")
 
@@ -257,7 +260,7 @@ def _other(record: ReportInput, is_internal: bool) -> Answer | None:
 
 def _included(record: ReportInput) -> Answer:
     groups = record.scores.groups()
-    counted = f", of {len(set(groups))} groups (sequences or patients)" if groups else ""
+    counted = f", of {plural(len(set(groups)), 'group')} (sequences or patients)" if groups else ""
     return Answer(PART, f"{plural(len(record.scores), 'image')}{counted}; left out: {facts.left_out_words(record)}.")
 
 

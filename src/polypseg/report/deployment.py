@@ -19,6 +19,7 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from polypseg import __version__
+from polypseg.errors import plural
 from polypseg.preprocess import read_image
 from polypseg.records.atomic import write_text
 from polypseg.records.deployment import TABLE, Deployment, DeploymentFolder, Figure, LesionFigures, Point
@@ -131,7 +132,11 @@ def tiles(point: Point) -> Iterator[tuple[str, str, str]]:
     """The figures that the page begins with: label, value, detail."""
     lesions, frames = point.lesions, point.frames
     yield "lesions found", f"{lesions.num_found} of {lesions.num_lesions}", text(lesions.found, percent=True)
-    yield "frame sensitivity", text(frames.sensitivity.value, percent=True), f"{frames.num_lesion_frames:,} frames"
+    yield (
+        "frame sensitivity",
+        text(frames.sensitivity.value, percent=True),
+        f"{plural(frames.num_lesion_frames, 'frame')}",
+    )
     yield "frame specificity", text(frames.specificity.value, percent=True), f"{frames.num_clean:,} clean frames"
     for alerts in point.alerts:
         if alerts.definition == "alerts-0.5s":
@@ -250,7 +255,7 @@ def _strip(axes: Axes, columns: NDArray[np.bool_], place: int, colour: str, end:
 
 
 def _timeline_chart(name: str, course: Course, threshold: float, number: int) -> Chart:
-    caption = f"{name}: {len(course.seconds):,} frames"
+    caption = f"{name}: {plural(len(course.seconds), 'frame')}"
     svg = inline_svg(plot_course(course, threshold), f"course{number}", f"What was found when in {caption}")
     return Chart(trusted(svg), caption, is_wide=True)
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from polypseg.config import LossConfig, TrainConfig
 from polypseg.data.protocols import protocol_of
+from polypseg.errors import plural
 from polypseg.records.environment import Environment
 from polypseg.records.evaluation_record import SavedSettings
 from polypseg.records.threshold import DEFAULT, NAME
 from polypseg.report.documents import UNKNOWN
 from polypseg.report.report_input import ReportInput, RunFacts
-from polypseg.report.tables import figure, interval, plural
+from polypseg.report.tables import figure, interval
 
 Fact = tuple[str, str]
 

@@ -200,12 +200,3 @@ def interval(figures: MeanFigures | Interval | StatedScore) -> str:
     if low is None or high is None or low != low or high != high:
         return "–"
     return f"{figure(low)}–{figure(high)}"
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """The count and its noun.
-
-    >>> plural(1, "image"), plural(0, "image"), plural(2, "frame with a polyp", "frames with a polyp")
-    ('1 image', '0 images', '2 frames with a polyp')
-    """
-    return f"{count} {one if count == 1 else many or one + 's'}"

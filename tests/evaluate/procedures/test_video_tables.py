@@ -78,11 +78,11 @@ def test_one_table_against_masks(tables, tmp_path):
     facts = facts_of_predictions(tables / "p1.csv", open_references(tmp_path / "masks"))
     assert facts.procedures.sight_score.tolist() == [0.7]
     (tmp_path / "masks" / "p1" / "3.png").unlink()
-    with pytest.raises(ScoreError, match="p1: 1 frames are missing in the references, as 3; a frame without a lesion"):
+    with pytest.raises(ScoreError, match="p1: 1 frame is missing in the references, as 3; a frame without a lesion"):
         facts_of_predictions(tables / "p1.csv", open_references(tmp_path / "masks"))
     write(tmp_path / "masks" / "p1", "3", 0 * mask)
     write(tmp_path / "masks" / "p1", "4", 0 * mask)
-    with pytest.raises(ScoreError, match="p1: 1 frames are missing in the tables, as 4; remove the references"):
+    with pytest.raises(ScoreError, match="p1: 1 frame is missing in the tables, as 4; remove the references"):
         facts_of_predictions(tables / "p1.csv", open_references(tmp_path / "masks"))
 
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from polypseg.arrays import Image
-from polypseg.errors import ScoreError
+from polypseg.errors import ScoreError, plural
 from polypseg.evaluate.procedures.facts import Facts
 from polypseg.evaluate.procedures.films import Film, film_frames, read_film_frame
 from polypseg.evaluate.procedures.frames import Frames, natural
@@ -65,7 +65,10 @@ def check_films(films: Sequence[Film], frames: Frames) -> None:
             raise ScoreError(f"procedure {name}: missing in the videos, which have {there}; expected the same names")
         lacking = [] if film.is_video else sorted(set(frames.keys_of(name)) - {path.stem for path in film.files})
         if lacking:
-            raise ScoreError(f"{name}: {len(lacking)} frames are missing in the videos, as {lacking[0]}; add them")
+            raise ScoreError(
+                f"{name}: {plural(len(lacking), 'frame is', 'frames are')} "
+                f"missing in the videos, as {lacking[0]}; add them"
+            )
 
 
 def draw_cases(

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from polypseg.errors import ScoreError, UsageError
+from polypseg.errors import ScoreError, UsageError, plural
 from polypseg.metrics.procedures.tables import Numbers, Places
 
 
@@ -105,7 +105,9 @@ def check_same_frames(filmed: Frames, referenced: Frames, filmed_name: str = "vi
             absent = set(one.keys_of(name)) - set(other.keys_of(name))
             if absent:
                 first = min(absent, key=natural)
-                raise ScoreError(f"{name}: {len(absent)} frames are missing in the {side}, as {first}; {hint}")
+                raise ScoreError(
+                    f"{name}: {plural(len(absent), 'frame is', 'frames are')} missing in the {side}, as {first}; {hint}"
+                )
 
 
 def _check_procedure(name: str, keys: Sequence[str]) -> None:
