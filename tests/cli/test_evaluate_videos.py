@@ -54,7 +54,7 @@ def test_validation_and_budget(files, tmp_path):
     assert record["points"][1]["procedures"] == ["001-001"]
     assert record["matched"]["burden"] <= 0.2
     told = typed(*words, "--burden", "alerts-x", "--overwrite", code=2)
-    assert "unknown definition of a false alert 'alerts-x'" in told
+    assert "unknown burden of false alerts 'alerts-x'" in told
 
 
 def test_protocol(files, tmp_path):
@@ -69,6 +69,11 @@ def test_protocol(files, tmp_path):
     save(found, [{**listed[0], "image_id": 999}, *listed[1:]])
     told = typed(*words, "--protocol", "true-colon", "--overwrite")
     assert "note: 1 predictions name no frame of the references, and are left out" in told
+    content = json.loads(truth.read_text())
+    for one in content["annotations"]:
+        del one["unique_id"]
+    told = typed(*words[:4], save(truth, content), *words[5:], "--protocol", "true-colon", "--overwrite")
+    assert "note: no box of the references carries a unique_id: there are no figures of lesions" in told
     assert "needs --predictions and --references" in typed(
         "evaluate", "polyp-lite", "--videos", tmp_path, "--references", truth, "--protocol", "true-colon", code=2
     )
@@ -108,6 +113,10 @@ def test_calls_that_do_not_fit(files, tmp_path):
         (("FOUND", "--polyp-values", "255"), "--polyp-values: for single images"),
         (("FOUND", "--case-pictures"), "--case-pictures: the pictures are taken from the videos; name them with --v"),
         (("FOUND", "--videos", "films"), "--videos: beside saved findings, videos are for pictures alone; add"),
+        (("FOUND", "--protocol", "pranet"), "unknown protocol of whole procedures 'pranet'"),
+        (("FOUND", "--protocol", "true-colour"), "did you mean 'true-colon'"),
+        (("FOUND", "--threshold", "2"), "threshold 2: expected a value in [0, 1]"),
+        (("FOUND", "--area-limits", "20,5"), "--area-limits 20,5: expected two rising numbers from 0 to 100, as 5,20"),
         (("FOUND", "--tta", "flips"), "--tta: for a model; saved findings are evaluated as they are"),
         (("FOUND", "--protocol", "true-colon", "--withhold", "2", "--seed", "1"),
          "--withhold, --seed: not part of --protocol true-colon, which fixes its own rules"),

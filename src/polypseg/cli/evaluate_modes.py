@@ -20,6 +20,9 @@ FOR_PROCEDURES = (
 FOR_A_MODEL = ("smooth", "smooth_frames", "field", "tta")
 """Of whole procedures, where a model runs: saved findings are taken as they are."""
 
+PROTOCOLS = ("true-colon", "true-colon-realcolon")
+"""Of whole procedures; the second joins frames by their number, as its package does for REAL-Colon."""
+
 NOT_OF_A_PROTOCOL = (*FOR_PROCEDURES, "field", "tta", "frame_rate", "area_limits", "seed")
 """Of whole procedures, where --protocol true-colon does not know them."""
 
@@ -44,7 +47,11 @@ def refuse_for_procedures(given: EvaluateCall) -> None:
     Raises:
         UsageError: One was.
     """
+    from polypseg.errors import UsageError, unknown_name
+
     protocol = given.summing.protocol
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise UsageError(unknown_name("protocol of whole procedures", protocol, PROTOCOLS))
     _refuse(given, FOR_IMAGES, "for single images, not for whole procedures; leave it out")
     if given.judged.predictions is not None and protocol is not None:
         _refuse(given, NOT_OF_A_PROTOCOL, f"not part of --protocol {protocol}, which fixes its own rules; leave it out")

@@ -233,6 +233,8 @@ class Summing:
             raise UsageError(
                 f"--area-limits {self.area_limits!r}: expected two numbers with a comma, as 5,20"
             ) from error
+        if not 0 <= low <= high <= 100:
+            raise UsageError(f"--area-limits {self.area_limits}: expected two rising numbers from 0 to 100, as 5,20")
         return low, high
 
     def options(self) -> "SummaryOptions":

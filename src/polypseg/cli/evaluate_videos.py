@@ -5,15 +5,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polypseg.cli.evaluate_modes import PROTOCOLS
 from polypseg.cli.evaluate_options import EvaluateCall, Judged
 
 if TYPE_CHECKING:
     from polypseg.evaluate.procedures.facts import Facts
     from polypseg.evaluate.procedures.references import References
     from polypseg.records.deployment import Deployment, DeploymentFolder
-
-TRUE_COLON = ("true-colon", "true-colon-realcolon")
-"""Protocols; the second joins frames by their number, as its package does for REAL-Colon."""
 
 TRUE_COLON_NAME = "true_colon.json"
 
@@ -23,7 +21,7 @@ GIVEN_THRESHOLD = 0.5
 
 def concerns_videos(judged: Judged, protocol: str | None) -> bool:
     """Whether a call is about procedures rather than single images."""
-    if judged.videos is not None or protocol in TRUE_COLON:
+    if judged.videos is not None or protocol in PROTOCOLS:
         return True
     predictions = judged.predictions
     if predictions is None:
@@ -44,9 +42,11 @@ def evaluate_videos(call: EvaluateCall) -> None:
     has_model = call.model is not None
     if (call.judged.predictions is not None) == has_model or (has_model and call.judged.videos is None):
         raise UsageError("name a model and --videos DIR, or --predictions FILE (a COCO results list or findings.csv)")
+    if call.tuned.threshold is not None and not 0 <= call.tuned.threshold <= 1:
+        raise UsageError(f"threshold {call.tuned.threshold:g}: expected a value in [0, 1]")
     out = call.out or (call.judged.predictions or Path(str(call.judged.videos))).with_suffix("").parent / "deployment"
     with _alone(out, call.scoring.overwrite or call.scoring.restart):
-        if call.summing.protocol in TRUE_COLON:
+        if call.summing.protocol in PROTOCOLS:
             _true_colon(call, out)
         else:
             _evaluate(call, out)
@@ -187,7 +187,7 @@ def _true_colon(call: EvaluateCall, out: Path) -> None:
         call.judged.references,
         call.judged.predictions,
         threshold,
-        "stem_int_suffix" if call.summing.protocol == TRUE_COLON[1] else "stem",
+        "stem_int_suffix" if call.summing.protocol == PROTOCOLS[1] else "stem",
     )
     path = out / TRUE_COLON_NAME
     write_text(path, json.dumps(result.as_dict(), indent=1) + "\n")
@@ -198,6 +198,8 @@ def _true_colon(call: EvaluateCall, out: Path) -> None:
             f"lesions found {lesions['summary']['detected_any']} of {lesions['summary']['n_lesions']}, mean latency "
             f"{lesions['summary']['mean_latency_frames']} frames"
         )
+    else:
+        _print("note: no box of the references carries a unique_id: there are no figures of lesions")
     _print(f"matched threshold {matched['threshold']:.6g}: TPR {matched['achieved_tpr']:.4f}")
     num_predictions, num_boxes = result.num_left_out
     if num_predictions:

@@ -171,12 +171,15 @@ def _notes(procedures: Procedures, facts: Facts, matched: MatchedPoint | None) -
         yield "one procedure: figures have no intervals"
     if not len(procedures.lesions):
         yield "no lesion in any procedure: sensitivity is unknown"
+    if not np.isfinite(facts.dice).any() and procedures.is_located:
+        yield "no masks on both sides: outlines are not compared"
+    if not len(procedures.finding_score):
+        yield "nothing was found in any frame: there is no threshold to match"
+        return
     if matched is not None and matched.is_optimistic:
         yield "the matched threshold was chosen on the procedures that are evaluated, and is optimistic"
     if matched is not None and matched.threshold is None:
         yield f"no threshold keeps within {matched.budget:g} ({matched.definition}): the highest score is a false alert"
-    if not np.isfinite(facts.dice).any() and procedures.is_located:
-        yield "no masks on both sides: outlines are not compared"
 
 
 def _tables(facts: Facts, procedures: Procedures, first: Point, options: DeploymentOptions) -> dict[str, Table]:

@@ -105,11 +105,22 @@ class Gathered:
         self._values.extend((*box, percent))
 
     def sights(self) -> Sights:
-        """All of them, by frame."""
+        """All of them, by frame.
+
+        Raises:
+            ScoreError: A lesion is in one frame twice.
+        """
         places = np.array(self._places, np.int64).reshape(-1, 2)
         values = np.array(self._values, np.float64).reshape(-1, 5)
         order = np.lexsort([places[:, 1], places[:, 0]])
         frame, lesion = places[order].T
+        twice = np.flatnonzero((np.diff(frame) == 0) & (np.diff(lesion) == 0))
+        if twice.size:
+            name = list(self._numbers)[lesion[twice[0]]]
+            raise ScoreError(
+                f"lesion {name}: in {twice.size:,} frames twice; expected one box, or one interval, of a lesion in a "
+                "frame: merge them"
+            )
         owners = np.array(self._owners, np.int64)
         return Sights(tuple(self._numbers), owners, frame, lesion, values[order, :4], values[order, 4])
 
