@@ -11,9 +11,10 @@ cost a prediction each; the others cost what is printed. With --cache what the m
 
 import argparse
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 from typing import NamedTuple
 
 import cv2
@@ -28,14 +29,19 @@ from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import make_split
 from polypseg.machine import machine, versions
 from polypseg.metrics.overlap import dice
-from polypseg.predict.doubt import REVIEW_FOR, Doubt, doubt_of, review_order, to_review
+from polypseg.predict.doubt import REVIEW_FOR, Doubt, doubt_of, review_order
+from polypseg.predict.drift import frame_statistics
 from polypseg.predict.engines.packaged import resolve
+from polypseg.predict.nested import nested_mask
+from polypseg.predict.prediction import Prediction
 from polypseg.predict.predictor import Predictor, load
+from polypseg.records.calibration import Bound
 from polypseg.records.digests import model_file_digest
 
 MARK, OUTLINE = "mark (softness)", "outline (expected Dice)"
 BUDGETS = (0.01, 0.05, 0.1, 0.2)
 FAILED_BELOW = 0.5
+SIZES = ((384, 288), (720, 576), (1280, 1024), (1920, 1080), (3840, 2160))
 
 
 class Frame(NamedTuple):
@@ -258,23 +264,42 @@ def orders(title: str, shown: Sequence[Frame], empty: Sequence[Frame], num_draws
             )
 
 
-def cost(predictor: Predictor, sample: Sample, repeats: int = 20) -> None:
-    """Print the time of the two scores beside that of a prediction."""
-    image, _ = load_sample(sample)
-    prepared = predictor.prepare(image)
-    plain = predictor.run([prepared.pixels]).probabilities[0, ..., 0]
-    times: dict[str, list[float]] = {"prediction": [], "scores": []}
-    for _ in range(repeats):
-        began = perf_counter()
-        predictor.predict(image)
-        middle = perf_counter()
-        to_review([doubt_of(plain, predictor.threshold, True)], [True], 1)
-        times["prediction"].append(middle - began)
-        times["scores"].append(perf_counter() - middle)
-    whole, scores = (float(np.median(each)) for each in times.values())
-    print(
-        f"\nscores {1000 * scores:.2f} ms, prediction {1000 * whole:.1f} ms: {scores / whole:.1%}, medians of {repeats}"
-    )
+def cost(predictor: Predictor, sample: Sample, repeats: int = 15) -> None:
+    """Print what doubt costs beside a prediction, in turn, in processor time of one thread, by size of frame."""
+    cv2.setNumThreads(1)
+    print("\n### Cost, in per cent of a prediction\n")
+    print("| frame | scores | drift check | outer and inner by threshold | by dilation |\n|---|---|---|---|---|")
+    for width, height in SIZES:
+        image = np.asarray(cv2.resize(load_sample(sample)[0], (width, height)), np.uint8)
+        prepared = predictor.prepare(image)
+        outputs = predictor.run([prepared.pixels])
+        found = predictor.finish(image, prepared, outputs)
+        own, share = outputs.probabilities[0, ..., 0], float(found.mask.mean())
+        nested = {
+            family: [Bound(family=family, value=value, risk=0, stretch=1) for value in values]
+            for family, values in (("threshold", (0.1, 0.9)), ("dilation", (0.1, 0.1)))
+        }
+
+        def both(family: str, found: Prediction = found, nested: dict[str, list[Bound]] = nested) -> None:
+            for side, bound in zip(("outer", "inner"), nested[family], strict=True):
+                nested_mask(bound, side, found.probability, found.mask)
+
+        steps: dict[str, Callable[[], object]] = {
+            "prediction": partial(predictor.predict, image),
+            "scores": partial(doubt_of, own, predictor.raw_threshold, True),
+            "drift check": partial(frame_statistics, prepared.pixels, own, share),
+            "threshold": partial(both, "threshold"),
+            "dilation": partial(both, "dilation"),
+        }
+        times: dict[str, list[float]] = {name: [] for name in steps}
+        for _ in range(repeats):
+            for name, step in steps.items():
+                began = thread_time()
+                step()
+                times[name].append(thread_time() - began)
+        whole, *parts = (float(np.median(each)) for each in times.values())
+        shares = " | ".join(f"{100 * part / whole:.1f}" for part in parts)
+        print(f"| {width}x{height} ({100 * share:.0f} % marked) | {shares} |", flush=True)
 
 
 def main() -> None:
@@ -286,6 +311,7 @@ def main() -> None:
     parser.add_argument("--empty", type=Path, required=True, help="frames without a polyp")
     parser.add_argument("--agreement", action="store_true", help="try mirror and scale too; three times the work")
     parser.add_argument("--cache", type=Path, help="folder in which the model's answers are kept")
+    parser.add_argument("--cost", action="store_true", help="print what doubt costs, and nothing else")
     options = parser.parse_args()
     path = resolve(options.model)
     predictor, digest = load(path, "onnxruntime", threads=1), model_file_digest(path)
@@ -295,6 +321,8 @@ def main() -> None:
     entries = make_split(kvasir, SplitConfig(kind="official")).entries
     validation = [sample for sample in kvasir if entries[sample.name].split == "validation"]
     cost(predictor, validation[0])
+    if options.cost:
+        return
     shown = source._replace(more=False).frames("validation, perturbed", perturbed(validation))
     without = source.frames("validation, emptied", emptied(validation, predictor.engine.size))
     plain = source.samples(options.kvasir, validation)

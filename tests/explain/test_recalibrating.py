@@ -29,7 +29,7 @@ from polypseg.explain.recalibrating import (
 from polypseg.predict.predictor import load
 from polypseg.records.digests import file_digests
 from polypseg.records.recalibration import GRID
-from polypseg.records.run import open_run
+from polypseg.records.run import open_run, write_seen_before
 from polypseg.records.seen import seen_of
 from polypseg.records.stored import stored_recalibration
 from predict.tiny_model import SIZE, write_tiny_model
@@ -188,3 +188,6 @@ def test_a_run_is_fitted_on_its_own_validation_split(tmp_path):
     with pytest.raises(DataError, match="were used to train this model"):
         refuse_trained(run.folder, trained)
     refuse_trained(run.folder, found)  # that they chose the checkpoint does no harm here
+    write_seen_before(run, seen_of(file_digests([sample.image_path for sample in found]).values()))
+    with pytest.raises(DataError, match=f"{len(found)} of {len(found)} frames were used to train this model"):
+        refuse_trained(run.folder, found)  # that a start was trained on them does

@@ -368,6 +368,7 @@ def test_training_starts_from_the_weights_of_a_run_or_file_at_any_size(run, samp
         for found, expected in zip(load_model(again.best_path).trainable_variables, begun, strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-7)
         assert again.environment().start_digest == files_digest([run.best_path])
+        assert again.seen_before() == run.seen()
 
 
 @pytest.mark.filterwarnings("ignore::polypseg.train.named_models.SeenImagesWarning")
@@ -376,11 +377,13 @@ def test_training_starts_from_an_exported_file(run, sample_folder, tmp_path):
     export_model(run.folder, path)
     config = small(epochs=1, learning_rate=1e-12, start_from=str(path))
     again = train(sample_folder, tmp_path / "again", config)
+    assert again.seen_before() == run.seen()
     ours, theirs = load_model(again.best_path), load_model(run.best_path)
     images = np.random.default_rng(0).random((4, 32, 32, 3), np.float32)
     # Its averages of batch normalisation are of other batches: near, not equal; a new network's are nowhere near.
     plain = np.abs(np.asarray(ours(images)) - np.asarray(theirs(images))).mean()
     new = train(sample_folder, tmp_path / "new", small(epochs=1, learning_rate=1e-12))
+    assert not new.seen_before_path.exists()
     far = np.abs(np.asarray(load_model(new.best_path)(images)) - np.asarray(theirs(images))).mean()
     assert plain < 0.1 * far
     assert again.environment().start_digest == files_digest([path])

@@ -31,7 +31,7 @@ from polypseg.progress import Track, silent
 from polypseg.records.calibration import Bound, Calibration, Family, Side
 from polypseg.records.digests import file_digests, model_file_digest
 from polypseg.records.run import open_run
-from polypseg.records.seen import SeenImages, seen_of_split, unpack
+from polypseg.records.seen import SeenImages, unpack
 
 RISKS: dict[str, Side] = {"missed": "outer", "false": "inner"}
 """A risk and the mask that holds it."""
@@ -238,9 +238,7 @@ def unit_numbers(samples: Sequence[Sample]) -> list[int]:
 def seen_by(model: Path, predictor: Predictor) -> SeenImages:
     """The images that a model has seen in training, as far as its file or its run tells."""
     if model.is_dir():
-        run = open_run(model)
-        members = run.members() or [run]
-        return SeenImages(frozenset().union(*(seen_of_split(member.split()).prefixes for member in members)))
+        return open_run(model).seen()
     return unpack(predictor.engine.facts.seen_images)
 
 

@@ -37,7 +37,7 @@ from polypseg.records.digests import file_digests, model_file_digest
 from polypseg.records.onnx_metadata import read_facts
 from polypseg.records.recalibration import GRID, BandFigures, Method, Recalibration
 from polypseg.records.run import open_run
-from polypseg.records.seen import seen_of, unpack
+from polypseg.records.seen import unpack
 
 METHODS: tuple[Method, ...] = ("temperature", "isotonic")
 MARGIN = 0.25
@@ -267,9 +267,7 @@ def refuse_trained(model: Path, samples: Sequence[Sample]) -> None:
     if not model.is_dir():
         refuse_seen(samples, digests, unpack(read_facts(model).seen_images))
         return
-    run = open_run(model)
-    entries = [entry for member in run.members() or [run] for entry in member.split().entries.values()]
-    refuse_seen(samples, digests, seen_of(entry.image_digest for entry in entries if entry.split == "train"))
+    refuse_seen(samples, digests, open_run(model).seen(("train",)))
 
 
 def check_method(method: str) -> Method:
