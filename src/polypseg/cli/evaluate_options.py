@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -11,8 +11,6 @@ from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, Po
 from polypseg.cli.prediction_options import PREDICTION, BatchSize, CalibrationChoice, Field, OverTime, Tta
 
 if TYPE_CHECKING:
-    from click import Context
-
     from polypseg.evaluate.score import ScoreOptions
     from polypseg.evaluate.selection import Selection
     from polypseg.evaluate.summary import SummaryOptions
@@ -27,7 +25,7 @@ NEGATIVES_SWITCH = "--without-polyps"
 class EvaluateCommand(TyperCommand):
     """`polypseg evaluate`, which until 0.3 also takes --negatives without a folder."""
 
-    def parse_args(self, ctx: "Context", args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The words that are left over, after the earlier switch got the name that only it has."""
         for number, (word, following) in enumerate(zip(args, [*args[1:], "-"], strict=True)):
             if word == "--negatives" and following.startswith("-"):
