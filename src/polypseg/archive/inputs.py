@@ -9,6 +9,7 @@ Decisions:
   time of its content (`stamp`).
 """
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -25,8 +26,15 @@ from polypseg.records.reading import FileKind, read_rows, read_text
 
 LIST = FileKind("list of videos", DataError, "name a folder, or a file with a path a line")
 TABLES = (".csv", ".parquet")
-_SERVER_TELLS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "created", "md5Hash", "checksum")
+_SERVER_TELLS = (
+    *("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "mtime", "created"),
+    *("md5Hash", "Content-MD5", "Digest", "checksum"),
+)
 _CHUNK = 1 << 22
+
+
+UNKNOWN = "unknown"
+"""The time of a file whose server tells no time and no tag."""
 
 
 class Stamp(NamedTuple):
@@ -83,9 +91,10 @@ def stamp_of(path: str) -> Stamp:
         return Stamp(*sizes_and_times(path))
     if is_url(path):
         files, inner = _file_system(path)
-        told = files.info(inner)
+        with _refusal(path):
+            told = files.info(inner)
         words = [str(told[key]) for key in _SERVER_TELLS if told.get(key)]
-        return Stamp(int(told.get("size") or 0), " ".join(words) or "unknown")
+        return Stamp(int(told.get("size") or 0), " ".join(words) or UNKNOWN)
     found = Path(path).stat()
     return Stamp(found.st_size, str(found.st_mtime_ns), str(found.st_ctime_ns))
 
@@ -119,7 +128,7 @@ def here(path: str) -> Iterator[Path]:
     files, inner = _file_system(path)
     with tempfile.TemporaryDirectory(prefix="polypseg-") as folder:
         copy = Path(folder) / ("video" + _suffix(inner))
-        with files.open(inner, "rb") as opened, copy.open("wb") as written:
+        with _refusal(path), files.open(inner, "rb") as opened, copy.open("wb") as written:
             while chunk := opened.read(_CHUNK):
                 written.write(chunk)
         yield copy
@@ -222,6 +231,20 @@ def _suffix(address: str) -> str:
     is_http = address.startswith(("http://", "https://"))
     suffix = Path(address.partition("?")[0] if is_http else address).suffix.lower()
     return suffix if suffix[1:].isalnum() else ""
+
+
+@contextmanager
+def _refusal(address: str) -> Iterator[None]:
+    """Say what a server answered, where fsspec says the address alone."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if error.strerror:
+            raise
+        cause = error.__cause__
+        status = getattr(cause, "status", None)  # of aiohttp: its text would hold the address, and so its signature
+        reason = f"{status} {getattr(cause, 'message', '')}".strip() if status else str(cause or "no such file")
+        raise FileNotFoundError(errno.ENOENT, f"cannot be fetched ({reason})", address) from error
 
 
 def _file_system(address: str) -> tuple[Any, str]:

@@ -1,7 +1,8 @@
 """The first step: which videos there are, in a manifest.
 
 Decisions:
-- A video whose size and times are as before is not read again; a second call costs what is new.
+- A video whose size and times are as before is not read again; a second call costs what is new. One of a server that
+  tells neither time nor tag is read each time.
 - What a killed call has read is kept (`.manifest.part.csv`) and not read again.
 - A file that cannot be opened as a video has a row too, with its fault: a list of thousands never stops at one.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 from time import monotonic, perf_counter
 
 from polypseg.archive.images import Chunk, digest_of_images, is_chunk
-from polypseg.archive.inputs import Stamp, digest_of_content, digest_of_stamp, find_paths, here, stamp_of
+from polypseg.archive.inputs import UNKNOWN, Stamp, digest_of_content, digest_of_stamp, find_paths, here, stamp_of
 from polypseg.archive.manifest import (
     FACTS_NAME,
     IDENTITIES,
@@ -193,7 +194,8 @@ def _entry(path: str, before: Entry | None, identify: str) -> Entry:
         stamp = stamp_of(path)
     except OSError as error:
         return Entry(digest_of_stamp(path, Stamp(0, "")), path, 0, "", fault=_reason(error))
-    if before is not None and (before.num_bytes, before.modified, before.changed) == stamp:
+    is_told = identify == "stamp" or stamp.modified != UNKNOWN  # else only the bytes say whether it changed
+    if before is not None and is_told and (before.num_bytes, before.modified, before.changed) == stamp:
         return before
     if is_chunk(path):
         return _chunk_entry(path, stamp, identify)

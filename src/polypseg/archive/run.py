@@ -227,8 +227,8 @@ class _Crew:
         if not self._at_work and not self._beginning:
             time.sleep(POLL_SECONDS / 5)
             return
-        awaited: list[Future[Any]] = [*self._at_work, *self._beginning]
-        finished, _ = wait(awaited, seconds, FIRST_COMPLETED)
+        pending: list[Future[Any]] = [*self._at_work, *self._beginning]
+        finished, _ = wait(pending, seconds, FIRST_COMPLETED)
         for future in finished:
             if future in self._beginning:
                 slot = self._beginning.pop(future)
