@@ -251,7 +251,7 @@ def test_images_that_vanish_are_told(folder):
         save(project, "b")
     (folder.parent / "a.png").unlink()
     with opened_project(folder) as project:
-        assert "1 frames have labels and no image any more, as a" in project.notes[0]
+        assert "1 frame has labels and no image any more, as a" in project.notes[0]
     samples, faults = find_samples(folder)
     assert [sample.name for sample in samples] == ["b"]
     assert "its image is gone" in faults[0].reason
@@ -300,7 +300,7 @@ def test_no_images_begin_nothing(tmp_path):
 
 def test_names_that_repeat_are_refused(tmp_path):
     write_frames(tmp_path, "a.png", "a.jpg", "b.png")
-    with pytest.raises(ProjectError, match=r"1 names stand for several files[\s\S]*a: a.jpg and a.png"):
+    with pytest.raises(ProjectError, match=r"1 name stands for several files[\s\S]*a: a.jpg and a.png"):
         begin_project(tmp_path, tmp_path / "project", "x")
 
 

@@ -390,6 +390,29 @@ def test_training_starts_from_an_exported_file(run, sample_folder, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::polypseg.train.named_models.SeenImagesWarning")
+def test_frozen_normalisation_begins_as_the_file_and_is_kept(run, sample_folder, tmp_path):
+    path = tmp_path / "small.onnx"
+    export_model(run.folder, path)
+    frozen = {"epochs": 1, "start_from": str(path), "freeze_normalisation": True}
+    images = np.random.default_rng(0).random((4, 32, 32, 3), np.float32)
+    theirs = np.asarray(load_model(run.best_path)(images))
+    still = load_model(train(sample_folder, tmp_path / "still", small(learning_rate=1e-12, **frozen)).best_path)
+    np.testing.assert_allclose(still(images), theirs, atol=1e-4)  # the export's own bound
+    moved = train(sample_folder, tmp_path / "moved", small(learning_rate=0.01, ema_momentum=0.5, **frozen))
+    before, after = still.variables, load_model(moved.best_path).variables
+    changed = {"normalisation" in old.path: 0 for old in before}
+    for old, new in zip(before, after, strict=True):
+        changed["normalisation" in old.path] += not np.array_equal(old, new)
+    assert changed[True] == 0
+    assert changed[False] > 5
+
+
+def test_frozen_normalisation_needs_a_start():
+    with pytest.raises(UsageError, match=r"train\.freeze_normalisation needs a train\.start_from"):
+        small(freeze_normalisation=True)
+
+
+@pytest.mark.filterwarnings("ignore::polypseg.train.named_models.SeenImagesWarning")
 def test_start_is_needed_until_an_epoch_is_saved_and_is_the_same(run, sample_folder, tmp_path, monkeypatch):
     class Stop(keras.callbacks.Callback):
         def __init__(self, epoch):

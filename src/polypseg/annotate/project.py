@@ -20,7 +20,7 @@ from polypseg.annotate.frames import Frame, check_mask_of, readable_frames
 from polypseg.annotate.mask_file import encode_mask
 from polypseg.arrays import Mask
 from polypseg.data.project_frames import find_frames, held_out
-from polypseg.errors import ConflictError, DataError, ProjectError
+from polypseg.errors import ConflictError, DataError, ProjectError, plural
 from polypseg.preprocess import read_mask
 from polypseg.records.atomic import put_in_place, write_bytes
 from polypseg.records.lock import alone_in
@@ -265,7 +265,8 @@ class Project:
         gone = sorted(set(self._history) - by_name.keys())
         if gone:
             self.notes.append(
-                f"{self.folder}: {len(gone)} frames have labels and no image any more, as {gone[0]}; their masks are "
+                f"{self.folder}: {plural(len(gone), 'frame has', 'frames have')} "
+                f"labels and no image any more, as {gone[0]}; their masks are "
                 "kept, put the images back"
             )
 

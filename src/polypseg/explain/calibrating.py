@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from polypseg import __version__
 from polypseg.arrays import Image, Mask, Probability
 from polypseg.data.samples import Sample, load_sample
-from polypseg.errors import DataError, ScoreError, UsageError, unknown_name
+from polypseg.errors import DataError, ScoreError, UsageError, plural, unknown_name
 from polypseg.explain.conformal import Losses, check_level, controlled_step, fewest_units, never_rising, unit_losses
 from polypseg.predict.drift import STATISTICS, frame_statistics
 from polypseg.predict.nested import FAMILIES, Steps, entry_steps, steps_of
@@ -221,7 +221,7 @@ def calibrate(
         frame_sha256=tuple(digests),
         units=tuple(units),
         statistics={name: tuple(row[name] for row in statistics) for name in STATISTICS},
-        data=f"{len(samples)} frames in {max(units) + 1} units",
+        data=f"{plural(len(samples), 'frame')} in {plural(max(units) + 1, 'unit')}",
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         exported_by=f"polypseg {__version__}",
     )

@@ -28,7 +28,7 @@ from scipy.optimize import minimize_scalar
 
 from polypseg.arrays import Mask, Probability
 from polypseg.data.samples import Sample, load_sample
-from polypseg.errors import DataError, UsageError, unknown_name
+from polypseg.errors import DataError, UsageError, plural, unknown_name
 from polypseg.explain.calibrating import refuse_seen, unit_numbers
 from polypseg.metrics.calibration import brier_score, expected_calibration_error
 from polypseg.predict.predictor import Predictor
@@ -221,7 +221,7 @@ def recalibrate(
             f"recalibration needs at least {FEWEST_FRAMES} frames with the mask of a polyp, in 2 groups or more, found "
             f"{len(looked.counts)} in {len(set(looked.units))}; add frames with --data"
         )
-    figures = judged(looked, cross_fitted(chosen, looked), f"{len(looked.counts)} frames, cross-fitted")
+    figures = judged(looked, cross_fitted(chosen, looked), f"{plural(len(looked.counts), 'frame')}, cross-fitted")
     record = fit(chosen, looked).model_copy(
         update={
             "fitted": figures,

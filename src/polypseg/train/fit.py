@@ -208,7 +208,7 @@ def _check_best(run: Run, state: SavedState) -> None:
 def _reopened(state: SavedState, settings: TrainConfig) -> SavedState:
     """A finished state, made ready for more epochs; what early stopping ended gets its whole patience again."""
     stopping = state.callbacks["EarlyStopping"]
-    if state.finished and stopping["wait"] >= settings.early_stopping_patience:
+    if state.finished and (stopping["wait"] or 0) >= settings.early_stopping_patience:
         stopping = {**stopping, "wait": 0, "stopped_epoch": 0}
     return state._replace(finished=False, callbacks={**state.callbacks, "EarlyStopping": stopping})
 

@@ -1,10 +1,10 @@
-/* Saves one frame of a project: soon after each change, one request at a time, again and again where it fails. What a
-   person drew is never given up: it stays here until the server has it. */
+/* Saves one frame of a project: at once after each change, one request at a time (what changed meanwhile goes with the
+   next), again and again where it fails. What a person drew is never given up: it stays here until the server has it. */
 
 import { ask, put } from "./api.js";
 import { maskPng } from "./paint.js";
 
-const SOON = 300, FIRST_RETRY = 2_000, LAST_RETRY = 30_000;
+const FIRST_RETRY = 2_000, LAST_RETRY = 30_000;
 const CONFLICT = 409;
 const FATAL = [404, 413, 422]; // asking again does not help
 
@@ -23,7 +23,7 @@ export class Saver {
     this.wanted = { state, hasMask };
     if (this.kind === "conflict") { this.options.onChange(this); return; }
     this.tell("pending");
-    this.plan(SOON);
+    this.plan(0); // after what is to happen with the change
   }
 
   plan(milliseconds) {
@@ -57,12 +57,12 @@ export class Saver {
     } catch (problem) {
       this.wanted ??= wanted;
       this.problem = problem;
-      this.failed(problem);
+      await this.failed(problem);
     }
   }
 
-  failed(problem) {
-    if (problem.status === CONFLICT) { this.tell("conflict"); return; }
+  async failed(problem) {
+    if (problem.status === CONFLICT && await this.isOvertaken()) { this.tell("conflict"); return; }
     this.numFailed++;
     this.tell("failed");
     if (!FATAL.includes(problem.status)) this.plan(Math.min(LAST_RETRY, FIRST_RETRY * 2 ** (this.numFailed - 1)));
@@ -72,6 +72,11 @@ export class Saver {
   async latest() {
     const history = await ask(`/project/frames/${encodeURIComponent(this.session.record.id)}/history`);
     return history.reduce((last, one) => (last && last.revision > one.revision ? last : one), null);
+  }
+
+  /* Whether somebody saved since; a project refuses for other reasons, too. */
+  async isOvertaken() {
+    return this.latest().then((last) => (last?.revision ?? 0) !== this.session.record.revision, () => true);
   }
 
   /** Saves over what somebody else saved. */
