@@ -40,6 +40,7 @@ from polypseg.records.digests import model_file_digest
 
 MARK, OUTLINE = "mark (softness)", "outline (expected Dice)"
 BUDGETS = (0.01, 0.05, 0.1, 0.2)
+COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3)
 FAILED_BELOW = 0.5
 SIZES = ((384, 288), (720, 576), (1280, 1024), (1920, 1080), (3840, 2160))
 
@@ -208,6 +209,13 @@ def aurc(scores: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
     return float((np.cumsum(ordered) / np.arange(1, len(ordered) + 1)).mean())
 
 
+def curve(scores: NDArray[np.float64], losses: NDArray[np.float64]) -> Iterator[float]:
+    """The mean loss of the least doubtful frames, at each coverage: the risk-coverage curve, whose mean is `aurc`."""
+    ordered = losses[np.argsort(scores, kind="stable")]
+    for coverage in COVERAGES:
+        yield float(ordered[: max(1, round(coverage * len(ordered)))].mean())
+
+
 def found_shares(scores: NDArray[np.float64], failed: NDArray[np.bool_]) -> Iterator[float]:
     """The share of failures among the most doubtful frames, at each budget."""
     order = np.argsort(-scores, kind="stable")
@@ -232,6 +240,17 @@ def show(title: str, frames: Sequence[Frame]) -> None:
     for name, values in columns.items():
         shares = " | ".join(f"{share:.0%}" for share in found_shares(values, failed))
         print(f"| {name} | {auroc(values, failed):.3f} | {aurc(values, losses):.4f} | {shares} |", flush=True)
+
+
+def show_curves(title: str, frames: Sequence[Frame]) -> None:
+    """Print the risk-coverage curves of the two scores, of the mean probability, and the best possible one."""
+    print(f"\n### {title}: mean 1 - Dice of the share of the {len(frames)} frames that is doubted least\n")
+    print(f"| score | {' | '.join(f'{coverage:.0%}' for coverage in COVERAGES)} |\n|---|{'---|' * len(COVERAGES)}")
+    losses = np.array([1 - frame.dice for frame in frames])
+    columns = {n: np.array([frame.scores[n] for frame in frames]) for n in (MARK, OUTLINE, "1 - mean inside")}
+    columns["outline, unmarked frames first"] = np.where([frame.is_marked for frame in frames], columns[OUTLINE], 1.0)
+    for name, values in (columns | {"(the best possible)": losses}).items():
+        print(f"| {name} | {' | '.join(f'{risk:.3f}' for risk in curve(values, losses))} |", flush=True)
 
 
 def orders(title: str, shown: Sequence[Frame], empty: Sequence[Frame], num_draws: int = 200) -> None:
@@ -336,6 +355,7 @@ def main() -> None:
     test = source.samples(options.test, find_samples(options.test)[0])
     empty = source.samples(options.empty, find_samples(options.empty, empty_masks=True)[0])
     show("Other hospital", test)
+    show_curves("Other hospital", test)
     show("Other hospital, marked frames", [frame for frame in test if frame.is_marked])
     false = [frame for frame in empty if frame.is_marked]
     show(
