@@ -154,7 +154,9 @@ def test_nothing_lies_over_the_image_while_a_polygon_is_drawn(opened, predicted)
     np.testing.assert_array_equal(result(opened), expected)
 
 
-@pytest.mark.parametrize(("name", "words"), [("polygon", "Close the polygon first"), ("propose", "Click the other end")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("polygon", "Close the polygon first"), ("propose", "Click the other end")]
+)
 def test_what_is_begun_is_not_lost_by_going_on(opened, name, words):
     tool(opened, name)
     place = Place(opened, WIDTH, HEIGHT)
