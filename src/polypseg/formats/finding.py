@@ -112,7 +112,8 @@ def read_annotations(found: Found, images: ImageFiles) -> Annotations:
 
 def _known(folder: Path) -> Iterable[tuple[Path, str]]:
     """The files of known formats. Of many files in a folder the first that is LabelMe's speaks for the others; what a
-    project of corrections says of itself is none."""
+    project of corrections says of itself is none.
+    """
     found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
     inner = sorted(path for path in found if not is_project(path))
     for place in (folder, *inner):
