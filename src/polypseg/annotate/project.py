@@ -20,8 +20,8 @@ from polypseg.annotate.frames import Frame, check_mask_of, readable_frames
 from polypseg.annotate.mask_file import encode_mask
 from polypseg.arrays import Mask
 from polypseg.data.project_frames import find_frames, held_out
-from polypseg.errors import ConflictError, DataError, ProjectError, plural
-from polypseg.preprocess import read_mask
+from polypseg.errors import ConflictError, DataError, ProjectError
+from polypseg.preprocess import image_size, read_mask
 from polypseg.records.atomic import put_in_place, write_bytes
 from polypseg.records.lock import alone_in
 from polypseg.records.project import (
@@ -255,6 +255,7 @@ class Project:
         for name, line in latest(one for lines in self._history.values() for one in lines).items():
             found = _digest_of(mask_path(self.folder, name))
             if found == line.mask:
+                self._note_size(name, by_name.get(name))
                 continue
             kept = revision_path(self.folder, name, line.revision)
             earlier = {one.mask for one in self._history[name]} | {""}
@@ -262,12 +263,23 @@ class Project:
                 self._put(name, _kept_content(kept, line))
             elif name in by_name:
                 self._take_over(by_name[name], kept, line)
-        gone = sorted(set(self._history) - by_name.keys())
+        gone = sorted(set(self._history) - by_name.keys() - {fault.name for fault in self.left_out})
         if gone:
             self.notes.append(
-                f"{self.folder}: {plural(len(gone), 'frame has', 'frames have')} "
-                f"labels and no image any more, as {gone[0]}; their masks are "
-                "kept, put the images back"
+                f"{self.folder}: labelled frames whose images are gone: {len(gone)}, the first is {gone[0]}; their "
+                "masks are kept, put the images back"
+            )
+
+    def _note_size(self, name: str, frame: Frame | None) -> None:
+        """Tell of an image that is not of the size of its saved mask."""
+        if frame is None or self.state(frame) not in LABELLED_STATES:
+            return
+        size = image_size(mask_path(self.folder, name))
+        if size != frame.size:
+            found, expected = ("x".join(map(str, pair)) for pair in (frame.size, size))
+            self.notes.append(
+                f"{frame.image_path}: is {found} pixels (height x width), its saved mask {expected}; put the image "
+                "back that was labelled"
             )
 
     def _take_over(self, frame: Frame, kept: Path, line: Correction) -> None:
