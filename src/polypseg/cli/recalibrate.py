@@ -73,7 +73,10 @@ def recalibrate(
     path = resolve(model)
     target = target_of(path, out, overwrite)
     if remove:
-        console.print(f"wrote {store_recalibration(path, None, out)}, without a recalibration", markup=False)
+        if stored_recalibration(path) is None:
+            raise UsageError(f"{path} holds no recalibration, so there is none to remove")
+        kept = store_recalibration(path, None, out)
+        console.print(f"removed {kept}" if path.is_dir() else f"wrote {kept}, without a recalibration", markup=False)
         return
     if out is None and stored_recalibration(path) is not None and not overwrite:
         raise UsageError(f"{path} is recalibrated already; replace that with --overwrite, or take it out with --remove")
