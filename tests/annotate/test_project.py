@@ -1,6 +1,7 @@
 """A project on disk: what is saved, what a kill leaves, what is refused."""
 
 import csv
+import errno
 import os
 import signal
 import subprocess
@@ -243,6 +244,25 @@ def test_mask_of_another_program_becomes_a_revision(folder):
         assert "a.png.damaged" in project.notes[0]
         assert project.last(frame_named(project, "a")).revision == 2
     assert np.count_nonzero(read_mask(mask_path(folder, "a"))) == 81
+
+
+def test_a_save_that_is_sent_again_is_no_other(folder, monkeypatch):
+    """Its answer was lost; or there was room for the trail's line and none for what follows from it."""
+    with opened_project(folder) as project:
+        first = save(project, "a", mask=square(side=5))
+        assert save(project, "a", mask=square(side=5), revision=0) == first
+        with pytest.raises(ConflictError, match="Ann saved revision 1"):
+            save(project, "a", mask=square(side=6), revision=0)
+        with pytest.raises(ConflictError, match="Ann saved revision 1"):
+            save(project, "a", mask=square(side=5), labeller="Bo", revision=0)
+        with monkeypatch.context() as patched:
+            patched.setattr(Project, "_put", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+            with pytest.raises(ProjectError, match=r"is saved \(history/\).*make room, and save again"):
+                save(project, "a", mask=square(side=7), revision=1)
+        assert np.count_nonzero(read_mask(mask_path(folder, "a"))) == 25
+        assert save(project, "a", mask=square(side=7), revision=1).revision == 2
+        assert np.count_nonzero(read_mask(mask_path(folder, "a"))) == 49
+        assert [line.revision for line in project.history(frame_named(project, "a"))] == [1, 2]
 
 
 def test_images_that_vanish_are_told(folder):

@@ -3,7 +3,7 @@
 Decisions:
 - One process at a time works in a project (`records/lock.py`).
 - A save names the revision that it changes. Where somebody else saved meanwhile, it is refused: nothing is overwritten
-  unseen.
+  unseen. The last save, sent once more, is no other: its answer may have been lost.
 - What a kill left undone is made up for when a project is opened, and said: the trail is the truth.
 - A mask that another program changed in masks/ stays, as a revision of its own; one that cannot be read is moved aside.
 """
@@ -176,12 +176,16 @@ class Project:
         with self._lock:
             last = self.last(frame)
             known = last.revision if last else 0
+            content = b"" if mask is None else encode_mask(mask)
+            digest = hashlib.sha256(content).hexdigest() if content else ""
+            if last and (last.revision - 1, last.labeller, last.state, last.mask) == (revision, labeller, state, digest):
+                self._follow(frame.name, content)  # sent again: the answer was lost, or there was no room to end it
+                return last
             if revision != known:
                 who = (last.labeller if last else "") or "somebody else"
                 raise ConflictError(
                     f"{who} saved revision {known} of this frame; you saw {revision}: load it again, then save"
                 )
-            content = b"" if mask is None else encode_mask(mask)
             line = Correction.model_validate(
                 {
                     "time": _now(),
@@ -189,7 +193,7 @@ class Project:
                     "frame": frame.name,
                     "state": state,
                     "revision": known + 1,
-                    "mask": hashlib.sha256(content).hexdigest() if content else "",
+                    "mask": digest,
                     "from": proposal,
                 }
             )
@@ -232,13 +236,17 @@ class Project:
         written = self._trail.append(line)
         self._lines.append(written)
         self._history.setdefault(frame.name, []).append(written)
+        self._follow(frame.name, content)
+
+    def _follow(self, name: str, content: bytes) -> None:
+        """What follows from a line: the mask in masks/, the table."""
         try:
-            self._put(frame.name, content)
+            self._put(name, content)
             self.write_table()
         except OSError as error:
             raise ProjectError(
                 f"{self.folder}: the correction is saved ({HISTORY}/), but {MASKS}/ or frames.csv cannot be written "
-                f"({error.strerror}): make room, and open the project again"
+                f"({error.strerror}): make room, and save again"
             ) from error
 
     def _put(self, name: str, content: bytes) -> None:
