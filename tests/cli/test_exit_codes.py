@@ -141,7 +141,7 @@ DONE = [
     "explain tiny.onnx --data frames -o attention --limit 1",
     "robustness tiny.onnx --data frames --limit 1 -o robustness",
     "data synth procedures --procedure --num-procedures 1 --seconds 1 --side 64",
-    "archive plan procedures/videos -o archive",
+    "archive plan procedures/videos -o archive --images",
     "archive run archive --model tiny.onnx --workers 1",
     "archive status archive",
     "archive verify archive",
