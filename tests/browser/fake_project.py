@@ -25,6 +25,7 @@ class FakeProject:
         masks: What was saved, by id: bool arrays.
         saves: Each save that was accepted: (id, state, labeller, whether a mask came with it).
         fail: Answer so many saves with 503.
+        refusal: Answer saves with 409 and these words, which tell of no other save.
         others: Ids that somebody else saves just before the next save.
         training: What `GET /project/retrain` answers.
     """
@@ -47,7 +48,7 @@ class FakeProject:
             for index, (name, image) in enumerate(self.images.items())
         }
         self.masks, self.saves, self.histories = {}, [], {name: [] for name in self.images}
-        self.fail, self.others = 0, set()
+        self.fail, self.others, self.refusal = 0, set(), ""
         self.training = {"status": "idle", "epoch": 0, "epochs": 0, "seconds": 0, "message": "", "comparison": None}
         self.training["better"] = False
         self.asked, self.models = [], []
@@ -114,6 +115,8 @@ class FakeProject:
             if self.fail:
                 self.fail -= 1
                 return problem(503, "The disk is full", "free some space")
+            if self.refusal:
+                return problem(409, "The project does not allow it", self.refusal)
             if name in self.others:
                 self.others.remove(name)
                 self.save(name, "corrected", "Bert", np.ones_like(self.proposal(name)))
@@ -143,7 +146,7 @@ class FakeProject:
         @router.post("/project/model")
         async def model(use: str):
             self.models.append(use)
-            self.training |= {"status": "done" if use == "new" else "idle"}
+            self.training |= {"status": "done" if use == "new" else "waiting"}
             return {"model": use}
 
         @router.get("/project/export")

@@ -142,6 +142,35 @@ def test_a_polygon_is_added_and_another_cut_away(opened, predicted):
     np.testing.assert_array_equal(result(opened), expected)
 
 
+def test_nothing_lies_over_the_image_while_a_polygon_is_drawn(opened, predicted):
+    """At the top middle, where its buttons once lay and took the clicks: a box of 41 columns and 21 rows."""
+    tool(opened, "polygon")
+    place = Place(opened, WIDTH, HEIGHT)
+    click(opened, place, (44, 0), (84, 0), (84, 20), (44, 20))
+    assert opened.locator("#draft-words").inner_text() == "4 corners"
+    opened.keyboard.press("Enter")
+    expected = predicted.copy()
+    expected[:21, 44:85] = True
+    np.testing.assert_array_equal(result(opened), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("polygon", "Close the polygon first"), ("propose", "Click the other end")]
+)
+def test_what_is_begun_is_not_lost_by_going_on(opened, name, words):
+    tool(opened, name)
+    place = Place(opened, WIDTH, HEIGHT)
+    click(opened, place, (100, 10))
+    for key in ("a", "n", "x", "PageDown"):
+        opened.keyboard.press(key)
+        assert opened.locator("#editor-words").inner_text().startswith(words)
+    assert opened.locator("#editor-foot").evaluate("foot => foot.inert")  # its buttons are covered
+    opened.keyboard.press("Escape")
+    opened.keyboard.press("a")
+    shown(opened)
+    assert opened.locator("#strip .badge").inner_text() == "accepted"
+
+
 def test_corners_are_taken_back_and_dropped(opened, predicted):
     tool(opened, "polygon")
     place = Place(opened, WIDTH, HEIGHT)
@@ -369,6 +398,20 @@ def test_axe_finds_no_fault_in_the_editor(open_page, axe, image, state, scheme):
     STATES[state](page)
     page.evaluate(axe)
     assert page.evaluate(FAULTS) == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (1280, 420), (390, 740)])
+def test_the_list_of_keys_is_read_to_its_end(open_page, image, width, height):
+    page = opened_on(open_page(viewport={"width": width, "height": height}), image)
+    page.keyboard.press("?")
+    keys = page.locator("#editor-keys-list")
+    assert keys.evaluate("list => list.scrollWidth <= list.clientWidth")
+    last = keys.get_by_text("Ctrl + S", exact=True)
+    last.scroll_into_view_if_needed()
+    box, room = last.bounding_box(), keys.bounding_box()
+    assert room["x"] <= box["x"]
+    assert box["x"] + box["width"] <= room["x"] + room["width"]
+    assert box["y"] + box["height"] <= room["y"] + room["height"] + 1
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])

@@ -94,6 +94,26 @@ def test_each_stroke_is_saved_pixel_for_pixel(page, project):
     assert page.locator("#editor-state").inner_text() == "Saved, corrected"
 
 
+def test_a_stroke_is_sent_at_once(page):
+    """Without a pause in which a kill would lose it."""
+    place = begin(page)
+    stroke(page, place, (50, 10), (70, 16))
+    until(page, "new Promise((take) => requestAnimationFrame(() => requestAnimationFrame(() => take(true))))")
+    assert page.locator("#editor-state").inner_text() != "Not saved yet"
+
+
+def test_the_list_follows_the_masks_that_are_proposed(page, project):
+    for record in project.records.values():
+        record.update(state="new", doubt=None)
+    page.locator("#frames-again").click()
+    page.locator("#project-counts", has_text="3 new; masks are being proposed").wait_for()
+    for name, doubt in (("frame-0", 0.3), ("frame-1", 0.1), ("frame-2", 0.8)):
+        project.records[name].update(state="proposed", doubt=doubt)
+    page.locator("#project-counts", has_text="3 proposed").wait_for()
+    assert names(page) == ["frame-2.png", "frame-0.png", "frame-1.png"]
+    assert page.locator("#project-counts").inner_text() == "3 proposed"
+
+
 def test_frames_are_accepted_emptied_and_rejected_one_after_another(page, project):
     begin(page)
     for state, name in (("accepted", "frame-2.png"), ("no-polyp", "frame-0.png")):
@@ -168,6 +188,18 @@ def test_a_frame_that_somebody_else_saved_is_shown_with_a_choice(page, project, 
     assert page.locator("#editor-area").inner_text().replace("\u00a0", " ") == f"{(mine.sum() if keeps else 4800):,} px"
 
 
+def test_a_refusal_that_is_no_others_save_is_told_as_it_is(page, project):
+    place = begin(page)
+    project.refusal = "f1.png: the mask is not of the size of its image"
+    click(page, place, (70, 50))
+    saved(page, "Not saved: The project does not allow it")
+    assert page.locator("#editor-conflict").is_hidden()
+    project.refusal = ""
+    page.locator("#editor-retry").click()
+    saved(page)
+    assert project.masks["frame-1"][50, 70]
+
+
 def test_two_clicks_use_the_projects_probability(page, project):
     project.images["frame-1"][35:55, 50:70, 0] = 100  # missed
     begin(page)
@@ -198,11 +230,18 @@ def test_training_is_watched_and_the_model_chosen(page, project):
         "to",
         "+0.020",
     ]
+    assert page.locator("#retrain-words").inner_text().startswith("The new model is not better")
+    assert page.locator("#retrain-new").inner_text() == "Use it all the same"
     page.locator("#retrain-new").click()
-    page.locator("#retrain-back").wait_for()
+    page.locator("#retrain-words", has_text="The new model is in use.").wait_for()
     page.locator("#retrain-back").click()
-    page.locator("#retrain-words", has_text="The old model is in use again.").wait_for()
+    page.locator("#retrain-words", has_text="The model before is in use again.").wait_for()
     assert project.models == ["new", "previous"]
+    project.training["better"] = True
+    page.reload()  # the page is opened again: what is in use is told, and the new model is offered
+    page.locator("#retrain-words", has_text="The old model is in use; the new one is kept.").wait_for()
+    assert page.locator("#retrain-new").inner_text() == "Use the new model"
+    assert page.locator("#retrain-back").is_hidden()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -230,4 +269,10 @@ def test_a_project_fits_a_phone(open_page, red_model, project, width):
         page.locator("#frames button").nth(2).wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.locator(".frame-name").first.evaluate("name => name.scrollWidth <= name.clientWidth")
+        begin(page)
+        page.keyboard.press("n")
+        page.keyboard.press("PageUp")
+        saved(page, "Saved, no polyp")
+        for part in ("#editor-title", "#editor-place", "#editor-state"):
+            assert page.locator(part).evaluate("part => part.scrollWidth <= part.clientWidth"), part
         page.context.close()

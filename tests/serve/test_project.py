@@ -84,6 +84,14 @@ def test_frames_are_ordered(client):
     assert frames(client, order="random", seed=3) == frames(client, order="random", seed=3)
 
 
+def test_names_are_ordered_as_numbers_run(red_model, tmp_path):
+    for name in ("v2_10", "v2_9", "v10_1", "v2", "b"):
+        (tmp_path / f"{name}.png").write_bytes(png(picture()))
+    begin_project(tmp_path, tmp_path / "project", "films")
+    with serving(red_model, project=tmp_path / "project") as running:
+        assert [one["name"] for one in frames(running, order="name")] == ["b", "v2", "v2_9", "v2_10", "v10_1"]
+
+
 def test_image_proposal_and_probability_are_of_the_frames_size(client):
     one = frame(client, "f1")
     address = f"/project/frames/{one['id']}"
@@ -131,6 +139,11 @@ def test_states_without_a_body(client, folder):
     assert {"f1", "f2"} <= {sample.name for sample in find_samples(folder)[0]}
     assert save(client, "f2", state="rejected").json()["state"] == "rejected"
     one = frame(client, "f2")
+    told = client.get(f"/project/frames/{one['id']}/history").json()
+    assert [(line["state"], line["from"][:15]) for line in told] == [
+        ("no-polyp", "red 1.0 sha256:"),
+        ("rejected", "red 1.0 sha256:"),
+    ]
     assert client.get(f"/project/frames/{one['id']}/mask").status_code == 404
     assert [f["name"] for f in frames(client, state="rejected")] == ["f2"]
 
@@ -335,7 +348,12 @@ def test_better_model_is_served_without_a_restart(ready, monkeypatch):
     assert told["comparison"]["project"]["difference"] == 0.05
     assert ready.get("/project").json()["model"] == "red 1.0+x.1"
     assert ready.post("/project/model", params={"use": "previous"}).json() == {"model": "red 1.0"}
+    assert ready.get("/project/retrain").json()["status"] == "waiting"  # it is not served any more
     assert ready.post("/project/model", params={"use": "new"}).json() == {"model": "red 1.0+x.1"}
+    assert ready.get("/project/retrain").json()["status"] == "done"
+    for model, status in (("red 1.0", "waiting"), ("red 1.0+x.1", "done")):
+        assert ready.post("/project/model", params={"use": "previous"}).json() == {"model": model}
+        assert ready.get("/project/retrain").json()["status"] == status
 
 
 def test_worse_model_waits_for_a_person(ready, monkeypatch):

@@ -8,6 +8,7 @@ import typer
 
 from polypseg.cli.command_class import takes
 from polypseg.cli.prediction_options import VIDEO, Deinterlace, EngineName, MaskMaking, OverTime
+from polypseg.errors import plural
 
 if TYPE_CHECKING:
     from polypseg.archive.options import ArchiveOptions, Job
@@ -118,7 +119,8 @@ def run(given: ArchiveRunCall) -> None:
     job = _job(given.archive, given.model, given.engine, staff.cpus, options)
     store = open_run(job.archive, job.load()[1])
     if staff.retry:
-        console.print(f"{store.allow_again():,} videos that were set aside are tried again")
+        again = plural(store.allow_again(), "video that was set aside is", "videos that were set aside are")
+        console.print(f"{again} tried again")
     slots = [_slot(job, store.run, staff) for _ in range(num_workers)]
     console.print(f"run {store.run}, {len(slots)} workers")
     _show_run(run_archive(store, slots, chosen, staff.tries, track))
@@ -203,10 +205,14 @@ def _show_run(done: "RunSummary") -> None:
     before = done.num_before + done.came[Came.BEFORE]
     states = ", ".join(f"{number:,} {state}" for state, number in sorted(done.before.items()))
     console.print(
-        f"predicted {done.came[Came.DONE]:,} videos, {done.num_frames:,} frames in {done.seconds:.1f} s ({rate:.1f} a "
+        f"predicted {plural(done.came[Came.DONE], 'video')}, {plural(done.num_frames, 'frame')} "
+        f"in {done.seconds:.1f} s ({rate:.1f} a "
         f"second); {before:,} were dealt with before{f' ({states})' if states else ''}"
     )
     if done.num_deaths:
         console.print(f"[yellow]note:[/yellow] workers died {done.num_deaths:,} times, and were replaced")
     if done.reasons:
-        raise ArchiveError(f"{len(done.reasons):,} videos are not done; the others are:{listed(done.reasons, 100)}")
+        raise ArchiveError(
+            f"{plural(len(done.reasons), 'video is', 'videos are')} "
+            f"not done; the others are:{listed(done.reasons, 100)}"
+        )

@@ -9,6 +9,7 @@ Decisions:
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -162,10 +163,9 @@ class Labelling:
             CorrectionError: The mask does not fit.
             ProjectError: It cannot be written.
         """
-        source, mask = "", None
+        source, mask = self._began_with(frame), None
         if query.state != "rejected" and content:
             mask = await asyncio.to_thread(decode_mask, content, frame.size)
-            source = self._began_with(frame)
         elif query.state == "accepted":
             mask, source = await self.proposed_mask(frame)
         elif query.state == "no-polyp":
@@ -233,6 +233,8 @@ class Labelling:
             random.Random(query.seed).shuffle(frames)
         elif query.order == "useful":
             frames = by_usefulness(self.project, self.proposals)
+        else:
+            frames.sort(key=lambda frame: _parts(frame.name))
         records = [self.record(frame) for frame in frames]
         return [record for record in records if query.state in (None, record.state)]
 
@@ -251,3 +253,9 @@ class Labelling:
     def _note_proposed(self) -> None:
         known = self.proposals.known([frame.name for frame in self.project.frames.values()])
         self.project.proposed = {frame.id for frame in self.project.frames.values() if frame.name in known}
+
+
+def _parts(name: str) -> list[tuple[str, int]]:
+    """A name for sorting: frame 9 comes before frame 13."""
+    found = re.findall(r"(\D*)(\d*)", name)
+    return [(words, int(digits or -1)) for words, digits in found]

@@ -267,12 +267,20 @@ export class Editor {
 
   decide(state) {
     this.endStroke();
+    if (this.isHeldUp()) return;
     if (state === "no-polyp") this.apply(new Uint8Array(this.frame.mask.length), "no polyp here", "", true);
     this.host.decide(state);
   }
 
+  /* What is begun is not lost by going on. */
+  isHeldUp() {
+    if (this.draft.isBegun) this.say(this.view.draft.length ? "Close the polygon first (Enter), or cancel it (Esc)." : "Click the other end first, or cancel (Esc).");
+    return this.draft.isBegun;
+  }
+
   move(step) {
     this.endStroke();
+    if (this.isHeldUp()) return;
     const { hasPrevious, hasNext } = this.frame;
     if (step < 0 ? hasPrevious : hasNext) this.host.move(step);
     else this.say(step < 0 ? "This is the first frame." : "This is the last frame.");

@@ -62,7 +62,8 @@ export function actOf(event) {
 /** Fills the help with the table. */
 export function fillKeys(place) {
   const groups = [...new Set(ROWS.map(([group]) => group))];
-  place.replaceChildren(...groups.map((group) => {
+  const columns = element("div", "", { className: "keys-columns" });
+  columns.append(...groups.map((group) => {
     const part = document.createElement("section"), list = document.createElement("dl");
     for (const [, shown, words] of ROWS.filter(([other]) => other === group)) {
       const row = document.createElement("div"), term = document.createElement("dt");
@@ -73,4 +74,5 @@ export function fillKeys(place) {
     part.append(element("h3", group), list);
     return part;
   }));
+  place.replaceChildren(columns);
 }

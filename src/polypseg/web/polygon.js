@@ -1,5 +1,5 @@
-/* What is begun and not yet in the mask: a polygon's corners, or the first of two clicks. Its buttons are on the image,
-   for hands without a keyboard. */
+/* What is begun and not yet in the mask: a polygon's corners, or the first of two clicks. Its buttons take
+   the place of the decisions: first it is ended. */
 
 import { withPolygon } from "./editor_tools.js";
 import { proposedRegion } from "./propose.js";
@@ -75,6 +75,7 @@ export class Draft {
     const { draft, marks } = this.view;
     const hadFocus = byId("editor-draft").contains(document.activeElement);
     byId("editor-draft").hidden = !this.isBegun;
+    byId("editor-foot").inert = this.isBegun;
     byId("draft-words").textContent = marks.length ? "Now the other end" : several(draft.length, "corner");
     for (const id of ["draft-add", "draft-cut"]) { byId(id).hidden = marks.length > 0; byId(id).disabled = draft.length < 3; }
     if (hadFocus && !this.isBegun) byId("editor-canvas").focus({ preventScroll: true });

@@ -3,13 +3,14 @@
 import { ask, fetchBlob, hasToken } from "./api.js";
 import { History } from "./history.js";
 import { decodePicture, pixelsOf } from "./paint.js";
-import { FrameList, OPEN } from "./project_list.js";
+import { FrameList, OPEN, STATE_WORDS } from "./project_list.js";
 import { Retrain } from "./retrain.js";
 import { Saver } from "./saver.js";
 import { saveBlob } from "./text.js";
 
 const byId = (id) => document.getElementById(id);
 const WORDS = { saved: "Saved", pending: "Not saved yet", saving: "Saving …", failed: "Not saved", conflict: "Somebody else saved it" };
+const FIRST_LOOK = 3_000, LAST_LOOK = 60_000;
 const STORED_NAME = "polypseg-labeller";
 const pathOf = (id, part) => `/project/frames/${encodeURIComponent(id)}/${part}`;
 
@@ -48,9 +49,29 @@ export class Project {
       const { frames } = await ask(`/project/frames?${this.list.query()}`);
       this.list.show(this.facts, frames);
       byId("project-fault").textContent = "";
+      this.watch();
     } catch (problem) {
       byId("project-fault").textContent = `The frames cannot be listed: ${problem.title}. ${problem.detail ?? ""}`;
     }
+  }
+
+  /* Masks are proposed in the background: until all are there, the list is asked for again, less often where nothing
+     changes. */
+  watch() {
+    clearTimeout(this.timer);
+    const numNew = this.facts.states.new ?? 0;
+    this.pause = numNew === this.numNew ? Math.min(LAST_LOOK, 2 * this.pause) : FIRST_LOOK;
+    this.numNew = numNew;
+    if (numNew) this.timer = setTimeout(() => this.lookAgain(), this.pause);
+  }
+
+  /* Nothing moves under a pointer or a finger that is about to choose. */
+  async lookAgain() {
+    const isChosen = this.page.editor().isOpen || byId("frames").matches(":hover, :focus-within");
+    if (!isChosen && !document.hidden) { await this.load(); return; }
+    this.facts = await ask("/project").catch(() => this.facts);
+    if (!this.page.editor().isOpen) this.list.recount(this.facts);
+    this.watch();
   }
 
   get isOpen() {
@@ -151,17 +172,17 @@ export class Project {
     if (!this.page.editor().isOpen) return;
     const numOthers = this.unsaved().filter((other) => other !== this.current).length;
     const why = saver.kind === "failed" ? `: ${saver.problem.title ?? "the page failed"}` : "";
-    const state = saver.kind === "saved" && record.state !== "new" ? `, ${record.state}` : "";
+    const state = saver.kind === "saved" && record.state !== "new" ? `, ${STATE_WORDS[record.state]}` : "";
     const others = numOthers ? `; ${numOthers} more not saved` : "";
     const words = saver.isSaved && record.revision === 0 ? "Proposed" : WORDS[saver.kind];
-    this.page.editor().showState(saver.kind, `${words}${why}${words === "Proposed" ? "" : state}${others}`);
+    this.page.editor().showState(words === "Proposed" ? "proposed" : saver.kind, `${words}${why}${words === "Proposed" ? "" : state}${others}`);
     byId("editor-conflict").hidden = saver.kind !== "conflict";
     if (saver.kind === "conflict") this.tellConflict(saver);
   }
 
   async tellConflict(saver) {
     const last = await saver.latest().catch(() => null);
-    const who = last ? `${last.labeller || "Somebody"} saved it as ${last.state} at ${new Date(last.time).toLocaleString()}. ` : "";
+    const who = last ? `${last.labeller || "Somebody"} saved it as ${STATE_WORDS[last.state]} at ${new Date(last.time).toLocaleString()}. ` : "";
     byId("conflict-detail").textContent = `${who}Your mask is not lost: keep it, or take the saved one.`;
     if (!byId("editor-conflict").hidden) byId("conflict-theirs").focus();
   }

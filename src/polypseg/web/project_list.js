@@ -5,13 +5,13 @@ import { element, several } from "./text.js";
 const byId = (id) => document.getElementById(id);
 const STATES = ["new", "proposed", "corrected", "accepted", "no-polyp", "rejected"];
 export const OPEN = ["new", "proposed"]; // nobody looked at them
-const WORDS = { new: "new", proposed: "proposed", corrected: "corrected", accepted: "accepted", "no-polyp": "no polyp", rejected: "rejected" };
+export const STATE_WORDS = { new: "new", proposed: "proposed", corrected: "corrected", accepted: "accepted", "no-polyp": "no polyp", rejected: "rejected" };
 
 /** The host has: open(id), changed() when order or filter do. */
 export class FrameList {
   constructor(host) {
     Object.assign(this, { host, frames: [], seed: Math.floor(1e6 * Math.random()) });
-    for (const state of STATES) byId("frames-state").append(element("option", WORDS[state], { value: state }));
+    for (const state of STATES) byId("frames-state").append(element("option", STATE_WORDS[state], { value: state }));
     for (const id of ["frames-order", "frames-state"]) byId(id).addEventListener("change", () => host.changed());
     byId("frames-again").addEventListener("click", () => host.changed());
   }
@@ -26,13 +26,17 @@ export class FrameList {
 
   show(facts, frames) {
     this.frames = frames;
-    this.counts = { ...facts.states };
     byId("project-name").textContent = facts.name;
     byId("project-folder").textContent = facts.folder;
     byId("labellers").replaceChildren(...facts.labellers.map((name) => element("option", "", { value: name })));
     byId("frames").replaceChildren(...frames.map((frame) => this.row(frame)));
     byId("frames-none").hidden = frames.length > 0;
     this.showNotes(facts.left_out ?? [], facts.notes ?? []);
+    this.recount(facts);
+  }
+
+  recount(facts) {
+    this.counts = { ...facts.states };
     this.showProgress();
   }
 
@@ -50,7 +54,8 @@ export class FrameList {
     byId("project-bar").max = Math.max(1, total);
     byId("project-bar").value = total - numOpen;
     byId("project-progress").textContent = `${total - numOpen} of ${several(total, "frame")} looked at`;
-    byId("project-counts").textContent = STATES.filter((state) => this.counts[state]).map((state) => `${this.counts[state]} ${WORDS[state]}`).join(", ");
+    byId("project-counts").textContent = STATES.filter((state) => this.counts[state]).map((state) => `${this.counts[state]} ${STATE_WORDS[state]}`).join(", ")
+      + (this.counts.new ? "; masks are being proposed" : "");
     byId("project-start").disabled = this.frames.length === 0;
   }
 
@@ -99,5 +104,5 @@ export class FrameList {
 function fill(button, { name, state, doubt, group, labeller }) {
   button.dataset.state = state;
   const details = [group, doubt === null || doubt === undefined ? "" : `doubt ${doubt.toFixed(2)}`, labeller].filter(Boolean).join(" · ");
-  button.replaceChildren(element("span", name, { className: "frame-name" }), element("span", details, { className: "faint" }), element("span", WORDS[state] ?? state, { className: "frame-state" }));
+  button.replaceChildren(element("span", name, { className: "frame-name" }), element("span", details, { className: "faint" }), element("span", STATE_WORDS[state] ?? state, { className: "frame-state" }));
 }

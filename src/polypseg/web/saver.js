@@ -1,17 +1,17 @@
-/* Saves one frame of a project: soon after each change, one request at a time, again and again where it fails. What a
-   person drew is never given up: it stays here until the server has it. */
+/* Saves one frame of a project: at once after each change, one request at a time (what changed meanwhile goes with the
+   next), again and again where it fails. What a person drew is never given up: it stays here until the server has it. */
 
 import { ask, put } from "./api.js";
 import { maskPng } from "./paint.js";
 
-const SOON = 300, FIRST_RETRY = 2_000, LAST_RETRY = 30_000;
+const FIRST_RETRY = 2_000, LAST_RETRY = 30_000;
 const CONFLICT = 409;
 const FATAL = [404, 413, 422]; // asking again does not help
 
 /** `session` holds { record, mask }; `options`: labeller() and onChange(saver, answer), called after each change. */
 export class Saver {
   constructor(session, options) {
-    Object.assign(this, { session, options, kind: "saved", problem: null, wanted: null, numFailed: 0, running: null });
+    Object.assign(this, { session, options, kind: "saved", problem: null, wanted: null, attempt: null, numFailed: 0, running: null });
   }
 
   get isSaved() {
@@ -23,7 +23,7 @@ export class Saver {
     this.wanted = { state, hasMask };
     if (this.kind === "conflict") { this.options.onChange(this); return; }
     this.tell("pending");
-    this.plan(SOON);
+    this.plan(0); // after what is to happen with the change
   }
 
   plan(milliseconds) {
@@ -35,34 +35,44 @@ export class Saver {
   async flush() {
     clearTimeout(this.timer);
     while (this.running) await this.running;
-    if (!this.wanted || this.kind === "conflict") return;
+    if (!(this.wanted || this.attempt) || this.kind === "conflict") return;
     this.running = this.send();
     await this.running;
     this.running = null;
     if (this.wanted && this.kind === "pending") await this.flush();
   }
 
+  /* What may have arrived although its answer did not is sent again as it was, before anything newer: the server knows it. */
   async send() {
-    const { session, wanted } = this;
-    this.wanted = null;
     this.tell("saving");
     try {
-      const { id, revision, width, height } = session.record;
-      const query = new URLSearchParams({ state: wanted.state, labeller: this.options.labeller(), revision });
-      const body = wanted.hasMask ? await maskPng(session.mask, width, height) : null;
-      const answer = await put(`/project/frames/${encodeURIComponent(id)}/mask?${query}`, body);
-      Object.assign(session.record, answer);
-      Object.assign(this, { problem: null, numFailed: 0 });
+      this.attempt ??= await this.packed();
+      const { address, body } = this.attempt;
+      const answer = await put(address, body);
+      Object.assign(this.session.record, answer);
+      Object.assign(this, { attempt: null, problem: null, numFailed: 0 });
       this.tell(this.wanted ? "pending" : "saved", answer);
     } catch (problem) {
-      this.wanted ??= wanted;
       this.problem = problem;
-      this.failed(problem);
+      if (problem.status >= 400 && problem.status < 500) { // it was refused; 0 stands for no answer
+        this.wanted ??= this.attempt.wanted;
+        this.attempt = null;
+      }
+      await this.failed(problem);
     }
   }
 
-  failed(problem) {
-    if (problem.status === CONFLICT) { this.tell("conflict"); return; }
+  async packed() {
+    const { wanted } = this;
+    const { record: { id, revision, width, height }, mask } = this.session;
+    this.wanted = null; // what changes from here on is another save
+    const query = new URLSearchParams({ state: wanted.state, labeller: this.options.labeller(), revision });
+    const body = wanted.hasMask ? await maskPng(mask, width, height) : null;
+    return { wanted, address: `/project/frames/${encodeURIComponent(id)}/mask?${query}`, body };
+  }
+
+  async failed(problem) {
+    if (problem.status === CONFLICT && await this.isOvertaken()) { this.tell("conflict"); return; }
     this.numFailed++;
     this.tell("failed");
     if (!FATAL.includes(problem.status)) this.plan(Math.min(LAST_RETRY, FIRST_RETRY * 2 ** (this.numFailed - 1)));
@@ -72,6 +82,11 @@ export class Saver {
   async latest() {
     const history = await ask(`/project/frames/${encodeURIComponent(this.session.record.id)}/history`);
     return history.reduce((last, one) => (last && last.revision > one.revision ? last : one), null);
+  }
+
+  /* Whether somebody saved since; a project refuses for other reasons, too. */
+  async isOvertaken() {
+    return this.latest().then((last) => (last?.revision ?? 0) !== this.session.record.revision, () => true);
   }
 
   /** Saves over what somebody else saved. */
@@ -85,7 +100,7 @@ export class Saver {
   /** Gives up what is here. */
   drop() {
     clearTimeout(this.timer);
-    this.wanted = null;
+    Object.assign(this, { wanted: null, attempt: null });
     this.tell("saved");
   }
 
