@@ -6,6 +6,7 @@ What differs: the port, and the training, which shows a few images instead of 1,
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -108,6 +109,7 @@ def pixels(path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the page's commands need curl")
 def test_tutorial_of_corrections_runs_as_it_is_written(tmp_path):
     reader = Reader(tmp_path)
     try:

@@ -1,6 +1,7 @@
 """A project on disk: what is saved, what a kill leaves, what is refused."""
 
 import csv
+import errno
 import os
 import signal
 import subprocess
@@ -245,19 +246,55 @@ def test_mask_of_another_program_becomes_a_revision(folder):
     assert np.count_nonzero(read_mask(mask_path(folder, "a"))) == 81
 
 
+def test_a_save_that_is_sent_again_is_no_other(folder, monkeypatch):
+    """Its answer was lost; or there was room for the trail's line and none for what follows from it."""
+    with opened_project(folder) as project:
+        first = save(project, "a", mask=square(side=5))
+        assert save(project, "a", mask=square(side=5), revision=0) == first
+        with pytest.raises(ConflictError, match="Ann saved revision 1"):
+            save(project, "a", mask=square(side=6), revision=0)
+        with pytest.raises(ConflictError, match="Ann saved revision 1"):
+            save(project, "a", mask=square(side=5), labeller="Bo", revision=0)
+        with monkeypatch.context() as patched:
+            patched.setattr(Project, "_put", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+            with pytest.raises(ProjectError, match=r"is saved \(history/\).*make room, and save again"):
+                save(project, "a", mask=square(side=7), revision=1)
+        assert np.count_nonzero(read_mask(mask_path(folder, "a"))) == 25
+        assert save(project, "a", mask=square(side=7), revision=1).revision == 2
+        assert np.count_nonzero(read_mask(mask_path(folder, "a"))) == 49
+        assert [line.revision for line in project.history(frame_named(project, "a"))] == [1, 2]
+
+
 def test_images_that_vanish_are_told(folder):
     with opened_project(folder) as project:
         save(project, "a")
         save(project, "b")
     (folder.parent / "a.png").unlink()
     with opened_project(folder) as project:
-        assert "1 frame has labels and no image any more, as a" in project.notes[0]
+        [note] = project.notes
+        assert "labelled frames whose images are gone: 1, the first is a;" in note
     samples, faults = find_samples(folder)
     assert [sample.name for sample in samples] == ["b"]
     assert "its image is gone" in faults[0].reason
     (folder.parent).rename(folder.parent.with_name("moved"))
     moved = folder.parent.with_name("moved") / "project"
     assert [sample.name for sample in find_samples(moved)[0]] == ["b"]  # they move together
+
+
+def test_images_that_changed_are_told(folder):
+    """One of another size than its mask, and one that can no longer be read: it is there, so that it is not gone."""
+    with opened_project(folder) as project:
+        save(project, "a")
+        save(project, "b")
+        size = frame_named(project, "a").size
+    cv2.imwrite(str(folder.parent / "a.png"), np.full((size[0] + 4, size[1] - 3, 3), 90, np.uint8))
+    (folder.parent / "b.png").write_bytes(b"no picture")
+    with opened_project(folder) as project:
+        [note] = project.notes
+        found, expected = f"{size[0] + 4}x{size[1] - 3}", f"{size[0]}x{size[1]}"
+        assert f"a.png: is {found} pixels (height x width), its saved mask {expected}" in note
+        assert [fault.name for fault in project.left_out] == ["b"]
+        assert project.mask_content(frame_named(project, "a")) is not None
 
 
 def test_images_folder_that_vanishes_is_told(tmp_path):
@@ -281,8 +318,9 @@ def test_damaged_and_foreign_projects(folder, content, message):
     (folder / "project.json").write_bytes(content)
     with pytest.raises(ProjectError, match=message), opened_project(folder):
         pass
-    with pytest.raises(ProjectError, match=message):
-        find_samples(folder)
+    for place in (folder, folder.parent):  # its images are told of the project, not of an annotation file
+        with pytest.raises(ProjectError, match=message):
+            find_samples(place)
 
 
 def test_folder_in_the_way_is_left_alone(tmp_path):
@@ -296,6 +334,11 @@ def test_no_images_begin_nothing(tmp_path):
     with pytest.raises(PairingError, match="no image in this folder"):
         begin_project(tmp_path, tmp_path / "project", "x")
     assert not (tmp_path / "project").exists()
+    with pytest.raises(PairingError, match=r"gone: no such folder; expected one of images"):
+        begin_project(tmp_path / "gone", tmp_path / "project", "x")
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(PairingError, match=r"a\.png: a file; name the folder that it is in"):
+        begin_project(tmp_path / "a.png", tmp_path / "project", "x")
 
 
 def test_names_that_repeat_are_refused(tmp_path):

@@ -146,7 +146,7 @@ class FakeProject:
         @router.post("/project/model")
         async def model(use: str):
             self.models.append(use)
-            self.training |= {"status": "done" if use == "new" else "idle"}
+            self.training |= {"status": "done" if use == "new" else "waiting"}
             return {"model": use}
 
         @router.get("/project/export")

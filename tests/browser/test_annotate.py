@@ -55,3 +55,36 @@ def test_a_stroke_lies_in_the_projects_folder(open_page, red_model, folder):
     assert masks["f0"][30, 40]
     assert not masks["f0"][55:].any()
     assert not masks["f1"].any()
+
+
+def test_a_save_whose_answer_is_lost_is_no_one_elses(open_page, red_model, folder):
+    """The server has it, the page does not know: it sends it again, then what was drawn since."""
+    lost = []
+
+    def lose(route):
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.fetch().status)
+            route.abort()
+
+    with serving(red_model, project=folder) as running:
+        page = open_page(running.base_url)
+        shown(page, "#project")
+        page.locator("#labeller").fill("Ada")
+        page.locator("#frames-order").select_option("name")
+        page.route("**/mask?*", lose)
+        page.locator("#frames button", has_text="f2").click()
+        shown(page, "#editor")
+        tool(page, "brush", 5)
+        place = Place(page, WIDTH, HEIGHT)
+        stroke(page, place, (10, 10), (30, 14))
+        until(page, "document.querySelector('#editor-state').textContent.startsWith('Not saved:')")
+        stroke(page, place, (10, 50), (30, 46))
+        saved(page)
+        assert page.locator("#editor-conflict").is_hidden()
+        page.context.close()
+    assert lost == [200]
+    drawn = near_line(SHAPE, (10, 10), (30, 14), 2.5) | near_line(SHAPE, (10, 50), (30, 46), 2.5)
+    np.testing.assert_array_equal(read_mask(folder / "masks" / "f2.png"), drawn)
+    assert len((folder / "trail.jsonl").read_text(encoding="utf-8").splitlines()) == 2

@@ -168,6 +168,15 @@ def test_slider_uncovers_the_original(opened):
     assert clip == "inset(0px 0px 0px 25%)"
     both = [opened.locator(name).bounding_box() for name in ("#original", "#shown")]
     assert both[0] == both[1]
+    # Their captions share a line: one begins at its left, the other ends at its right.
+    left, right = (
+        opened.locator(f".{figure} figcaption").evaluate(
+            "part => { const words = document.createRange(); words.selectNodeContents(part); "
+            "const { left, right } = words.getBoundingClientRect(); return [left, right]; }"
+        )
+        for figure in ("original", "shown")
+    )
+    assert left[1] < right[0]
 
 
 def downloaded(page, selector):

@@ -230,11 +230,18 @@ def test_training_is_watched_and_the_model_chosen(page, project):
         "to",
         "+0.020",
     ]
+    assert page.locator("#retrain-words").inner_text().startswith("The new model is not better")
+    assert page.locator("#retrain-new").inner_text() == "Use it all the same"
     page.locator("#retrain-new").click()
-    page.locator("#retrain-back").wait_for()
+    page.locator("#retrain-words", has_text="The new model is in use.").wait_for()
     page.locator("#retrain-back").click()
-    page.locator("#retrain-words", has_text="The old model is in use again.").wait_for()
+    page.locator("#retrain-words", has_text="The model before is in use again.").wait_for()
     assert project.models == ["new", "previous"]
+    project.training["better"] = True
+    page.reload()  # the page is opened again: what is in use is told, and the new model is offered
+    page.locator("#retrain-words", has_text="The old model is in use; the new one is kept.").wait_for()
+    assert page.locator("#retrain-new").inner_text() == "Use the new model"
+    assert page.locator("#retrain-back").is_hidden()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

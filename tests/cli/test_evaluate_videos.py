@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evaluate.procedures import toy
-from evaluate.procedures.conftest import RedEngine, clinic, save  # noqa: F401
+from evaluate.procedures.conftest import RedEngine, clinic, frame, save, write  # noqa: F401
 from polypseg.cli import app
 from polypseg.predict.predictor import Predictor
 from polypseg.records.lock import alone_in
@@ -183,6 +183,18 @@ def test_pictures_of_cases_are_made_where_they_are_asked_for(clinic, monkeypatch
     typed(*words, "--overwrite", "-o", clinic / "out")
     assert not (clinic / "out" / "cases").exists()  # nobody asked for them any more
     assert "data:image" not in (clinic / "out" / "report.html").read_text()
+
+
+def test_masks_are_there_also_where_a_model_shows_nothing(clinic, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("polypseg.predict.predictor.load", lambda path, options: Predictor(RedEngine(), options))
+    for name in ("9", "10", "11"):
+        write(clinic / "films" / "p1", name, frame())
+    words = ("evaluate", "polyp-lite", "--videos", clinic / "films", "--references", clinic / "masks")
+    words = (*words, "--frame-rate", "10", "-o", clinic / "out")
+    assert "no masks on both sides" not in typed(*words)  # p2's lesion has a red of 0.3, which is not shown
+    assert "unknown smoothing 'windows'; did you mean 'window'" in typed(
+        *words, "--overwrite", "--smooth", "windows", code=2
+    )
 
 
 def test_pictures_of_cases_of_saved_findings_are_taken_from_the_videos(clinic, tmp_path):  # noqa: F811

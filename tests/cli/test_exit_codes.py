@@ -136,12 +136,12 @@ DONE = [
     "export runs/tiny -o tiny.onnx",
     "predict tiny.onnx frames/images -o out",
     "benchmark tiny.onnx --runs 1 --warm-up 0",
-    "calibrate polyp-lite --data frames -o calibration.json",
+    "calibrate polyp-lite --data frames --level 0.2 -o calibration.json",
     "recalibrate tiny.onnx --data frames -o recalibrated.onnx",
     "explain tiny.onnx --data frames -o attention --limit 1",
     "robustness tiny.onnx --data frames --limit 1 -o robustness",
     "data synth procedures --procedure --num-procedures 1 --seconds 1 --side 64",
-    "archive plan procedures/videos -o archive",
+    "archive plan procedures/videos -o archive --images",
     "archive run archive --model tiny.onnx --workers 1",
     "archive status archive",
     "archive verify archive",
@@ -209,13 +209,16 @@ def test_done_is_0(monkeypatch):
             """A server that got its Ctrl-C at once."""
 
     monkeypatch.setattr(import_module("polypseg.serve.server"), "make_server", lambda *_, **__: Ended())
+    other = {}
     with eagerly():
         for line in DONE:
             if "VIDEO" in line:
                 with Path("archive/manifest.csv").open(newline="") as opened:
                     line = line.replace("VIDEO", next(csv.DictReader(opened))["video"])
             result = ended(line)
-            assert result.exit_code == 0, f"{line}\n{result.output}"
+            if result.exit_code != 0:
+                other[line] = result.output
+    assert not other
 
 
 def commands(typer_app):

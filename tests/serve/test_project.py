@@ -348,7 +348,12 @@ def test_better_model_is_served_without_a_restart(ready, monkeypatch):
     assert told["comparison"]["project"]["difference"] == 0.05
     assert ready.get("/project").json()["model"] == "red 1.0+x.1"
     assert ready.post("/project/model", params={"use": "previous"}).json() == {"model": "red 1.0"}
+    assert ready.get("/project/retrain").json()["status"] == "waiting"  # it is not served any more
     assert ready.post("/project/model", params={"use": "new"}).json() == {"model": "red 1.0+x.1"}
+    assert ready.get("/project/retrain").json()["status"] == "done"
+    for model, status in (("red 1.0", "waiting"), ("red 1.0+x.1", "done")):
+        assert ready.post("/project/model", params={"use": "previous"}).json() == {"model": model}
+        assert ready.get("/project/retrain").json()["status"] == status
 
 
 def test_worse_model_waits_for_a_person(ready, monkeypatch):

@@ -3,7 +3,7 @@
 Decisions:
 - One process at a time works in a project (`records/lock.py`).
 - A save names the revision that it changes. Where somebody else saved meanwhile, it is refused: nothing is overwritten
-  unseen.
+  unseen. The last save, sent once more, is no other: its answer may have been lost.
 - What a kill left undone is made up for when a project is opened, and said: the trail is the truth.
 - A mask that another program changed in masks/ stays, as a revision of its own; one that cannot be read is moved aside.
 """
@@ -20,8 +20,8 @@ from polypseg.annotate.frames import Frame, check_mask_of, readable_frames
 from polypseg.annotate.mask_file import encode_mask
 from polypseg.arrays import Mask
 from polypseg.data.project_frames import find_frames, held_out
-from polypseg.errors import ConflictError, DataError, ProjectError, plural
-from polypseg.preprocess import read_mask
+from polypseg.errors import ConflictError, DataError, ProjectError
+from polypseg.preprocess import image_size, read_mask
 from polypseg.records.atomic import put_in_place, write_bytes
 from polypseg.records.lock import alone_in
 from polypseg.records.project import (
@@ -176,12 +176,16 @@ class Project:
         with self._lock:
             last = self.last(frame)
             known = last.revision if last else 0
+            content = b"" if mask is None else encode_mask(mask)
+            digest = hashlib.sha256(content).hexdigest() if content else ""
+            if last and (last.revision - 1, last.labeller, last.state, last.mask) == (revision, labeller, state, digest):
+                self._follow(frame.name, content)  # sent again: the answer was lost, or there was no room to end it
+                return last
             if revision != known:
                 who = (last.labeller if last else "") or "somebody else"
                 raise ConflictError(
                     f"{who} saved revision {known} of this frame; you saw {revision}: load it again, then save"
                 )
-            content = b"" if mask is None else encode_mask(mask)
             line = Correction.model_validate(
                 {
                     "time": _now(),
@@ -189,7 +193,7 @@ class Project:
                     "frame": frame.name,
                     "state": state,
                     "revision": known + 1,
-                    "mask": hashlib.sha256(content).hexdigest() if content else "",
+                    "mask": digest,
                     "from": proposal,
                 }
             )
@@ -232,13 +236,17 @@ class Project:
         written = self._trail.append(line)
         self._lines.append(written)
         self._history.setdefault(frame.name, []).append(written)
+        self._follow(frame.name, content)
+
+    def _follow(self, name: str, content: bytes) -> None:
+        """What follows from a line: the mask in masks/, the table."""
         try:
-            self._put(frame.name, content)
+            self._put(name, content)
             self.write_table()
         except OSError as error:
             raise ProjectError(
                 f"{self.folder}: the correction is saved ({HISTORY}/), but {MASKS}/ or frames.csv cannot be written "
-                f"({error.strerror}): make room, and open the project again"
+                f"({error.strerror}): make room, and save again"
             ) from error
 
     def _put(self, name: str, content: bytes) -> None:
@@ -255,6 +263,7 @@ class Project:
         for name, line in latest(one for lines in self._history.values() for one in lines).items():
             found = _digest_of(mask_path(self.folder, name))
             if found == line.mask:
+                self._note_size(name, by_name.get(name))
                 continue
             kept = revision_path(self.folder, name, line.revision)
             earlier = {one.mask for one in self._history[name]} | {""}
@@ -262,12 +271,23 @@ class Project:
                 self._put(name, _kept_content(kept, line))
             elif name in by_name:
                 self._take_over(by_name[name], kept, line)
-        gone = sorted(set(self._history) - by_name.keys())
+        gone = sorted(set(self._history) - by_name.keys() - {fault.name for fault in self.left_out})
         if gone:
             self.notes.append(
-                f"{self.folder}: {plural(len(gone), 'frame has', 'frames have')} "
-                f"labels and no image any more, as {gone[0]}; their masks are "
-                "kept, put the images back"
+                f"{self.folder}: labelled frames whose images are gone: {len(gone)}, the first is {gone[0]}; their "
+                "masks are kept, put the images back"
+            )
+
+    def _note_size(self, name: str, frame: Frame | None) -> None:
+        """Tell of an image that is not of the size of its saved mask."""
+        if frame is None or self.state(frame) not in LABELLED_STATES:
+            return
+        size = image_size(mask_path(self.folder, name))
+        if size != frame.size:
+            found, expected = ("x".join(map(str, pair)) for pair in (frame.size, size))
+            self.notes.append(
+                f"{frame.image_path}: is {found} pixels (height x width), its saved mask {expected}; put the image "
+                "back that was labelled"
             )
 
     def _take_over(self, frame: Frame, kept: Path, line: Correction) -> None:

@@ -249,5 +249,6 @@ def _explain(error: ValidationError) -> str:
             annotation = Config.model_fields[table].annotation
             choices = list(annotation.model_fields) if isinstance(annotation, type) else choices  # type: ignore[attr-defined]
         return unknown_name(f"key in [{table}]" if table else "table", key, choices)
-    message = fault["msg"].removeprefix("Value error, ")
+    is_table = fault["type"] in ("model_type", "dict_type")
+    message = f"expected a table [{where}]" if is_table else fault["msg"].removeprefix("Value error, ")
     return f"{where + ': ' if where else ''}{message}" + (f" (found {fault['input']!r})" if where else "")

@@ -58,10 +58,13 @@ def find_frames(images: Path) -> list[ProjectFrame]:
     """The frames of a folder in any layout that is known, or in any folders within; in order of their names.
 
     Raises:
-        PairingError: There is no image.
+        PairingError: It is no folder, or there is no image.
         DataError: A file's name is not valid UTF-8, or the file of groups is damaged.
         ProjectError: Two files have one name.
     """
+    if not images.is_dir():
+        what = "a file; name the folder that it is in" if images.exists() else "no such folder; expected one of images"
+        raise PairingError(f"{images}: {what}")
     found = _frames_of_layout(images) or [
         ProjectFrame(_name(path, images), path, _folder_group(path, images)) for path in _walk(images)
     ]

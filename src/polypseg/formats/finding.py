@@ -15,6 +15,7 @@ from polypseg.formats import coco, cvat, label_maps, label_studio, labelme, via,
 from polypseg.formats.annotations import Annotations, annotation_file
 from polypseg.formats.images import ImageFiles
 from polypseg.formats.xml import read_xml
+from polypseg.records.project import is_project
 from polypseg.records.reading import read_json
 
 TITLES = {
@@ -110,8 +111,11 @@ def read_annotations(found: Found, images: ImageFiles) -> Annotations:
 
 
 def _known(folder: Path) -> Iterable[tuple[Path, str]]:
-    """The files of known formats. Of many files in a folder the first that is LabelMe's speaks for the others."""
-    inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    """The files of known formats. Of many files in a folder the first that is LabelMe's speaks for the others; what a
+    project of corrections says of itself is none.
+    """
+    found = (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    inner = sorted(path for path in found if not is_project(path))
     for place in (folder, *inner):
         is_labelme = False
         for path in sorted(place.iterdir()):

@@ -42,7 +42,7 @@ LABELLED_STATES: tuple[SavedState, ...] = ("corrected", "accepted", "no-polyp")
 PROJECT_NAME, FRAMES_NAME, TRAIL_NAME, MODELS_NAME = "project.json", "frames.csv", "trail.jsonl", "models.jsonl"
 MASKS, HISTORY, PROPOSALS, MODELS, REFERENCE = "masks", "history", "proposals", "models", "reference"
 REFERENCE_NAME, COMPARISON_NAME, MODEL_FILE = "reference.json", "comparison.json", "model.onnx"
-KIND = FileKind("project of polypseg", ProjectError, "name a folder of images to begin one: polypseg annotate DIR")
+KIND = FileKind("project of polypseg", ProjectError, "put it back from a copy, or name another project")
 TRAIL_KIND = FileKind("trail of a project", ProjectError, "put it back from a copy")
 FORMAT = 1
 

@@ -118,7 +118,7 @@ class RetrainComparison(BaseModel):
 class Retrain(BaseModel):
     """How far a training is."""
 
-    status: RetrainStatus = Field(description="waiting: for a person to decide on a model that is worse")
+    status: RetrainStatus = Field(description="waiting: the trained model is not served, and a person may say so")
     epoch: int = Field(0, ge=0, description="epochs that are done")
     epochs: int = Field(0, ge=0)
     seconds: float = 0.0

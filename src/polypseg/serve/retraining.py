@@ -95,6 +95,9 @@ class Retraining:
         if previous is None:
             raise RequestError(409, "No previous model", "the project was served with no other model, or it is gone")
         await self._adopt(previous, "a person went back to it")
+        if self._trained is not None and self._status in ("waiting", "done"):
+            is_new = previous.path == self._trained.path
+            self._status, self._message = ("done" if is_new else "waiting"), "a person went back to the model before"
 
     async def close(self) -> None:
         """End a training that runs; nothing of it is served."""

@@ -51,6 +51,11 @@ class ServedModels:
         if named is None and last is not None:
             return self._of(last)
         path = resolve(named)
+        if not path.exists():
+            raise ModelError(
+                f"{path}: no such file; expected a run folder, an .onnx or a .keras file, or the name of an included "
+                "model (polypseg models)"
+            )
         packaged = {model.path: model.name for model in packaged_models()}
         digest = model_file_digest(path)
         served = ServedFile(packaged.get(path, str(path.resolve())), path, digest)

@@ -10,8 +10,9 @@ const TITLES = {
   idle: "The model can learn from what was corrected.",
   training: "Training",
   comparing: "Comparing the new model with the old one",
-  waiting: "The new model waits: it is not better by the figures. Use it all the same?",
-  failed: "Training failed; the old model stays.",
+  waiting: "The new model is not better on these frames; the old one stays in use.",
+  kept: "The old model is in use; the new one is kept.",
+  failed: "Training failed; the old model stays in use.",
   done: "The new model is in use.",
 };
 
@@ -21,7 +22,7 @@ export class Retrain {
     Object.assign(this, { host, hasPrevious: false, last: "" });
     byId("retrain-start").addEventListener("click", () => this.act("/project/retrain"));
     byId("retrain-new").addEventListener("click", () => this.act("/project/model?use=new"));
-    byId("retrain-back").addEventListener("click", () => this.act("/project/model?use=previous", "The old model is in use again."));
+    byId("retrain-back").addEventListener("click", () => this.act("/project/model?use=previous", "The model before is in use again."));
   }
 
   /** Shows how training stands; asks again while it runs. */
@@ -52,17 +53,19 @@ export class Retrain {
   }
 
   show(state) {
-    const { status, epoch, epochs, seconds, message, comparison } = state;
+    const { status, epoch, epochs, seconds, message, comparison, better } = state;
     const isBusy = BUSY.includes(status);
     byId("retrain").hidden = false;
-    byId("retrain-words").textContent = [TITLES[status] ?? status, message].filter(Boolean).join(" ");
+    const title = TITLES[status === "waiting" && better ? "kept" : status] ?? status;
+    byId("retrain-words").textContent = status === "failed" ? `${title} ${message}` : title; // the table tells the rest
     byId("retrain-bar").hidden = byId("retrain-progress").hidden = !isBusy;
     if (status === "training" && epochs) Object.assign(byId("retrain-bar"), { max: epochs, value: epoch ?? 0 });
     else byId("retrain-bar").removeAttribute("value");
-    byId("retrain-progress").textContent = [epochs ? `epoch ${epoch ?? 0} of ${epochs}` : "", seconds ? `${Math.round(seconds)} s` : ""].filter(Boolean).join(", ");
+    byId("retrain-progress").textContent = [epochs ? `epoch ${epoch ?? 0} of ${epochs}` : "", seconds ? lasting(seconds) : ""].filter(Boolean).join(", ");
     byId("retrain-start").disabled = isBusy;
     byId("retrain-new").hidden = status !== "waiting";
-    byId("retrain-back").hidden = !this.hasPrevious && status !== "done";
+    byId("retrain-new").textContent = better ? "Use the new model" : "Use it all the same";
+    byId("retrain-back").hidden = status === "waiting" || isBusy || (!this.hasPrevious && status !== "done");
     this.compare(comparison);
     if (status === "done" && BUSY.includes(this.last)) this.host.modelChanged();
     this.last = status;
@@ -85,6 +88,7 @@ export class Retrain {
   }
 }
 
+const lasting = (seconds) => (seconds < 120 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
 const figure = (value) => (value === null ? "–" : value.toFixed(3));
 const signed = (value) => (value === null ? "–" : `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(3)}`);
 

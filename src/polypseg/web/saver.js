@@ -11,7 +11,7 @@ const FATAL = [404, 413, 422]; // asking again does not help
 /** `session` holds { record, mask }; `options`: labeller() and onChange(saver, answer), called after each change. */
 export class Saver {
   constructor(session, options) {
-    Object.assign(this, { session, options, kind: "saved", problem: null, wanted: null, numFailed: 0, running: null });
+    Object.assign(this, { session, options, kind: "saved", problem: null, wanted: null, attempt: null, numFailed: 0, running: null });
   }
 
   get isSaved() {
@@ -35,30 +35,40 @@ export class Saver {
   async flush() {
     clearTimeout(this.timer);
     while (this.running) await this.running;
-    if (!this.wanted || this.kind === "conflict") return;
+    if (!(this.wanted || this.attempt) || this.kind === "conflict") return;
     this.running = this.send();
     await this.running;
     this.running = null;
     if (this.wanted && this.kind === "pending") await this.flush();
   }
 
+  /* What may have arrived although its answer did not is sent again as it was, before anything newer: the server knows it. */
   async send() {
-    const { session, wanted } = this;
-    this.wanted = null;
     this.tell("saving");
     try {
-      const { id, revision, width, height } = session.record;
-      const query = new URLSearchParams({ state: wanted.state, labeller: this.options.labeller(), revision });
-      const body = wanted.hasMask ? await maskPng(session.mask, width, height) : null;
-      const answer = await put(`/project/frames/${encodeURIComponent(id)}/mask?${query}`, body);
-      Object.assign(session.record, answer);
-      Object.assign(this, { problem: null, numFailed: 0 });
+      this.attempt ??= await this.packed();
+      const { address, body } = this.attempt;
+      const answer = await put(address, body);
+      Object.assign(this.session.record, answer);
+      Object.assign(this, { attempt: null, problem: null, numFailed: 0 });
       this.tell(this.wanted ? "pending" : "saved", answer);
     } catch (problem) {
-      this.wanted ??= wanted;
       this.problem = problem;
+      if (problem.status >= 400 && problem.status < 500) { // it was refused; 0 stands for no answer
+        this.wanted ??= this.attempt.wanted;
+        this.attempt = null;
+      }
       await this.failed(problem);
     }
+  }
+
+  async packed() {
+    const { wanted } = this;
+    const { record: { id, revision, width, height }, mask } = this.session;
+    this.wanted = null; // what changes from here on is another save
+    const query = new URLSearchParams({ state: wanted.state, labeller: this.options.labeller(), revision });
+    const body = wanted.hasMask ? await maskPng(mask, width, height) : null;
+    return { wanted, address: `/project/frames/${encodeURIComponent(id)}/mask?${query}`, body };
   }
 
   async failed(problem) {
@@ -90,7 +100,7 @@ export class Saver {
   /** Gives up what is here. */
   drop() {
     clearTimeout(this.timer);
-    this.wanted = null;
+    Object.assign(this, { wanted: null, attempt: null });
     this.tell("saved");
   }
 

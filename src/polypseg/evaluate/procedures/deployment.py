@@ -171,7 +171,7 @@ def _notes(procedures: Procedures, facts: Facts, matched: MatchedPoint | None) -
         yield "one procedure: figures have no intervals"
     if not len(procedures.lesions):
         yield "no lesion in any procedure: sensitivity is unknown"
-    if not np.isfinite(facts.dice).any() and procedures.is_located:
+    if not facts.has_outlines and procedures.is_located:
         yield "no masks on both sides: outlines are not compared"
     if not len(procedures.finding_score):
         yield "nothing was found in any frame: there is no threshold to match"

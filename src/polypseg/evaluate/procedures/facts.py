@@ -30,6 +30,7 @@ class Facts:
         boundary_iou: The same.
         looks: What is said of each lesion, by column.
         notes: What a reader must know of how they were gathered.
+        has_outlines: Whether outlines are compared wherever a lesion is found.
     """
 
     procedures: Procedures
@@ -40,6 +41,7 @@ class Facts:
     boundary_iou: Numbers
     looks: Mapping[str, Mapping[str, str]]
     notes: tuple[str, ...] = ()
+    has_outlines: bool = False
 
     def withheld(self, num_frames: int) -> Procedures:
         """The procedures without the findings of a track that lasts at most so many frames in a row.
@@ -95,7 +97,7 @@ def facts_of_model(frames: Frames, watched: Watched, references: References) -> 
     for (frame, lesion), outline in watched.outlines.items():
         place = sight_at[frame, number[lesion]]
         dice[place], boundary[place] = outline
-    return replace(facts, dice=dice, boundary_iou=boundary)
+    return replace(facts, dice=dice, boundary_iou=boundary, has_outlines=True)
 
 
 def facts_of_predictions(path: Path, references: References, threshold: float = 0.0, min_iou: float = 0.0) -> Facts:

@@ -92,7 +92,7 @@ def watch(
 
     Raises:
         ScoreError: A mask of another size than its frame.
-        UsageError: A folder without `rate`.
+        UsageError: A folder without `rate`, or an unknown smoothing.
     """
     watched = {smoothing: Watched() for smoothing in smoothings}
     masks = {}
