@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from importlib.resources import files
 
 import pytest
 
@@ -105,6 +106,14 @@ def test_page_ids_are_unique_and_every_reference_is_met(name, request):
     }
     assert {"scores", "cases", "origin"} < wanted
     assert wanted <= set(ids)
+
+
+def test_every_section_is_linked_at_the_head_of_the_page():
+    """Of the template, as no page holds every section; what a reader must know stands first, and needs no link."""
+    template = files("polypseg.report").joinpath("templates", "page.html.j2").read_text(encoding="utf-8")
+    sections = re.findall(r'<h2 id="(\w+)"', template)
+    assert {"promise", "maps"} < set(sections)
+    assert ["warnings", *re.findall(r'<li><a href="#(\w+)"', template)] == sections
 
 
 def test_page_made_twice_is_the_same(run_record, run_page):
