@@ -81,7 +81,7 @@ def spread(job: Job, num_workers: int) -> float:
     os.sched_setaffinity(0, sorted(CORES)[:num_workers])  # the workers inherit it
     slots, began = [ProcessSlot(job, store.run) for _ in range(num_workers)], time.perf_counter()
     with ThreadPoolExecutor(num_workers) as threads:
-        list(threads.map(ProcessSlot._started, slots))
+        list(threads.map(ProcessSlot.begin, slots))
     started = time.perf_counter() - began
     summary = run_archive(store, slots)
     rate = summary.num_frames / summary.seconds

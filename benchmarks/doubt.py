@@ -1,6 +1,7 @@
 """Whether inner and outer masks hold what they promise (`polypseg calibrate`), and where they stop to.
 
-    python benchmarks/doubt.py polyp-lite --home data/cvc-clinicdb --away data/polypgen-c1-c3 --cache /tmp/doubt
+    python benchmarks/doubt.py polyp-lite --home data/cvc-clinicdb --away data/kvasir-seg \
+        --away-names data/kvasir-seg/splits/official-test-120.txt --cache CACHE
 
 Home: frames with groups (`sequences.csv`). Its groups are split again and again, at random:
 - on average: a level is held where the mean of the test risk over all splits is at most the level; conformal risk
@@ -8,8 +9,8 @@ Home: frames with groups (`sequences.csv`). Its groups are split again and again
 - with a confidence: groups are drawn with replacement, so that the risk over all groups is the true one; the share of
   draws in which it is at most the level must be at least the confidence. The band is 1.96 binomial deviations.
 Then frames are not grouped and the loss is whether a share of the polyp is covered, as in a published table. Then the
-promise is taken away from home: to perturbed frames, and to another hospital. With --cache the losses of each frame are
-kept there for the next call.
+promise is taken away from home: to perturbed frames, and to another hospital. Frames that the model was trained on are
+refused in both places. With --cache the losses of each frame are kept there for the next call.
 """
 
 import argparse
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 from polypseg.data.catalogue import find_samples
 from polypseg.data.perturbations import PERTURBATIONS, PLAIN, Perturbation
 from polypseg.data.samples import Sample, load_sample
-from polypseg.explain.calibrating import RISKS, frame_curves, unit_numbers
+from polypseg.errors import DataError
+from polypseg.explain.calibrating import RISKS, frame_curves, refuse_seen, seen_by, unit_numbers
 from polypseg.explain.conformal import controlled_step, fewest_units, unit_losses
 from polypseg.machine import machine, versions
 from polypseg.predict.drift import STATISTICS, drift_of, frame_statistics
@@ -32,7 +34,8 @@ from polypseg.predict.engines.packaged import resolve
 from polypseg.predict.nested import FAMILIES, steps_of
 from polypseg.predict.predictor import Predictor, load
 from polypseg.records.calibration import Bound, Calibration
-from polypseg.records.digests import model_file_digest
+from polypseg.records.digests import file_digests, model_file_digest
+from polypseg.records.reading import read_names
 
 LEVELS = (0.05, 0.1, 0.2, 0.3)
 CONFIDENCE = 0.9
@@ -68,8 +71,11 @@ def look_at(predictor: Predictor, samples: Sequence[Sample], changed: Perturbati
     for sample in samples:
         image, reference = load_sample(sample)
         image, reference = changed.image(image), changed.mask(reference)
-        found = predictor.predict(image)
-        row = {"statistics": list(frame_statistics(image, found.probability, found.mask, found.field).values())}
+        prepared = predictor.prepare(image)
+        outputs = predictor.run([prepared.pixels])
+        found = predictor.finish(image, prepared, outputs)
+        seen = frame_statistics(prepared.pixels, outputs.probabilities[0, ..., 0], float(found.mask.mean()))
+        row = {"statistics": list(seen.values())}
         for risk, family in PAIRS:
             values = steps_of(family, RISKS[risk], predictor.threshold)
             curves = frame_curves(family, RISKS[risk], values, (found.probability, found.mask), reference)
@@ -254,6 +260,16 @@ def warnings(home: Frames, others: dict[str, Frames], rng: np.random.Generator, 
         print(f"| {name} | {np.mean([bool(found) for found in strange]):.0%} | {most} |", flush=True)
 
 
+def unseen(folder: Path, model: Path, predictor: Predictor, names: Path | None = None) -> list[Sample]:
+    """The samples of a folder, or those of a list of names, if the model was not trained on any of them."""
+    samples, _ = find_samples(folder)
+    if names is not None:
+        wanted = frozenset(read_names(names, DataError))
+        samples = [sample for sample in samples if sample.name in wanted]
+    refuse_seen(samples, list(file_digests([s.image_path for s in samples]).values()), seen_by(model, predictor))
+    return samples
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -262,12 +278,13 @@ def main() -> None:
     parser.add_argument("--away", type=Path, help="frames of another hospital")
     parser.add_argument("--splits", type=int, default=1000)
     parser.add_argument("--every", type=int, default=4, help="perturb each so-manieth frame of home")
+    parser.add_argument("--away-names", type=Path, help="a file with the names of its frames to take, one a line")
     parser.add_argument("--away-every", type=int, default=1, help="take each so-manieth frame of the other hospital")
     parser.add_argument("--cache", type=Path)
     options = parser.parse_args()
     path = resolve(options.model)
     predictor, digest = load(path, "onnxruntime", threads=1), model_file_digest(path)
-    samples, _ = find_samples(options.home)
+    samples = unseen(options.home, path, predictor)
     print(machine(), versions(), f"{options.model}, digest {digest[:12]}", sep="\n")
     home = frames_of(predictor, samples, PLAIN, options.cache, digest)
     print(f"home: {len(samples)} frames in {int(home.units.max()) + 1} groups")
@@ -282,7 +299,7 @@ def main() -> None:
             frames = frames_of(predictor, some, name, options.cache, digest)
             others[name] = frames._replace(units=np.array([numbers[sample.name] for sample in some]))
     if options.away:
-        away = find_samples(options.away)[0][:: options.away_every]
+        away = unseen(options.away, path, predictor, options.away_names)[:: options.away_every]
         others[options.away.name] = frames_of(predictor, away, PLAIN, options.cache, digest)
     for family in FAMILIES:
         away_from_home("home", home, others, family)

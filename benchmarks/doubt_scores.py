@@ -11,9 +11,10 @@ cost a prediction each; the others cost what is printed. With --cache what the m
 
 import argparse
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 from typing import NamedTuple
 
 import cv2
@@ -28,14 +29,20 @@ from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import make_split
 from polypseg.machine import machine, versions
 from polypseg.metrics.overlap import dice
-from polypseg.predict.doubt import REVIEW_FOR, Doubt, doubt_of, review_order, to_review
+from polypseg.predict.doubt import REVIEW_FOR, Doubt, doubt_of, review_order
+from polypseg.predict.drift import frame_statistics
 from polypseg.predict.engines.packaged import resolve
+from polypseg.predict.nested import nested_mask
+from polypseg.predict.prediction import Prediction
 from polypseg.predict.predictor import Predictor, load
+from polypseg.records.calibration import Bound
 from polypseg.records.digests import model_file_digest
 
 MARK, OUTLINE = "mark (softness)", "outline (expected Dice)"
 BUDGETS = (0.01, 0.05, 0.1, 0.2)
+COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3)
 FAILED_BELOW = 0.5
+SIZES = ((384, 288), (720, 576), (1280, 1024), (1920, 1080), (3840, 2160))
 
 
 class Frame(NamedTuple):
@@ -202,6 +209,13 @@ def aurc(scores: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
     return float((np.cumsum(ordered) / np.arange(1, len(ordered) + 1)).mean())
 
 
+def curve(scores: NDArray[np.float64], losses: NDArray[np.float64]) -> Iterator[float]:
+    """The mean loss of the least doubtful frames, at each coverage: the risk-coverage curve, whose mean is `aurc`."""
+    ordered = losses[np.argsort(scores, kind="stable")]
+    for coverage in COVERAGES:
+        yield float(ordered[: max(1, round(coverage * len(ordered)))].mean())
+
+
 def found_shares(scores: NDArray[np.float64], failed: NDArray[np.bool_]) -> Iterator[float]:
     """The share of failures among the most doubtful frames, at each budget."""
     order = np.argsort(-scores, kind="stable")
@@ -226,6 +240,17 @@ def show(title: str, frames: Sequence[Frame]) -> None:
     for name, values in columns.items():
         shares = " | ".join(f"{share:.0%}" for share in found_shares(values, failed))
         print(f"| {name} | {auroc(values, failed):.3f} | {aurc(values, losses):.4f} | {shares} |", flush=True)
+
+
+def show_curves(title: str, frames: Sequence[Frame]) -> None:
+    """Print the risk-coverage curves of the two scores, of the mean probability, and the best possible one."""
+    print(f"\n### {title}: mean 1 - Dice of the share of the {len(frames)} frames that is doubted least\n")
+    print(f"| score | {' | '.join(f'{coverage:.0%}' for coverage in COVERAGES)} |\n|---|{'---|' * len(COVERAGES)}")
+    losses = np.array([1 - frame.dice for frame in frames])
+    columns = {n: np.array([frame.scores[n] for frame in frames]) for n in (MARK, OUTLINE, "1 - mean inside")}
+    columns["outline, unmarked frames first"] = np.where([frame.is_marked for frame in frames], columns[OUTLINE], 1.0)
+    for name, values in (columns | {"(the best possible)": losses}).items():
+        print(f"| {name} | {' | '.join(f'{risk:.3f}' for risk in curve(values, losses))} |", flush=True)
 
 
 def orders(title: str, shown: Sequence[Frame], empty: Sequence[Frame], num_draws: int = 200) -> None:
@@ -258,23 +283,42 @@ def orders(title: str, shown: Sequence[Frame], empty: Sequence[Frame], num_draws
             )
 
 
-def cost(predictor: Predictor, sample: Sample, repeats: int = 20) -> None:
-    """Print the time of the two scores beside that of a prediction."""
-    image, _ = load_sample(sample)
-    prepared = predictor.prepare(image)
-    plain = predictor.run([prepared.pixels]).probabilities[0, ..., 0]
-    times: dict[str, list[float]] = {"prediction": [], "scores": []}
-    for _ in range(repeats):
-        began = perf_counter()
-        predictor.predict(image)
-        middle = perf_counter()
-        to_review([doubt_of(plain, predictor.threshold, True)], [True], 1)
-        times["prediction"].append(middle - began)
-        times["scores"].append(perf_counter() - middle)
-    whole, scores = (float(np.median(each)) for each in times.values())
-    print(
-        f"\nscores {1000 * scores:.2f} ms, prediction {1000 * whole:.1f} ms: {scores / whole:.1%}, medians of {repeats}"
-    )
+def cost(predictor: Predictor, sample: Sample, repeats: int = 15) -> None:
+    """Print what doubt costs beside a prediction, in turn, in processor time of one thread, by size of frame."""
+    cv2.setNumThreads(1)
+    print("\n### Cost, in per cent of a prediction\n")
+    print("| frame | scores | drift check | outer and inner by threshold | by dilation |\n|---|---|---|---|---|")
+    for width, height in SIZES:
+        image = np.asarray(cv2.resize(load_sample(sample)[0], (width, height)), np.uint8)
+        prepared = predictor.prepare(image)
+        outputs = predictor.run([prepared.pixels])
+        found = predictor.finish(image, prepared, outputs)
+        own, share = outputs.probabilities[0, ..., 0], float(found.mask.mean())
+        nested = {
+            family: [Bound(family=family, value=value, risk=0, stretch=1) for value in values]
+            for family, values in (("threshold", (0.1, 0.9)), ("dilation", (0.1, 0.1)))
+        }
+
+        def both(family: str, found: Prediction = found, nested: dict[str, list[Bound]] = nested) -> None:
+            for side, bound in zip(("outer", "inner"), nested[family], strict=True):
+                nested_mask(bound, side, found.probability, found.mask)
+
+        steps: dict[str, Callable[[], object]] = {
+            "prediction": partial(predictor.predict, image),
+            "scores": partial(doubt_of, own, predictor.raw_threshold, True),
+            "drift check": partial(frame_statistics, prepared.pixels, own, share),
+            "threshold": partial(both, "threshold"),
+            "dilation": partial(both, "dilation"),
+        }
+        times: dict[str, list[float]] = {name: [] for name in steps}
+        for _ in range(repeats):
+            for name, step in steps.items():
+                began = thread_time()
+                step()
+                times[name].append(thread_time() - began)
+        whole, *parts = (float(np.median(each)) for each in times.values())
+        shares = " | ".join(f"{100 * part / whole:.1f}" for part in parts)
+        print(f"| {width}x{height} ({100 * share:.0f} % marked) | {shares} |", flush=True)
 
 
 def main() -> None:
@@ -286,6 +330,7 @@ def main() -> None:
     parser.add_argument("--empty", type=Path, required=True, help="frames without a polyp")
     parser.add_argument("--agreement", action="store_true", help="try mirror and scale too; three times the work")
     parser.add_argument("--cache", type=Path, help="folder in which the model's answers are kept")
+    parser.add_argument("--cost", action="store_true", help="print what doubt costs, and nothing else")
     options = parser.parse_args()
     path = resolve(options.model)
     predictor, digest = load(path, "onnxruntime", threads=1), model_file_digest(path)
@@ -295,6 +340,8 @@ def main() -> None:
     entries = make_split(kvasir, SplitConfig(kind="official")).entries
     validation = [sample for sample in kvasir if entries[sample.name].split == "validation"]
     cost(predictor, validation[0])
+    if options.cost:
+        return
     shown = source._replace(more=False).frames("validation, perturbed", perturbed(validation))
     without = source.frames("validation, emptied", emptied(validation, predictor.engine.size))
     plain = source.samples(options.kvasir, validation)
@@ -308,6 +355,7 @@ def main() -> None:
     test = source.samples(options.test, find_samples(options.test)[0])
     empty = source.samples(options.empty, find_samples(options.empty, empty_masks=True)[0])
     show("Other hospital", test)
+    show_curves("Other hospital", test)
     show("Other hospital, marked frames", [frame for frame in test if frame.is_marked])
     false = [frame for frame in empty if frame.is_marked]
     show(

@@ -1,5 +1,6 @@
 """Benchmarks whose tables can be foretold: run on frames and a model made for it."""
 
+import csv
 import re
 import runpy
 import sys
@@ -9,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from polypseg.annotate.training import Trained, Training
+from polypseg.progress import silent
 from serve.models import write_red_model
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -64,3 +67,87 @@ def test_aspect_is_kept_by_padding(frames, tmp_path, monkeypatch, capsys):
     for numbers in rows.values():
         assert numbers[0] == numbers[3] == pytest.approx(1, abs=0.1)  # all are of an aspect of 2
         assert np.isnan(numbers[1:3]).all()
+
+
+@pytest.fixture
+def hospital(tmp_path):
+    """44 frames of 40 x 60 pixels with a red polyp, in 11 sequences of 4; and 30 others, of none."""
+    for folder, count in (("new", 44), ("known", 30)):
+        for number in range(count):
+            small = np.random.default_rng(number + count).integers(20, 230, (5, 6, 3), np.uint8)
+            image, mask = cv2.resize(small, (60, 40), interpolation=cv2.INTER_CUBIC), np.zeros((40, 60), np.uint8)
+            image[..., 2] = 5  # OpenCV's order: no red
+            rows, columns = slice(8, 28), slice(4 + number % 20, 34 + number % 20)
+            image[rows, columns, 2], mask[rows, columns] = 250, 255
+            for kind, pixels in (("images", image), ("masks", mask)):
+                (tmp_path / folder / kind).mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(tmp_path / folder / kind / f"{folder}{number:02d}.png"), pixels)
+    rows = "".join(f"new{number:02d},{number // 4}\n" for number in range(44))
+    (tmp_path / "new" / "sequences.csv").write_text(f"frame,sequence\n{rows}")
+    return tmp_path
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """What trainings begin with; each gives the model of red, and is compared in truth."""
+    found = []
+
+    def work(training, track=silent):
+        found.append((training._start, training._recipe, training._sources))
+        training.run.folder.mkdir(parents=True)
+        path = write_red_model(training.run.folder / "model.onnx", size=64, version=f"1.0+{len(found)}")
+        return Trained(path, training._compare(path, track), 2.0)
+
+    monkeypatch.setattr(Training, "work", work)
+    return found
+
+
+def run_script(script, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    monkeypatch.syspath_prepend(str(FOLDER))
+    runpy.run_path(str(FOLDER / script), run_name="__main__")
+
+
+def test_each_recipe_is_tried_once(hospital, trained, monkeypatch):
+    old = write_red_model(hospital / "old.onnx", size=64, threshold=0.99)  # it finds nothing: red is 250 of 255
+    words = (old, "--new", hospital / "new", "--known", hospital / "known", "--out", hospital / "out", "--shown", 160)
+    run_script("retraining.py", monkeypatch, *words)
+    run_script("retraining.py", monkeypatch, *words)  # nothing is left to do
+    with (hospital / "out" / "results.csv").open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert len(rows) == len(trained) == 5
+    assert [row["recipe"] for row in rows][:2] == ["rate 3e-4", "rate 3e-4, frozen normalisation"]
+    assert {(recipe.num_shown, start.threshold) for start, recipe, _ in trained} == {(160, 0.99)}
+    # 25 frames are labelled, 5 of them held out, for each is a group of its own in the project; 15 of 30 are mixed in.
+    assert {sources for _, _, sources in trained} == {(20, 15)}
+    for row in rows:
+        assert (row["unseen_before"], row["known_before"], row["passed"]) == ("0.0000", "0.0000", "yes")
+        assert min(float(row["unseen"]), float(row["known"]), float(row["held_out"])) > 0.8  # to the edge's pixels
+
+
+def test_labeller_goes_on_where_it_was_stopped(hospital, trained, monkeypatch):
+    words = (
+        hospital / "new",
+        "--reference",
+        hospital / "known",
+        "--out",
+        hospital / "out",
+        "--seeds",
+        0,
+        "--shown",
+        160,
+    )
+    run_script("simulated_labeller.py", monkeypatch, *words, "--steps", 10)
+    run_script("simulated_labeller.py", monkeypatch, *words, "--steps", 10, 20)
+    with (hospital / "out" / "results.csv").open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [(row["order"], row["labelled"]) for row in rows] == [
+        ("useful", "0"), ("useful", "10"), ("random", "0"), ("random", "10"), ("useful", "20"), ("random", "20"),
+    ]  # fmt: skip
+    # A third of 11 sequences is unseen, of 4 frames each the first: 3 frames. Of 8 sequences frames are labelled.
+    assert {(row["frames"], row["sequences"]) for row in rows} == {("3", "3")}
+    for row in rows[1::2]:
+        assert float(row["trained"]) > 0.8
+    assert rows[0]["dice"] == rows[2]["dice"]  # before the first correction the orders are one
+    run_script("simulated_labeller.py", monkeypatch, *words, "--draw", hospital / "figure.png")
+    assert (hospital / "figure.png").stat().st_size > 5000

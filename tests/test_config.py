@@ -148,6 +148,10 @@ def test_run_with_removed_settings_opens_and_tells_what_it_cannot_go_on_with(tmp
     path.write_text(off.replace("looks = 0", "looks = 40").replace("0.0", "0.3").replace("bce_dice", "lovasz"))
     assert load_run_config(path).loss.name == "lovasz"
     assert removed_settings(path) == ["split.looks 40", "data.mix_up 0.3", "loss.name lovasz"]
+    path.write_text("loss = 3\nsplit = []\n")  # no tables: nothing was removed, and the config itself is refused
+    assert removed_settings(path) == []
+    with pytest.raises(ConfigError, match=r"split: expected a table \[split\] \(found \[\]\)"):
+        load_run_config(path)
 
 
 @pytest.mark.parametrize("override", ["split.looks=40", "data.mix_up=0.3", "loss.window=31", "loss.name=lovasz"])

@@ -160,3 +160,12 @@ def listed(items: Iterable[object], limit: int = 10) -> str:
     lines = [str(item) for item in items]
     shown = lines[:limit] + ([f"… and {len(lines) - limit} more"] if len(lines) > limit else [])
     return "".join(f"\n  {line}" for line in shown)
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """The count and its noun.
+
+    >>> plural(1, "image"), plural(0, "image"), plural(2, "frame with a polyp", "frames with a polyp")
+    ('1 image', '0 images', '2 frames with a polyp')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -144,7 +144,7 @@ def test_a_page_of_text_stops_or_is_left_out_on_request(tmp_path):
         anonymise(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert not key_path(tmp_path / "out").exists()
-    with pytest.warns(UserWarning, match="left out 1 files"):
+    with pytest.warns(UserWarning, match="left out 1 file"):
         done = anonymise(tmp_path / "in", tmp_path / "out", skip_bad=True)
     assert [row.kind for row in done.rows] == ["image"]
 
@@ -219,5 +219,5 @@ def test_the_command_tells_what_was_removed_and_what_is_left(tmp_path, folder):
     assert "wrote 4 files" in result.stdout
     assert "metadata removed: EXIF (2)" in result.stdout
     assert "lines of text blanked in 3 files" in result.stdout
-    assert "1 files: text is left inside the picture or over its edge" in result.stdout
+    assert "1 file: text is left inside the picture or over its edge" in result.stdout
     assert f"the key: {tmp_path / 'out.key.csv'}" in result.stdout

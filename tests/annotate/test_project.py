@@ -343,7 +343,7 @@ def test_no_images_begin_nothing(tmp_path):
 
 def test_names_that_repeat_are_refused(tmp_path):
     write_frames(tmp_path, "a.png", "a.jpg", "b.png")
-    with pytest.raises(ProjectError, match=r"1 names stand for several files[\s\S]*a: a.jpg and a.png"):
+    with pytest.raises(ProjectError, match=r"1 name stands for several files[\s\S]*a: a.jpg and a.png"):
         begin_project(tmp_path, tmp_path / "project", "x")
 
 

@@ -17,7 +17,7 @@ from polypseg.annotate import training
 from polypseg.annotate.beginning import begin_project
 from polypseg.annotate.project import opened_project
 from polypseg.annotate.reference import store_reference
-from polypseg.annotate.training import CHILD, Start, Training
+from polypseg.annotate.training import CHILD, Recipe, Start, Training
 from polypseg.errors import ProjectError
 
 START = Start("polyp-lite", Path("polyp-lite.onnx"), "polyp-lite", "2.0+x", 0.4, 0.9)
@@ -78,9 +78,9 @@ def _enough(*_):
     raise EnoughError
 
 
-def settings_of(folder, calls):
+def settings_of(folder, calls, recipe=Recipe()):  # noqa: B008 (frozen)
     with pytest.raises(EnoughError):
-        Training(folder, START).work()
+        Training(folder, START, recipe).work()
     train, kept, export = calls
     assert train[0] == "train"
     assert export[:2] == ["export", str(folder / "models" / "1")]
@@ -98,6 +98,28 @@ def test_settings_without_a_reference_set(project, calls):
     assert list(found["sources"]) == ["project"]
     assert found["train"]["epochs"] == min(20, round(1300 / (weight * num_train)))
     assert found["train"]["start_from"] == "polyp-lite"
+
+
+def test_recipe_acts(project, calls):
+    label(project, 12)
+    num_train = 12 - len(held_out_of(project))
+    recipe = Recipe(num_shown=80, learning_rate=1e-4, freezes_normalisation=True)
+    found = settings_of(project, calls, recipe)
+    assert (found["train"]["learning_rate"], found["train"]["freeze_normalisation"]) == (1e-4, True)
+    # At least 4 epochs: in each 20 of the 80 images, half of them known ones where there are any.
+    assert found["sources"]["project"]["weight"] == pytest.approx(max(1, 10 / num_train))
+    assert found["train"]["epochs"] == max(4, min(20, round(80 / max(10, num_train))))
+
+
+def test_known_images_are_shown_as_often_as_the_recipe_says(project, tmp_path, calls, monkeypatch):
+    monkeypatch.setattr("polypseg.annotate.reference.FEWEST", 4)
+    stored = store_reference(project, data_set(tmp_path / "known", 160))
+    label(project, 12)
+    num_train = 12 - len(held_out_of(project))
+    assert stored.train > 8 * num_train  # so that the corrections are repeated 4 times, and nothing is cut off
+    found = settings_of(project, calls, Recipe(known_share=2.0))["sources"]
+    assert found["project"]["weight"] == 4.0
+    assert found["reference"]["weight"] == pytest.approx(2 * 4 * num_train / stored.train)
 
 
 def held_out_of(folder):

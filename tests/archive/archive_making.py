@@ -27,8 +27,11 @@ class HereSlot:
     def __init__(self, job, run):
         self._job, self._run, self._worker = job, run, None
 
-    def do(self, entry):
+    def begin(self):
         self._worker = self._worker or Worker(self._job, self._run)
+
+    def do(self, entry):
+        self.begin()
         return self._worker.do(entry)
 
     def close(self):

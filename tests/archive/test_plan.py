@@ -172,6 +172,9 @@ def test_nothing_found_and_nobody_else(tmp_path):
     (tmp_path / "videos").mkdir()
     with pytest.raises(DataError, match="holds no videos"):
         planned(tmp_path)
+    assert not (tmp_path / "archive").exists()
+    (tmp_path / "videos/empty.mp4").write_bytes(b"")
+    planned(tmp_path)
     with alone_in(tmp_path / "archive"), pytest.raises(BusyError, match="is at work here"):
         planned(tmp_path)
     with pytest.raises(UsageError, match="unknown way to tell videos apart 'name'"):

@@ -5,12 +5,13 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from contextlib import suppress
 
 import pytest
 
 from archive.archive_making import make_job, make_videos, opened, run_here, run_in, tables
-from polypseg.archive.ray_slots import RaySlot, connect
+from polypseg.archive.ray_slots import RaySlot, connect, room_for
 from polypseg.archive.worker import Came
 from polypseg.errors import ArchiveError, ModelError
 
@@ -21,7 +22,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray's o
 @pytest.fixture
 def alone():
     """A cluster of this machine."""
-    yield connect("local")
+    connect("local")
+    yield room_for(1, 0)
     ray.shutdown()
 
 
@@ -98,6 +100,42 @@ def test_a_node_that_goes_and_one_that_comes(tmp_path, cluster):
     assert (summary.num_before, summary.reasons) == (0, [])
     assert summary.came[Came.DONE] + summary.came[Came.BEFORE] == 8
     assert tables(job) == expected(tmp_path)
+
+
+def test_workers_without_room_hold_no_video_back(tmp_path, cluster):
+    make_videos(tmp_path / "videos", 4)
+    job = make_job(tmp_path)
+    connect(cluster.address)
+    cluster.add_node(num_cpus=1)
+    assert (room_for(1, 0), room_for(2, 0), room_for(1, 1)) == (1, 0, 0)
+    assert run_in(RaySlot, job, num_slots=3).came == Counter({Came.DONE: 4})  # two of three never begin
+    assert tables(job) == expected(tmp_path)
+
+
+def test_workers_get_the_gpus_that_they_ask_for(tmp_path, cluster):
+    """Of GPUs that are there in name only: Ray places by the number that a machine states."""
+    make_videos(tmp_path / "videos", 3, times=40)
+    job = make_job(tmp_path)
+    connect(cluster.address)
+    cluster.add_node(num_cpus=4)
+    cluster.add_node(num_cpus=4, num_gpus=1)
+    assert (room_for(1, 0), room_for(1, 0.5), room_for(1, 1), room_for(1, 2)) == (8, 2, 1, 0)
+    until = time.monotonic() + 60
+    while ray.available_resources().get("GPU") != 1 and time.monotonic() < until:
+        time.sleep(0.1)
+    left, stopped = {ray.available_resources()["GPU"]}, threading.Event()
+
+    def watch():
+        while not stopped.wait(0.02):
+            left.add(ray.available_resources().get("GPU", 0.0))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    slots = {"num_cpus": 1, "num_gpus": 0.5}
+    assert run_in(RaySlot, job, num_slots=3, **slots).came == Counter({Came.DONE: 3})
+    stopped.set()
+    thread.join()
+    assert {1.0, 0.0} <= left <= {0.0, 0.5, 1.0}  # 0: two workers hold half a GPU each
 
 
 def test_no_cluster_is_told():

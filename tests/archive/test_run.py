@@ -1,6 +1,7 @@
 """What a run leaves: numbers by hand, once each, under names that follow from what they were made of."""
 
 import os
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -195,6 +196,50 @@ class Poisoned(HereSlot):
         if entry.video == self.poison:
             raise WorkerDiedError("its worker died of signal 9")
         return super().do(entry)
+
+
+class Unplaced:
+    """A slot for whose worker a cluster has no room, ever."""
+
+    def __init__(self):
+        self._closed = threading.Event()
+
+    def begin(self):
+        self._closed.wait()
+        raise WorkerDiedError("the run was ended")
+
+    def do(self, entry):
+        raise AssertionError("a video was given to a slot without a worker")
+
+    def close(self):
+        self._closed.set()
+
+
+@pytest.mark.timeout(60)
+def test_a_slot_without_a_worker_holds_no_video_back(tmp_path):
+    job = make_job(tmp_path, 3)
+    store = opened(job)
+    slots = [Unplaced(), HereSlot(job, store.run), Unplaced()]
+    assert run_archive(store, slots).came == Counter({Came.DONE: 3})
+
+
+def test_no_more_workers_begin_than_there_are_videos(tmp_path):
+    job, begun = make_job(tmp_path, 2), []
+
+    class Counted(HereSlot):
+        def begin(self):
+            begun.append(1)
+            super().begin()
+
+        def do(self, entry):
+            return self._worker.do(entry)
+
+    run_in(Counted, job, num_slots=5)
+    assert len(begun) <= 2
+    (tmp_path / "videos/000.mp4").unlink()
+    replan(tmp_path)
+    run_in(Counted, job._replace(archive=tmp_path / "archive"), num_slots=5)
+    assert len(begun) <= 2  # what is done or missing needs none
 
 
 def test_a_poison_video_is_tried_so_often_and_set_aside(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """Videos that lie behind a web server or in an S3-compatible store: planned, predicted, noticed when they change."""
 
+import hashlib
+import os
 import threading
 from collections import Counter
 from functools import partial
@@ -48,13 +50,69 @@ def test_a_web_server(tmp_path):
     other = make_videos(tmp_path / "others", 3)[2].read_bytes()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(tmp_path / "videos")))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    addresses = [f"http://127.0.0.1:{server.server_port}/{path.name}\n" for path in videos]
+    signed = "?X-Amz-Signature=" + 300 * "a"  # longer than a file's name may be
+    addresses = [f"http://127.0.0.1:{server.server_port}/{path.name}{signed}\n" for path in videos]
     (tmp_path / "list.txt").write_text("".join(addresses))
     try:
         check_remote(tmp_path, str(tmp_path / "list.txt"), lambda: videos[0].write_bytes(other))
     finally:
         server.shutdown()
         server.server_close()
+
+
+class Untimed(Silent):
+    """Tells no time, as some servers do."""
+
+    def send_header(self, keyword, value):
+        if keyword != "Last-Modified":
+            super().send_header(keyword, value)
+
+
+@pytest.mark.parametrize("handler", [Silent, Untimed])
+def test_other_bytes_of_the_same_length_are_noticed_by_a_new_plan(tmp_path, handler):
+    pytest.importorskip("aiohttp")
+    first, second = make_videos(tmp_path / "videos", 2)
+    size = max(path.stat().st_size for path in (first, second))
+    other = second.read_bytes().ljust(size, b"\0")
+    first.write_bytes(first.read_bytes().ljust(size, b"\0"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path / "videos")))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    source = f"http://127.0.0.1:{server.server_port}/000.mp4"
+    try:
+        plan_archive(source, tmp_path / "archive")
+        assert plan_archive(source, tmp_path / "archive").num_changed == 0
+        first.write_bytes(other)
+        os.utime(first, (2e9, 2e9))
+        assert plan_archive(source, tmp_path / "archive").num_changed == 1
+        [entry] = read_manifest(tmp_path / "archive")
+        assert entry.video == hashlib.sha256(other).hexdigest()
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_what_a_server_refuses_is_told_without_the_signature(tmp_path):
+    pytest.importorskip("aiohttp")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    closed = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
+    closed.server_close()
+    ports = [server.server_port, closed.server_port]
+    (tmp_path / "list.txt").write_text("".join(f"http://127.0.0.1:{port}/gone.mp4?secret\n" for port in ports))
+    try:
+        plan_archive(str(tmp_path / "list.txt"), tmp_path / "archive")
+    finally:
+        server.shutdown()
+        server.server_close()
+    faults = {entry.path: entry.fault for entry in read_manifest(tmp_path / "archive")}
+    assert [
+        fault.partition(" host")[0] for _, fault in sorted(faults.items(), key=lambda item: "Cannot" in item[1])
+    ] == [
+        "cannot be fetched (404 File not found)",
+        "cannot be fetched (Cannot connect to",
+    ]
+    assert all(entry.is_missing for entry in read_manifest(tmp_path / "archive"))
+    assert not any("secret" in fault for fault in faults.values())
 
 
 @pytest.mark.slow

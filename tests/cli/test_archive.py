@@ -44,7 +44,7 @@ def test_from_a_folder_to_tables_and_back_to_nothing():
     assert "exists; replace it with --overwrite" in said("summary", "out", code=2)
     video = Path("out/manifest.csv").read_text().splitlines()[1].split(",")[0]
     told = said("forget", "out", video[:12])
-    assert f"forgot {video}: results of 1 runs, 8 rows of summaries" in told
+    assert f"forgot {video}: results of 1 run, 8 rows of summaries" in told
     assert "the video itself is still there" in told
     assert "1 forgotten videos were found and left out" in said("plan", "videos", "-o", "out")
 
@@ -54,7 +54,7 @@ def test_what_is_not_done_is_listed_and_the_exit_code_is_1():
     assert "1 faulty" in said("plan", "videos", "-o", "out")
     told = predicted(code=1)
     assert "predicted 2 videos" in told
-    assert "1 videos are not done; the others are:" in told
+    assert "1 video is not done; the others are:" in told
     assert "001.mp4: faulty: the index of the video is missing" in told
     assert "3 were dealt with before (2 done, 1 faulty)" in predicted()
 
@@ -77,9 +77,9 @@ def test_parts_and_damaged_results():
     done = [predicted("--part", f"{index}/2") for index in (1, 2)]
     assert sum(int(text.partition("predicted ")[2].split()[0]) for text in done) == 3
     next(Path("out/results").rglob("frames.parquet")).write_bytes(b"")
-    assert "1 results are damaged" in said("verify", "out", code=1)
+    assert "1 result is damaged" in said("verify", "out", code=1)
     said("verify", "out", "--remove", code=1)
-    assert "predicted 1 videos" in predicted()
+    assert "predicted 1 video" in predicted()
     said("verify", "out")
 
 
@@ -92,6 +92,9 @@ def test_wrong_calls_are_told_in_a_line():
     assert "unknown form of masks" in predicted("--masks", "tiff", code=2)
     assert "no such file" in said("run", "out", "--model", "gone.onnx", code=1)
     assert "cannot read the list of videos" in said("plan", "nothing", "-o", "out", code=1)
+    assert not Path("out/results").exists()
+    assert "cannot read the list of videos" in said("plan", "nothing", "-o", "new", code=1)
+    assert not Path("new").exists()
 
 
 def test_retry_gives_what_was_set_aside_its_tries_again(monkeypatch):

@@ -96,7 +96,7 @@ def test_a_model_is_measured_for_real(here):
     picture = write_picture(here / "frame.png", 200)
     words = ("tiny.onnx", "--image", picture, "--runs", 2, "--warm-up", 1, "--engine", "onnxruntime")
     output = typed(*words, "--json", "speed.json")
-    assert "Images: 1 images of the user's, 20x30; batch 1" in output
+    assert "Images: 1 image of the user's, 20x30; batch 1" in output
     assert "tiny, fp32, 16 px, in onnxruntime on the CPU" in output
     assert "wrote speed.json" in output
     record = json.loads(Path("speed.json").read_text(encoding="utf-8"))
@@ -109,7 +109,9 @@ def test_wrong_calls(here):
     assert "unknown engine 'tensorrt'" in typed("tiny.onnx", "--engine", "tensorrt", code=2)
     assert "size '530': expected HEIGHTxWIDTH" in typed("tiny.onnx", "--size", "530", code=2)
     assert "none.png: cannot read the file" in typed("tiny.onnx", "--image", "none.png", code=1)
-    assert "Keras cannot run an ONNX file" in typed("tiny.onnx", "--engine", "keras", code=1)
+    assert "the engine keras cannot run .onnx files; take onnxruntime or openvino" in typed(
+        "tiny.onnx", "--engine", "keras", code=1
+    )
     assert "unknown model 'none'" in typed("none", code=1)
     write_foreign_model(here / "other.onnx")
     assert "its metadata lack polypseg.size" in typed("other.onnx", "--engine", "onnxruntime", code=1)

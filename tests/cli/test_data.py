@@ -189,7 +189,7 @@ def test_check_names_with_brackets_are_printed_as_they_are(tmp_path: Path) -> No
     folder = tmp_path / "[bold]set"
     make_synthetic(folder, num_images=1, side_range=(32, 32))
     result = _run("check", folder)
-    assert "[bold]set: 1 samples" in result.stdout
+    assert "[bold]set: 1 sample" in result.stdout
 
 
 def test_check_wrong_folder_is_one_line(tmp_path: Path) -> None:

@@ -158,13 +158,38 @@ def test_options_reach_the_summary(run, tmp_path):
 def test_negatives_are_printed_apart(run, tmp_path):
     write_image(tmp_path / "clean" / "images" / "n0.png", np.zeros((16, 16)))
     write_image(tmp_path / "clean" / "images" / "n1.png", np.full((16, 16), 255))
-    words = ["--data", "clean", "--negatives", "--frame-rate", "25", "--alarm-area", "50", "--protocol", "duck"]
+    words = ["--negatives", "clean", "--frame-rate", "25", "--alarm-area", "50", "--protocol", "duck"]
     output = typed("evaluate", run.folder, *words)
     assert "Over 2 images without a polyp" in output
     line = next(line for line in output.splitlines() if "false finding of 50 px or more" in line)
     assert line.split()[-3:-1] == ["50.0", "%"]
     assert "with a polyp" not in output
     assert "750.0" in output  # half of 25 * 60 frames a minute
+
+
+@pytest.mark.parametrize("last", [[], ["--frame-rate", "25"]])
+def test_negatives_as_a_switch_are_the_frames_of_data_until_the_next_version(run, tmp_path, last):
+    write_image(tmp_path / "clean" / "images" / "n0.png", np.zeros((16, 16)))
+    output = typed("evaluate", run.folder, "--data", "clean", "--negatives", *last)
+    assert "note: --data DIR --negatives is now --negatives DIR" in output
+    assert "Over 1 image without a polyp" in output
+    again = typed("evaluate", run.folder, "--negatives", "clean")
+    assert "nothing to do" in again
+    assert "note: --data" not in again
+
+
+def test_negatives_of_predictions_are_their_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        write_mask(tmp_path / "maps" / f"n{number}.png", rectangle(16, 16, (0, 4), (0, 4 * number)))
+        write_image(tmp_path / "clean" / f"n{number}.png", np.zeros((16, 16)))
+    output = typed("evaluate", "--predictions", "maps", "--negatives", "clean")
+    line = next(line for line in output.splitlines() if "any false-positive pixel" in line)
+    assert "66.7" in line  # the maps of n1 and n2 hold 16 and 32 pixels, that of n0 none: 2 of 3
+    (tmp_path / "clean" / "n2.png").unlink()
+    assert "has no image for 1 of the predictions" in typed(
+        "evaluate", "--predictions", "maps", "--negatives", "clean", code=1
+    )
 
 
 @pytest.mark.parametrize(
@@ -175,6 +200,8 @@ def test_negatives_are_printed_apart(run, tmp_path):
         (["runs/red", "--predictions", "x"], 2, "name one of: a run"),
         (["runs/red", "--references", "x"], 2, "belong to --predictions"),
         (["--predictions", "x", "--data", "y"], 2, "--data belongs to a run"),
+        (["--predictions", "x", "--images", "y", "--negatives", "z"], 2, "leave out --images"),
+        (["runs/red", "--data", "x", "--negatives", "y"], 2, "are evaluated apart"),
         (["--predictions", "x", "--references", "y"], 1, "no such folder"),
         (["runs/red", "--protocol", "pranat"], 2, "did you mean 'pranet'"),
         (["runs/red", "--area-limits", "5"], 2, "expected two numbers"),

@@ -65,9 +65,8 @@ def test_shared_options_are_where_they_are_expected():
 
 def test_an_option_is_a_switch_everywhere_or_nowhere():
     kinds = {name: {each.is_flag for _, each in places} for name, places in options().items()}
-    # --negatives names a further folder where data are joined, and says what one folder is where that is scored;
     # --images is a folder of images, and in a report whether they are shown.
-    assert {name for name, kind in kinds.items() if len(kind) > 1} == {"--images", "--negatives"}
+    assert {name for name, kind in kinds.items() if len(kind) > 1} == {"--images"}
 
 
 def test_min_area_of_evaluate_is_noted_as_the_earlier_name(tmp_path, monkeypatch):

@@ -136,7 +136,7 @@ class TestKinds:
         else:
             (here / name).write_bytes(b"a model of another tool")
         output = typed(*(word.format(name) for word in words), code=2)
-        assert f"{name}: a model that cannot be used: expected .onnx, .keras or a run" in output
+        assert f"{name}: a model that cannot be used: expected .onnx, .keras, .xml with .bin" in output
         assert not Path("out").exists()
 
     def test_endings_in_capitals(self, here):

@@ -71,7 +71,7 @@ def test_what_cannot_be_used_stops_or_is_left_out_on_request(tmp_path, source):
     with pytest.raises(DataError, match="no mask of that name"):
         convert(source, tmp_path / "out", "coco")
     assert not (tmp_path / "out").exists()
-    with pytest.warns(UserWarning, match="left out 1 files"):
+    with pytest.warns(UserWarning, match="left out 1 file"):
         assert convert(source, tmp_path / "out", "coco", allow=(False, True)).num_frames == 2
 
 

@@ -68,7 +68,7 @@ def test_bare_names_of_several_sources(samples, tmp_path):
     both = [Sample(f"{source}_{s.name}", s.image_path, s.mask_path, source=source) for source in "ab" for s in samples]
     files = SplitFiles(test=listing(tmp_path, "t.txt", ["a_f0"]), validation=listing(tmp_path, "v.txt", ["b_f1"]))
     assert split_by_names(both, files, CONFIG)[0].names("test") == ["a_f0"]
-    with pytest.raises(SplitError, match="1 names are in several sources; write them as SOURCE_NAME"):
+    with pytest.raises(SplitError, match="1 name is in several sources; expected SOURCE_NAME"):
         split_by_names(both, SplitFiles(test=listing(tmp_path, "u.txt", ["f0"])), CONFIG)
     only = [*both, Sample("a_x", samples[0].image_path, None, source="a")]
     assert split_by_names(only, SplitFiles(test=listing(tmp_path, "w.txt", ["x"])), CONFIG)[0].names("test") == ["a_x"]
@@ -77,8 +77,8 @@ def test_bare_names_of_several_sources(samples, tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["f0", "f77"], "1 listed names are not in the data.*\n.*f77"),
-        (["f0", "f0"], "1 names are listed more than once"),
+        (["f0", "f77"], "1 listed name is not in the data.*\n.*f77"),
+        (["f0", "f0"], "1 name is listed more than once"),
         ([""], "holds no name"),
     ],
 )

@@ -107,7 +107,7 @@ def test_what_a_training_refuses_is_told_and_stops_nothing(tmp_path):
         (folder / "sequences.csv").write_text("frame,group\n" + "".join(f"{stem},patient\n" for stem in stems))
     findings = inspect(both, bits=-1)
     assert findings.faults == []
-    assert findings.planned.refusal.startswith("1 groups have the same name in one and two")
+    assert findings.planned.refusal.startswith("1 group has the same name in one and two")
     assert findings.record().planned_split == PlannedSplitRecord(refused=findings.planned.refusal)
 
 

@@ -61,7 +61,7 @@ def test_few_large_groups_give_a_split_each():
     ("groups", "test", "message"), [("aaaaaa", 0.0, "nothing to train on"), ("aaaaaa", 0.1, "nothing for validation")]
 )
 def test_nothing_left_for_a_split_is_an_error(groups, test, message):
-    with pytest.raises(SplitError, match=f"6 samples in 1 groups that must stay together leave {message}"):
+    with pytest.raises(SplitError, match=f"6 samples in 1 group that must stay together leave {message}"):
         assign(names(6), list(groups), [], SplitConfig(kind="ratio", test=test))
 
 
@@ -87,7 +87,7 @@ def test_changed_file_is_refused_by_name(samples, tmp_path):
     copy = tmp_path / samples[2].image_path.name
     copy.write_bytes(samples[2].image_path.read_bytes() + b"\0")
     changed = [*samples[:2], Sample(samples[2].name, copy, samples[2].mask_path), *samples[3:]]
-    with pytest.raises(SplitError, match=f"1 files are not what they were .*\n  .*{copy.name}"):
+    with pytest.raises(SplitError, match=f"1 file is not what it was .*\n  .*{copy.name}"):
         verify_split(split, changed)
 
 

@@ -82,7 +82,7 @@ def test_names_choose_among_the_images(run, tmp_path):
     (tmp_path / "names.txt").write_text("s5\n\n")
     assert names(plan_run(run.folder, selection=Selection(names=tmp_path / "names.txt"))) == ["s5"]
     (tmp_path / "names.txt").write_text("s5\ns0\n")
-    with pytest.raises(PairingError, match=r"names 1 images that are not there(.|\n)*s0"):
+    with pytest.raises(PairingError, match=r"names 1 image that is not there(.|\n)*s0"):
         plan_run(run.folder, selection=Selection(names=tmp_path / "names.txt"))
     (tmp_path / "names.txt").write_text("\n")
     with pytest.raises(ScoreError, match="holds no name"):
@@ -147,7 +147,7 @@ def test_missing_prediction_is_an_error_unless_names_leave_it_out(folders, tmp_p
     (tmp_path / "names.txt").write_text("a\nc\n")
     assert names(plan_predictions(*folders, selection=Selection(names=tmp_path / "names.txt"))) == ["a", "c"]
     (tmp_path / "names.txt").write_text("a\nb\n")
-    with pytest.raises(PairingError, match=r"names 1 images that are not there(.|\n)*b"):
+    with pytest.raises(PairingError, match=r"names 1 image that is not there(.|\n)*b"):
         plan_predictions(*folders, selection=Selection(names=tmp_path / "names.txt"))
 
 

@@ -102,10 +102,10 @@ def test_command(data, tmp_path):
     assert "name one of" in typed("--data", data, code=2)
     (tmp_path / "names.txt").write_text("i1\n")
     words = ("--data", data, "--predictions", tmp_path / "sets", "-o", tmp_path / "one")
-    assert "mean Dice of 1 images" in typed(*words, "--names", tmp_path / "names.txt")
+    assert "mean Dice of 1 image" in typed(*words, "--names", tmp_path / "names.txt")
     told = typed(*words, "--names", tmp_path / "names.txt", "--baseline", tmp_path / "own", code=1)
     assert "was measured on other images" in told
     (tmp_path / "names.txt").write_text("i1\nghost\n")
-    assert "names 1 images that are not there" in typed(*words, "--names", tmp_path / "names.txt", code=1)
+    assert "names 1 image that is not there" in typed(*words, "--names", tmp_path / "names.txt", code=1)
     told = typed("--data", data, "--write", tmp_path / "more", "--threshold", "0.4", code=2)
     assert "--write only writes images; leave out --baseline, --threshold and --out" in told

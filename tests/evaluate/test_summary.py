@@ -223,7 +223,7 @@ def test_strata_by_area_and_by_a_users_table(tmp_path):
         ({"strata_table": "t.csv", "strata_columns": ("lihgt",)}, ScoreError, "did you mean 'light'"),
         ({"strata_table": "none.csv", "strata_columns": ("light",)}, ScoreError, "cannot read the table"),
         ({"strata_table": "other.csv", "strata_columns": ("light",)}, ScoreError, "names none of the 2 images"),
-        ({"strata_table": "twice.csv", "strata_columns": ("light",)}, ScoreError, "tells 1 images twice"),
+        ({"strata_table": "twice.csv", "strata_columns": ("light",)}, ScoreError, "tells 1 image twice"),
     ],
 )
 def test_strata_that_cannot_be_made_are_refused(tmp_path, monkeypatch, options, error, message):

@@ -29,9 +29,9 @@ from polypseg.explain.recalibrating import (
 from polypseg.predict.predictor import load
 from polypseg.records.digests import file_digests
 from polypseg.records.recalibration import GRID
-from polypseg.records.run import open_run
+from polypseg.records.run import open_run, write_seen_before
 from polypseg.records.seen import seen_of
-from polypseg.records.stored import stored_recalibration
+from polypseg.records.stored import store_recalibration, stored_recalibration
 from predict.tiny_model import SIZE, write_tiny_model
 
 OLD_RUN = Path(__file__).parents[1] / "data_files" / "old_run"
@@ -150,6 +150,18 @@ def test_the_command_stores_what_makes_the_probabilities_right(tmp_path, data):
     assert "is recalibrated already" in again.output.replace("\n", " ")
     assert run("recalibrate", model, "--remove").exit_code == 0
     assert stored_recalibration(model) is None
+    again = run("recalibrate", model, "--remove")
+    assert again.exit_code == 2
+    assert "holds no recalibration, so there is none to remove" in again.output.replace("\n", " ")
+
+
+def test_what_is_removed_from_a_run_is_said_to_be_removed(tmp_path):
+    shutil.copytree(OLD_RUN / "run", tmp_path / "run")
+    store_recalibration(tmp_path / "run", fit("temperature", looked_at([1.0, 0.0], [0.75, 0.25])))
+    called = run("recalibrate", tmp_path / "run", "--remove")
+    kept = tmp_path / "run" / "recalibration.json"
+    assert "".join(called.output.split()) == f"removed{kept}"
+    assert not kept.exists()
 
 
 def test_too_few_frames_and_those_of_the_training_are_refused(tmp_path, data):
@@ -188,3 +200,6 @@ def test_a_run_is_fitted_on_its_own_validation_split(tmp_path):
     with pytest.raises(DataError, match="were used to train this model"):
         refuse_trained(run.folder, trained)
     refuse_trained(run.folder, found)  # that they chose the checkpoint does no harm here
+    write_seen_before(run, seen_of(file_digests([sample.image_path for sample in found]).values()))
+    with pytest.raises(DataError, match=f"{len(found)} of {len(found)} frames were used to train this model"):
+        refuse_trained(run.folder, found)  # that a start was trained on them does

@@ -68,7 +68,8 @@ def test_many_labelme_files_are_one_set(tmp_path):
 
 @pytest.fixture
 def images(tmp_path):
-    for name in ("train/a.jpg", "val/a.jpg", "train/b.jpg", "masks/c.png", ".hidden/d.jpg", "e.JPG"):
+    names = "train/a.jpg", "val/a.jpg", "train/b.jpg", "masks/c.png", ".hidden/d.jpg", "e.JPG"
+    for name in (*names, "f (1).jpg", "g h.jpg", "g_h.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         PillowImage.new("RGB", (4, 4)).save(tmp_path / name)
     return ImageFiles(tmp_path)
@@ -81,6 +82,8 @@ def images(tmp_path):
         ("elsewhere/b.jpg", "train/b.jpg"),
         ("C:\\data\\val\\a.jpg", "val/a.jpg"),
         ("0a1b2c3d-b.jpg", "train/b.jpg"),
+        ("/data/upload/2/0a1b2c3d-f_1.jpg", "f (1).jpg"),  # as Label Studio 1.23 stores it
+        ("g h.jpg", "g h.jpg"),
         ("e", "e.JPG"),
     ],
 )
@@ -90,7 +93,12 @@ def test_an_image_is_found_by_its_name_and_as_much_of_its_path_as_is_needed(imag
 
 @pytest.mark.parametrize(
     ("file", "reason"),
-    [("a.jpg", "train/a.jpg and val/a.jpg could both be meant"), ("c.png", "no image"), ("d.jpg", "no image")],
+    [
+        ("a.jpg", "train/a.jpg and val/a.jpg could both be meant"),
+        ("0a1b2c3d-g_h.jpg", "g h.jpg and g_h.jpg could both be meant"),
+        ("c.png", "no image"),
+        ("d.jpg", "no image"),
+    ],
 )
 def test_an_image_that_is_not_certain_is_none(images, file, reason):
     with pytest.raises(LookupError, match=reason):
@@ -98,7 +106,7 @@ def test_an_image_that_is_not_certain_is_none(images, file, reason):
 
 
 def test_names_are_stems_where_they_tell_apart(images):
-    assert sorted(images.names().values()) == ["b", "e", "train_a", "val_a"]
+    assert sorted(images.names().values()) == ["b", "e", "f (1)", "g h", "g_h", "train_a", "val_a"]
 
 
 def test_an_image_that_its_file_turns_is_written_upright(tmp_path):

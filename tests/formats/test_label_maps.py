@@ -148,7 +148,7 @@ def test_voc_tells_what_overlaps(tmp_path, scene):
 
 def test_nnunet_is_written_with_labels_0_and_1(tmp_path, scene, written):
     notes = write_nnunet(tmp_path, [frame._replace(file=f"{frame.stem}_0000.png") for frame in written])
-    assert notes == ["1 frames have several polyps, which nnU-Net cannot keep apart"]
+    assert notes == ["1 frame has several polyps, which nnU-Net cannot keep apart"]
     with PillowImage.open(tmp_path / "labelsTr" / "two.png") as picture:
         labels = np.asarray(picture)
     np.testing.assert_array_equal(labels, (scene.masks["two"][0] | scene.masks["two"][1]).astype(np.uint8))

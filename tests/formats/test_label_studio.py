@@ -50,7 +50,7 @@ def test_a_brush_of_their_own_converter_is_read(tmp_path):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_runs_are_those_of_their_own_converter(seed):
-    brush = pytest.importorskip("label_studio_converter.brush")
+    brush = pytest.importorskip("label_studio_sdk.converter.brush", reason="pip install label-studio-sdk")
     rng = np.random.default_rng(seed)
     mask = np.kron(rng.random((5, 7)) > 0.5, np.ones((1 + 40 * seed, 9), bool))
     theirs = brush.mask2rle(mask.astype(np.uint8) * 255)

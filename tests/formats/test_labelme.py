@@ -4,12 +4,14 @@ import base64
 import io
 import json
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
 from polypseg.formats.annotations import POLYP, Region
 from polypseg.formats.labelme import read, write
+from polypseg.formats.writing import write_data_set
 from polypseg.formats.written import Written
 
 
@@ -92,3 +94,26 @@ def test_what_is_written_is_read_back(tmp_path, scene):
     for frame, found in zip(frames, back, strict=True):
         for region, read_region in zip(frame.regions, found.regions, strict=True):
             np.testing.assert_array_equal(read_region.pixels(frame.size), region.pixels(frame.size))
+
+
+def test_what_is_written_is_read_by_labelme_itself(tmp_path, scene):
+    their_file = pytest.importorskip("labelme._label_file", reason="pip install labelme")
+    shape_to_mask = pytest.importorskip("labelme.utils").shape_to_mask
+    write_data_set(tmp_path / "out", "labelme", scene.frames)
+    kinds = set()
+    for frame in scene.frames:
+        found = their_file.read_label_file(str(tmp_path / "out" / "images" / f"{frame.name}.json"))
+        assert len(found.shapes) == len(scene.masks[frame.name])
+        for shape, mask in zip(found.shapes, scene.masks[frame.name], strict=True):
+            kinds.add(shape["shape_type"])
+            (left, top), (right, bottom) = np.asarray(shape["points"])[[0, -1]].astype(int)
+            if shape["shape_type"] == "mask":
+                theirs = np.zeros(frame.size, bool)
+                theirs[top : bottom + 1, left : right + 1] = shape["mask"]
+                np.testing.assert_array_equal(theirs, mask)
+                continue
+            # It fills with Pillow, which takes the pixels that a border touches: those below and right of ours too.
+            theirs = shape_to_mask(frame.size, shape["points"], shape["shape_type"])
+            assert not (mask & ~theirs).any()
+            assert not (theirs & ~cv2.dilate(mask.view(np.uint8), np.ones((3, 3))).astype(bool)).any()
+    assert kinds == {"mask", "polygon"}

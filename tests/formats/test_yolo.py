@@ -89,7 +89,7 @@ def test_what_is_written_is_read_back_with_holes_filled(tmp_path, scene):
     (tmp_path / "images").mkdir()
     for frame in frames:
         PillowImage.new("RGB", frame.size[::-1]).save(tmp_path / "images" / frame.file)
-    assert write(tmp_path, frames) == ["1 polyps have holes, which YOLO cannot hold; they were filled: ring.png"]
+    assert write(tmp_path, frames) == ["1 polyp has holes, which YOLO cannot hold; filled: ring.png"]
     back = {frame.file: frame for frame in found_in(tmp_path).frames}
     assert back["images/none"].regions == ()
     assert back["images/drawn"].regions[0].polygons[0] == pytest.approx((1.5, 1, 5, 1, 5, 5.25), abs=1e-6)

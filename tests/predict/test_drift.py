@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from polypseg.predict.drift import STATISTICS, drift_of, frame_statistics
-from polypseg.preprocess import Field
 from polypseg.records.calibration import Bound, Calibration
 
 
@@ -22,19 +21,35 @@ def calibration(statistics, units):
 
 
 def test_statistics_of_a_frame_by_hand():
-    image = np.zeros((128, 256, 3), np.uint8)
-    image[:, :128] = (200, 50, 0)  # the field: the left half, of one colour
-    probability = np.zeros((128, 256), np.float32)
-    probability[:32, :64], probability[32:64, :64] = 0.95, 0.5
-    found = frame_statistics(image, probability, probability >= 0.6, Field(0, 0, 128, 128))
-    # grey 0.299 · 200 + 0.587 · 50 = 89.15, as OpenCV rounds it 89
-    assert found["brightness"] == pytest.approx(89 / 255, abs=1e-6)
+    pixels = np.zeros((256, 256, 3), np.float32)
+    pixels[...] = (0.8, 0.2, 0.0)  # of one colour
+    probability = np.zeros((256, 256), np.float32)
+    probability[:64, :128], probability[64:128, :128] = 0.95, 0.5
+    found = frame_statistics(pixels, probability, 0.0625)
+    assert found["brightness"] == pytest.approx(0.299 * 0.8 + 0.587 * 0.2, abs=1e-6)
     assert (found["contrast"], found["sharpness"]) == (0, 0)
     assert found["redness"] == pytest.approx(0.8)
     assert found["largest probability"] == pytest.approx(0.95)
-    assert found["area share"] == pytest.approx(32 * 64 / (128 * 256))
+    assert found["area share"] == 0.0625
     assert found["softness"] == pytest.approx(0.5)  # half of what reaches 0.1 does not reach 0.9
     assert tuple(found) == STATISTICS
+
+
+def test_sharpness_and_contrast_by_hand():
+    """Stripes of two pixels, of the side to which a frame is brought: 0, 0, 1, 1, …"""
+    row = np.tile(np.array([0, 0, 1, 1], np.float32), 32)
+    pixels = np.repeat(np.tile(row, (128, 1))[..., np.newaxis], 3, axis=2)
+    found = frame_statistics(pixels, np.zeros((128, 128), np.float32), 0.0)
+    assert found["brightness"] == pytest.approx(0.5)
+    assert found["contrast"] == pytest.approx(0.5)
+    # inside the Laplacian is 1 beside a light stripe and -1 beside a dark one; the two columns at the edges, where the
+    # frame is mirrored (…, 0, 0 | 0 …: left + right - 2 · own = 0 + 0 - 0), have 0: 126 of 128 columns have 1 or -1
+    assert found["sharpness"] == pytest.approx((126 / 128) ** 0.5 / 0.5, abs=1e-6)
+
+
+def test_a_black_frame_has_statistics_too():
+    found = frame_statistics(np.zeros((64, 64, 3), np.float32), np.zeros((64, 64), np.float32), 0.0)
+    assert set(found.values()) == {0.0}
 
 
 def test_frames_of_another_kind_are_told_and_their_own_are_not():

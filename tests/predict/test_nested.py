@@ -40,6 +40,25 @@ def test_the_steps_of_margins_by_hand():
     assert inner[0].tolist() == inner[2].tolist()
 
 
+@pytest.mark.parametrize("edge", [0, 9], ids=["at the frame's edge", "within the frame"])
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.5, 2.0])
+def test_a_margin_in_a_large_frame_is_measured_to_the_nearest_pixel(edge, value):
+    """Against the distance of every pixel from every other, worked out one by one."""
+    mask = np.zeros((40, 50), bool)
+    mask[edge : edge + 6, edge : edge + 8], mask[edge + 3, edge + 12] = True, True
+    rows, columns = np.indices(mask.shape)
+
+    def nearest(pixels):
+        places = np.argwhere(pixels)
+        return np.sqrt(((rows[..., None] - places[:, 0]) ** 2 + (columns[..., None] - places[:, 1]) ** 2).min(axis=2))
+
+    reach = value * 49**0.5  # 6 · 8 and one pixel
+    outer = nested_mask(bound("dilation", value), "outer", mask.astype(np.float32), mask)
+    np.testing.assert_array_equal(outer, nearest(mask) <= reach + 1e-6)
+    inner = nested_mask(bound("dilation", value), "inner", mask.astype(np.float32), mask)
+    np.testing.assert_array_equal(inner, nearest(~mask) > reach + 1e-6)
+
+
 def test_an_empty_mask_grows_by_no_margin():
     nothing = np.zeros((3, 4), bool)
     assert not nested_mask(bound("dilation", 2.0), "outer", nothing.astype(np.float32), nothing).any()

@@ -133,7 +133,7 @@ class TestCheck:
     def test_files_that_are_there_stay_unless_told(self, here):
         write_picture(here / "out" / "masks" / "b.png", 9)
         output = OutputFolder(Path("out"), OutputOptions())
-        with pytest.raises(DataError, match=r"1 files are there already; (.|\n)*out/masks/b\.png"):
+        with pytest.raises(DataError, match=r"1 file is there already; (.|\n)*out/masks/b\.png"):
             output.check(find_sources(["in/b.png"]), may_replace=False)
         output.check(find_sources(["in/b.png"]), may_replace=True)
 

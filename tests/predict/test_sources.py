@@ -102,7 +102,7 @@ def test_results_folder_is_not_searched(here):
 def test_equal_names_are_refused(here):
     for name in ("in/1.png", "in/1.jpg", "in/2.png"):
         write_picture(here / name, 0)
-    with pytest.raises(DataError, match=r"1 pairs of images(.|\n)*in/1\.jpg and in/1\.png \(both 1\)"):
+    with pytest.raises(DataError, match=r"1 pair of images(.|\n)*in/1\.jpg and in/1\.png \(both 1\)"):
         find_sources(["in"])
 
 
@@ -120,7 +120,7 @@ def test_what_is_not_there(here):
     for path, message in (
         ("none.png", r"none\.png: no such file or folder"),
         ("empty", "empty: no image in this folder or those within; expected"),
-        ("films", r"films: no image .* \(it holds 1 videos: name one at a time\)"),
+        ("films", r"films: no image .* \(it holds 1 video: name one at a time\)"),
     ):
         with pytest.raises(DataError, match=message):
             find_sources([path])
@@ -215,7 +215,7 @@ def test_a_data_sets_masks_are_not_predicted_and_that_is_said(here):
 def test_masks_that_lie_beside_their_images_are_not_predicted(here):
     for name in ("a.png", "a_mask.png", "b_mask.png"):
         write_picture(here / "set" / name, 0)
-    with pytest.warns(PassedOverWarning, match=r"1 files or folders(.|\n)*a_mask\.png"):
+    with pytest.warns(PassedOverWarning, match=r"1 file or folder(.|\n)*a_mask\.png"):
         assert names("set") == ["a", "b_mask"]  # b_mask is no mask of an image that is here
 
 

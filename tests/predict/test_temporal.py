@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import label
 
+from polypseg.errors import UsageError
 from polypseg.predict.video import temporal
 from polypseg.predict.video.temporal import make_smoother, withhold_short
 
@@ -179,3 +180,8 @@ def test_components_are_measured_as_opencv_measures_them(share):
         found = sorted((component.area_px, component.box) for component in decided.components.measured())
         _, _, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
         assert found == sorted((area, tuple(box)) for *box, area in statistics[1:].tolist())
+
+
+def test_unknown_smoothing_is_not_taken_for_none():
+    with pytest.raises(UsageError, match="unknown smoothing 'exponentail'; did you mean 'exponential'"):
+        make_smoother("exponentail", 5)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 import polypseg
 from polypseg.evaluate.measure import write_grey
-from polypseg.export.targets import write_litert, write_openvino
+from polypseg.export.targets import write_openvino
 from polypseg.models.checkpoint import save_model
 from polypseg.models.graph.draw import draw_model
 from polypseg.predict.engines.model_file import write_model_file
@@ -31,6 +31,7 @@ from polypseg.records.atomic import (
     write_text,
 )
 from polypseg.records.model_facts import ModelFacts
+from polypseg.records.paired_models import write_litert
 from polypseg.records.split import Split, SplitEntry
 from polypseg.report.canvas import save_figure
 from polypseg.train.callbacks import ModelCheckpoint

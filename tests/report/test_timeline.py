@@ -70,9 +70,9 @@ def test_picture_names_counts_and_seconds(table):
     labels = [text.get_text() for text in figure.axes[1].get_yticklabels()]
     assert labels == [
         "polyp shown: 3 frames, 0.8 s",
-        "withheld: 1 frames, 0.2 s",
+        "withheld: 1 frame, 0.2 s",
         "damaged: 2 frames, 0.5 s",
-        "dropped: 1 frames, 0.2 s",
+        "dropped: 1 frame, 0.2 s",
     ]
     assert figure.axes[0].get_title(loc="left") == "film"
     assert figure.axes[1].get_xlim() == (0, 1.5)  # the last frame lasts as long as the others

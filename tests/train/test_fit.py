@@ -368,6 +368,7 @@ def test_training_starts_from_the_weights_of_a_run_or_file_at_any_size(run, samp
         for found, expected in zip(load_model(again.best_path).trainable_variables, begun, strict=True):
             np.testing.assert_allclose(found, expected, atol=1e-7)
         assert again.environment().start_digest == files_digest([run.best_path])
+        assert again.seen_before() == run.seen()
 
 
 @pytest.mark.filterwarnings("ignore::polypseg.train.named_models.SeenImagesWarning")
@@ -376,14 +377,39 @@ def test_training_starts_from_an_exported_file(run, sample_folder, tmp_path):
     export_model(run.folder, path)
     config = small(epochs=1, learning_rate=1e-12, start_from=str(path))
     again = train(sample_folder, tmp_path / "again", config)
+    assert again.seen_before() == run.seen()
     ours, theirs = load_model(again.best_path), load_model(run.best_path)
     images = np.random.default_rng(0).random((4, 32, 32, 3), np.float32)
     # Its averages of batch normalisation are of other batches: near, not equal; a new network's are nowhere near.
     plain = np.abs(np.asarray(ours(images)) - np.asarray(theirs(images))).mean()
     new = train(sample_folder, tmp_path / "new", small(epochs=1, learning_rate=1e-12))
+    assert not new.seen_before_path.exists()
     far = np.abs(np.asarray(load_model(new.best_path)(images)) - np.asarray(theirs(images))).mean()
     assert plain < 0.1 * far
     assert again.environment().start_digest == files_digest([path])
+
+
+@pytest.mark.filterwarnings("ignore::polypseg.train.named_models.SeenImagesWarning")
+def test_frozen_normalisation_begins_as_the_file_and_is_kept(run, sample_folder, tmp_path):
+    path = tmp_path / "small.onnx"
+    export_model(run.folder, path)
+    frozen = {"epochs": 1, "start_from": str(path), "freeze_normalisation": True}
+    images = np.random.default_rng(0).random((4, 32, 32, 3), np.float32)
+    theirs = np.asarray(load_model(run.best_path)(images))
+    still = load_model(train(sample_folder, tmp_path / "still", small(learning_rate=1e-12, **frozen)).best_path)
+    np.testing.assert_allclose(still(images), theirs, atol=1e-4)  # the export's own bound
+    moved = train(sample_folder, tmp_path / "moved", small(learning_rate=0.01, ema_momentum=0.5, **frozen))
+    before, after = still.variables, load_model(moved.best_path).variables
+    changed = {"normalisation" in old.path: 0 for old in before}
+    for old, new in zip(before, after, strict=True):
+        changed["normalisation" in old.path] += not np.array_equal(old, new)
+    assert changed[True] == 0
+    assert changed[False] > 5
+
+
+def test_frozen_normalisation_needs_a_start():
+    with pytest.raises(UsageError, match=r"train\.freeze_normalisation needs a train\.start_from"):
+        small(freeze_normalisation=True)
 
 
 @pytest.mark.filterwarnings("ignore::polypseg.train.named_models.SeenImagesWarning")

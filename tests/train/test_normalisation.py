@@ -8,7 +8,12 @@ from polypseg.data.batches import SampleReader, tf_batches
 from polypseg.data.catalogue import find_samples
 from polypseg.data.epochs import BatchPlan
 from polypseg.models.blocks import Within
-from polypseg.train.normalisation import calibration_batches, measure_normalisation, settle_normalisation
+from polypseg.train.normalisation import (
+    calibration_batches,
+    freeze_normalisation,
+    measure_normalisation,
+    settle_normalisation,
+)
 from train.averaged_model import image_batches, nested_model
 
 
@@ -66,6 +71,17 @@ def test_settled_model_says_in_training_what_it_predicts():
     model = folded_model()
     settle_normalisation(model, [images])
     np.testing.assert_allclose(model(images, training=True), predicted, rtol=2e-3)
+
+
+def test_frozen_model_says_in_training_what_it_predicts_and_keeps_its_normalisation():
+    model = folded_model()
+    images = np.concatenate(list(image_batches()))
+    assert len(model.trainable_variables) == 6  # two kernels, two scales, two offsets
+    freeze_normalisation(model)
+    assert [variable.name for variable in model.trainable_variables] == ["kernel", "kernel"]
+    found = np.asarray(model(images, training=True))
+    np.testing.assert_allclose(found[:, 0, 0, 0], [30, 34, 42, 50], rtol=1e-5)  # 10 (2 x + 3), as without training
+    np.testing.assert_array_equal(model.get_layer("first_normalisation").moving_mean, [0.0])
 
 
 def test_statistics_are_of_images_as_the_training_changes_them(sample_folder):

@@ -6,6 +6,7 @@ Decisions:
 - Names are numbers in a random order. The key lies beside the new folder.
 - Text in the picture or over its edge is reported. It is blanked only on request, because a line that was not found
   would stay unseen.
+- A project of corrections in a folder is left out and told: it is a data set itself, of some of the images.
 - A frame without a picture (a title page, a report) is not written: all of it may be text.
 """
 
@@ -28,6 +29,7 @@ from polypseg.arrays import Mask
 from polypseg.data.annotated import mask_of
 from polypseg.data.conversion import read_frames
 from polypseg.data.layouts import recognise
+from polypseg.data.project_frames import projects_within, walk_files
 from polypseg.data.samples import Fault, refuse
 from polypseg.errors import DataError, PairingError, PolypsegError
 from polypseg.formats.writing import new_folder, write_png
@@ -36,6 +38,7 @@ from polypseg.preprocess import AUTOMATIC, MaskRule, is_image_file, is_left_out,
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import write_bytes, write_text
 from polypseg.records.digests import file_digests
+from polypseg.records.project import is_project
 
 
 @dataclass(frozen=True)
@@ -129,16 +132,22 @@ def _items(source: Path, rule: MaskRule, track: Track) -> tuple[list[Item], list
         _, frames, samples, faults = read_frames(source, None, rule, True, track)
         groups = {sample.name: sample.group or "" for sample in samples}
         return [Item(f.image_path, mask_of(f), groups.get(f.name, "")) for f in frames], faults
-    files = sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = sorted(path for path in walk_files(source) if path.is_file() and not path.name.startswith("."))
     wanted = [path for path in files if is_image_file(path) or is_dicom(path) or is_video(str(path))]
     others = [path for path in files if path not in wanted and is_left_out(path)]
-    return [Item(path) for path in wanted], [Fault(str(path), "neither an image, a video nor DICOM") for path in others]
+    faults = [Fault(str(path), "neither an image, a video nor DICOM") for path in others]
+    return [Item(path) for path in wanted], [*faults, *map(_left_out_project, projects_within(source))]
+
+
+def _left_out_project(folder: Path) -> Fault:
+    return Fault(str(folder), "a project of corrections: its masks are not taken; name its folder to get them")
 
 
 def _has_masks(source: Path) -> bool:
     """Whether a folder is a data set that says where polyps are."""
     with suppress(PairingError):
-        return any(part.masks is not None or part.annotations is not None for part in recognise(source).parts)
+        layout = recognise(source, projects=is_project(source))
+        return any(part.masks is not None or part.annotations is not None for part in layout.parts)
     return False
 
 

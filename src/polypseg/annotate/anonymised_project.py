@@ -6,10 +6,13 @@ Decisions:
 """
 
 import shutil
+import warnings
 from pathlib import Path
 
 from polypseg.annotate.anonymise import Done, anonymise
 from polypseg.annotate.beginning import begin_project, refuse_occupied
+from polypseg.data.project_frames import find_frames
+from polypseg.data.samples import SkippedSamplesWarning
 from polypseg.progress import Track, silent
 
 COPIES = "frames"
@@ -27,10 +30,14 @@ def begin_anonymised_project(source: Path, folder: Path, name: str, track: Track
 
     Raises:
         ProjectError: The folder holds something.
+        PairingError: There are no images: a project's frames are images, not videos or DICOM files.
         DataError: Nothing can be anonymised, or there is a key already.
     """
     refuse_occupied(folder)
-    done = anonymise(source, folder, blank_text=True, skip_bad=True, track=track)
+    find_frames(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SkippedSamplesWarning)  # who calls gets them in `Done.faults`
+        done = anonymise(source, folder, blank_text=True, skip_bad=True, track=track)
     copies = folder / COPIES
     copies.mkdir()
     for path in sorted(folder.iterdir()):

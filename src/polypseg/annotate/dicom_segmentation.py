@@ -19,7 +19,7 @@ from polypseg.annotate.dicom_frames import num_frames, open_dicom
 from polypseg.annotate.dicom_study import read_table
 from polypseg.arrays import Mask
 from polypseg.data.samples import find_images
-from polypseg.errors import DataError, missing_extra
+from polypseg.errors import DataError, missing_extra, plural
 from polypseg.formats.outlines import component_masks
 from polypseg.formats.writing import new_folder
 from polypseg.preprocess import MaskRule, read_mask
@@ -116,7 +116,7 @@ def segmentation(source: Any, number: int, mask: Mask, maker: Maker, series: dic
             f"{source.Columns} (height x width)"
         )
     if not 1 <= number <= num_frames(source):
-        raise DataError(f"{source.SOPInstanceUID}: has {num_frames(source)} frames, and no number {number}")
+        raise DataError(f"{source.SOPInstanceUID}: has {plural(num_frames(source), 'frame')}, and no number {number}")
     parts = component_masks(mask)
     made = highdicom.seg.Segmentation(
         source_images=[_single_frame(source)],

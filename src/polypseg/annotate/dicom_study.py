@@ -19,7 +19,7 @@ import numpy as np
 from polypseg.annotate.dicom_frames import SEGMENTATION, frames, is_dicom, num_frames, open_dicom
 from polypseg.arrays import Mask
 from polypseg.data.annotated import ALL_LABELS, POLYP_LABELS
-from polypseg.errors import DataError
+from polypseg.errors import DataError, plural
 from polypseg.formats.writing import new_folder, write_png
 from polypseg.preprocess import MaskRule
 from polypseg.progress import Track, silent
@@ -128,7 +128,9 @@ def _segmented(datasets: Sequence[tuple[Path, Any]], rule: MaskRule) -> dict[Pla
         wanted = _wanted(segments, rule, path)
         pixels = _segment_pixels(dataset, path)
         if len(pixels) != len(dataset.PerFrameFunctionalGroupsSequence):
-            raise DataError(f"{path}: a segmentation with {len(pixels)} frames, and groups for another number")
+            raise DataError(
+                f"{path}: a segmentation with {plural(len(pixels), 'frame')}, and groups for another number"
+            )
         for mask, groups in zip(pixels, dataset.PerFrameFunctionalGroupsSequence, strict=True):
             segment = _item(groups, dataset, "SegmentIdentificationSequence", path)
             for place in _places(_item(groups, dataset, "DerivationImageSequence", path)):

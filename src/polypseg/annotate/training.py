@@ -30,17 +30,32 @@ from polypseg.records.project import COMPARISON_NAME, MODEL_FILE, MODELS, REFERE
 from polypseg.records.run import Run
 from polypseg.records.threshold import Threshold, save_threshold
 
-NUM_SHOWN = 1300
-"""About so many images are shown in a training, repetitions included."""
-
 MOST_REPEATED = 4
 """A corrected frame is shown so often an epoch at most."""
+
+FEWEST_EPOCHS = 4
 
 FEWEST_TRAINING = 4
 """Fewer corrected frames than these, beside those that are held out, are too few to train with."""
 
 T = TypeVar("T")
 CHILD = Path(__file__).with_name("child.py")
+
+
+class Recipe(NamedTuple):
+    """How a model is trained again.
+
+    Attributes:
+        num_shown: About so many images are shown in a training, repetitions included.
+        learning_rate: The highest.
+        freezes_normalisation: Whether batch normalisation stays as it is in the served model.
+        known_share: So many images of the reference set are shown for each of the project, where it has as many.
+    """
+
+    num_shown: int = 1300
+    learning_rate: float = 3e-4
+    freezes_normalisation: bool = False
+    known_share: float = 1.0
 
 
 class Start(NamedTuple):
@@ -83,6 +98,7 @@ class Training:
     Args:
         folder: Of the project.
         start: What it begins with.
+        recipe: How it is trained.
 
     Attributes:
         run: Its run folder, PROJECT/models/NUMBER.
@@ -90,8 +106,8 @@ class Training:
         stage: training or comparing.
     """
 
-    def __init__(self, folder: Path, start: Start) -> None:
-        self._folder, self._start = folder, start
+    def __init__(self, folder: Path, start: Start, recipe: Recipe = Recipe()) -> None:  # noqa: B008 (frozen)
+        self._folder, self._start, self._recipe = folder, start, recipe
         self._is_cancelled = threading.Event()
         self.run = Run(folder / MODELS / str(_next_number(folder / MODELS)))
         self.epochs, self.stage = 0, "training"
@@ -159,13 +175,15 @@ class Training:
     def _write_config(self) -> Path:
         """The settings of the training, as a file beside the run."""
         num_project, num_reference = self._sources
-        repeated = max(1.0, min(MOST_REPEATED, (num_reference or 64) / num_project))
+        recipe = self._recipe
+        most = recipe.num_shown / (FEWEST_EPOCHS * num_project * (1 + recipe.known_share))
+        repeated = max(1.0, min(MOST_REPEATED, (num_reference or 64) / num_project, most))
         sources: dict[str, dict[str, object]] = {
             "project": {"path": str(self._folder.resolve()), "split": "ratio", "validation": 0.15, "weight": repeated}
         }
         shown = repeated * num_project
         if num_reference:
-            share = min(1.0, shown / num_reference)
+            share = min(1.0, recipe.known_share * shown / num_reference)
             path = self._folder.resolve() / REFERENCE / "train"
             sources["reference"] = {
                 "path": str(path),
@@ -175,7 +193,7 @@ class Training:
                 "weight": share,
             }
             shown += share * num_reference
-        self.epochs = max(4, min(20, round(NUM_SHOWN / shown)))
+        self.epochs = max(FEWEST_EPOCHS, min(20, round(recipe.num_shown / shown)))
         config = {
             "sources": sources,
             "data": {"augment": "strong"},
@@ -184,7 +202,8 @@ class Training:
                 "start_from": self._start.model,
                 "epochs": self.epochs,
                 "optimizer": "adamw",
-                "learning_rate": 3e-4,
+                "learning_rate": recipe.learning_rate,
+                "freeze_normalisation": recipe.freezes_normalisation,
                 "encoder_rate": 0.33,
                 "weight_decay": 0.01,
                 "clip_norm": 5.0,

@@ -9,6 +9,7 @@ Decisions:
   time of its content (`stamp`).
 """
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -25,8 +26,15 @@ from polypseg.records.reading import FileKind, read_rows, read_text
 
 LIST = FileKind("list of videos", DataError, "name a folder, or a file with a path a line")
 TABLES = (".csv", ".parquet")
-_SERVER_TELLS = ("ETag", "etag", "LastModified", "last_modified", "mtime", "created", "md5Hash", "checksum")
+_SERVER_TELLS = (
+    *("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "mtime", "created"),
+    *("md5Hash", "Content-MD5", "Digest", "checksum"),
+)
 _CHUNK = 1 << 22
+
+
+UNKNOWN = "unknown"
+"""The time of a file whose server tells no time and no tag."""
 
 
 class Stamp(NamedTuple):
@@ -83,9 +91,10 @@ def stamp_of(path: str) -> Stamp:
         return Stamp(*sizes_and_times(path))
     if is_url(path):
         files, inner = _file_system(path)
-        told = files.info(inner)
+        with _refusal(path):
+            told = files.info(inner)
         words = [str(told[key]) for key in _SERVER_TELLS if told.get(key)]
-        return Stamp(int(told.get("size") or 0), " ".join(words) or "unknown")
+        return Stamp(int(told.get("size") or 0), " ".join(words) or UNKNOWN)
     found = Path(path).stat()
     return Stamp(found.st_size, str(found.st_mtime_ns), str(found.st_ctime_ns))
 
@@ -118,8 +127,8 @@ def here(path: str) -> Iterator[Path]:
         return
     files, inner = _file_system(path)
     with tempfile.TemporaryDirectory(prefix="polypseg-") as folder:
-        copy = Path(folder) / ("video" + Path(inner).suffix)
-        with files.open(inner, "rb") as opened, copy.open("wb") as written:
+        copy = Path(folder) / ("video" + _suffix(inner))
+        with _refusal(path), files.open(inner, "rb") as opened, copy.open("wb") as written:
             while chunk := opened.read(_CHUNK):
                 written.write(chunk)
         yield copy
@@ -202,7 +211,7 @@ def _column(path: Path) -> list[str]:
 def _remote(source: str) -> Iterator[str]:
     """The videos at an address: one, or all below a folder of a store."""
     files, inner = _file_system(source)
-    if Path(inner).suffix.lower() in VIDEO_SUFFIXES:
+    if _suffix(inner) in VIDEO_SUFFIXES:
         yield source
         return
     try:
@@ -210,7 +219,32 @@ def _remote(source: str) -> Iterator[str]:
     except (OSError, NotImplementedError) as error:
         raise DataError(f"{source}: cannot be listed ({error}); give a file with an address a line") from error
     names = (files.unstrip_protocol(name) for name in found)
-    yield from sorted({name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES})
+    yield from sorted({name for name in names if _suffix(name) in VIDEO_SUFFIXES})
+
+
+def _suffix(address: str) -> str:
+    """The suffix of an address, in lower case and without what signs the address; empty for none.
+
+    >>> _suffix("https://host/a.MP4?X-Amz-Signature=0.9/b"), _suffix("bucket/b.mov"), _suffix("https://host/watch")
+    ('.mp4', '.mov', '')
+    """
+    is_http = address.startswith(("http://", "https://"))
+    suffix = Path(address.partition("?")[0] if is_http else address).suffix.lower()
+    return suffix if suffix[1:].isalnum() else ""
+
+
+@contextmanager
+def _refusal(address: str) -> Iterator[None]:
+    """Say what a server answered, where fsspec says the address alone."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if error.strerror:
+            raise
+        cause = error.__cause__
+        status = getattr(cause, "status", None)  # of aiohttp: its text would hold the address, and so its signature
+        reason = f"{status} {getattr(cause, 'message', '')}".strip() if status else str(cause or "no such file")
+        raise FileNotFoundError(errno.ENOENT, f"cannot be fetched ({reason})", address) from error
 
 
 def _file_system(address: str) -> tuple[Any, str]:

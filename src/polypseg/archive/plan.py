@@ -1,7 +1,8 @@
 """The first step: which videos there are, in a manifest.
 
 Decisions:
-- A video whose size and times are as before is not read again; a second call costs what is new.
+- A video whose size and times are as before is not read again; a second call costs what is new. One of a server that
+  tells neither time nor tag is read each time.
 - What a killed call has read is kept (`.manifest.part.csv`) and not read again.
 - A file that cannot be opened as a video has a row too, with its fault: a list of thousands never stops at one.
 """
@@ -9,12 +10,12 @@ Decisions:
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from time import monotonic, perf_counter
 
 from polypseg.archive.images import Chunk, digest_of_images, is_chunk
-from polypseg.archive.inputs import Stamp, digest_of_content, digest_of_stamp, find_paths, here, stamp_of
+from polypseg.archive.inputs import UNKNOWN, Stamp, digest_of_content, digest_of_stamp, find_paths, here, stamp_of
 from polypseg.archive.manifest import (
     FACTS_NAME,
     IDENTITIES,
@@ -84,14 +85,18 @@ def plan_archive(
     began = perf_counter()
     if identify not in IDENTITIES:
         raise UsageError(unknown_name("way to tell videos apart", identify, IDENTITIES))
-    archive.mkdir(parents=True, exist_ok=True)
+    paths = find_paths(source, archive, with_images)
+    first = next(paths, None)
+    if first is None:
+        raise DataError(f"{source}: holds no videos" + ("" if with_images else "; images count with --images"))
+    archive.mkdir(parents=True, exist_ok=True)  # a wrong source leaves nothing behind
     with alone_in(archive):
         _check_facts(archive, identify)
         _keep_part(archive)
         known = _Known(_before(archive))
         summary, forgotten, written_at = PlanSummary(), forgotten_videos(archive), monotonic()
         with ManifestWriter(archive / PART_NAME) as writer:
-            for path in track(find_paths(source, archive, with_images), "looking at videos", 0):
+            for path in track(chain([first], paths), "looking at videos", 0):
                 before = known.find(path)
                 entry = _entry(path, before, identify)
                 if entry.video in forgotten:
@@ -102,8 +107,6 @@ def plan_archive(
                 if monotonic() - written_at > FLUSH_SECONDS:
                     writer.flush()
                     written_at = monotonic()
-        if not summary.num_videos and not summary.num_forgotten:
-            raise DataError(f"{source}: holds no videos" + ("" if with_images else "; images count with --images"))
         summary.num_gone = known.num_passed()
         put_in_place(archive / PART_NAME, archive / MANIFEST_NAME)
         (archive / EARLIER_NAME).unlink(missing_ok=True)
@@ -191,7 +194,8 @@ def _entry(path: str, before: Entry | None, identify: str) -> Entry:
         stamp = stamp_of(path)
     except OSError as error:
         return Entry(digest_of_stamp(path, Stamp(0, "")), path, 0, "", fault=_reason(error))
-    if before is not None and (before.num_bytes, before.modified, before.changed) == stamp:
+    is_told = identify == "stamp" or stamp.modified != UNKNOWN  # else only the bytes say whether it changed
+    if before is not None and is_told and (before.num_bytes, before.modified, before.changed) == stamp:
         return before
     if is_chunk(path):
         return _chunk_entry(path, stamp, identify)

@@ -29,8 +29,8 @@ def import_ray() -> Any:
     return ray
 
 
-def connect(address: str) -> int:
-    """How many workers of one core the cluster could hold, once this process is connected to it.
+def connect(address: str) -> None:
+    """Connect this process to a cluster.
 
     Args:
         address: `local` begins a cluster of this machine alone; `auto` finds the one that this machine belongs to;
@@ -46,8 +46,28 @@ def connect(address: str) -> int:
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ArchiveError(f"Ray at {address!r} cannot be reached ({str(error).splitlines()[0]})") from error
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+            raise ArchiveError(
+                f"Ray at {address!r} cannot be reached ({str(error).splitlines()[0]}); start it (ray start --head), or "
+                "use --ray local, which needs no cluster"
+            ) from error
+
+
+def room_for(num_cpus: float, num_gpus: float) -> int:
+    """How many workers with such needs the machines of the cluster hold now; each has all it needs of one machine."""
+    return sum(_fits(node["Resources"], num_cpus, num_gpus) for node in import_ray().nodes() if node.get("Alive"))
+
+
+def _fits(there: dict[str, float], num_cpus: float, num_gpus: float) -> int:
+    """How many workers a machine holds; shares of GPUs do not go over from one to another.
+
+    >>> _fits({"CPU": 8, "GPU": 2}, 1, 0.4), _fits({"CPU": 8, "GPU": 2}, 4, 0.4), _fits({"CPU": 8}, 3, 0)
+    (4, 2, 2)
+    """
+    cores, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
+    workers = int(cores // num_cpus)
+    if not num_gpus:
+        return workers
+    return min(workers, int(gpus) * int(1 / num_gpus) if num_gpus < 1 else int(gpus // num_gpus))
 
 
 class RaySlot:
@@ -67,7 +87,12 @@ class RaySlot:
         self._job, self._run, self._timeout = job, run, timeout_seconds
         self._needs = {"num_cpus": num_cpus, "num_gpus": num_gpus}
         self._actor: Any = None
+        self._waiting: Any = None
         self._is_closed = False
+
+    def begin(self) -> None:
+        """As `Slot.begin`; it blocks until the cluster has room."""
+        self._started()
 
     def do(self, entry: Entry) -> Outcome:
         """As `Slot.do`."""
@@ -97,7 +122,9 @@ class RaySlot:
         for _ in range(STARTS):
             if self._is_closed:
                 raise WorkerDiedError("the run was ended")
-            actor = ray.remote(_Actor).options(max_restarts=0, **self._needs).remote()
+            actor = self._waiting = ray.remote(_Actor).options(max_restarts=0, **self._needs).remote()
+            if self._is_closed:  # meanwhile
+                self._end()
             try:
                 ray.get(actor.begin.remote(self._job, self._run))
             except ray.exceptions.RayTaskError as error:
@@ -106,14 +133,15 @@ class RaySlot:
             except ray.exceptions.RayActorError as error:
                 reason = _reason(error)
                 continue
-            self._actor = actor
+            self._actor, self._waiting = actor, None
             return actor
         raise ArchiveError(f"{STARTS} workers in a row died before they had a video ({reason})")
 
     def _end(self) -> None:
-        actor, self._actor = self._actor, None
-        if actor is not None:
-            import_ray().kill(actor)
+        actors, self._actor, self._waiting = (self._actor, self._waiting), None, None
+        for actor in actors:
+            if actor is not None:
+                import_ray().kill(actor)
 
 
 class _Actor:

@@ -3,6 +3,7 @@
 Decisions:
 - A slot takes the next video when it is done with the one before: nothing queues, and a manifest of a million rows is
   read as it is needed.
+- A slot gets a video once its worker is ready. One that a cluster has no room for holds nothing back.
 - What failed is tried again at the end, up to `tries` times in all, then set aside; what another run has in hand is
   waited for. When a run returns, its part of the archive is done.
 - The first fault of the store ends the run; the slots finish what they are at.
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from polypseg.archive.manifest import Entry, read_manifest
 from polypseg.archive.slots import Slot, WorkerDiedError
@@ -142,6 +143,7 @@ class _Source:
         summary.before = counted
         ours = (entry for entry in read_manifest(store.archive) if part.holds(entry.video))
         self._pending = filter(self._is_open, ours)
+        self._head, self._num_given = next(self._pending, None), 0
         self._again: deque[tuple[float, Entry]] = deque()
 
     def _is_open(self, entry: Entry) -> bool:
@@ -149,14 +151,27 @@ class _Source:
 
     def next(self) -> Entry | None:
         """The next video; None where none is ready now."""
-        entry = next(self._pending, None)
-        if entry is None and self._again and self._again[0][0] <= time.monotonic():
+        entry = self._head
+        if entry is not None:
+            self._head, self._num_given = next(self._pending, None), self._num_given + 1
+        elif self._again and self._again[0][0] <= time.monotonic():
             entry = self._again.popleft()[1]
         return entry
 
     def put_back(self, entry: Entry, delay: float = 0.0) -> None:
         """Give a video out again, not before so many seconds."""
         self._again.append((time.monotonic() + delay, entry))
+
+    @property
+    def is_next_missing(self) -> bool:
+        """Whether the next video needs no worker, as there was no file when the archive was planned."""
+        return self._head is not None and self._head.is_missing
+
+    @property
+    def num_waiting(self) -> int:
+        """Videos that are not in hand; those of the manifest that are still to be read as counted at the beginning."""
+        to_read = 0 if self._head is None else max(1, self.total - self._num_given)
+        return to_read + len(self._again)
 
     @property
     def is_waiting(self) -> bool:
@@ -166,31 +181,71 @@ class _Source:
 
 def _outcomes(source: _Source, slots: Sequence[Slot]) -> Iterator[_Came]:
     """What comes of the videos, in the order in which it does."""
-    idle, at_work = deque(slots), dict[Future[_Came], Slot]()
     with ThreadPoolExecutor(len(slots)) as threads:
+        crew = _Crew(slots, threads)
         try:
             while True:
-                while idle and (entry := source.next()) is not None:
-                    slot = idle.popleft()
-                    at_work[threads.submit(_try, slot, entry)] = slot
-                if not at_work:
-                    if not source.is_waiting:
-                        return
-                    time.sleep(POLL_SECONDS / 5)
-                    continue
-                finished, _ = wait(at_work, POLL_SECONDS if source.is_waiting else None, FIRST_COMPLETED)
-                for future in finished:
-                    idle.append(at_work.pop(future))
-                    yield future.result()
+                yield from crew.hand_out(source)
+                if not crew.is_at_work and not source.num_waiting:
+                    return
+                yield from crew.gathered(POLL_SECONDS if source.is_waiting else None)
         except KeyboardInterrupt:
             for slot in slots:  # else their threads wait until their videos are done
                 slot.close()
             raise
+        finally:
+            crew.begin_no_more()
+
+
+class _Crew:
+    """The slots, by what they are at: each is without a worker, at the beginning of one, ready, or at a video."""
+
+    def __init__(self, slots: Sequence[Slot], threads: ThreadPoolExecutor) -> None:
+        self._threads = threads
+        self._empty, self._ready = deque(slots), deque[Slot]()
+        self._beginning, self._at_work = dict[Future[None], Slot](), dict[Future[_Came], Slot]()
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a video is in hand."""
+        return bool(self._at_work)
+
+    def hand_out(self, source: _Source) -> Iterator[_Came]:
+        """Give videos to the slots that are ready, and begin workers for the others; what needs none is given back."""
+        while (self._ready or source.is_next_missing) and (entry := source.next()) is not None:
+            if entry.is_missing:
+                yield _Came(entry, Outcome(Came.MISSING, entry.fault))
+                continue
+            slot = self._ready.popleft()
+            self._at_work[self._threads.submit(_try, slot, entry)] = slot
+        while self._empty and len(self._beginning) < source.num_waiting:
+            slot = self._empty.popleft()
+            self._beginning[self._threads.submit(slot.begin)] = slot
+
+    def gathered(self, seconds: float | None) -> Iterator[_Came]:
+        """What came of videos, after a wait for the next one or the next worker."""
+        if not self._at_work and not self._beginning:
+            time.sleep(POLL_SECONDS / 5)
+            return
+        pending: list[Future[Any]] = [*self._at_work, *self._beginning]
+        finished, _ = wait(pending, seconds, FIRST_COMPLETED)
+        for future in finished:
+            if future in self._beginning:
+                slot = self._beginning.pop(future)
+                future.result()
+                self._ready.append(slot)
+                continue
+            slot, came = self._at_work.pop(future), future.result()
+            (self._empty if came.is_dead else self._ready).append(slot)
+            yield came
+
+    def begin_no_more(self) -> None:
+        """Close the slots that wait for a worker, perhaps for ever."""
+        for slot in self._beginning.values():
+            slot.close()
 
 
 def _try(slot: Slot, entry: Entry) -> _Came:
-    if entry.is_missing:
-        return _Came(entry, Outcome(Came.MISSING, entry.fault))
     try:
         return _Came(entry, slot.do(entry))
     except WorkerDiedError as error:

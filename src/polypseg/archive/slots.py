@@ -34,6 +34,13 @@ class WorkerDiedError(ArchiveError):
 class Slot(Protocol):
     """Where one video at a time is predicted."""
 
+    def begin(self) -> None:
+        """Begin a worker where there is none; it blocks until that is ready, or the slot is closed.
+
+        Raises:
+            PolypsegError: No worker can be started, or the slot was closed.
+        """
+
     def do(self, entry: Entry) -> Outcome:
         """Predict a video; it blocks until that has come to an end.
 
@@ -63,6 +70,10 @@ class ProcessSlot:
         self._process: BaseProcess | None = None
         self._is_closed = False
         self._guard = threading.Lock()
+
+    def begin(self) -> None:
+        """As `Slot.begin`."""
+        self._started()
 
     def do(self, entry: Entry) -> Outcome:
         """As `Slot.do`."""

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
-from polypseg.errors import ArchiveError
+from polypseg.errors import ArchiveError, plural
 from polypseg.records.atomic import building, remove_folder, write_text
 from polypseg.records.lock import alone_at, alone_in
 from polypseg.records.reading import FileKind, read_json, read_text
@@ -207,7 +207,9 @@ def the_run(archive: Path, name: str | None = None) -> Store:
     if not runs:
         what = f"no run {name!r}" if name else "no run yet: polypseg archive run"
         raise ArchiveError(f"{archive}: holds {what}")
-    raise ArchiveError(f"{archive}: holds {len(runs)} runs; name one: {', '.join(store.run for store in runs)}")
+    raise ArchiveError(
+        f"{archive}: holds {plural(len(runs), 'run')}; name one: {', '.join(store.run for store in runs)}"
+    )
 
 
 def forgotten_videos(archive: Path) -> frozenset[str]:

@@ -13,6 +13,7 @@ from polypseg.cli.calibrate import calibrate
 from polypseg.cli.compare import compare
 from polypseg.cli.data import app as data_app
 from polypseg.cli.evaluate import evaluate
+from polypseg.cli.evaluate_options import EvaluateCommand
 from polypseg.cli.explain import explain
 from polypseg.cli.export import export
 from polypseg.cli.hub import app as hub_app
@@ -80,7 +81,7 @@ app.command(rich_help_panel="Use")(_console.one_line_errors(models))
 app.add_typer(hub_app, name="hub", rich_help_panel="Use")
 app.command(rich_help_panel="Use")(_console.one_line_errors(serve))
 app.command(rich_help_panel="Use")(_console.one_line_errors(annotate))
-app.command(rich_help_panel="Evaluate")(_console.one_line_errors(evaluate))
+app.command(rich_help_panel="Evaluate", cls=EvaluateCommand)(_console.one_line_errors(evaluate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(compare))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(calibrate))
 app.command(rich_help_panel="Evaluate")(_console.one_line_errors(recalibrate))

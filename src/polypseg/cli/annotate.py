@@ -22,10 +22,12 @@ def annotate(
     ] = PROJECT,
     reference: Annotated[
         Path | None,
-        typer.Option(help="Data set of what the model knows; a share of it is stored, mixed in and compared on."),
+        typer.Option(
+            help="Data set that the model was trained on; a share of it is stored, mixed into trainings and evaluated."
+        ),
     ] = None,
     anonymise: Annotated[
-        bool, typer.Option("--anonymise", help="Begin the project with copies that show the picture alone.")
+        bool, typer.Option("--anonymise", help="Make the project of copies that show the endoscope's picture alone.")
     ] = False,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 allows other machines.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free port.")] = 8000,
@@ -40,8 +42,8 @@ def annotate(
     """Correct masks in the browser: open the page on a folder of images.
 
     The images stay where and as they are. Corrections are saved in a project, a folder in DIR, at once. It is a data
-    set: train, evaluate and data check take it. Without --model, the model that the project was served with last
-    proposes; at first the included one.
+    set: train, evaluate and data check take it. Without --model, the model that the project used last proposes
+    the masks; at first it is the included one.
 
     [bold]Examples[/bold]
 

@@ -7,6 +7,7 @@ import typer
 
 from polypseg.cli.archive_run import run
 from polypseg.cli.console import one_line_errors
+from polypseg.errors import plural
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -66,7 +67,7 @@ def plan(
 
     done = plan_archive(source, out, identify, track, images)
     console.print(
-        f"{done.num_videos:,} videos, {done.video_seconds / 3600:,.1f} hours, {done.num_bytes / 1e9:,.2f} GB: "
+        f"{plural(done.num_videos, 'video')}, {done.video_seconds / 3600:,.1f} hours, {done.num_bytes / 1e9:,.2f} GB: "
         f"{done.num_new:,} new, {done.num_changed:,} changed, {done.num_gone:,} gone, {done.num_faulty:,} faulty"
     )
     if done.num_forgotten:
@@ -89,8 +90,8 @@ def status(archive: Archive, run: RunOption = None) -> None:
 
     found = archive_status(archive, run)
     console.print(
-        f"{found.num_videos:,} videos ({found.num_rows:,} files, {found.num_missing:,} missing), "
-        f"{found.num_frames:,} frames, {found.video_seconds / 3600:,.1f} hours, {found.num_bytes / 1e9:,.2f} GB"
+        f"{plural(found.num_videos, 'video')} ({plural(found.num_rows, 'file')}, {found.num_missing:,} missing), "
+        f"{plural(found.num_frames, 'frame')}, {found.video_seconds / 3600:,.1f} hours, {found.num_bytes / 1e9:,.2f} GB"
     )
     if not found.runs:
         console.print("no run yet: polypseg archive run")
@@ -122,17 +123,20 @@ def verify(
     from polypseg.errors import ArchiveError, listed
 
     found = verify_archive(archive, inputs, remove, track)
-    looked = f", {found.num_inputs:,} videos" if inputs else ""
+    looked = f", {plural(found.num_inputs, 'video')}" if inputs else ""
     console.print(f"read {found.num_results:,} results{looked}")
     if found.num_left:
-        console.print(f"[yellow]note:[/yellow] {found.num_left:,} folders of work that is going on or was killed")
+        console.print(
+            f"[yellow]note:[/yellow] {plural(found.num_left, 'folder')} of work that is going on or was killed"
+        )
     if remove:
         console.print(f"removed {found.num_removed:,}; the next run makes them again")
     faults = found.damaged + found.changed
     if faults:
         mend = "" if remove else "; --remove removes damaged results, plan notes changed videos"
         raise ArchiveError(
-            f"{len(found.damaged):,} results are damaged, {len(found.changed):,} videos changed{mend}:"
+            f"{plural(len(found.damaged), 'result is', 'results are')} damaged, {plural(len(found.changed), 'video')} "
+            f"changed{mend}:"
             f"{listed(faults, 1000)}"
         )
 
@@ -159,8 +163,8 @@ def summary(
 
     done = summarise(the_run(archive, run), out, overwrite, track)
     console.print(
-        f"{done.num_procedures:,} procedures, {done.num_done:,} of them done: {done.num_frames:,} frames, "
-        f"{done.num_detections:,} detections, in {done.seconds:.1f} s"
+        f"{plural(done.num_procedures, 'procedure')}, {done.num_done:,} of them done: "
+        f"{plural(done.num_frames, 'frame')}, {done.num_detections:,} detections, in {done.seconds:.1f} s"
     )
     console.print(escape(f"wrote {done.folder}"))
 
@@ -181,6 +185,8 @@ def forget(
     from polypseg.cli.console import console
 
     done = forget_video(archive, digest)
-    console.print(f"forgot {done.video}: results of {len(done.runs)} runs, {done.num_rows:,} rows of summaries")
+    console.print(
+        f"forgot {done.video}: results of {plural(len(done.runs), 'run')}, {plural(done.num_rows, 'row')} of summaries"
+    )
     for path in done.paths:
         console.print(escape(f"the video itself is still there: {path}"))

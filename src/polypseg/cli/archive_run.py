@@ -8,10 +8,9 @@ import typer
 
 from polypseg.cli.command_class import takes
 from polypseg.cli.prediction_options import VIDEO, Deinterlace, EngineName, MaskMaking, OverTime
+from polypseg.errors import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from polypseg.archive.options import ArchiveOptions, Job
     from polypseg.archive.run import RunSummary
     from polypseg.archive.slots import Slot
@@ -108,17 +107,21 @@ def run(given: ArchiveRunCall) -> None:
 
     polypseg archive run archive --ray auto --gpus 0.5
     """
+    from polypseg.archive.manifest import read_facts
     from polypseg.archive.run import Part, run_archive
     from polypseg.archive.store import open_run
     from polypseg.cli.console import console, track
 
     staff = given.staff
     options, chosen = given.options(), Part.of(staff.part)
+    read_facts(given.archive)  # before a model is loaded for nothing
+    num_workers = _num_workers(staff)
     job = _job(given.archive, given.model, given.engine, staff.cpus, options)
     store = open_run(job.archive, job.load()[1])
     if staff.retry:
-        console.print(f"{store.allow_again():,} videos that were set aside are tried again")
-    slots = _slots(job, store.run, staff)
+        again = plural(store.allow_again(), "video that was set aside is", "videos that were set aside are")
+        console.print(f"{again} tried again")
+    slots = [_slot(job, store.run, staff) for _ in range(num_workers)]
     console.print(f"run {store.run}, {len(slots)} workers")
     _show_run(run_archive(store, slots, chosen, staff.tries, track))
 
@@ -135,13 +138,11 @@ def _seconds(text: str) -> float:
 
 def _job(archive: Path, model: str | None, engine: str, cpus: int, options: "ArchiveOptions") -> "Job":
     """The job, with paths that hold on every machine."""
-    from polypseg.archive.manifest import read_facts
     from polypseg.archive.options import Job
     from polypseg.cli.console import import_keras_for
     from polypseg.predict.engines.hub import fetch, is_hub
     from polypseg.predict.engines.packaged import resolve
 
-    read_facts(archive)  # before a model is loaded for nothing
     path = resolve(model)
     import_keras_for(path)
     if is_hub(model):
@@ -150,23 +151,48 @@ def _job(archive: Path, model: str | None, engine: str, cpus: int, options: "Arc
     return Job(archive.absolute(), named, engine, cpus, options)
 
 
-def _slots(job: "Job", run: str, staff: Workers) -> "Sequence[Slot]":
+def _num_workers(staff: Workers) -> int:
+    """How many workers to use, once this process is connected to Ray where that is asked for."""
     from polypseg.errors import UsageError
     from polypseg.machine import usable_cores
 
     if staff.ray is None:
-        from polypseg.archive.slots import ProcessSlot
-
         if staff.gpus:
             raise UsageError("--gpus needs --ray, which places workers on GPUs")
-        return [
-            ProcessSlot(job, run, staff.timeout) for _ in range(staff.workers or max(1, usable_cores() // staff.cpus))
-        ]
-    from polypseg.archive.ray_slots import RaySlot, connect
+        return staff.workers or max(1, usable_cores() // staff.cpus)
+    from polypseg.archive.ray_slots import connect, room_for
 
-    cores = connect(staff.ray)
-    workers = staff.workers or max(1, cores // staff.cpus)
-    return [RaySlot(job, run, staff.timeout, staff.cpus, staff.gpus) for _ in range(workers)]
+    connect(staff.ray)
+    room = room_for(staff.cpus, staff.gpus)
+    workers = staff.workers or max(1, room)
+    if room < workers:
+        _tell_room(staff, room, workers)
+    return workers
+
+
+def _slot(job: "Job", run: str, staff: Workers) -> "Slot":
+    """Where one video at a time is predicted."""
+    if staff.ray is None:
+        from polypseg.archive.slots import ProcessSlot
+
+        return ProcessSlot(job, run, staff.timeout)
+    from polypseg.archive.ray_slots import RaySlot
+
+    return RaySlot(job, run, staff.timeout, staff.cpus, staff.gpus)
+
+
+def _tell_room(staff: Workers, room: int, workers: int) -> None:
+    """Say that workers wait for machines; refuse where none can come."""
+    from polypseg.cli.console import console
+    from polypseg.errors import UsageError
+
+    needs = f"{staff.cpus} cores" + (f" and {staff.gpus:g} GPUs" if staff.gpus else "")
+    if staff.ray == "local" and not room:
+        raise UsageError(f"--ray local: this machine holds no worker of {needs}; use fewer --cpus or --gpus")
+    console.print(
+        f"[yellow]note:[/yellow] the cluster has room for {room:,} of {workers:,} workers of {needs}; the others begin "
+        "when there is room"
+    )
 
 
 def _show_run(done: "RunSummary") -> None:
@@ -179,10 +205,14 @@ def _show_run(done: "RunSummary") -> None:
     before = done.num_before + done.came[Came.BEFORE]
     states = ", ".join(f"{number:,} {state}" for state, number in sorted(done.before.items()))
     console.print(
-        f"predicted {done.came[Came.DONE]:,} videos, {done.num_frames:,} frames in {done.seconds:.1f} s ({rate:.1f} a "
+        f"predicted {plural(done.came[Came.DONE], 'video')}, {plural(done.num_frames, 'frame')} "
+        f"in {done.seconds:.1f} s ({rate:.1f} a "
         f"second); {before:,} were dealt with before{f' ({states})' if states else ''}"
     )
     if done.num_deaths:
         console.print(f"[yellow]note:[/yellow] workers died {done.num_deaths:,} times, and were replaced")
     if done.reasons:
-        raise ArchiveError(f"{len(done.reasons):,} videos are not done; the others are:{listed(done.reasons, 100)}")
+        raise ArchiveError(
+            f"{plural(len(done.reasons), 'video is', 'videos are')} "
+            f"not done; the others are:{listed(done.reasons, 100)}"
+        )

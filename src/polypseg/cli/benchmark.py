@@ -23,7 +23,7 @@ def benchmark(
     runs: Annotated[int, typer.Option(min=1, help="Number of measured runs; use 100 or more for a p99.")] = 100,
     warm_up: Annotated[int, typer.Option(min=0, help="Runs before the measured ones.")] = 10,
     engine: Annotated[
-        str, typer.Option(metavar="NAME", help="Engine: auto, onnxruntime, openvino, keras, or all.")
+        str, typer.Option(metavar="NAME", help="Engine: auto, onnxruntime, openvino, keras, litert or all.")
     ] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of processor cores.", show_default="its own")

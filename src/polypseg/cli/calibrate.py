@@ -37,7 +37,7 @@ def calibrate(
         str, typer.Option(metavar="NAME", help="Masks by another threshold, or by dilation of the mask.")
     ] = "threshold",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip files that cannot be used.")] = False,
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",
     mask_channel: MaskChannel = "",

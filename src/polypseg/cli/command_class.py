@@ -47,7 +47,7 @@ def _parameters(options: type) -> Iterator[Parameter]:
             yield Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
 
-def _filled(options: type[Options], values: dict[str, Any]) -> Options:
+def _filled(options: type[Options], values: dict[str, object]) -> Options:
     """The class with its values, which are taken out of `values`; what is missing has its default."""
     hints = get_type_hints(options)
     given = {}

@@ -7,6 +7,7 @@ import typer
 
 from polypseg.cli.console import console, one_line_errors, track
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
+from polypseg.errors import plural
 
 if TYPE_CHECKING:
     from polypseg.annotate.anonymise import Done
@@ -60,8 +61,9 @@ def convert(
     rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
     done = convert_data(source, out, to, images, rule, (empty_masks, skip_bad), track)
     console.print(
-        f"{done.source}: wrote {done.num_frames} frames with {done.num_polyps} polyps to {out} ({to}); "
-        f"{done.num_empty} frames show none",
+        f"{done.source}: wrote {plural(done.num_frames, 'frame')} with {plural(done.num_polyps, 'polyp')} "
+        f"to {out} ({to}); "
+        f"{plural(done.num_empty, 'frame shows', 'frames show')} none",
         markup=False,
     )
     for note in done.notes:
@@ -104,7 +106,9 @@ def anonymise(
 
     rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
     done = anonymise_data(source, out, rule, blank_text, skip_bad, track=track)
-    console.print(f"wrote {len(done.rows)} files to {out}; what was removed: {out / 'report.csv'}", markup=False)
+    console.print(
+        f"wrote {plural(len(done.rows), 'file')} to {out}; what was removed: {out / 'report.csv'}", markup=False
+    )
     _show_removed(done)
     console.print(f"the key: {done.key}; keep it apart from the folder", markup=False)
 
@@ -117,7 +121,7 @@ def _show_removed(done: "Done") -> None:
         told = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(12))
         console.print(f"metadata removed: {told}", markup=False)
     blanked = sum(row.text_blanked > 0 for row in done.rows)
-    console.print(f"lines of text blanked in {blanked} files")
+    console.print(f"lines of text blanked in {plural(blanked, 'file')}")
     for column, what in (
         ("text_left", "text is left inside the picture or over its edge; look at them, or use --blank-text"),
         ("polyp_blanked_px", "a part of a polyp was blanked; look at them"),
@@ -125,4 +129,4 @@ def _show_removed(done: "Done") -> None:
         names = [row.name for row in done.rows if getattr(row, column)]
         if names:
             shown = ", ".join(names[:SHOWN_NAMES]) + (", …" if len(names) > SHOWN_NAMES else "")
-            console.print(f"[bold yellow]{len(names)} files: {what}[/]: {shown}")
+            console.print(f"[bold yellow]{plural(len(names), 'file')}: {what}[/]: {shown}")

@@ -9,6 +9,7 @@ from polypseg.cli.console import console, messages, one_line_errors, track
 from polypseg.cli.conversion import anonymise, convert
 from polypseg.cli.dicom import dicom_frames, dicom_seg
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
+from polypseg.errors import plural
 
 if TYPE_CHECKING:
     from polypseg.data.catalogue import PublicDataSet
@@ -82,7 +83,7 @@ def check(
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings to this JSON file.")] = None,
     empty_masks: Annotated[
-        bool, typer.Option("--empty-masks", help="The data may be without a polyp: no mask need hold one.")
+        bool, typer.Option("--empty-masks", help="Accept data in which no mask contains a polyp.")
     ] = False,
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",
@@ -113,8 +114,7 @@ def check(
     (--polyp-values, --polyp-colours) or which channel holds the mask (--mask-channel); train and evaluate have the same
     options.
 
-    Of several folders, the sizes of the splits are shown by folder, as polypseg train makes them unless it is told
-    otherwise.
+    Of several folders, the sizes of the splits are shown by folder, as polypseg train makes them by default.
 
     The exit code is 1 if a file cannot be used, or if files that are no images lie among the images.
 
@@ -208,7 +208,7 @@ def synth(
 
     samples = make_synthetic(out, num_images, seed, (smallest, largest), empty_share, track)
     sequences = len({sample.group for sample in samples})
-    console.print(f"wrote {len(samples)} frames of {sequences} sequences and their masks to {out}")
+    console.print(f"wrote {plural(len(samples), 'frame')} of {plural(sequences, 'sequence')} and their masks to {out}")
 
 
 FOR_FRAMES = ("num_images", "smallest", "largest", "empty_share")
@@ -257,7 +257,7 @@ def _show_samples(findings: "Findings") -> None:
     for source, count in sources.items():
         splits = Counter(s.split for s in findings.samples if s.source == source and s.split is not None)
         told = ", ".join(f"{name} {splits[name]}" for name in SPLIT_NAMES if splits[name])
-        console.print(f"[bold]{_escaped(source)}[/bold]: {count} samples" + (f" ({told})" if told else ""))
+        console.print(f"[bold]{_escaped(source)}[/bold]: {plural(count, 'sample')}" + (f" ({told})" if told else ""))
     groups = {(found.source, found.sample.group) for found in findings.samples if found.sample.group is not None}
     if groups:
         console.print(f"groups (sequences): {len(groups)}")
@@ -280,7 +280,8 @@ def _show_samples(findings: "Findings") -> None:
     values = findings.polyp_values()
     if values and list(values) != ["255"]:
         console.print(
-            "polyp is: " + ", ".join(f"{_escaped(value)} in {number} masks" for value, number in values.items())
+            "polyp is: "
+            + ", ".join(f"{_escaped(value)} in {plural(number, 'mask')}" for value, number in values.items())
         )
     for note in findings.notes[:SHOWN_FAULTS]:
         console.print(f"[yellow]note:[/yellow] {_escaped(note)}")
@@ -324,7 +325,9 @@ def _show_leaks(findings: "Findings") -> None:
     from collections import Counter
 
     identical = sum(leak.pair.is_identical for leak in findings.leaks)
-    console.print(f"near-duplicates: {len(findings.leaks)} pairs, {identical} of them identical in every pixel")
+    console.print(
+        f"near-duplicates: {plural(len(findings.leaks), 'pair')}, {identical} of them identical in every pixel"
+    )
     for where, number in Counter(leak.where for leak in findings.leaks).items():
         style = "[bold yellow]" if where.startswith("across") else "[default]"
         console.print(f"  {style}{where}: {number}[/]")

@@ -8,6 +8,7 @@ import typer
 
 from polypseg.cli.console import console, one_line_errors, track
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
+from polypseg.errors import plural
 
 
 class DrawnBy(StrEnum):
@@ -40,7 +41,9 @@ def dicom_frames(
     from polypseg.preprocess import mask_rule
 
     done = extract_frames(source, out, mask_rule(labels=polyp_labels), track)
-    console.print(f"wrote {done.num_frames} frames to {out}, {done.num_masks} of them with a mask", markup=False)
+    console.print(
+        f"wrote {plural(done.num_frames, 'frame')} to {out}, {done.num_masks} of them with a mask", markup=False
+    )
     for line in done.passed_over:
         console.print(f"note: {line}", markup=False)
 
@@ -78,4 +81,8 @@ def dicom_seg(
     name = "" if drawn_by is DrawnBy.manual else model
     maker = Maker(drawn_by.name.upper(), name, __version__)  # type: ignore[arg-type]
     num_written, num_empty = write_segmentations(masks, table, out, maker, rule, track)
-    console.print(f"wrote {num_written} DICOM SEG files to {out}; {num_empty} masks show no polyp", markup=False)
+    console.print(
+        f"wrote {plural(num_written, 'DICOM SEG file')} to {out}; {plural(num_empty, 'mask shows', 'masks show')} "
+        f"no polyp",
+        markup=False,
+    )

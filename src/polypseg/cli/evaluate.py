@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from polypseg.cli.command_class import takes
 from polypseg.cli.evaluate_options import EvaluateCall
+from polypseg.errors import plural
 
 if TYPE_CHECKING:
     from polypseg.evaluate.plan import Plan
@@ -36,7 +37,7 @@ def evaluate(given: EvaluateCall) -> None:
 
     polypseg evaluate polyp-lite --data data/cvc-clinicdb
 
-    polypseg evaluate runs/kvasir --data frames-without-polyps --negatives --frame-rate 25
+    polypseg evaluate runs/kvasir --negatives frames-without-polyps --frame-rate 25
 
     polypseg evaluate --predictions results/PraNet/Kvasir --references TestDataset/Kvasir/masks --protocol pranet
 
@@ -85,6 +86,7 @@ def _refuse(given: EvaluateCall) -> None:
     protocol = given.summing.protocol
     note_earlier_option(given.scoring.restart, "--restart", "--overwrite")
     note_earlier_option(given.scoring.min_area is not None, "--min-area", "--min-lesion-area")
+    note_earlier_option(given.chosen.without_polyps, "--data DIR --negatives", "--negatives DIR")
     given.summing.limits()
     PredictOptions(tta=given.running.tta, field=field_rule(given.running.field))  # refuses a wrong name
     if protocol is not None and protocol not in PROTOCOLS:
@@ -123,25 +125,33 @@ def _show_promise(summary: "Summary") -> None:
 
 def _plan(given: EvaluateCall, selection: "Selection") -> "Plan":
     """The plan of whatever was named."""
-    from polypseg.cli.console import import_keras_quietly, track
+    from polypseg.cli.console import import_keras_for, track
     from polypseg.errors import UsageError
     from polypseg.evaluate.plan import plan_model, plan_predictions, plan_run
 
-    model, data, judged = given.model, given.chosen.data, given.judged
+    model, judged, negatives = given.model, given.judged, given.chosen.negatives
+    data = negatives or given.chosen.data
     if (model is None) == (judged.predictions is None):
         raise UsageError("name one of: a run, a model file, or --predictions FOLDER (see --help)")
+    if negatives is not None and given.chosen.data is not None:
+        raise UsageError(
+            "--data and --negatives are evaluated apart, each in a call of its own: no figure is over both"
+        )
     if judged.predictions is not None:
-        if data is not None:
+        if negatives is not None and judged.images is not None:
+            raise UsageError("--negatives is the folder of the images; leave out --images")
+        if given.chosen.data is not None:
             raise UsageError("--data belongs to a run or a model; for --predictions name --references (and --images)")
-        return plan_predictions(judged.predictions, judged.references, judged.images, selection, track)
+        return plan_predictions(judged.predictions, judged.references, judged.images or negatives, selection, track)
     if judged.references is not None or judged.images is not None:
         raise UsageError("--references and --images belong to --predictions; for a run or a model name --data")
     path = Path(str(model))
-    if path.exists() and path.suffix.lower() != ".onnx":
-        import_keras_quietly()
+    import_keras_for(path)
     if path.is_file():
         if data is None:
-            raise UsageError(f"{path}: a model file has no data of its own; name --data DIR, or give its run folder")
+            raise UsageError(
+                f"{path}: a model file has no data of its own; name --data DIR (or --negatives DIR), or give its run"
+            )
         return plan_model(path, data, selection, track)
     return plan_run(path, data, selection, track)
 
@@ -204,7 +214,7 @@ def _tune(given: EvaluateCall) -> str:
     tuned = tune_threshold(run, given.chosen.data, running.batch_size, track, running.tta, perturbations)
     ways = "" if given.tuned.unperturbed else f" in {len(perturbations)} perturbations"
     console.print(
-        f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {tuned.num_frames} frames "
+        f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {plural(tuned.num_frames, 'frame')} "
         f"(validation images{ways}; {tuned.dice_at_half:.4f} at 0.5)"
     )
     console.print(

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from polypseg.cli.evaluate_options import EvaluateCall
 
 FOR_IMAGES = (
-    "images", "data", "split", "splits", "names", "negatives", "skip_bad", "polyp_values", "polyp_colours",
-    "mask_channel", "polyp_labels", "tune_threshold", "unperturbed", "calibration", "batch_size", "tolerance",
-    "min_lesion_area", "min_area", "min_max", "save_maps", "strata_csv", "by", "alarm_area", "leaks",
+    "images", "data", "split", "splits", "names", "negatives", "without_polyps", "skip_bad", "polyp_values",
+    "polyp_colours", "mask_channel", "polyp_labels", "tune_threshold", "unperturbed", "calibration", "batch_size",
+    "tolerance", "min_lesion_area", "min_area", "min_max", "save_maps", "strata_csv", "by", "alarm_area", "leaks",
 )  # fmt: skip
 """Of single images alone."""
 
@@ -18,8 +17,11 @@ FOR_PROCEDURES = (
 )  # fmt: skip
 """Of whole procedures alone."""
 
-FOR_A_MODEL = ("videos", "smooth", "smooth_frames", "field", "tta", "case_pictures")
+FOR_A_MODEL = ("smooth", "smooth_frames", "field", "tta")
 """Of whole procedures, where a model runs: saved findings are taken as they are."""
+
+PROTOCOLS = ("true-colon", "true-colon-realcolon")
+"""Of whole procedures; the second joins frames by their number, as its package does for REAL-Colon."""
 
 NOT_OF_A_PROTOCOL = (*FOR_PROCEDURES, "field", "tta", "frame_rate", "area_limits", "seed")
 """Of whole procedures, where --protocol true-colon does not know them."""
@@ -45,12 +47,20 @@ def refuse_for_procedures(given: EvaluateCall) -> None:
     Raises:
         UsageError: One was.
     """
+    from polypseg.errors import UsageError, unknown_name
+
     protocol = given.summing.protocol
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise UsageError(unknown_name("protocol of whole procedures", protocol, PROTOCOLS))
     _refuse(given, FOR_IMAGES, "for single images, not for whole procedures; leave it out")
     if given.judged.predictions is not None and protocol is not None:
         _refuse(given, NOT_OF_A_PROTOCOL, f"not part of --protocol {protocol}, which fixes its own rules; leave it out")
     elif given.judged.predictions is not None:
         _refuse(given, FOR_A_MODEL, "for a model; saved findings are evaluated as they are: leave it out")
+        if given.judged.videos is None:
+            _refuse(given, ("case_pictures",), "the pictures are taken from the videos; name them with --videos DIR")
+        elif not given.procedures.case_pictures:
+            _refuse(given, ("videos",), "beside saved findings, videos are for pictures alone; add --case-pictures")
 
 
 def _refuse(given: EvaluateCall, names: Sequence[str], why: str) -> None:
@@ -62,9 +72,9 @@ def _refuse(given: EvaluateCall, names: Sequence[str], why: str) -> None:
         raise UsageError(f"{', '.join(options)}: {why}")
 
 
-def _flat(given: EvaluateCall) -> dict[str, Any]:
+def _flat(given: EvaluateCall) -> dict[str, object]:
     """Every option by its name."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for name, value in asdict(given).items():
         flat |= value if isinstance(value, dict) else {name: value}
     return flat

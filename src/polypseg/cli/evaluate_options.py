@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypLabels, PolypValues
 from polypseg.cli.prediction_options import PREDICTION, BatchSize, CalibrationChoice, Field, OverTime, Tta
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
 WHAT, WHICH, HOW, SUMMED, PROCEDURES = "What to evaluate", "Images", "Scoring", "Summary", "Whole procedures"
 
 
+NEGATIVES_SWITCH = "--without-polyps"
+"""Stands for --negatives without a folder, as it was written until 0.2: it said what --data is."""
+
+
+class EvaluateCommand(TyperCommand):
+    """`polypseg evaluate`, which until 0.3 also takes --negatives without a folder."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The words that are left over, after the earlier switch got the name that only it has."""
+        for number, (word, following) in enumerate(zip(args, [*args[1:], "-"], strict=True)):
+            if word == "--negatives" and following.startswith("-"):
+                args = [*args[:number], NEGATIVES_SWITCH, *args[number + 1 :]]
+        return super().parse_args(ctx, args)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judged:
     """What is evaluated, beside a model."""
@@ -24,8 +40,8 @@ class Judged:
     predictions: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of masks or probability maps of another program; for procedures a COCO results list or "
-            "findings.csv.",
+            help="Folder of masks or probability maps of another program; for procedures a COCO results list, "
+            "findings.csv, or tables of videos from polypseg predict.",
             rich_help_panel=WHAT,
         ),
     ] = None
@@ -70,8 +86,13 @@ class Chosen:
         typer.Option(help="Evaluate only the names in this text file, one per line.", rich_help_panel=WHICH),
     ] = None
     negatives: Annotated[
-        bool, typer.Option("--negatives", help="The images show no polyp and have no masks.", rich_help_panel=WHICH)
-    ] = False
+        Path | None,
+        typer.Option(
+            help="Folder of frames without a polyp and without masks, in place of --data or --references.",
+            rich_help_panel=WHICH,
+        ),
+    ] = None
+    without_polyps: Annotated[bool, typer.Option(NEGATIVES_SWITCH, hidden=True)] = False
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Skip files that cannot be read, and list them.", rich_help_panel=WHICH)
     ] = False
@@ -86,7 +107,8 @@ class Chosen:
         from polypseg.preprocess import mask_rule
 
         rule = mask_rule(self.polyp_values, self.polyp_colours, self.mask_channel, self.polyp_labels)
-        return Selection(split, self.splits, self.names, self.negatives, self.skip_bad, rule or None)
+        negatives = self.negatives is not None or self.without_polyps
+        return Selection(split, self.splits, self.names, negatives, self.skip_bad, rule or None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +231,8 @@ class Summing:
             raise UsageError(
                 f"--area-limits {self.area_limits!r}: expected two numbers with a comma, as 5,20"
             ) from error
+        if not 0 <= low <= high <= 100:
+            raise UsageError(f"--area-limits {self.area_limits}: expected two rising numbers from 0 to 100, as 5,20")
         return low, high
 
     def options(self) -> "SummaryOptions":
@@ -262,7 +286,7 @@ class Procedures:
         bool,
         typer.Option(
             "--case-pictures",
-            help="Put pictures of missed, found and false cases into the page.",
+            help="Put pictures of missed, found and false cases into the page; with --predictions also name --videos.",
             rich_help_panel=PROCEDURES,
         ),
     ] = False

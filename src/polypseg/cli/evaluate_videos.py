@@ -5,15 +5,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polypseg.cli.evaluate_modes import PROTOCOLS
 from polypseg.cli.evaluate_options import EvaluateCall, Judged
 
 if TYPE_CHECKING:
     from polypseg.evaluate.procedures.facts import Facts
     from polypseg.evaluate.procedures.references import References
-    from polypseg.records.deployment import Deployment
-
-TRUE_COLON = ("true-colon", "true-colon-realcolon")
-"""Protocols; the second joins frames by their number, as its package does for REAL-Colon."""
+    from polypseg.records.deployment import Deployment, DeploymentFolder
 
 TRUE_COLON_NAME = "true_colon.json"
 
@@ -23,12 +21,16 @@ GIVEN_THRESHOLD = 0.5
 
 def concerns_videos(judged: Judged, protocol: str | None) -> bool:
     """Whether a call is about procedures rather than single images."""
-    if judged.videos is not None or protocol in TRUE_COLON:
+    if judged.videos is not None or protocol in PROTOCOLS:
         return True
     predictions = judged.predictions
     if predictions is None:
         return False
-    return predictions.suffix.lower() in (".json", ".csv") or (predictions / "findings.csv").is_file()
+    if predictions.suffix.lower() in (".json", ".csv") or (predictions / "findings.csv").is_file():
+        return True
+    from polypseg.evaluate.procedures.video_tables import find_video_tables
+
+    return bool(find_video_tables(predictions))
 
 
 def evaluate_videos(call: EvaluateCall) -> None:
@@ -37,11 +39,14 @@ def evaluate_videos(call: EvaluateCall) -> None:
 
     if call.judged.references is None:
         raise UsageError("name --references: a folder of masks, COCO boxes with lesion ids (.json) or intervals (.csv)")
-    if (call.judged.predictions is None) == (call.model is None or call.judged.videos is None):
+    has_model = call.model is not None
+    if (call.judged.predictions is not None) == has_model or (has_model and call.judged.videos is None):
         raise UsageError("name a model and --videos DIR, or --predictions FILE (a COCO results list or findings.csv)")
+    if call.tuned.threshold is not None and not 0 <= call.tuned.threshold <= 1:
+        raise UsageError(f"threshold {call.tuned.threshold:g}: expected a value in [0, 1]")
     out = call.out or (call.judged.predictions or Path(str(call.judged.videos))).with_suffix("").parent / "deployment"
     with _alone(out, call.scoring.overwrite or call.scoring.restart):
-        if call.summing.protocol in TRUE_COLON:
+        if call.summing.protocol in PROTOCOLS:
             _true_colon(call, out)
         else:
             _evaluate(call, out)
@@ -66,11 +71,16 @@ def _alone(out: Path, overwrite: bool) -> Iterator[None]:
 
 
 def _evaluate(call: EvaluateCall, out: Path) -> None:
+    from polypseg.evaluate.procedures.case_pictures import check_films
     from polypseg.evaluate.procedures.deployment import DeploymentOptions, report_deployment
     from polypseg.evaluate.procedures.figures import FigureOptions
+    from polypseg.evaluate.procedures.films import find_films
     from polypseg.evaluate.procedures.references import open_references
+    from polypseg.records.deployment import DeploymentFolder
 
     references = open_references(Path(str(call.judged.references)), call.summing.frame_rate)
+    if call.procedures.case_pictures and call.judged.predictions is not None and references.frames is not None:
+        check_films(find_films(Path(str(call.judged.videos))), references.frames)
     facts, smoothed, threshold, title = _facts(call, references)
     options = DeploymentOptions(
         threshold=threshold,
@@ -83,7 +93,7 @@ def _evaluate(call: EvaluateCall, out: Path) -> None:
     )
     record = report_deployment(title, facts, options, out, smoothed)
     if call.procedures.case_pictures:
-        _draw_cases(call, facts, record, out)
+        _draw_cases(call, facts, references, DeploymentFolder(out))
     written = _write_more(call, facts, references, out)
     _show(record)
     _print(f"wrote {', '.join(str(path) for path in [out / 'deployment.json', *written])}")
@@ -118,15 +128,14 @@ def _facts(call: EvaluateCall, references: "References") -> tuple["Facts", dict[
     return facts, smoothed, operating_point(predictor), path.stem
 
 
-def _draw_cases(call: EvaluateCall, facts: "Facts", record: "Deployment", out: Path) -> None:
-    from polypseg.evaluate.procedures.case_pictures import draw_cases
+def _draw_cases(call: EvaluateCall, facts: "Facts", references: "References", folder: "DeploymentFolder") -> None:
+    from polypseg.evaluate.procedures.case_pictures import Filmed, draw_cases
     from polypseg.evaluate.procedures.films import find_films
-    from polypseg.records.deployment import DeploymentFolder
 
-    films, first = find_films(Path(str(call.judged.videos))), record.points[0]
-    withheld = call.over_time.withhold
-    drawn = draw_cases(facts, first.procedures, first.threshold, withheld, films, DeploymentFolder(out))
-    _print(f"the page contains {len(drawn)} pictures of the data, which lie in {out / 'cases'} too")
+    filmed = Filmed(find_films(Path(str(call.judged.videos))), references.frames)
+    first = folder.read().points[0]
+    drawn = draw_cases(facts, first.procedures, first.threshold, call.over_time.withhold, filmed, folder)
+    _print(f"the page contains {len(drawn)} pictures of the data, which lie in {folder.pictures_folder} too")
 
 
 def _provenance(call: EvaluateCall, references: "References") -> dict[str, str]:
@@ -178,7 +187,7 @@ def _true_colon(call: EvaluateCall, out: Path) -> None:
         call.judged.references,
         call.judged.predictions,
         threshold,
-        "stem_int_suffix" if call.summing.protocol == TRUE_COLON[1] else "stem",
+        "stem_int_suffix" if call.summing.protocol == PROTOCOLS[1] else "stem",
     )
     path = out / TRUE_COLON_NAME
     write_text(path, json.dumps(result.as_dict(), indent=1) + "\n")
@@ -189,7 +198,14 @@ def _true_colon(call: EvaluateCall, out: Path) -> None:
             f"lesions found {lesions['summary']['detected_any']} of {lesions['summary']['n_lesions']}, mean latency "
             f"{lesions['summary']['mean_latency_frames']} frames"
         )
+    else:
+        _print("note: no box of the references carries a unique_id: there are no figures of lesions")
     _print(f"matched threshold {matched['threshold']:.6g}: TPR {matched['achieved_tpr']:.4f}")
+    num_predictions, num_boxes = result.num_left_out
+    if num_predictions:
+        _print(f"note: {num_predictions:,} predictions name no frame of the references, and are left out")
+    if num_boxes:
+        _print(f"note: {num_boxes:,} boxes of the references belong to no image, and are left out")
     _print(f"wrote {path}")
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polypseg.errors import plural
+
 if TYPE_CHECKING:
     from polypseg.records.explanation import Explanation
 
@@ -32,8 +34,8 @@ def explain(
 
     Writes explanation.csv (one row per map), explanation.json and explanation.png. The gates are compared with the
     probability, a random map and, for runs and .keras files, the gradient; there the weights are also drawn at random,
-    and each gate is replaced by its mean. The page and the model card of polypseg report show table and figure, where
-    they lie in the run folder's explanation/, or in a folder of that name beside the scores.
+    and each gate is replaced by its mean. polypseg report shows the table and the figure if they are in
+    RUN/explanation/, or in a folder explanation/ beside the scores.
 
     [bold]Examples[/bold]
 
@@ -73,7 +75,7 @@ def explain(
             f"{each.name:12s} AUROC {each.auroc:.3f}  inside {each.energy_inside:.3f}  deletion {each.deletion:.3f}  "
             f"insertion {each.insertion:.3f}"
         )
-    console.print(escape(f"{record.num_frames} frames; wrote {', '.join(map(str, written))}"))
+    console.print(escape(f"{plural(record.num_frames, 'frame')}; wrote {', '.join(map(str, written))}"))
 
 
 def _table(record: "Explanation") -> str:

@@ -68,8 +68,9 @@ def export(
 
     path = resolve(source)
     target = target_of(out)
-    check_installed(target)
-    if path.suffix.lower() != ".onnx":
+    is_exported = path.suffix.lower() == ".onnx"
+    check_installed(target, is_exported)
+    if not is_exported:
         import_keras_quietly("export")
     from polypseg.export.onnx import ExportOptions, export_model
 

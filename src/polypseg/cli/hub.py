@@ -30,7 +30,7 @@ def push(
 ) -> None:
     """Put a model on the hub: the file, its digest and its card, in one commit.
 
-    The metadata of the card (library, licence, tags, figures) are made of what the file says of itself. Log in first:
+    The metadata of the card (library, licence, tags, figures) come from the facts in the file. Log in first:
     hf auth login, or set HF_TOKEN.
 
     [bold]Examples[/bold]

@@ -23,7 +23,9 @@ PolypColours = Annotated[
 PolypLabels = Annotated[
     str,
     typer.Option(
-        metavar="NAME,NAME", help="Labels in annotation files; all else is none. *: every label.", rich_help_panel=MASKS
+        metavar="NAME,NAME",
+        help="Labels in annotation files that mean polyp; the rest is background. *: every label.",
+        rich_help_panel=MASKS,
     ),
 ]
 MaskChannel = Annotated[

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polypseg.errors import plural
+
 if TYPE_CHECKING:
     from polypseg.predict.engines.packaged import Packaged
     from polypseg.records.model_facts import DiceByEngine, StatedFigures, StatedScore
@@ -24,7 +26,7 @@ def models(
 ) -> None:
     """List the included models: size, parameters, threshold, training protocol, figures and terms.
 
-    With a name, prints the card of the model; with an .onnx file exported by polypseg, the facts stored in it. With
+    With a name, prints the card of the model; with a file that polypseg exported, the facts stored in it. With
     --check, tells whether this machine reproduces the stated Dice to 0.002, for each data set that lies in the folder;
     the exit code is 1 where it does not.
 
@@ -41,7 +43,7 @@ def models(
     from polypseg.cli.console import console
     from polypseg.errors import ModelError, UsageError, unknown_name
     from polypseg.predict.engines.packaged import export_copy, packaged_models
-    from polypseg.records.onnx_metadata import read_facts
+    from polypseg.records.paired_models import exported_facts
 
     known = {model.name: model for model in packaged_models()}
     if check is not None:
@@ -63,8 +65,8 @@ def models(
             console.print(escape(f"wrote {path}"))
         return
     if export_to is not None or not Path(name).exists():
-        raise ModelError(unknown_name("packaged model", name, known) + "; or give an .onnx file")
-    facts = read_facts(Path(name))
+        raise ModelError(unknown_name("packaged model", name, known) + "; or give an exported file")
+    facts = exported_facts(Path(name))
     for words, figure in facts.dice_by_engine.items():
         console.print(escape(f"mean Dice, {words}: {engine_words(figure)}"))
     told_apart = {"figures", "dice_by_engine", "self_test", "seen_images"}
@@ -130,8 +132,8 @@ def _check(name: str | None, data: Path, engine: str) -> None:
         said = ", ".join(f"{key} {value:.4f}" for key, value in each.stated.items())
         verdict = "reproduced" if each.is_reproduced else f"NOT reproduced: {each.change:+.4f}"
         console.print(
-            f"{each.name}, {each.num_images} images: here, in {engine_label(opened.name)}, {each.found:.4f}; stated "
-            f"{said}: {verdict}",
+            f"{each.name}, {plural(each.num_images, 'image')}: here, in {engine_label(opened.name)}, {each.found:.4f}; "
+            f"stated {said}: {verdict}",
             markup=False,
         )
     wrong = [each.name for each in checked if not each.is_reproduced]
@@ -146,9 +148,9 @@ def engine_words(figures: "DiceByEngine") -> str:
     """A data set's figures by engine and instruction set, as one line tells them."""
     parts = [f"source {figures.source:.4f}"] if figures.source is not None else []
     for name, found in figures.engines.items():
-        apart = f" ({found.apart} images apart)" if found.apart else ""
+        apart = f" ({plural(found.apart, 'image')} apart)" if found.apart else ""
         parts.append(f"{name} {found.dice:.4f}{apart}")
-    return f"{figures.images} images: {', '.join(parts)}"
+    return f"{plural(figures.images, 'image')}: {', '.join(parts)}"
 
 
 def _figures(figures: Mapping[str, "StatedFigures"]) -> list[str]:

@@ -7,6 +7,7 @@ import typer
 
 from polypseg.cli.command_class import takes
 from polypseg.cli.predict_options import PredictCall
+from polypseg.errors import plural
 
 if TYPE_CHECKING:
     from polypseg.predict.images.outputs import OutputOptions
@@ -140,7 +141,10 @@ def _films(model: str | None, paths: list[str], camera: int | None, out: Path) -
 
     for path in [*([model] if model else []), *paths]:
         if is_unusable_model(path):
-            raise UsageError(f"{path}: a model that cannot be used: expected .onnx, .keras or a run")
+            raise UsageError(
+                f"{path}: a model that cannot be used: expected .onnx, .keras, .xml with .bin, .tflite with .json "
+                "or a run"
+            )
     late = [path for path in paths if is_runnable(path)]
     if late:
         raise UsageError(f"{late[0]}: a model among the images; name one model, first or with --model")
@@ -287,7 +291,7 @@ def _predict_video(source: Path | int, out: Path, call: _Call, options: "VideoOp
     for note in summary.notes():
         console.print(f"[yellow]note:[/yellow] {escape(note)}")
     console.print(
-        f"predicted {summary.num_frames:,} frames in {summary.seconds:.1f} s "
+        f"predicted {plural(summary.num_frames, 'frame')} in {summary.seconds:.1f} s "
         f"({summary.frames_per_second:.1f} a second), {summary.num_with_polyp:,} of them with a polyp "
         f"({summary.num_tracks:,} numbered)"
     )

@@ -43,7 +43,7 @@ CalibrationChoice = Annotated[
     str | None,
     typer.Option(
         metavar="FILE|none",
-        help="Outer and inner masks by a file of polypseg calibrate; none: not even by a stored calibration.",
+        help="File of polypseg calibrate, for an outer and an inner mask; none: also ignore a stored calibration.",
         show_default="the one stored with the model",
         rich_help_panel=PREDICTION,
     ),
@@ -52,7 +52,10 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Images per batch.", rich_he
 EngineName = Annotated[
     str,
     typer.Option(
-        "--engine", metavar="NAME", help="Engine: auto, onnxruntime, openvino or keras.", rich_help_panel=PREDICTION
+        "--engine",
+        metavar="NAME",
+        help="Engine: auto, onnxruntime, openvino, keras or litert.",
+        rich_help_panel=PREDICTION,
     ),
 ]
 Threads = Annotated[

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from polypseg.cli.mask_options import MaskChannel, PolypColours, PolypValues
-from polypseg.errors import DataError, UsageError
+from polypseg.errors import DataError, UsageError, plural
 
 if TYPE_CHECKING:
     from polypseg.data.samples import Sample
@@ -31,7 +31,7 @@ def recalibrate(
     ] = "temperature",
     test: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Other frames, to see whether it holds there; can be repeated."),
+        typer.Option(metavar="DIR", help="Other frames, to check that it holds there too; can be repeated."),
     ] = None,
     figure: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the reliability before and after (.png, .svg, .pdf).")
@@ -40,11 +40,9 @@ def recalibrate(
         Path | None,
         typer.Option("--out", "-o", metavar="NAME.onnx", help="Write a recalibrated copy; for an .onnx file."),
     ] = None,
-    remove: Annotated[
-        bool, typer.Option("--remove", help="Take the stored recalibration out of the model again.")
-    ] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the stored recalibration from the model.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing recalibration or file.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out files that cannot be used.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Skip files that cannot be used.")] = False,
     polyp_values: PolypValues = "",
     polyp_colours: PolypColours = "",
     mask_channel: MaskChannel = "",
@@ -52,7 +50,7 @@ def recalibrate(
     """Recalibrate the probabilities of a model, and store the result with the model.
 
     The pixels around the outlines of polyps are counted: what share of those with a probability of 0.8 is polyp? A
-    rising function mends what is wrong. It is stored in the run (recalibration.json) or in the .onnx file, and applied
+    rising function corrects them. It is stored in the run (recalibration.json) or in the .onnx file, and applied
     whenever the model is opened. The thresholds move with it, so the masks stay the same.
 
     A calibration made before (polypseg calibrate) no longer fits: make it again.
@@ -75,7 +73,10 @@ def recalibrate(
     path = resolve(model)
     target = target_of(path, out, overwrite)
     if remove:
-        console.print(f"wrote {store_recalibration(path, None, out)}, without a recalibration", markup=False)
+        if stored_recalibration(path) is None:
+            raise UsageError(f"{path} holds no recalibration, so there is none to remove")
+        kept = store_recalibration(path, None, out)
+        console.print(f"removed {kept}" if path.is_dir() else f"wrote {kept}, without a recalibration", markup=False)
         return
     if out is None and stored_recalibration(path) is not None and not overwrite:
         raise UsageError(f"{path} is recalibrated already; replace that with --overwrite, or take it out with --remove")
@@ -160,7 +161,7 @@ def _show(record: "Recalibration", looked_at: "dict[str, Looked]") -> None:
     for each in figures:
         if each is not None:
             console.print(
-                f"{each.data} ({each.num_frames} frames): calibration error {each.error_before:.4f} -> "
+                f"{each.data} ({plural(each.num_frames, 'frame')}): calibration error {each.error_before:.4f} -> "
                 f"{each.error_after:.4f} ({each.whole_before:.4f} -> {each.whole_after:.4f}), Brier score "
                 f"{each.brier_before:.4f} -> {each.brier_after:.4f}",
                 markup=False,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polypseg.cli.prediction_options import Threshold
+from polypseg.errors import plural
 
 if TYPE_CHECKING:
     from polypseg.data.samples import Sample
@@ -101,7 +102,8 @@ def _show(record: "Robustness") -> None:
         table.add_row(corruption, *(f"{value:.3f}" for value in values), error)
     console.print(table)
     console.print(
-        f"mean Dice of {record.num_images} images: {record.clean:.4f} as they are, {record.mean_dice:.4f} corrupted"
+        f"mean Dice of {plural(record.num_images, 'image')}: {record.clean:.4f} as they are, "
+        f"{record.mean_dice:.4f} corrupted"
     )
     if record.mean_corruption_error is not None:
         console.print(f"mean corruption error {record.mean_corruption_error:.4f}, relative to {record.baseline}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from polypseg.errors import plural
 from polypseg.metrics.table import COLUMNS, LABELS
 from polypseg.report.tables import (
     GATE_COLUMNS,
@@ -17,7 +18,6 @@ from polypseg.report.tables import (
     interval,
     negative_rows,
     negative_stratum_rows,
-    plural,
     stratum_rows,
 )
 
@@ -43,7 +43,7 @@ SHOWN_STRATA = 12
 def metric_table(summary: "Summary") -> Table:
     """Every metric over the images with a polyp: mean, interval, median, pooled, two classes, missing."""
     confidence, over = summary.intervals.confidence, summary.intervals.over
-    table = _table(f"Over {summary.num_polyp_images} images with a polyp (intervals: bootstrap over {over})")
+    table = _table(f"Over {plural(summary.num_polyp_images, 'image')} with a polyp (intervals: bootstrap over {over})")
     _add_columns(table, "mean", f"{100 * confidence:g} %", "median", "pooled", "2-class", "NaN")
     stretched = " *" if summary.settings.min_max else ""
     if stretched:
@@ -81,7 +81,7 @@ def negative_table(summary: "Summary") -> Table | None:
     """The images without a polyp; None where there is none."""
     if summary.negatives is None:
         return None
-    table = _table(f"Over {summary.negatives.num_images} images without a polyp")
+    table = _table(f"Over {plural(summary.negatives.num_images, 'image')} without a polyp")
     _add_columns(table, "mean", "95 %")
     for row in negative_rows(summary):
         table.add_row(*row)

@@ -40,14 +40,19 @@ def serve(
         Path | None, typer.Option(help="Folder of a project of corrections to open (see polypseg annotate).")
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Data set of what the model knows, for trainings of the project.")
+        Path | None, typer.Option(help="Data set that the model was trained on, for trainings of the project.")
     ] = None,
     anonymise: Annotated[
-        bool, typer.Option("--anonymise", help="Blank all but the picture in uploads, and text in it.")
+        bool,
+        typer.Option(
+            "--anonymise", help="Blank everything outside the endoscope's picture in uploads, and text inside it."
+        ),
     ] = False,
     label_studio: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Be a machine learning backend of this Label Studio, at /label-studio."),
+        typer.Option(
+            metavar="URL", help="Act as a machine learning backend of this Label Studio server, at /label-studio."
+        ),
     ] = None,
     label_studio_key: Annotated[
         str | None,
@@ -56,7 +61,9 @@ def serve(
     cors_origin: Annotated[
         list[str] | None, typer.Option(metavar="ORIGIN", help="Other site that may call the API; can be repeated.")
     ] = None,
-    max_connections: Annotated[int | None, typer.Option(min=16, help="Open at once.", rich_help_panel=BOUNDS)] = None,
+    max_connections: Annotated[
+        int | None, typer.Option(min=16, help="Maximum number of open connections.", rich_help_panel=BOUNDS)
+    ] = None,
     queue_size: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of images waiting.", rich_help_panel=BOUNDS)
     ] = None,

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polypseg.errors import plural
+
 if TYPE_CHECKING:
     from polypseg.serve.settings import Settings
 
@@ -30,7 +32,9 @@ def keep_reference(project: Path | None, source: Path) -> None:
     read_project(project)
     with alone_in(project):
         found = store_reference(project, source, track=track)
-    console.print(f"reference set: {found.train} frames are trained with, {found.test} compare models")
+    console.print(
+        f"reference set: {plural(found.train, 'frame is', 'frames are')} trained with, {found.test} to compare models"
+    )
 
 
 def run_server(settings: "Settings", host: str, port: int, quiet: bool) -> None:

@@ -8,7 +8,6 @@ import tomllib
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -60,7 +59,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
     >>> load_config(overrides=["model.filters=32", "train.epochs=3"]).model.filters
     32
     """
-    tables: dict[str, Any] = {}
+    tables: dict[str, object] = {}
     overrides = list(overrides)
     if path is not None:
         path = _found(path)
@@ -78,7 +77,7 @@ def load_config(path: Path | None = None, overrides: Iterable[str] = ()) -> Conf
         return config_from(tables, source=f"{path} with --set")
 
 
-EARLIER: Mapping[str, Mapping[str, Any]] = {"data": {"field": "whole"}, "model": {"gates": "plain"}}
+EARLIER: Mapping[str, Mapping[str, str]] = {"data": {"field": "whole"}, "model": {"gates": "plain"}}
 """What settings were, before there were settings for them: a run keeps what it was trained with."""
 
 
@@ -92,12 +91,10 @@ def load_run_config(path: Path) -> Config:
     _rename(tables)
     for removed in REMOVED:
         name, _, key = removed.partition(".")
-        if isinstance(tables.get(name), dict):
-            tables[name].pop(key, None)
+        _table(tables, name).pop(key, None)
     for name, values in EARLIER.items():
-        table = tables.setdefault(name, {})
-        if isinstance(table, dict):
-            tables[name] = {**values, **table}
+        if isinstance(tables.setdefault(name, {}), dict):
+            tables[name] = {**values, **_table(tables, name)}
     return config_from(tables, source=str(path))
 
 
@@ -111,14 +108,20 @@ def removed_settings(path: Path) -> list[str]:
     found = []
     for removed, off in REMOVED.items():
         name, _, key = removed.partition(".")
-        value = tables.get(name, {}).get(key, off)
+        value = _table(tables, name).get(key, off)
         if off is not None and value != off:
             found.append(f"{removed} {value}")
-    loss = tables.get("loss", {}).get("name", LOSS)
+    loss = _table(tables, "loss").get("name", LOSS)
     return found if loss == LOSS else [*found, f"loss.name {loss}"]
 
 
-def _rename(tables: Mapping[str, Any], warn_of: str = "") -> None:
+def _table(tables: Mapping[str, object], name: str) -> dict[str, object]:
+    """A table of a config; empty where there is none, or no table of that name."""
+    found = tables.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _rename(tables: Mapping[str, object], warn_of: str = "") -> None:
     """Give settings their names of today, with a warning where they come from a config of the user's (`warn_of`).
 
     Raises:
@@ -141,7 +144,7 @@ def _warn_of_renaming(source: str, earlier: str) -> None:
     warnings.warn(message, RenamedSettingWarning, stacklevel=4)
 
 
-def _refuse_removed(tables: Mapping[str, Any], source: str) -> None:
+def _refuse_removed(tables: Mapping[str, object], source: str) -> None:
     """Nothing, where a user's config names no setting that polypseg has no more.
 
     Raises:
@@ -177,7 +180,7 @@ def _found(path: Path) -> Path:
     raise ConfigError(unknown_name("config", str(path), included))
 
 
-def _read_tables(path: Path) -> dict[str, Any]:
+def _read_tables(path: Path) -> dict[str, object]:
     try:
         if path.exists() and not path.is_file():  # a read from a pipe may never return
             raise ConfigError(f"{path}: cannot read the config: not a regular file; expected a TOML file")
@@ -188,7 +191,7 @@ def _read_tables(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
 
 
-def config_from(tables: Mapping[str, Any], source: str = "config") -> Config:
+def config_from(tables: Mapping[str, object], source: str = "config") -> Config:
     """The config of nested tables (as TOML or JSON give them).
 
     Raises:
@@ -211,7 +214,7 @@ def with_absolute_paths(config: Config) -> Config:
     return config.model_copy(update={"train": config.train.model_copy(update=absolute), "sources": sources})
 
 
-def _override(tables: dict[str, Any], override: str) -> None:
+def _override(tables: dict[str, object], override: str) -> None:
     key, equals, text = override.partition("=")
     if key.strip() in RENAMED:
         _warn_of_renaming("--set", key.strip())
@@ -226,9 +229,10 @@ def _override(tables: dict[str, Any], override: str) -> None:
         value = text.strip()
     table = tables
     for part in parts[:-1]:
-        table = table.setdefault(part, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"{part}: expected a table, found {table!r}")
+        inner = table.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{part}: expected a table, found {inner!r}")
+        table = inner
     table[parts[-1]] = value
 
 
@@ -245,5 +249,6 @@ def _explain(error: ValidationError) -> str:
             annotation = Config.model_fields[table].annotation
             choices = list(annotation.model_fields) if isinstance(annotation, type) else choices  # type: ignore[attr-defined]
         return unknown_name(f"key in [{table}]" if table else "table", key, choices)
-    message = fault["msg"].removeprefix("Value error, ")
+    is_table = fault["type"] in ("model_type", "dict_type")
+    message = f"expected a table [{where}]" if is_table else fault["msg"].removeprefix("Value error, ")
     return f"{where + ': ' if where else ''}{message}" + (f" (found {fault['input']!r})" if where else "")

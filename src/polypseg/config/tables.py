@@ -211,6 +211,11 @@ class TrainConfig(_Table):
         description="whose weights the training begins with: a run, a .keras file, an exported .onnx file, or the name "
         "of a packaged model, all of the same network; unset: none",
     )
+    freeze_normalisation: bool = Field(
+        False,
+        description="batch normalisation stays as in train.start_from: statistics, scale and offset; for short "
+        "trainings on a few images",
+    )
     teacher: str | None = Field(
         None,
         description="a run, a cross-validation's folder or a .keras file, whose probability of each augmented image "
@@ -220,9 +225,11 @@ class TrainConfig(_Table):
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
-    def _settings_belong_to_the_optimizer(self) -> "TrainConfig":
+    def _settings_fit_each_other(self) -> "TrainConfig":
         if self.optimizer == "adam" and (self.encoder_rate != 1 or self.weight_decay):
             raise ValueError("train.encoder_rate and train.weight_decay belong to train.optimizer = adamw")
+        if self.freeze_normalisation and self.start_from is None:
+            raise ValueError("train.freeze_normalisation needs a train.start_from, whose normalisation is kept")
         return self
 
 

@@ -24,7 +24,7 @@ from polypseg.data.frame_synthesis import synthesise
 from polypseg.data.in_memory import PolypDataset, checked_dataset
 from polypseg.data.samples import Sample, load_sample
 from polypseg.data.splits import assign, make_split
-from polypseg.errors import PolypsegError, UsageError, missing_extra
+from polypseg.errors import PolypsegError, UsageError, missing_extra, plural
 from polypseg.preprocess import FieldRule, normalise
 from polypseg.progress import Track, silent, slow_steps_told
 from polypseg.records.split import SPLIT_NAMES, Split
@@ -160,7 +160,10 @@ def make_readers(
         assigned = {n: split.names(n) for n in SPLIT_NAMES} if split else _assign_arrays(data, split_config, track)
         missing = [name for names in assigned.values() for name in names if name not in where]
         if missing:
-            raise UsageError(f"the manifest names {len(missing)} samples that are not in the data, first {missing[0]}")
+            raise UsageError(
+                f"the manifest names {plural(len(missing), 'sample that is', 'samples that are')} "
+                f"not in the data, first {missing[0]}"
+            )
         return {n: ArrayReader(data, [where[name] for name in assigned[n]]) for n in SPLIT_NAMES}
     split = split or make_split(data, split_config, track)
     needed = len(data) * config.size**2 * 4

@@ -14,7 +14,7 @@ from polypseg.data.annotated import annotated_samples, unknown_files
 from polypseg.data.layouts import Part, recognise
 from polypseg.data.project_frames import labelled_samples
 from polypseg.data.samples import Fault, Sample, find_images, left_out, pair_samples
-from polypseg.errors import DataError, PairingError, UsageError, listed, unknown_name
+from polypseg.errors import DataError, PairingError, UsageError, listed, plural, unknown_name
 from polypseg.formats.finding import TITLES
 from polypseg.preprocess import AUTOMATIC, MaskRule, unicode_name
 
@@ -156,7 +156,7 @@ def with_groups(samples: Sequence[Sample], part: Part) -> list[Sample]:
         folder = part.images if part.annotations else part.images.parent
         raise DataError(
             f"{folder}: {part.table.source} does not tell the group of {len(ungrouped)} of "
-            f"{len(samples)} images; add them, or remove the file:{listed(ungrouped)}"
+            f"{plural(len(samples), 'image')}; add them, or remove the file:{listed(ungrouped)}"
         )
     if part.project is not None:
         return list(samples)

@@ -16,7 +16,7 @@ import numpy as np
 from polypseg.config import SplitConfig
 from polypseg.data.samples import Sample
 from polypseg.data.splits import make_split, parted_units
-from polypseg.errors import SplitError
+from polypseg.errors import SplitError, plural
 from polypseg.progress import Track, silent
 from polypseg.records.split import Split, SplitName
 
@@ -76,7 +76,7 @@ def _share_out(units: list[list[int]], config: SplitConfig) -> dict[int, int]:
     """
     if len(units) < config.folds:
         raise SplitError(
-            f"{len(units)} groups of samples that must stay together are too few for {config.folds} folds; "
+            f"samples that must stay together form {plural(len(units), 'group')}, too few for {config.folds} folds; "
             "add data, or take fewer folds"
         )
     order = [units[place] for place in np.random.default_rng(config.seed).permutation(len(units))]

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from polypseg.errors import DataError, listed
+from polypseg.errors import DataError, listed, plural
 from polypseg.preprocess import IMAGE_SUFFIXES, unicode_name
 from polypseg.records.reading import FileKind, read_text
 
@@ -73,7 +73,9 @@ def read_groups(folder: Path, stems: Iterable[str]) -> GroupTable:
         elif groups.setdefault(stem, row[group]) != row[group]:
             wrong.append(f"row {number}: {stem} is in {row[group]} and in {groups[stem]}")
     if wrong:
-        raise DataError(f"{path}: {len(wrong)} rows do not tell one group of one image:{listed(wrong)}")
+        raise DataError(
+            f"{path}: {plural(len(wrong), 'row does', 'rows do')} not tell one group of one image:{listed(wrong)}"
+        )
     columns = f"columns {rows[0][name]} and {rows[0][group]}" if header else "first and second column, no header"
     centre = next((place for place, cell in enumerate(rows[0]) if header and cell.lower() in CENTRE_COLUMNS), None)
     centres = {_stem(row[name]): row[centre] for row in rows[1:] if row[centre]} if centre is not None else {}
@@ -91,7 +93,7 @@ def sizes_in_words(groups: Iterable[str]) -> str:
     if len(shown) > 6:
         shown = [f"of {min(sizes)} to {max(sizes)}"]
     shown[0] += " images"
-    return f"{sum(sizes.values())} groups: {', '.join(shown)}"
+    return f"{plural(sum(sizes.values()), 'group')}: {', '.join(shown)}"
 
 
 def _rows(path: Path) -> tuple[list[list[str]], str]:

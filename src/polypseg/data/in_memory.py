@@ -14,7 +14,7 @@ from polypseg.data.catalogue import with_groups
 from polypseg.data.layouts import recognise_pair
 from polypseg.data.masks import mixed_values
 from polypseg.data.samples import Fault, MaskFacts, Sample, load_sample, mask_facts, pair_samples, refuse
-from polypseg.errors import DataError, PairingError, UsageError
+from polypseg.errors import DataError, PairingError, UsageError, plural
 from polypseg.preprocess import AUTOMATIC, MaskRule, normalise
 from polypseg.progress import Track, slow_steps_told
 
@@ -69,9 +69,14 @@ def checked_dataset(data: tuple[Any, ...]) -> PolypDataset:
     if masks.shape != (*images.shape[:3], 1):
         raise UsageError(f"masks of shape {masks.shape}: expected {(*images.shape[:3], 1)}, as the images are")
     if len(names) != len(images) or len(set(names)) != len(names):
-        raise UsageError(f"{len(set(names))} different names for {len(images)} images: expected one name for each")
+        raise UsageError(
+            f"{plural(len(set(names)), 'different name')} "
+            f"for {plural(len(images), 'image')}: expected one name for each"
+        )
     if groups is not None and len(groups) != len(names):
-        raise UsageError(f"{len(groups)} groups for {len(names)} images: expected one for each, or None")
+        raise UsageError(
+            f"{plural(len(groups), 'group')} for {plural(len(names), 'image')}: expected one for each, or None"
+        )
     low, high = (float(images.min()), float(images.max())) if len(images) else (0.0, 1.0)
     if not (low >= 0.0 and high <= 1.0):  # NaN fails too
         raise UsageError(f"images with values from {low:g} to {high:g}: expected [0, 1]; divide 0..255 by 255")

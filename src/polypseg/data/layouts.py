@@ -25,12 +25,15 @@ from polypseg.formats.images import ImageFiles
 from polypseg.preprocess import is_image_file, refuse_odd_names, unicode_name
 from polypseg.records.project import MASKS, images_folder, is_project, read_project
 
-IMAGE_FOLDERS = ("images", "image", "imgs", "img", "original", "originals", "frames")
+IMAGE_FOLDERS = (
+    "images", "image", "imgs", "img", "original", "originals", "frames", "bbdd", "etis-laribpolypdb",
+)  # fmt: skip
 MASK_FOLDERS = (
-    "masks", "mask", "ground truth", "ground_truth", "groundtruth", "gt", "labels", "label", "annotations",
+    "masks", "mask", "ground truth", "ground_truth", "groundtruth", "gt", "gtpolyp", "labels", "label", "annotations",
     "segmentations",
 )  # fmt: skip
-"""Names of folders, in lower case, the first that is there counts."""
+"""Names of folders, in lower case, the first that is there counts: CVC-EndoSceneStill (CVC-300, CVC-612) has bbdd and
+gtpolyp, ETIS-Larib a folder of its own name and Ground Truth."""
 
 MAX_DEPTH = 2
 """A data set may lie in an only folder of an only folder of the one that was named."""

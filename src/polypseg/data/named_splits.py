@@ -23,7 +23,7 @@ from polypseg.data.dividing import fill_split
 from polypseg.data.samples import Sample
 from polypseg.data.sources import own_name
 from polypseg.data.splits import parted_units, split_of
-from polypseg.errors import SplitError, listed, unknown_name
+from polypseg.errors import SplitError, listed, plural, unknown_name
 from polypseg.progress import Track, silent
 from polypseg.records.reading import FileKind, read_names, read_text
 from polypseg.records.split import SPLIT_NAMES, Split, SplitName
@@ -78,7 +78,10 @@ class SplitFiles(NamedTuple):
         every = [name for names in found.values() for name in names]
         repeated = sorted({name for name in every if every.count(name) > 1}) if len(set(every)) < len(every) else []
         if repeated:
-            raise SplitError(f"{len(repeated)} names are listed more than once; expected each once:{listed(repeated)}")
+            raise SplitError(
+                f"{plural(len(repeated), 'name is', 'names are')} "
+                f"listed more than once; expected each once:{listed(repeated)}"
+            )
         return found
 
 
@@ -134,9 +137,14 @@ def _places(samples: Sequence[Sample], named: Mapping[SplitName, Sequence[str]])
             else:
                 (unclear if owned else unknown).append(name)
     if unclear:
-        raise SplitError(f"{len(unclear)} names are in several sources; write them as SOURCE_NAME:{listed(unclear)}")
+        raise SplitError(
+            f"{plural(len(unclear), 'name is', 'names are')} in several sources; expected SOURCE_NAME:{listed(unclear)}"
+        )
     if unknown:
-        raise SplitError(f"{len(unknown)} listed names are not in the data; was a file renamed?{listed(unknown)}")
+        raise SplitError(
+            f"{plural(len(unknown), 'listed name is', 'listed names are')} "
+            f"not in the data; was a file renamed?{listed(unknown)}"
+        )
     return found
 
 

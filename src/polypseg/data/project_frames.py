@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from polypseg.data.samples import Fault, Sample, pair_samples
-from polypseg.errors import PairingError, ProjectError, listed
+from polypseg.errors import PairingError, ProjectError, listed, plural
 from polypseg.preprocess import is_image_file, refuse_odd_names, unicode_name
 from polypseg.records.project import (
     LABELLED_STATES,
@@ -103,7 +103,7 @@ def labelled_samples(folder: Path) -> tuple[list[Sample], list[Fault]]:
             samples.append(Sample(name, frames[name].image_path, mask, frames[name].group, is_held_out=name in apart))
     if not samples and not faults:
         raise ProjectError(
-            f"{folder}: no frame of this project is labelled yet ({len(frames)} frames); "
+            f"{folder}: no frame of this project is labelled yet ({plural(len(frames), 'frame')}); "
             f"correct or accept some: polypseg annotate {folder}"
         )
     return samples, faults
@@ -129,13 +129,18 @@ def held_out(lines: Iterable[Correction], groups: Mapping[str, str | None], seed
     return chosen
 
 
+def projects_within(folder: Path) -> list[Path]:
+    """The projects that lie in a folder, in order of their names."""
+    return sorted(path for path in folder.iterdir() if path.is_dir() and is_project(path))
+
+
 def project_within(folder: Path) -> Path | None:
     """The only project in a folder of images; None where there is none.
 
     Raises:
         ProjectError: There are several.
     """
-    found = sorted(path for path in folder.iterdir() if path.is_dir() and is_project(path))
+    found = projects_within(folder)
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
         raise ProjectError(f"{folder}: holds {len(found)} projects ({names}); name one of their folders")
@@ -174,13 +179,17 @@ def _frames_of_part(part: "Part") -> Iterator[ProjectFrame]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The image files of a folder and of those within; projects and hidden folders are left out."""
+    return (path for path in walk_files(folder) if is_image_file(path))
+
+
+def walk_files(folder: Path) -> Iterator[Path]:
+    """The files of a folder and of those within, in order; projects and hidden folders are left out."""
     for where, folders, files in os.walk(folder):
         here = Path(where)
         folders[:] = sorted(
             name for name in folders if not name.startswith((".", "__")) and not is_project(here / name)
         )
-        yield from (here / name for name in sorted(files) if is_image_file(Path(name)))
+        yield from (here / name for name in sorted(files))
 
 
 def _name(path: Path, images: Path) -> str:
@@ -199,6 +208,7 @@ def _refuse_repeated(images: Path, frames: Sequence[ProjectFrame]) -> None:
     repeated = [f"{name}: {' and '.join(map(str, paths))}" for name, paths in sorted(homes.items()) if len(paths) > 1]
     if repeated:
         raise ProjectError(
-            f"{images}: {len(repeated)} names stand for several files; rename one of each, so that a mask is of one "
+            f"{images}: {plural(len(repeated), 'name stands', 'names stand')} "
+            "for several files; rename one of each, so that a mask is of one "
             f"frame:{listed(repeated)}"
         )

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polypseg.arrays import Image, Mask
-from polypseg.errors import DataError, ImageError, PairingError, PolypsegWarning, listed
+from polypseg.errors import DataError, ImageError, PairingError, PolypsegWarning, listed, plural
 from polypseg.preprocess import (
     AUTOMATIC,
     READABLE,
@@ -151,7 +151,8 @@ def left_out(folder: Path) -> list[Fault]:
     return [
         Fault(
             str(folder),
-            f"{len(others)} files are no images that can be read ({endings(others)}): {names}; convert them, or move "
+            f"{plural(len(others), 'file is no image', 'files are no images')} "
+            f"that can be read ({endings(others)}): {names}; convert them, or move "
             "them elsewhere",
         )
     ]
@@ -226,7 +227,9 @@ def refuse(faults: Sequence[Fault], skip_bad: bool, error: type[DataError] = Dat
         return
     lines = [f"{fault.name}: {fault.reason}" if fault.name not in fault.reason else fault.reason for fault in faults]
     if skip_bad:
-        warnings.warn(f"left out {len(faults)} files:{listed(lines, 1000)}", SkippedSamplesWarning, stacklevel=2)
+        warnings.warn(
+            f"left out {plural(len(faults), 'file')}:{listed(lines, 1000)}", SkippedSamplesWarning, stacklevel=2
+        )
         return
     raise error(
         f"{len(faults)} of the files cannot be used; mend or remove them, or leave them out with skip_bad "
@@ -287,14 +290,17 @@ def _spellings(names: Iterable[str]) -> dict[str, str]:
 
 
 def _image_stem(mask_stem: str, images: Mapping[str, str]) -> str:
-    """The stem of the image that a mask's stem belongs to: the same, or without its suffix.
+    """The stem of the image that a mask's stem belongs to: the same, without its suffix, or the number after a p.
 
     >>> _image_stem("a_mask", {"a": "a"}), _image_stem("b_seg", {"b_seg": "b_seg"}), _image_stem("C", {"c": "c"})
     ('a', 'b_seg', 'c')
+    >>> _image_stem("p12", {"12": "12"}), _image_stem("p12", {"12": "12", "p12": "p12"})  # ETIS-Larib
+    ('12', 'p12')
     """
     suffix = next((suffix for suffix in MASK_NAME_SUFFIXES if mask_stem.lower().endswith(suffix)), "")
     stem = mask_stem[: len(mask_stem) - len(suffix)]
     # PolypGen's C3_EndoCV2021_00489_.jpg has the mask C3_EndoCV2021_00489_mask.jpg
-    candidates = dict.fromkeys((mask_stem, stem, f"{stem}_" if suffix else stem))
+    numbered = [mask_stem[1:]] if mask_stem[:1] == "p" and mask_stem[1:].isdecimal() else []
+    candidates = dict.fromkeys((mask_stem, stem, f"{stem}_" if suffix else stem, *numbered))
     tried = [*candidates, *(candidate.casefold() for candidate in candidates)]
     return next((images[candidate] for candidate in tried if candidate in images), stem)

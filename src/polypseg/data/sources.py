@@ -17,7 +17,7 @@ from polypseg.config import Config, DataConfig, SourceConfig
 from polypseg.data.catalogue import find_samples
 from polypseg.data.layouts import recognise
 from polypseg.data.samples import Fault, Sample
-from polypseg.errors import DataError, PairingError, UsageError, listed
+from polypseg.errors import DataError, PairingError, UsageError, listed, plural
 from polypseg.preprocess import AUTOMATIC, MaskRule
 
 
@@ -194,6 +194,7 @@ def _refuse_shared_groups(samples: Sequence[Sample]) -> None:
     if shared:
         names = " and ".join(sorted(homes[shared[0]]))
         raise DataError(
-            f"{len(shared)} groups have the same name in {names}; expected each sequence or patient in one source: "
+            f"{plural(len(shared), 'group has', 'groups have')} "
+            f"the same name in {names}; expected each sequence or patient in one source: "
             f"rename them in one table of groups, or put the folders together{listed(shared)}"
         )

@@ -21,7 +21,7 @@ from polypseg.data.duplicates import near_duplicate_groups
 from polypseg.data.official import is_kvasir_seg, official_test_names
 from polypseg.data.samples import Sample
 from polypseg.data.source_splits import assign_sources
-from polypseg.errors import SplitError, listed
+from polypseg.errors import SplitError, listed, plural
 from polypseg.progress import Track, silent
 from polypseg.records.digests import file_digests
 from polypseg.records.split import SPLIT_NAMES, Split, SplitEntry, SplitName
@@ -93,7 +93,7 @@ def _around_held_out(
     apart = {i for unit in units if any(samples[i].is_held_out for i in unit) for i in unit}
     rest = [index for index in range(len(samples)) if index not in apart]
     if not rest:
-        raise SplitError(f"all {len(samples)} samples are held out; label more frames of other groups")
+        raise SplitError(f"all samples ({len(samples)}) are held out; label more frames of other groups")
     place_of = {index: place for place, index in enumerate(rest)}
     inner = [[place_of[i] for i in unit if i in place_of] for unit in units]
     keeping = {sample.source for sample in samples if sample.is_held_out}
@@ -177,7 +177,8 @@ def verify_split(split: Split, samples: Sequence[Sample], track: Track = silent)
             changed.append(sample.mask_path or sample.image_path)
     if changed:
         raise SplitError(
-            f"{len(changed)} files are not what they were when the split was made; bring the old files back, "
+            f"{plural(len(changed), 'file is not what it was', 'files are not what they were')} "
+            "when the split was made; bring the old files back, "
             f"or start a new run:{listed(changed)}"
         )
 
@@ -216,9 +217,13 @@ def _by_ratio(
         free = fill_split(assigned, free, split, wanted, generator)  # type: ignore[arg-type]
         if share and split not in assigned:
             raise SplitError(
-                f"{count} samples in {len(units)} groups that must stay together leave nothing for {split}; "
+                f"{plural(count, 'sample')} in {plural(len(units), 'group')} "
+                f"that must stay together leave nothing for {split}; "
                 "add data, or set other shares"
             )
     if "train" not in assigned:
-        raise SplitError(f"{count} samples in {len(units)} groups that must stay together leave nothing to train on")
+        raise SplitError(
+            f"{plural(count, 'sample')} in {plural(len(units), 'group')} "
+            "that must stay together leave nothing to train on"
+        )
     return assigned

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from polypseg.errors import plural
 from polypseg.evaluate.leaks import TRAINING, find_leaks
 from polypseg.evaluate.plan import Plan
 from polypseg.evaluate.promise import promise_summary
@@ -109,7 +110,10 @@ def notes(plan: Plan, scores: Scores, leaks: LeakReport) -> list[str]:
         found.append(f"{len(resized)} of {len(scores)} predictions were resized to their reference's size (bilinear)")
     num_faulty = sum(1 for fault in scores.text["fault"] if fault)
     if num_faulty or plan.skipped:
-        found.append(f"{num_faulty + len(plan.skipped)} files or images were left out; summary.json lists them")
+        found.append(
+            f"{plural(num_faulty + len(plan.skipped), 'file or image was', 'files or images were')} "
+            "left out; summary.json lists them"
+        )
     if plan.label not in TRAINING:
         seen = sum(split in TRAINING for split in scores.text["split"])
         if seen:

@@ -21,6 +21,7 @@ from polypseg.progress import Track, silent
 from polypseg.records.atomic import write_text
 from polypseg.records.evaluation import RUN_FOLDER
 from polypseg.records.reading import FileKind, as_json, read_json
+from polypseg.records.seen import unpack
 from polypseg.records.summary import Leak, LeakReport
 from polypseg.train.samples import run_samples
 
@@ -41,7 +42,7 @@ def find_leaks(plan: Plan, leave_out: Sequence[str] = (), search: bool = True, t
         track: Shows progress.
     """
     if plan.manifest is None:
-        return LeakReport(unchecked="what the model was trained on is not known")
+        return LeakReport(unchecked=_of_the_file(plan))
     if plan.label in TRAINING:
         return LeakReport(unchecked=f"the {plan.label} split itself was scored")
     fresh = [case for case in plan.cases if case.name not in leave_out and not _is_asked_for(case, plan)]
@@ -55,6 +56,18 @@ def find_leaks(plan: Plan, leave_out: Sequence[str] = (), search: bool = True, t
     met = {(leak.scored, leak.training) for leak in identical}
     similar = [leak for leak in _similar(fresh, training, plan, track) if (leak.scored, leak.training) not in met]
     return LeakReport(pairs=tuple(sorted((*identical, *similar), key=lambda leak: -leak.similarity)), unchecked="")
+
+
+def _of_the_file(plan: Plan) -> str:
+    """Why nothing was looked for where no manifest is there, and what a model's own file tells of its images."""
+    seen = unpack(plan.engine.facts.seen_images) if plan.engine else ()
+    if not len(seen):
+        return "what the model was trained on is not known"
+    num_seen = sum(case.digests[0] in seen for case in plan.cases)
+    return (
+        "the model's file lists digests of the images it was trained and validated on, not the images; by them "
+        f"{num_seen} of the {len(plan.cases)} scored images are the same files"
+    )
 
 
 def _is_asked_for(case: ImageToScore, plan: Plan) -> bool:

@@ -241,7 +241,7 @@ def plan_predictions(
     """
     selection = selection or Selection()
     if (references is None) != selection.negatives:
-        raise UsageError("give --references FOLDER, or --negatives where no image shows a polyp (not both)")
+        raise UsageError("give --references FOLDER, or --negatives FOLDER where no image shows a polyp (not both)")
     if selection.split is not None or selection.manifest is not None:
         raise UsageError("--split and --splits belong to a run; choose among predictions with --names FILE")
     pairs, faults = _pair_predictions(predictions, references, selection)

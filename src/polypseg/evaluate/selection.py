@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from polypseg.data.samples import Sample
-from polypseg.errors import PairingError, ScoreError, SplitError, UsageError, listed, unknown_name
+from polypseg.errors import PairingError, ScoreError, SplitError, UsageError, listed, plural, unknown_name
 from polypseg.preprocess import AUTOMATIC, MaskRule
 from polypseg.progress import Track
 from polypseg.records.digests import file_digests
@@ -167,7 +167,9 @@ def keep_named(cases: Sequence[NamedT], names: Path | None) -> list[NamedT]:
         wanted = set(read_names(names, ScoreError))
         missing = sorted(wanted - {case.name for case in cases})
         if missing:
-            raise PairingError(f"{names} names {len(missing)} images that are not there:{listed(missing)}")
+            raise PairingError(
+                f"{names} names {plural(len(missing), 'image that is', 'images that are')} not there:{listed(missing)}"
+            )
         chosen = [case for case in cases if case.name in wanted]
     if not chosen:
         raise ScoreError("no image is left to score; check --split, --names and --data")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from polypseg.errors import ScoreError, UsageError, listed, unknown_name
+from polypseg.errors import ScoreError, UsageError, listed, plural, unknown_name
 from polypseg.records.reading import FileKind, read_text
 from polypseg.records.scores import Scores
 
@@ -117,7 +117,9 @@ def _by_name(rows: Sequence[Mapping[str, str]], key: str, table: Path) -> dict[s
         repeated += [name] if name in by_name else []
         by_name[name] = row
     if repeated:
-        raise ScoreError(f"{table}: tells {len(repeated)} images twice; expected a row an image:{listed(repeated)}")
+        raise ScoreError(
+            f"{table}: tells {plural(len(repeated), 'image')} twice; expected a row an image:{listed(repeated)}"
+        )
     return by_name
 
 

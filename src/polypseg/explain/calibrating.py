@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from polypseg import __version__
 from polypseg.arrays import Image, Mask, Probability
 from polypseg.data.samples import Sample, load_sample
-from polypseg.errors import DataError, ScoreError, UsageError, unknown_name
+from polypseg.errors import DataError, ScoreError, UsageError, plural, unknown_name
 from polypseg.explain.conformal import Losses, check_level, controlled_step, fewest_units, never_rising, unit_losses
 from polypseg.predict.drift import STATISTICS, frame_statistics
 from polypseg.predict.nested import FAMILIES, Steps, entry_steps, steps_of
@@ -31,7 +31,7 @@ from polypseg.progress import Track, silent
 from polypseg.records.calibration import Bound, Calibration, Family, Side
 from polypseg.records.digests import file_digests, model_file_digest
 from polypseg.records.run import open_run
-from polypseg.records.seen import SeenImages, seen_of_split, unpack
+from polypseg.records.seen import SeenImages, unpack
 
 RISKS: dict[str, Side] = {"missed": "outer", "false": "inner"}
 """A risk and the mask that holds it."""
@@ -221,7 +221,7 @@ def calibrate(
         frame_sha256=tuple(digests),
         units=tuple(units),
         statistics={name: tuple(row[name] for row in statistics) for name in STATISTICS},
-        data=f"{len(samples)} frames in {max(units) + 1} units",
+        data=f"{plural(len(samples), 'frame')} in {plural(max(units) + 1, 'unit')}",
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         exported_by=f"polypseg {__version__}",
     )
@@ -238,9 +238,7 @@ def unit_numbers(samples: Sequence[Sample]) -> list[int]:
 def seen_by(model: Path, predictor: Predictor) -> SeenImages:
     """The images that a model has seen in training, as far as its file or its run tells."""
     if model.is_dir():
-        run = open_run(model)
-        members = run.members() or [run]
-        return SeenImages(frozenset().union(*(seen_of_split(member.split()).prefixes for member in members)))
+        return open_run(model).seen()
     return unpack(predictor.engine.facts.seen_images)
 
 
@@ -288,11 +286,12 @@ def _look_at(
     """The curves of each frame by risk and family, and its statistics."""
     values = _values(predictor, promise)
     curves: dict[tuple[str, Family], list[FrameCurves]] = {key: [] for key in values}
-    statistics, polyps = [], 0
+    statistics = []
     for image, reference in track(_pairs(samples), "calibrating", len(samples)):
-        found = predictor.predict(image)
-        polyps += bool(reference.any())
-        statistics.append(frame_statistics(image, found.probability, found.mask, found.field))
+        prepared = predictor.prepare(image)
+        outputs = predictor.run([prepared.pixels])
+        found = predictor.finish(image, prepared, outputs)
+        statistics.append(frame_statistics(prepared.pixels, outputs.probabilities[0, ..., 0], float(found.mask.mean())))
         for (risk, family), steps in values.items():
             pair = found.probability, found.mask
             curves[risk, family].append(frame_curves(family, RISKS[risk], steps, pair, reference))

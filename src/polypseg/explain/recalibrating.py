@@ -28,7 +28,7 @@ from scipy.optimize import minimize_scalar
 
 from polypseg.arrays import Mask, Probability
 from polypseg.data.samples import Sample, load_sample
-from polypseg.errors import DataError, UsageError, unknown_name
+from polypseg.errors import DataError, UsageError, plural, unknown_name
 from polypseg.explain.calibrating import refuse_seen, unit_numbers
 from polypseg.metrics.calibration import brier_score, expected_calibration_error
 from polypseg.predict.predictor import Predictor
@@ -37,7 +37,7 @@ from polypseg.records.digests import file_digests, model_file_digest
 from polypseg.records.onnx_metadata import read_facts
 from polypseg.records.recalibration import GRID, BandFigures, Method, Recalibration
 from polypseg.records.run import open_run
-from polypseg.records.seen import seen_of, unpack
+from polypseg.records.seen import unpack
 
 METHODS: tuple[Method, ...] = ("temperature", "isotonic")
 MARGIN = 0.25
@@ -221,7 +221,7 @@ def recalibrate(
             f"recalibration needs at least {FEWEST_FRAMES} frames with the mask of a polyp, in 2 groups or more, found "
             f"{len(looked.counts)} in {len(set(looked.units))}; add frames with --data"
         )
-    figures = judged(looked, cross_fitted(chosen, looked), f"{len(looked.counts)} frames, cross-fitted")
+    figures = judged(looked, cross_fitted(chosen, looked), f"{plural(len(looked.counts), 'frame')}, cross-fitted")
     record = fit(chosen, looked).model_copy(
         update={
             "fitted": figures,
@@ -267,9 +267,7 @@ def refuse_trained(model: Path, samples: Sequence[Sample]) -> None:
     if not model.is_dir():
         refuse_seen(samples, digests, unpack(read_facts(model).seen_images))
         return
-    run = open_run(model)
-    entries = [entry for member in run.members() or [run] for entry in member.split().entries.values()]
-    refuse_seen(samples, digests, seen_of(entry.image_digest for entry in entries if entry.split == "train"))
+    refuse_seen(samples, digests, open_run(model).seen(("train",)))
 
 
 def check_method(method: str) -> Method:

@@ -17,7 +17,6 @@ from polypseg.machine import installed_versions
 from polypseg.records.digests import file_digests
 from polypseg.records.evaluation import RUN_FOLDER, Evaluation
 from polypseg.records.model_facts import STATED_SCORES, ModelFacts, StatedFigures, StatedScore
-from polypseg.records.seen import seen_of_split
 from polypseg.records.split import SPLIT_NAMES
 from polypseg.records.summary import MeanFigures, Summary
 from polypseg.records.threshold import DEFAULT, NAME, load_threshold
@@ -86,7 +85,7 @@ def _training_facts(source: Source) -> _Training:
         environment.checkpoint_chosen_by,
         protocol_of(manifest),
         manifest.digest(),
-        seen_of_split(manifest).pack(),
+        source.run.seen().pack(),
     )
 
 

@@ -26,20 +26,20 @@ from polypseg.export.proof import LARGEST_DIFFERENCE, Prover
 from polypseg.export.quantize import METHODS
 from polypseg.export.source import Source, open_source
 from polypseg.export.targets import (
-    LiteRtModel,
-    OpenVinoModel,
     check_installed,
     target_of,
     to_litert,
     to_openvino,
-    write_litert,
     write_openvino,
 )
 from polypseg.predict.engines.keras_engine import gate_levels
+from polypseg.predict.engines.litert_engine import LiteRtEngine
 from polypseg.predict.engines.model_file import write_model_file
+from polypseg.predict.engines.openvino_engine import OpenVinoEngine
 from polypseg.progress import Track, silent
 from polypseg.records.lock import alone_at
 from polypseg.records.model_facts import ModelFacts
+from polypseg.records.paired_models import BESIDE, second_file, write_litert
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -127,6 +127,7 @@ def export_model(
     """
     out, target = Path(out), target_of(Path(out))
     if Path(source).suffix.lower() == ".onnx":
+        check_installed(target, is_exported=True)
         return _export_again(Path(source), out, options, data, track)
     check_installed(target)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -223,9 +224,10 @@ def _export_graph(
             facts = proved(graph, facts, path, prover)
         write_model_file(path, graph.SerializeToString(), facts)
         if out.suffix.lower() == ".xml":
-            model = to_openvino(path)
-            ir = {"openvino": OpenVinoModel(model, facts)}
-            facts = facts.model_copy(update=Prover(source, False, track).prove(ir, options.precision)._asdict())
+            model, trial = to_openvino(path), path.with_suffix(".xml")
+            write_openvino(model, facts, trial)
+            engines = {"openvino": OpenVinoEngine(trial)}
+            facts = facts.model_copy(update=prover.prove(engines, options.precision)._asdict())
             write_openvino(model, facts, out)
         else:
             write_model_file(out, graph.SerializeToString(), facts)
@@ -266,11 +268,14 @@ def _export_litert(source: Source, out: Path, facts: ModelFacts, prover: Prover)
         facts = facts.model_copy(update={"quantised_by": f"LiteRT converter, {len(squares)} images"})
     content = to_litert(source.model, facts.precision, squares)
     facts = facts.model_copy(update={"opset": None, "attention_levels": ()})
-    facts = facts.model_copy(update=prover.prove({"litert": LiteRtModel(content, facts)}, facts.precision)._asdict())
+    with TemporaryDirectory() as folder:
+        trial = Path(folder) / "model.tflite"
+        write_litert(content, facts, trial)
+        engines = {"litert": LiteRtEngine(trial)}
+        facts = facts.model_copy(update=prover.prove(engines, facts.precision)._asdict())
     write_litert(content, facts, out)
     return facts, [f"its facts stand in {out.with_suffix('.json').name}; it takes one image at a time"]
 
 
 def _written(out: Path) -> list[Path]:
-    beside = {".xml": [".bin"], ".tflite": [".json"]}.get(out.suffix.lower(), [])
-    return [out, *(out.with_suffix(ending) for ending in beside)]
+    return [out, second_file(out)] if out.suffix.lower() in BESIDE else [out]

@@ -25,6 +25,7 @@ from time import process_time
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from polypseg.arrays import Image
 from polypseg.errors import missing_extra
@@ -167,6 +168,6 @@ class _Reader:
     def __init__(self, squares: Sequence[Image]) -> None:
         self._waiting = iter(squares)
 
-    def get_next(self) -> dict[str, Any] | None:
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         square = next(self._waiting, None)
         return None if square is None else {IMAGE: normalise(square[None])}

@@ -16,7 +16,7 @@ Reference:
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,9 @@ from polypseg.export.pair_sums import (
     quantised_convolutions,
     rows_of,
 )
+
+if TYPE_CHECKING:
+    from onnx import TensorProto
 
 LARGEST_WEIGHT = 127
 SHRINKS = (1.0, 0.9, 0.8)
@@ -225,7 +228,7 @@ def _by_channel(channels: NDArray[np.intp], shape: Sequence[int], layer: Quantis
     return np.repeat(channels, places).reshape(shape[0], shape[1])
 
 
-def _bias(stored: Mapping[str, Any], layer: QuantisedConvolution) -> Array:
+def _bias(stored: Mapping[str, "TensorProto"], layer: QuantisedConvolution) -> Array:
     """In float, by output channel; zeros where the layer has none."""
     from onnx import numpy_helper
 
@@ -235,14 +238,16 @@ def _bias(stored: Mapping[str, Any], layer: QuantisedConvolution) -> Array:
     return np.asarray(values * steps)
 
 
-def _store(stored: Mapping[str, Any], layer: QuantisedConvolution, rounded: Rounded, shape: Sequence[int]) -> None:
+def _store(
+    stored: Mapping[str, "TensorProto"], layer: QuantisedConvolution, rounded: Rounded, shape: Sequence[int]
+) -> None:
     values = from_rows(rounded.values.astype(np.int8), layer.kind, shape)
     places = layer.kernel[0] * layer.kernel[1] if layer.kind == "ConvTranspose" else 1
     _put(stored, layer.stored[0], values)
     _put(stored, layer.stored[1], rounded.steps.ravel()[::places].astype(np.float32))
 
 
-def _store_bias(stored: Mapping[str, Any], layer: QuantisedConvolution, bias: Array) -> None:
+def _store_bias(stored: Mapping[str, "TensorProto"], layer: QuantisedConvolution, bias: Array) -> None:
     from onnx import numpy_helper
 
     steps = (layer.step * numpy_helper.to_array(stored[layer.stored[1]]).astype(np.float64)).astype(np.float32)
@@ -250,7 +255,7 @@ def _store_bias(stored: Mapping[str, Any], layer: QuantisedConvolution, bias: Ar
     _put(stored, layer.stored[3], steps)
 
 
-def _put(stored: Mapping[str, Any], name: str, values: NDArray[Any]) -> None:
+def _put(stored: Mapping[str, "TensorProto"], name: str, values: NDArray[Any]) -> None:
     from onnx import numpy_helper
 
     stored[name].CopyFrom(numpy_helper.from_array(values, name))

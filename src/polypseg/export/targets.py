@@ -1,6 +1,6 @@
 """Further targets: OpenVINO's own format and LiteRT (TensorFlow Lite), for devices that want them.
 
-polypseg itself runs ONNX files; what is written here is opened once by its own runtime, to be proved.
+What is written is proved as an ONNX file is: opened by the engine that users run (`predict/engines`).
 
 Decisions:
 - OpenVINO IR (`.xml` with its `.bin`) is made of the exported ONNX file, in any precision; the facts are its `rt_info`.
@@ -8,23 +8,18 @@ Decisions:
   calibrated with the same images and keeps float input and output. The facts stand beside it, in NAME.json.
 """
 
-import json
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from polypseg.arrays import Image
 from polypseg.errors import ModelError, UsageError, missing_extra
-from polypseg.predict.engines.engine import Outputs
-from polypseg.predict.engines.onnx_engine import PROBABILITY
 from polypseg.preprocess import normalise
-from polypseg.records.atomic import replacing, write_bytes
-from polypseg.records.model_facts import ModelFacts, to_metadata
+from polypseg.records.atomic import replacing
+from polypseg.records.model_facts import ModelFacts
+from polypseg.records.paired_models import ir_entries, seal_ir, second_file
 
 TARGETS = {".onnx": "ONNX", ".xml": "OpenVINO IR", ".tflite": "LiteRT"}
 """What an export may be, by the ending of its file."""
@@ -43,67 +38,23 @@ def target_of(out: Path) -> str:
     return ending
 
 
-def check_installed(target: str) -> None:
+def check_installed(target: str, is_exported: bool = False) -> None:
     """Nothing, where all that an export needs is installed.
 
     Args:
         target: A key of `TARGETS`.
+        is_exported: The source is an exported file, which needs no Keras to be written in another precision.
 
     Raises:
         MissingExtraError: Something is not; the message says how to install it.
     """
-    needed = {"keras": "export", "tensorflow": "export", "onnx": "export", "tf2onnx": "export"}
+    packages = ("onnx",) if is_exported else ("keras", "tensorflow", "onnx", "tf2onnx")
+    needed = dict.fromkeys(packages, "export")
     if target == ".xml":
         needed["openvino"] = "openvino"
     for package, extra in needed.items():
         if find_spec(package) is None:
             raise missing_extra(package, extra)
-
-
-class OpenVinoModel:
-    """Runs an OpenVINO model; implements the part of `Engine` that a proof needs."""
-
-    name = "openvino"
-
-    def __init__(self, model: Any, facts: ModelFacts) -> None:
-        import openvino
-
-        self._compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        self.facts, self.size, self.threshold = facts, facts.size, facts.threshold
-
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `Engine.run`."""
-        return np.asarray(self._compiled(batch)[PROBABILITY], np.float32)
-
-    def run_with_attention(self, batch: NDArray[np.float32]) -> Outputs:
-        """As `Engine.run_with_attention`; only the probabilities."""
-        return Outputs(self.run(batch), {})
-
-
-class LiteRtModel:
-    """Runs a LiteRT model, image by image; implements the part of `Engine` that a proof needs."""
-
-    name = "litert"
-
-    def __init__(self, content: bytes, facts: ModelFacts) -> None:
-        self._interpreter = _interpreter(content)
-        self._interpreter.allocate_tensors()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
-        self.facts, self.size, self.threshold = facts, facts.size, facts.threshold
-
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As `Engine.run`."""
-        found = []
-        for image in batch:
-            self._interpreter.set_tensor(self._input, image[None])
-            self._interpreter.invoke()
-            found.append(self._interpreter.get_tensor(self._output).astype(np.float32))
-        return np.concatenate(found)
-
-    def run_with_attention(self, batch: NDArray[np.float32]) -> Outputs:
-        """As `Engine.run_with_attention`; only the probabilities."""
-        return Outputs(self.run(batch), {})
 
 
 def to_openvino(onnx_path: Path) -> Any:
@@ -117,10 +68,11 @@ def write_openvino(model: Any, facts: ModelFacts, out: Path) -> None:
     """Write `.xml` and `.bin`, the weights first, each in one step."""
     import openvino
 
-    for key, value in to_metadata(facts).items():
-        model.set_rt_info(value, key.split("."))
-    with replacing(out) as part, replacing(out.with_suffix(".bin")):  # OpenVINO names the second after the first
+    for place, text in ir_entries(facts).items():
+        model.set_rt_info(text, list(place))
+    with replacing(out) as part, replacing(second_file(out)) as weights:  # OpenVINO names the second after the first
         openvino.save_model(model, part, compress_to_fp16=False)
+        seal_ir(part, weights)
 
 
 def to_litert(model: Any, precision: str, squares: Sequence[Image]) -> bytes:
@@ -150,25 +102,3 @@ def to_litert(model: Any, precision: str, squares: Sequence[Image]) -> bytes:
         except Exception as error:  # the converter raises whatever comes
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"the model {model.name!r} cannot be converted to LiteRT: {reason}") from error
-
-
-def write_litert(content: bytes, facts: ModelFacts, out: Path) -> None:
-    """Write the file, and its facts beside it as JSON, each in one step."""
-    text = json.dumps(facts.model_dump(mode="json", by_alias=True), indent=1).encode()
-    write_bytes(out.with_suffix(".json"), text)
-    write_bytes(out, content)
-
-
-def _interpreter(content: bytes) -> Any:
-    """LiteRT's own interpreter where it is installed, else TensorFlow's."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ModuleNotFoundError:
-        import warnings
-
-        import tensorflow as tf
-
-        with warnings.catch_warnings():  # TensorFlow says that LiteRT is to replace it one day
-            warnings.simplefilter("ignore")
-            return tf.lite.Interpreter(model_content=content)
-    return Interpreter(model_content=content)

@@ -117,8 +117,8 @@ def _region(annotation: _Annotation, label: str, size: Size | None) -> Region:
 
 def write(out: Path, frames: Sequence[Written]) -> list[str]:
     """Write annotations.json beside images/."""
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for number, frame in enumerate(frames, 1):
         height, width = frame.size
         images.append({"id": number, "file_name": frame.file, "height": height, "width": width, "labelled": True})
@@ -137,7 +137,7 @@ def write(out: Path, frames: Sequence[Written]) -> list[str]:
     return []
 
 
-def _segmentation(region: Region, size: Size) -> dict[str, Any]:
+def _segmentation(region: Region, size: Size) -> dict[str, object]:
     mask = region.pixels(size)
     segmentation: Any = [list(polygon) for polygon in region.polygons]
     if region.is_crowd or (region.runs and has_holes(mask)):

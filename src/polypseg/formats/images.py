@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from polypseg.formats.label_studio import without_upload_prefix
+from polypseg.formats.label_studio import upload_name, without_upload_prefix
 from polypseg.preprocess import is_image_file, refuse_odd_names, unicode_name
 
 _NO_IMAGES = frozenset(
@@ -34,9 +34,11 @@ class ImageFiles:
         self.paths = sorted(_walk(folder))
         refuse_odd_names(self.paths)
         self._by_name: dict[str, list[Path]] = {}
+        self._by_upload: dict[str, list[Path]] = {}
         for path in self.paths:
             for key in {unicode_name(path.name), unicode_name(path.stem)}:
                 self._by_name.setdefault(key, []).append(path)
+            self._by_upload.setdefault(upload_name(unicode_name(path.name)), []).append(path)
 
     def find(self, file: str) -> Path:
         """The image that an annotation names.
@@ -45,7 +47,8 @@ class ImageFiles:
             LookupError: There is none, or it is not certain which one is meant.
         """
         wanted = PurePosixPath(unicode_name(file.replace("\\", "/")))
-        found = self._by_name.get(wanted.name) or self._by_name.get(without_upload_prefix(wanted.name), [])
+        uploaded = without_upload_prefix(wanted.name)
+        found = self._by_name.get(wanted.name) or self._by_upload.get(uploaded) or self._by_name.get(uploaded, [])
         if not found:
             raise LookupError(f"there is no image of that name in {self.folder}")
         common = [_common_parts(path.relative_to(self.folder), wanted) for path in found]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from polypseg.errors import DataError, ImageError
+from polypseg.errors import DataError, ImageError, plural
 from polypseg.formats.annotations import POLYP, Annotations, Frame, Region, Unusable, annotation_file
 from polypseg.formats.outlines import component_masks, run_lengths
 from polypseg.formats.written import Written
@@ -246,7 +246,11 @@ def write_nnunet(out: Path, frames: Sequence[Written]) -> list[str]:
         "file_ending": ".png",
     }
     write_text(out / "dataset.json", json.dumps(described, indent=2) + "\n")
-    return [f"{several} frames have several polyps, which nnU-Net cannot keep apart"] if several else []
+    return (
+        [f"{plural(several, 'frame has', 'frames have')} several polyps, which nnU-Net cannot keep apart"]
+        if several
+        else []
+    )
 
 
 def write_masks(out: Path, frames: Sequence[Written]) -> list[str]:
@@ -259,7 +263,14 @@ def write_masks(out: Path, frames: Sequence[Written]) -> list[str]:
             mask[region.pixels(frame.size)] = 255
         several += len(frame.regions) > 1
         write_bytes(out / "masks" / f"{frame.stem}.png", _png(PillowImage.fromarray(mask)))
-    return [f"{several} frames have several polyps; a mask keeps only those apart that do not touch"] if several else []
+    return (
+        [
+            f"{plural(several, 'frame has', 'frames have')} "
+            "several polyps; a mask keeps only those apart that do not touch"
+        ]
+        if several
+        else []
+    )
 
 
 def _overlap_note(hidden: Sequence[str], name: str) -> list[str]:

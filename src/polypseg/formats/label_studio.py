@@ -51,6 +51,8 @@ LABELLING = f"""<View>
 
 _UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")
 
+_NOT_IN_UPLOADS = re.compile(r"[^-\w.]")
+
 _OUTLINES = ("polygon", "ellipse", "brush")
 
 
@@ -70,7 +72,7 @@ class _Annotation(Saved):
 
 
 class _Task(Saved):
-    data: dict[str, Any]
+    data: dict[str, object]
     annotations: list[_Annotation] | None = None
     completions: list[_Annotation] | None = None
 
@@ -108,7 +110,7 @@ def _frame(task: _Task) -> Frame:
     return Frame(_file(address), size, tuple(_region(s, labels.get(s.id, ""), size) for s in shapes), True)
 
 
-def _address(data: Mapping[str, Any]) -> str | None:
+def _address(data: Mapping[str, object]) -> str | None:
     """Where a task's image is: under `image`, or the only text that is an image's name."""
     texts = {key: value for key, value in data.items() if isinstance(value, str)}
     if "image" in texts:
@@ -135,6 +137,15 @@ def without_upload_prefix(name: str) -> str:
     'frame.jpg'
     """
     return _UPLOAD_PREFIX.sub("", name, count=1) if _UPLOAD_PREFIX.match(name) else name
+
+
+def upload_name(name: str) -> str:
+    """The name that Label Studio stores an uploaded file under, but for its prefix (Django's `get_valid_filename`).
+
+    >>> upload_name("frame 1 (left).jpg")
+    'frame_1_left.jpg'
+    """
+    return _NOT_IN_UPLOADS.sub("", name.strip().replace(" ", "_"))
 
 
 def _labels(result: _Result) -> str:
@@ -196,13 +207,13 @@ def write(out: Path, frames: Sequence[Written]) -> list[str]:
     return []
 
 
-def _results(region: Region, size: Size, name: str) -> list[dict[str, Any]]:
+def _results(region: Region, size: Size, name: str) -> list[dict[str, object]]:
     """A region as a polygon, or as a brush where one polygon does not hold it."""
     height, width = size
     head = {"id": name, "to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}
     polygons = exact_polygons(region, size)
     if polygons is None or len(polygons) != 1:
-        value: dict[str, Any] = {"format": "rle", "rle": encode(region.pixels(size)), "brushlabels": [POLYP]}
+        value: dict[str, object] = {"format": "rle", "rle": encode(region.pixels(size)), "brushlabels": [POLYP]}
         return [{**head, "from_name": "brush", "type": "brushlabels", "value": value}]
     points = [[100 * x / width, 100 * y / height] for x, y in zip(polygons[0][::2], polygons[0][1::2], strict=True)]
     value = {"points": points, "closed": True, "polygonlabels": [POLYP]}

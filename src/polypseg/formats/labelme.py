@@ -13,7 +13,6 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -123,7 +122,7 @@ def _bitmap(shape: _Shape, size: Size | None) -> Region:
 def write(out: Path, frames: Sequence[Written]) -> list[str]:
     """Write a JSON file beside each image."""
     for frame in frames:
-        record: dict[str, Any] = {
+        record: dict[str, object] = {
             "version": VERSION,
             "flags": {},
             "shapes": [
@@ -138,9 +137,9 @@ def write(out: Path, frames: Sequence[Written]) -> list[str]:
     return []
 
 
-def _shapes(region: Region, size: Size, number: int) -> list[dict[str, Any]]:
+def _shapes(region: Region, size: Size, number: int) -> list[dict[str, object]]:
     polygons = exact_polygons(region, size)
-    head: dict[str, Any] = {"label": POLYP, "description": "", "flags": {}, "group_id": None, "mask": None}
+    head: dict[str, object] = {"label": POLYP, "description": "", "flags": {}, "group_id": None, "mask": None}
     if polygons is None:
         return [{**head, "shape_type": "mask", **_encoded(region, size)}]
     head["group_id"] = number if len(polygons) > 1 else None
@@ -150,7 +149,7 @@ def _shapes(region: Region, size: Size, number: int) -> list[dict[str, Any]]:
     ]
 
 
-def _encoded(region: Region, size: Size) -> dict[str, Any]:
+def _encoded(region: Region, size: Size) -> dict[str, object]:
     mask = region.pixels(size)
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     content = io.BytesIO()

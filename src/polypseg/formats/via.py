@@ -35,7 +35,7 @@ class _Shape(Saved):
 
 class _Region(Saved):
     shape_attributes: _Shape
-    region_attributes: dict[str, Any] = Field(default_factory=dict)
+    region_attributes: dict[str, object] = Field(default_factory=dict)
 
 
 class _Image(Saved):
@@ -51,7 +51,7 @@ def read(paths: Sequence[Path]) -> Annotations:
     """
     frames = []
     for path in paths:
-        found = read_json(path, dict[str, Any], KIND)
+        found = read_json(path, dict[str, object], KIND)
         for image in _images(path, found.get(PROJECT_KEY, found)):
             regions = image.regions if isinstance(image.regions, list) else list(image.regions.values())
             frames.append(Frame(image.filename, None, tuple(map(_region, regions))))
@@ -77,7 +77,7 @@ def _region(region: _Region) -> Region:
     return without_outline(label, f"a {shape.name}")
 
 
-def _label(attributes: Mapping[str, Any]) -> str:
+def _label(attributes: Mapping[str, object]) -> str:
     """The label of a region's attributes: a text, or the boxes that are ticked.
 
     >>> _label({"type": "polyp", "note": ""}), _label({"type": {"polyp": True}}), _label({"a": "x", "b": "y"})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from polypseg.errors import DataError, ImageError
+from polypseg.errors import DataError, ImageError, plural
 from polypseg.formats.annotations import (
     POLYP,
     Annotations,
@@ -148,4 +148,8 @@ def write(out: Path, frames: Sequence[Written]) -> list[str]:
                 lines.append(f"0 {' '.join(f'{share:.8g}' for share in shares)}\n")
         write_text(out / "labels" / f"{frame.stem}.txt", "".join(lines))
     write_text(out / "data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n  0: {POLYP}\n")
-    return [f"{len(filled)} polyps have holes, which YOLO cannot hold; they were filled: {filled[0]}"] if filled else []
+    return (
+        [f"{plural(len(filled), 'polyp has', 'polyps have')} holes, which YOLO cannot hold; filled: {filled[0]}"]
+        if filled
+        else []
+    )

@@ -15,6 +15,8 @@ import numpy as np
 from keras import layers, ops
 from numpy.typing import NDArray
 
+from polypseg.models.batch_function import batch_function
+
 
 class HeldOutputs(NamedTuple):
     """What the network says of a batch.
@@ -68,7 +70,7 @@ class HeldGates:
             return self._holds[level](output)
 
         twin = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
-        self._model = keras.Model(twin.input, {"probability": twin.output, **given})
+        self._run = batch_function(keras.Model(twin.input, {"probability": twin.output, **given}))
 
     def run(self, batch: NDArray[np.float32], level: int | None = None, value: float = 0.0) -> HeldOutputs:
         """What the network says of a batch.
@@ -81,8 +83,5 @@ class HeldGates:
         for each, hold in self._holds.items():
             hold.is_held.assign(float(each == level))
             hold.value.assign(value)
-        found = {
-            name: np.asarray(ops.convert_to_numpy(output), np.float32)
-            for name, output in self._model.predict_on_batch(batch).items()
-        }
+        found = {name: np.asarray(output, np.float32) for name, output in self._run(batch).items()}
         return HeldOutputs(found.pop("probability"), {int(name): found[name][..., 0] for name in sorted(found)})

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from polypseg.data.synthetic import synthetic_image
-from polypseg.errors import UsageError, unknown_name
+from polypseg.errors import UsageError, plural, unknown_name
 from polypseg.machine import instruction_set, machine, onednn_instruction_set, versions
 from polypseg.predict.child_process import run_in_child_process
 from polypseg.predict.engines.engine import ENGINES
@@ -37,6 +37,7 @@ from polypseg.records.benchmark import (
     StageMilliseconds,
 )
 from polypseg.records.model_facts import ModelFacts
+from polypseg.records.paired_models import BESIDE
 
 SIZE = (530, 600)
 """Height and width of the synthetic images: a usual one in Kvasir-SEG."""
@@ -177,6 +178,8 @@ def engines_for(model: Path) -> list[str]:
     """The engines that are installed and run a model, the default one first."""
     if model.is_dir() or model.suffix.lower() == ".keras":
         return ["keras"]
+    if model.suffix.lower() in BESIDE:
+        return ["openvino" if model.suffix.lower() == ".xml" else "litert"]
     return [*(["openvino"] if find_spec("openvino") else []), "onnxruntime"]
 
 
@@ -221,7 +224,10 @@ def _image_files(images: Sequence[Path], size: tuple[int, int]) -> Iterator[tupl
     if images:
         sizes = [read_image(path).shape[:2] for path in images]
         shown = sorted({f"{height}x{width}" for height, width in sizes})
-        yield list(images), f"{len(images)} images of the user's, {', '.join(shown[:3])}{' …' if shown[3:] else ''}"
+        yield (
+            list(images),
+            f"{plural(len(images), 'image')} of the user's, {', '.join(shown[:3])}{' …' if shown[3:] else ''}",
+        )
         return
     with TemporaryDirectory() as folder:
         yield draw_jpegs(Path(folder), size), f"{NUM_SYNTHETIC} synthetic JPEGs, {size[0]}x{size[1]}"

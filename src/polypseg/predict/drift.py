@@ -6,6 +6,8 @@ Kolmogorov-Smirnov distance. The distance that counts as large is found by drawi
 replacement, once as many as the new frames make, once as many as there are.
 
 Decisions:
+- All but the mask's area is taken from what the model saw and said, whatever the size of the frame: two passes over a
+  4K frame would cost a third of its prediction.
 - Frames of a unit are alike. How many units the new frames are is not known: they are taken for as many as calibration
   frames of that number would be. A single video can therefore look strange although its hospital is not.
 - A warning is given where one of the statistics has a p-value below 0.05, divided by their number. Silence proves
@@ -19,8 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from polypseg.arrays import Image, Mask, Probability
-from polypseg.preprocess import Field
+from polypseg.arrays import Probability
 from polypseg.records.calibration import Calibration
 
 STATISTICS = ("brightness", "contrast", "redness", "sharpness", "largest probability", "area share", "softness")
@@ -28,6 +29,7 @@ SIGNIFICANCE = 0.05
 _SIDE = 128
 _NUM_DRAWS, _NUM_EDGES = 2000, 64
 _LOW, _HIGH = np.float32(0.1), np.float32(0.9)
+_GREY_STEP = 1 / 255
 
 
 class Drift(NamedTuple):
@@ -58,33 +60,31 @@ class Drift(NamedTuple):
         )
 
 
-def frame_statistics(image: Image, probability: Probability, mask: Mask, field: Field) -> dict[str, float]:
-    """The statistics of one frame, by the names of `STATISTICS`, over the part that the model saw.
+def frame_statistics(pixels: NDArray[np.float32], probability: Probability, area_share: float) -> dict[str, float]:
+    """The statistics of one frame, by the names of `STATISTICS`.
 
     Args:
-        image: Shape (H, W, 3), uint8.
-        probability: Shape (H, W), float32 in [0, 1].
-        mask: Shape (H, W), bool.
-        field: The part that the model saw.
+        pixels: What the model saw, shape (size, size, 3), float32 RGB in [0, 1].
+        probability: What it says of that, at the same size, before any recalibration.
+        area_share: The mask's pixels over those of the frame.
 
-    >>> image, probability = np.full((4, 4, 3), 51, np.uint8), np.zeros((4, 4), np.float32)
-    >>> found = frame_statistics(image, probability, probability > 0.5, Field(0, 0, 4, 4))
+    >>> pixels, probability = np.full((4, 4, 3), 0.2, np.float32), np.zeros((4, 4), np.float32)
+    >>> found = frame_statistics(pixels, probability, 0.0)
     >>> found["brightness"], round(found["redness"], 4), found["area share"], found["softness"]
     (0.2, 0.3333, 0.0, 0.0)
     """
-    seen = cv2.resize(field.crop(image), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-    grey = cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    red, green, blue = seen.reshape(-1, 3).mean(axis=0)
+    seen = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)
+    red, green, blue = cv2.mean(seen)[:3]
     deviation = float(grey.std())
-    inside = field.crop(probability)
-    soft, sure = int(np.count_nonzero(inside >= _LOW)), int(np.count_nonzero(inside >= _HIGH))
+    soft, sure = int(np.count_nonzero(probability >= _LOW)), int(np.count_nonzero(probability >= _HIGH))
     values = (
-        float(grey.mean()) / 255,
-        deviation / 255,
-        float(red / max(1.0, red + green + blue)),
-        float(cv2.Laplacian(grey, cv2.CV_32F).std()) / max(1.0, deviation),
-        float(inside.max()),
-        float(np.count_nonzero(mask)) / mask.size,
+        float(grey.mean()),
+        deviation,
+        red / max(_GREY_STEP, red + green + blue),
+        float(cv2.Laplacian(grey, cv2.CV_32F).std()) / max(_GREY_STEP, deviation),
+        float(probability.max()),
+        area_share,
         (soft - sure) / soft if soft else 0.0,
     )
     return {name: round(value, 6) for name, value in zip(STATISTICS, values, strict=True)}

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 from polypseg.predict.engines.hub import is_hub
+from polypseg.records.paired_models import BESIDE, second_file
 
 VIDEO_SUFFIXES = frozenset(
     [
@@ -64,7 +65,7 @@ VIDEO_SUFFIXES = frozenset(
 """File endings that count as a video, in lower case."""
 
 RUNNABLE_SUFFIXES = (".onnx", ".keras")
-"""File endings of models that can be run, in lower case."""
+"""File endings of models that can be run, in lower case; and those of `paired_models`, both files together."""
 
 MODEL_SUFFIXES = frozenset(
     [
@@ -122,7 +123,7 @@ MODEL_SUFFIXES = frozenset(
         ".state_dict",
     ]
 )
-"""File endings of models that cannot be run, in lower case."""
+"""File endings of models that cannot be run (not alone), in lower case."""
 
 MODEL_FOLDER_FILES = ("saved_model.pb", "saved_model.pbtxt", "keras_metadata.pb", "fingerprint.pb", "checkpoint")
 """A folder that holds one of them is a model of TensorFlow."""
@@ -180,7 +181,7 @@ def is_unusable_model(path: str) -> bool:
     file = Path(path)
     if file.is_dir():
         return _is_model_folder(file)
-    if not file.is_file() or file.suffix.lower() in RUNNABLE_SUFFIXES:
+    if not file.is_file() or _is_named_runnable(file):
         return False
     head = _head(file)
     if head.startswith(_PICTURE_BEGINS) or begins_like_a_video(head):
@@ -204,7 +205,12 @@ def is_runnable(path: str) -> bool:
     file = Path(path)
     if is_hub(path):
         return True
-    return is_run_folder(path) if file.is_dir() else file.suffix.lower() in RUNNABLE_SUFFIXES
+    return is_run_folder(path) if file.is_dir() else _is_named_runnable(file)
+
+
+def _is_named_runnable(file: Path) -> bool:
+    ending = file.suffix.lower()
+    return ending in RUNNABLE_SUFFIXES or (ending in BESIDE and second_file(file).is_file())
 
 
 def begins_like_a_video(head: bytes) -> bool:

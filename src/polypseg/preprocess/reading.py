@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ MAX_PIXELS = 64_000_000
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "JPEG2000", "AVIF", "GIF", "PPM")
 
-_SPACES: Mapping[str, Any] = MappingProxyType({"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"})
+_SPACES: Mapping[str, Literal["RGB", "GRAY", "CMYK"]] = MappingProxyType({"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"})
 """How a JPEG of a mode of Pillow's is decoded."""
 
 _UPRIGHT: Mapping[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = MappingProxyType(

@@ -12,6 +12,7 @@ report.html      the page
 
 import csv
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,13 +55,13 @@ class Alerts(Saved):
 
     Attributes:
         definition: Its name.
-        num_alerts: In all procedures.
+        num_alerts: In all procedures; None where how long an alert lasts is asked, and one of them is a single frame.
         per_minute: Over the length of all procedures.
         per_procedure: Mean over procedures.
     """
 
     definition: str
-    num_alerts: int
+    num_alerts: int | None
     per_minute: Figure
     per_procedure: Figure
 
@@ -316,8 +317,10 @@ class DeploymentFolder:
             write_text(temporary / PICTURES_NAME, json.dumps(listed, indent=1) + "\n")
 
     def write(self, record: Deployment, tables: Mapping[str, "Table"], curves: Mapping[str, NDArray[Any]]) -> None:
-        """Write all but the page; the record last, so that it stands for whole files."""
+        """Write all but the page; the record last, so that it stands for whole files. Earlier pictures are removed."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        if (self.pictures_folder / PICTURES_NAME).exists():  # else they would be shown as cases of these findings
+            shutil.rmtree(self.pictures_folder)
         for name, table in tables.items():
             table.write(self.table_path(name))
         with replacing(self.curves_path) as temporary, temporary.open("wb") as opened:

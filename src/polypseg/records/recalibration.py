@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from polypseg.errors import ModelError
-from polypseg.records.atomic import write_text
 from polypseg.records.reading import FileKind, Saved, read_json
 
 NAME = "recalibration.json"
@@ -143,9 +142,3 @@ def load_recalibration(run_folder: Path, model_sha256: str) -> Recalibration | N
             f"it again with: polypseg recalibrate {run_folder}, or remove it"
         )
     return found
-
-
-def save_recalibration(run_folder: Path, record: Recalibration) -> Path:
-    """The path of the file, once it is written into a run."""
-    write_text(run_folder / NAME, record.model_dump_json(indent=1) + "\n")
-    return run_folder / NAME

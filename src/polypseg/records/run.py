@@ -3,6 +3,7 @@
 config.toml       all settings, defaults included
 splits.json       which sample is where, with a digest of each file
 environment.json  versions, machine, data folder, what chose the checkpoint, each start and resume
+seen_before.json  which images the model had seen whose weights the training began with, where that is known
 history.csv       a row an epoch
 checkpoints/      best.keras (best on the validation split), last/ (what a resume needs)
 figures/          pictures
@@ -25,7 +26,8 @@ from polypseg.config import Config, load_run_config
 from polypseg.errors import RunError
 from polypseg.records.atomic import write_text
 from polypseg.records.environment import Environment, read_environment
-from polypseg.records.reading import FileKind, Saved, read_json, read_rows
+from polypseg.records.reading import FileKind, Saved, as_json, read_json, read_rows
+from polypseg.records.seen import SEEN, SeenImages, seen_of_split, unpack
 from polypseg.records.split import Split, load_split
 from polypseg.records.training_state import HISTORY_COLUMNS, HistoryRow
 
@@ -34,6 +36,10 @@ _MEND = "put it back from a copy, or start a new run (--name)"
 
 class _Members(Saved):
     members: tuple[str, ...]
+
+
+class _SeenBefore(Saved):
+    images: str
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,11 @@ class Run:
     def history_path(self) -> Path:
         """A row an epoch."""
         return self.folder / "history.csv"
+
+    @property
+    def seen_before_path(self) -> Path:
+        """Which images the model had seen that the training began with."""
+        return self.folder / "seen_before.json"
 
     @property
     def members_path(self) -> Path:
@@ -105,6 +116,30 @@ class Run:
     def split(self) -> Split:
         """The split manifest, read from the folder."""
         return load_split(self.splits_path)
+
+    def seen_before(self) -> SeenImages:
+        """The images that the model had seen whose weights the training began with; none where that is not known.
+
+        Raises:
+            RunError: The record is damaged.
+        """
+        if not self.seen_before_path.is_file():
+            return SeenImages(frozenset())
+        kind = FileKind("record of a start", RunError, _MEND)
+        return unpack(read_json(self.seen_before_path, _SeenBefore, kind).images)
+
+    def seen(self, sides: Sequence[str] = SEEN) -> SeenImages:
+        """The images that the run has seen, or any member of a group: of these sides of its split, and before it began.
+
+        Args:
+            sides: `train`, or those that chose the checkpoint, too.
+
+        Raises:
+            RunError: A record is missing or damaged.
+        """
+        runs = self.members() or [self]
+        parts = [part for run in runs for part in (seen_of_split(run.split(), sides), run.seen_before())]
+        return SeenImages(frozenset().union(*(part.prefixes for part in parts)))
 
     def environment(self) -> Environment:
         """The record of versions, machine and data, read from the folder.
@@ -152,6 +187,14 @@ def open_run(folder: Path | str) -> Run:
 def write_config(run: Run, config: Config) -> None:
     """Write config.toml; unset values are left out, as TOML has no null."""
     write_text(run.config_path, tomli_w.dumps(config.model_dump(exclude_none=True)))
+
+
+def write_seen_before(run: Run, seen: SeenImages) -> None:
+    """Write seen_before.json, or remove the one of an earlier start where nothing is known."""
+    if seen:
+        write_text(run.seen_before_path, as_json(_SeenBefore(images=seen.pack())))
+    else:
+        run.seen_before_path.unlink(missing_ok=True)
 
 
 def write_members(run: Run, kind: str, names: Sequence[str]) -> None:

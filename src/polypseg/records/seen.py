@@ -8,7 +8,7 @@ Decisions:
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from polypseg.records.split import Split
@@ -48,9 +48,9 @@ def seen_of(digests: Iterable[str]) -> SeenImages:
     return SeenImages(frozenset(bytes.fromhex(digest[: 2 * NUM_BYTES]) for digest in digests))
 
 
-def seen_of_split(split: Split) -> SeenImages:
-    """The images that a run of that split has seen: all but those that it is tested on."""
-    return seen_of(entry.image_digest for entry in split.entries.values() if entry.split in SEEN)
+def seen_of_split(split: Split, sides: Sequence[str] = SEEN) -> SeenImages:
+    """The images of some sides of a split: by default all but those that a run is tested on."""
+    return seen_of(entry.image_digest for entry in split.entries.values() if entry.split in sides)
 
 
 def unpack(text: str) -> SeenImages:

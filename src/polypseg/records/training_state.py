@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from polypseg.errors import RunError
 from polypseg.records.atomic import write_text
@@ -36,7 +36,7 @@ class SavedState(NamedTuple):
 
     epoch: int
     model_path: Path
-    callbacks: dict[str, dict[str, Any]]
+    callbacks: dict[str, dict[str, float | int | None]]
     history: list[HistoryRow]
     finished: bool
 
@@ -44,7 +44,7 @@ class SavedState(NamedTuple):
 class _Record(Saved):
     epoch: int
     model: str
-    callbacks: dict[str, dict[str, Any]]
+    callbacks: dict[str, dict[str, float | int | None]]
     history: list[HistoryRow]
     finished: bool
 

@@ -9,6 +9,7 @@ Reference:
 """
 
 from polypseg import __version__
+from polypseg.errors import plural
 from polypseg.report import facts, tables
 from polypseg.report.documents import UNKNOWN, render_markdown
 from polypseg.report.report_input import ReportInput, split_counts
@@ -37,7 +38,7 @@ def model_card(record: ReportInput) -> str:
     run = record.run
     values = {
         "version": __version__,
-        "plural": tables.plural,
+        "plural": plural,
         "record": record,
         "summary": record.summary,
         "run": run,

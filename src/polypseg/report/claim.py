@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from polypseg import __version__
+from polypseg.errors import plural
 from polypseg.report import facts, tables
 from polypseg.report.claim_items import ITEMS, Item
 from polypseg.report.documents import UNKNOWN, render_markdown
 from polypseg.report.figures import pick_cases
 from polypseg.report.report_input import ReportInput, split_counts
-from polypseg.report.tables import figure, interval, plural
+from polypseg.report.tables import figure, interval
 
 RECORDED, PART = "recorded", "in part"
 
@@ -47,7 +48,7 @@ def answer(item: Item, record: ReportInput) -> Answer:
 
 
 def _title(record: ReportInput) -> Answer | None:
-    network = facts.network_words(record.run)
+    network = facts.network_words(record)
     return None if network == UNKNOWN else Answer(PART, f"Deep learning, a convolutional network ({network}).")
 
 
@@ -116,6 +117,8 @@ def _reference(record: ReportInput) -> Answer:
 
 
 def _partitions(record: ReportInput) -> Answer | None:
+    if record.model_says is not None and record.model_says.protocol:
+        return Answer(PART, f"{record.model_says.protocol} Split manifest, SHA-256 {record.model_says.split_digest}.")
     if record.run is None or record.run.split is None:
         return None
     split = record.run.split
@@ -126,6 +129,8 @@ def _partitions(record: ReportInput) -> Answer | None:
 
 
 def _disjoint(record: ReportInput) -> Answer | None:
+    if record.model_says is not None and record.model_says.seen_images:
+        return Answer(PART, f"Near-duplicates of training images: not checked, {record.source.leaks.unchecked}.")
     if record.run is None or record.run.split is None:
         return None
     shared, unchecked = record.run.shared_groups, record.source.leaks.unchecked
@@ -133,7 +138,9 @@ def _disjoint(record: ReportInput) -> Answer | None:
     if shared is None:
         return Answer(PART, f"Image; the data name no sequences or patients. Scored {leaks}.")
     level = (
-        "no group (sequence or patient) is in two splits" if not shared else f"{len(shared)} groups are in two splits"
+        "no group (sequence or patient) is in two splits"
+        if not shared
+        else f"{plural(len(shared), 'group is', 'groups are')} in two splits"
     )
     return Answer(RECORDED, f"Group: {level}. Scored {leaks}.")
 
@@ -145,11 +152,11 @@ def _sample_size(record: ReportInput) -> Answer:
 
 
 def _model(record: ReportInput) -> Answer | None:
-    network = facts.network_words(record.run)
-    if record.run is None or network == UNKNOWN:
+    network = facts.network_words(record)
+    own = record.run.environment if record.run else record.model_says
+    if network == UNKNOWN:
         return None
-    environment = record.run.environment
-    parameters = UNKNOWN if environment is None or environment.num_parameters is None else environment.num_parameters
+    parameters = UNKNOWN if own is None or own.num_parameters is None else own.num_parameters
     return Answer(PART, f"{network}; {parameters} parameters; one probability a pixel. Code: polypseg {__version__}.")
 
 
@@ -230,7 +237,7 @@ def _internal(record: ReportInput) -> Answer | None:
 
 
 def _external(record: ReportInput) -> Answer | None:
-    if record.source.split == "external" and record.run is not None:
+    if record.source.split == "external" and (record.run is not None or record.model_says is not None):
         if not record.summary.num_polyp_images:
             return Answer(PART, f"{record.data_name}: images without a polyp alone; see item 38.")
         return Answer(PART, f"{record.data_name}: mean Dice {facts.headline(record, 'dice')}.")
@@ -238,7 +245,9 @@ def _external(record: ReportInput) -> Answer | None:
 
 
 def _other(record: ReportInput, is_internal: bool) -> Answer | None:
-    """What the run's other evaluations tell: its own test split, or other data."""
+    """What the run's other evaluations, or the model's file, tell: of the own test split, or of other data."""
+    if stated := facts.stated_words(record, is_internal):
+        return Answer(PART, f"As the model's file states: {stated}.")
     others = record.run.others if record.run else {}
     found = [
         f"{name}: mean Dice {figure(summary.metrics['dice'].mean)} ({interval(summary.metrics['dice'])}, "
@@ -251,7 +260,7 @@ def _other(record: ReportInput, is_internal: bool) -> Answer | None:
 
 def _included(record: ReportInput) -> Answer:
     groups = record.scores.groups()
-    counted = f", of {len(set(groups))} groups (sequences or patients)" if groups else ""
+    counted = f", of {plural(len(set(groups)), 'group')} (sequences or patients)" if groups else ""
     return Answer(PART, f"{plural(len(record.scores), 'image')}{counted}; left out: {facts.left_out_words(record)}.")
 
 

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure as Drawing
 from numpy.typing import NDArray
 
 from polypseg import __version__
+from polypseg.errors import plural
 from polypseg.preprocess import read_image
 from polypseg.records.atomic import write_text
 from polypseg.records.deployment import TABLE, Deployment, DeploymentFolder, Figure, LesionFigures, Point
@@ -73,7 +74,8 @@ def render_deployment(folder: DeploymentFolder) -> str:
     record = folder.read()
     first = record.points[0]
     courses = read_courses(folder)
-    shown = [name for name in first.procedures if name in courses][:MOST_TIMELINES]
+    filmed = [name for name in first.procedures if name in courses and len(courses[name].seconds) > 1]
+    shown = filmed[:MOST_TIMELINES]
     return render_html(
         "deployment.html.j2",
         version=__version__,
@@ -88,7 +90,8 @@ def render_deployment(folder: DeploymentFolder) -> str:
         boundary_rows=boundary_rows(record.points),
         curves=list(_curve_charts(folder, record)),
         timelines=[_timeline_chart(name, courses[name], first.threshold, number) for number, name in enumerate(shown)],
-        num_hidden=len(first.procedures) - len(shown),
+        num_hidden=len(filmed) - len(shown),
+        num_single=len(first.procedures) - len(filmed),
         cases=_cases(folder, first, courses),
         pictures=_pictures(folder),
         variations=record.variations,
@@ -129,7 +132,11 @@ def tiles(point: Point) -> Iterator[tuple[str, str, str]]:
     """The figures that the page begins with: label, value, detail."""
     lesions, frames = point.lesions, point.frames
     yield "lesions found", f"{lesions.num_found} of {lesions.num_lesions}", text(lesions.found, percent=True)
-    yield "frame sensitivity", text(frames.sensitivity.value, percent=True), f"{frames.num_lesion_frames:,} frames"
+    yield (
+        "frame sensitivity",
+        text(frames.sensitivity.value, percent=True),
+        f"{plural(frames.num_lesion_frames, 'frame')}",
+    )
     yield "frame specificity", text(frames.specificity.value, percent=True), f"{frames.num_clean:,} clean frames"
     for alerts in point.alerts:
         if alerts.definition == "alerts-0.5s":
@@ -155,12 +162,12 @@ def frame_rows(points: tuple[Point, ...]) -> list[list[str]]:
 
 
 def alert_rows(points: tuple[Point, ...]) -> list[list[str]]:
-    """Definition, and false alerts a minute and a procedure at each point."""
+    """Definition, and false alerts a minute and a procedure at each point; two rows for each definition."""
     return [
-        [alerts.definition, *(f"{text(point.alerts[place].per_minute)} a minute, "
-         f"{text(point.alerts[place].per_procedure)} a procedure" for point in points)]
+        [f"{alerts.definition}, a {unit}", *(text(getattr(point.alerts[place], f"per_{unit}")) for point in points)]
         for place, alerts in enumerate(points[0].alerts)
-    ]  # fmt: skip
+        for unit in ("minute", "procedure")
+    ]
 
 
 def lesion_rows(parts: list[tuple[str, LesionFigures]]) -> list[list[str]]:
@@ -231,7 +238,8 @@ def plot_course(course: Course, threshold: float) -> Drawing:
     for place, (is_in, (_, colour)) in enumerate(zip(chosen, STRIPS, strict=True)):
         for columns, ink in ((np.ones(NUM_COLUMNS, bool), BACKGROUND), (covered(edges, is_in), colour)):
             _strip(axes, columns, len(STRIPS) - 1 - place, ink, end)
-    labels = [f"{name}, {lengths[is_in].sum():.1f} s" for is_in, (name, _) in zip(chosen, STRIPS, strict=True)]
+    digits = 1 if end >= 60 else 2  # a frame of a short clip is no "0.0 s"
+    labels = [f"{name}, {lengths[is_in].sum():.{digits}f} s" for is_in, (name, _) in zip(chosen, STRIPS, strict=True)]
     axes.set_yticks(range(len(STRIPS) - 1, -1, -1), labels, fontsize=SMALL_PT, color=INK)
     axes.tick_params(axis="both", labelsize=SMALL_PT, colors=INK, length=2, width=0.6)
     axes.set_xlim(0, end)
@@ -247,7 +255,7 @@ def _strip(axes: Axes, columns: NDArray[np.bool_], place: int, colour: str, end:
 
 
 def _timeline_chart(name: str, course: Course, threshold: float, number: int) -> Chart:
-    caption = f"{name}: {len(course.seconds):,} frames"
+    caption = f"{name}: {plural(len(course.seconds), 'frame')}"
     svg = inline_svg(plot_course(course, threshold), f"course{number}", f"What was found when in {caption}")
     return Chart(trusted(svg), caption, is_wide=True)
 
@@ -310,7 +318,9 @@ def _pictures(folder: DeploymentFolder) -> dict[str, list[tuple[str, str, str]]]
     found: dict[str, list[tuple[str, str, str]]] = {}
     for picture in folder.pictures():
         image = read_image(folder.pictures_folder / picture.file)
-        told = (f"{picture.procedure}, frame {picture.frame}", picture.caption, data_uri(image))
+        is_named = picture.frame.startswith(picture.procedure)
+        where = picture.frame if is_named else f"{picture.procedure}, frame {picture.frame}"
+        told = (where, picture.caption, data_uri(image))
         found.setdefault(PICTURE_KINDS.get(picture.kind, picture.kind), []).append(told)
     return found
 
@@ -321,14 +331,19 @@ def _longest_false(courses: Mapping[str, Course], first: Point) -> list[list[str
     for name, course in courses.items():
         if name not in first.procedures:
             continue
-        lengths = frame_seconds(course.seconds)
+        lengths = frame_seconds(course.seconds) if len(course.seconds) > 1 else np.zeros(1)  # a still has no length
         bounds = np.flatnonzero(
             np.diff(np.concatenate([[False], course.false >= first.threshold, [False]]).astype(int))
         )
         own = ((float(lengths[a:b].sum()), name, a, b) for a, b in bounds.reshape(-1, 2).tolist())
         found = nlargest(NUM_CASES, (*found, *own), key=lambda alert: alert[0])
     return [
-        [name, f"{courses[name].seconds[a]:.2f}", f"{length:.2f}", f"{courses[name].false[a:b].max():.3f}"]
+        [
+            name,
+            f"{courses[name].seconds[a]:.2f}",
+            f"{length:.2f}" if length else "–",
+            f"{courses[name].false[a:b].max():.3f}",
+        ]
         for length, name, a, b in found
     ]
 

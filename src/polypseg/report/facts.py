@@ -10,12 +10,13 @@ from typing import Any
 
 from polypseg.config import LossConfig, TrainConfig
 from polypseg.data.protocols import protocol_of
+from polypseg.errors import plural
 from polypseg.records.environment import Environment
 from polypseg.records.evaluation_record import SavedSettings
 from polypseg.records.threshold import DEFAULT, NAME
 from polypseg.report.documents import UNKNOWN
 from polypseg.report.report_input import ReportInput, RunFacts
-from polypseg.report.tables import figure, plural
+from polypseg.report.tables import figure, interval
 
 Fact = tuple[str, str]
 
@@ -37,7 +38,7 @@ def model_facts(record: ReportInput) -> list[Fact]:
     path = short_path(source.subject)
     return [
         ("run" if source.run is not None else "model", f"{named} ({Path(path).name})" if named else path),
-        ("network", network_words(run)),
+        ("network", network_words(record)),
         ("parameters", f"{known:,}" if known is not None else UNKNOWN),
         *([("precision", says.precision)] if says else []),
         ("input", f"RGB, squeezed to {source.size} x {source.size} px, scaled to 0 … 1"),
@@ -100,7 +101,7 @@ def data_facts(record: ReportInput) -> list[Fact]:
     summary, source, terms = record.summary, record.source, record.terms_of_use
     counted = plural(summary.num_polyp_images, "image with a polyp", "images with a polyp")
     facts = [
-        ("data", f"{terms.title or UNKNOWN} in {short_path(record.data) if record.data else UNKNOWN}"),
+        ("data", data_words(record)),
         ("split", source.split),
         ("images", f"{counted}, {summary.num_polyp_free_images} without one"),
         ("left out", left_out_words(record)),
@@ -112,6 +113,25 @@ def data_facts(record: ReportInput) -> list[Fact]:
     if source.split_source is not None:
         facts.insert(2, ("split made by", source.split_source))
     return facts
+
+
+def data_words(record: ReportInput) -> str:
+    """The data set that was scored, as far as polypseg knows it, and its folder."""
+    title, folder = record.terms_of_use.title, short_path(record.data) if record.data else ""
+    if not folder:
+        return title or UNKNOWN
+    return f"{title} in {folder}" if title else f"{folder} (none of the data sets that polypseg knows)"
+
+
+def stated_words(record: ReportInput, is_internal: bool) -> str:
+    """What the scored model's own file says of its figures on its test split, or on other data; may be empty."""
+    figures = record.model_says.figures.values() if record.model_says else ()
+    return "; ".join(
+        f"{stated.data}: mean Dice {figure(stated.dice.mean)} ({interval(stated.dice)}, "
+        f"{plural(stated.num_polyp_images, 'image')})"
+        for stated in figures
+        if stated.dice and stated.num_polyp_images and stated.split == ("test" if is_internal else "external")
+    )
 
 
 def evaluation_facts(record: ReportInput) -> list[Fact]:
@@ -189,8 +209,13 @@ def checkpoint_words(record: ReportInput) -> str:
     return words if run is None or best is None else f"{words} (epoch {best['epoch']:g}: {best[run.monitor]:.4f})"
 
 
-def network_words(run: RunFacts | None) -> str:
-    """The network and what shapes it; what it does without is left out."""
+def network_words(record: ReportInput) -> str:
+    """The network and what shapes it (what it does without is left out), or what an exported file says of it."""
+    says, run = record.model_says, record.run
+    if says is not None:
+        work = f"{says.multiply_adds / 1e9:.2f} billion multiply-adds an image" if says.multiply_adds else ""
+        gates = f"attention gates at {plural(len(says.attention_levels), 'level')}" if says.attention_levels else ""
+        return ", ".join(filter(None, (gates, work))) or UNKNOWN
     if run is None or run.config is None:
         return UNKNOWN
     model = run.config.model.model_dump()

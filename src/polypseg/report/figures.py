@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from numpy.typing import ArrayLike, NDArray
 
 from polypseg.arrays import Image, Mask, Probability, check_image, check_mask, check_same_shape
-from polypseg.errors import DataError
+from polypseg.errors import DataError, plural
 from polypseg.overlay import (
     COMPARE_OPACITY,
     FALSE_NEGATIVE,
@@ -227,7 +227,7 @@ def plot_scores(dice: ArrayLike, area: ArrayLike) -> Figure:
     figure.subplots_adjust(left=0.07, right=0.985, top=0.9, bottom=0.2, wspace=0.2)
     panels.draw_histogram(histogram, scores[kept])
     panels.draw_against_area(scatter, scores[kept], areas[kept])
-    note = [f"{kept.sum()} images"]
+    note = [f"{plural(int(kept.sum()), 'image')}"]
     note += [f"{(empty & ~unknown).sum()} without a polyp left out"] if (empty & ~unknown).any() else []
     note += [f"{unknown.sum()} without a Dice left out"] if unknown.any() else []
     figure.text(0.985, 0.02, ", ".join(note), ha="right", va="bottom", fontsize=SMALL_PT, color=FAINT)

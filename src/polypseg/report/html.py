@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup
 
 from polypseg import __version__
+from polypseg.errors import plural
 from polypseg.metrics.table import LABELS
 from polypseg.overlay import DOUBTFUL, OUTLINE, Colour
 from polypseg.records.atomic import write_text
@@ -32,7 +33,7 @@ from polypseg.report.explanation import plot_explanation
 from polypseg.report.figures import KINDS, plot_training_curves
 from polypseg.report.report_input import ReportInput, split_counts
 from polypseg.report.svg import inline_svg
-from polypseg.report.tables import figure, interval, plural
+from polypseg.report.tables import figure, interval
 
 MOST_STRATA = 12
 """A way of dividing the images into more parts than this is folded away."""

@@ -15,6 +15,7 @@ from polypseg.metrics.statistics import Draws, Interval, bootstrap_mean
 from polypseg.metrics.table import COLUMNS, LABELS, NEGATIVE_FIGURES
 from polypseg.records.explanation import Explanation
 from polypseg.records.gates import GatesRecord
+from polypseg.records.model_facts import StatedScore
 from polypseg.records.scores import Scores
 from polypseg.records.summary import HeldPromise, MeanFigures, StratumFigures, Summary
 
@@ -189,7 +190,7 @@ def figure(value: float | None, missing: str = "–") -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
-def interval(figures: MeanFigures | Interval) -> str:
+def interval(figures: MeanFigures | Interval | StatedScore) -> str:
     """The interval of a figure.
 
     >>> interval(Interval(0.3, 0.25, 0.5, 0.95, 10, 0))
@@ -199,12 +200,3 @@ def interval(figures: MeanFigures | Interval) -> str:
     if low is None or high is None or low != low or high != high:
         return "–"
     return f"{figure(low)}–{figure(high)}"
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """The count and its noun.
-
-    >>> plural(1, "image"), plural(0, "image"), plural(2, "frame with a polyp", "frames with a polyp")
-    ('1 image', '0 images', '2 frames with a polyp')
-    """
-    return f"{count} {one if count == 1 else many or one + 's'}"

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from polypseg.errors import DataError
+from polypseg.errors import DataError, plural
 from polypseg.records.video_table import read_video_table
 from polypseg.report.canvas import (
     BLUE,
@@ -88,7 +88,7 @@ def plot_timeline(table: Path | str) -> Figure:
         _draw_strip(lower, recorded, len(ROWS) - 1 - place, BACKGROUND, end)
         _draw_strip(lower, covered(edges, chosen), len(ROWS) - 1 - place, colour, end)
     labels = [
-        f"{name}: {int(read.states[name].sum()):,} frames, {lengths[read.states[name][order]].sum():.1f} s"
+        f"{name}: {plural(int(read.states[name].sum()), 'frame')}, {lengths[read.states[name][order]].sum():.1f} s"
         for name, _ in ROWS
     ]
     _finish_strips(lower, labels, end)

@@ -152,11 +152,12 @@ async def start_video(request: Request, query: Annotated[VideoQuery, Query()]) -
 async def get_video_frames(request: Request, query: Annotated[VideoFramesQuery, Query()]) -> Response:
     """Single frames of a video, as PNG files in a ZIP file."""
     service, stopped = _service(request), Event()
-    numbers, max_pixels = read_numbers(query.numbers), service.settings.max_image_pixels
+    numbers, settings = read_numbers(query.numbers), service.settings
     with service.jobs.receiving(VideoQuery()) as record:
         await _receive_video(request, record)
         target = record.folder / "frames.zip"
-        work = asyncio.to_thread(write_frames, record.source, target, numbers, max_pixels, stopped)
+        bounds = numbers, settings.max_image_pixels, stopped, settings.anonymise
+        work = asyncio.to_thread(write_frames, record.source, target, *bounds)
         try:
             async with asyncio.timeout(service.settings.video_seconds):
                 await _unless_left(request, work)

@@ -7,7 +7,7 @@ import base64
 import io
 from collections.abc import Sequence
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import cv2
 import numpy as np
@@ -141,18 +141,34 @@ def _too_large(found: str, max_pixels: int) -> RequestError:
     return RequestError(413, "Too many pixels", f"{found} pixels; at most {max_pixels:,} are taken: make it smaller")
 
 
+class RunLengths(TypedDict):
+    """A mask in COCO's compressed run lengths."""
+
+    size: list[int]
+    counts: str
+
+
+class ServedBy(TypedDict):
+    """The model that answers, and what runs it."""
+
+    name: str
+    version: str
+    size: int
+    engine: str
+
+
 def mask_png(prediction: Prediction) -> bytes:
     """The mask as a grey PNG, 0 and 255."""
     return _png(prediction.mask.view(np.uint8) * np.uint8(255), MASK_PNG)
 
 
-def describe(prediction: Prediction, query: BatchQuery, predictor: Predictor) -> dict[str, Any]:
+def describe(prediction: Prediction, query: BatchQuery, predictor: Predictor) -> dict[str, object]:
     """The answer but for `seconds`, as `schemas.Segmentation` has it."""
     height, width = prediction.mask.shape
     regions = find_regions(prediction.mask, prediction.probability)
     area = sum(region.area_px for region in regions)
     weighted = sum(region.area_px * region.mean_probability for region in regions)
-    answer: dict[str, Any] = {
+    answer: dict[str, object] = {
         "model": served_by(predictor.engine),
         "image": {"height": height, "width": width},
         "threshold": predictor.threshold,
@@ -172,23 +188,23 @@ def describe(prediction: Prediction, query: BatchQuery, predictor: Predictor) ->
     return answer | _nested(prediction, predictor) | _pictures(prediction, query)
 
 
-def _nested(prediction: Prediction, predictor: Predictor) -> dict[str, Any]:
+def _nested(prediction: Prediction, predictor: Predictor) -> dict[str, object]:
     """Outer and inner mask and what is promised of them; nothing without a calibration."""
     calibration, nested = predictor.options.calibration, {"outer": prediction.outer, "inner": prediction.inner}
     if calibration is None:
         return {}
-    found: dict[str, Any] = {"promise": calibration.promise}
+    found: dict[str, object] = {"promise": calibration.promise}
     for name, mask in nested.items():
         if mask is not None:
             found |= {name: _run_lengths(mask), f"{name}_area_px": int(np.count_nonzero(mask))}
     return found
 
 
-def _run_lengths(mask: Mask) -> dict[str, Any]:
+def _run_lengths(mask: Mask) -> RunLengths:
     return {"size": list(mask.shape), "counts": compress_run_lengths(run_lengths(mask))}
 
 
-def _polyp(region: Region, num_pixels: int) -> dict[str, Any]:
+def _polyp(region: Region, num_pixels: int) -> dict[str, object]:
     return {
         "area_px": region.area_px,
         "area_percent": _percent(region.area_px, num_pixels),
@@ -199,14 +215,14 @@ def _polyp(region: Region, num_pixels: int) -> dict[str, Any]:
     }
 
 
-def served_by(engine: Engine) -> dict[str, Any]:
+def served_by(engine: Engine) -> ServedBy:
     """The model that answers."""
     facts = engine.facts
     return {"name": facts.name or "unnamed", "version": facts.version, "size": engine.size, "engine": engine.name}
 
 
-def _pictures(prediction: Prediction, query: BatchQuery) -> dict[str, Any]:
-    pictures: dict[str, Any] = {}
+def _pictures(prediction: Prediction, query: BatchQuery) -> dict[str, object]:
+    pictures: dict[str, object] = {}
     if query.probability:
         pictures["probability"] = _picture(_grey(prediction.probability))
     if query.overlay:
@@ -215,7 +231,7 @@ def _pictures(prediction: Prediction, query: BatchQuery) -> dict[str, Any]:
         pictures["picture"] = _picture(cv2.cvtColor(prediction.image, cv2.COLOR_RGB2BGR))
     if query.attention:
         maps = prediction.attention()
-        pictures["attention"] = [{"level": level} | _picture(_grey(coefficients)) for level, coefficients in maps]
+        pictures["attention"] = [{"level": level, **_picture(_grey(coefficients))} for level, coefficients in maps]
         pictures["attention_level"] = prediction.level_to_show()
     return pictures
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -151,6 +151,6 @@ class Segmenter:
         self.batcher.close()
 
 
-def _as_json(described: dict[str, Any], seconds: dict[str, float]) -> Answer:
+def _as_json(described: dict[str, object], seconds: dict[str, float]) -> Answer:
     described["seconds"] = {name: round(value, 6) for name, value in seconds.items()}
     return Answer(json.dumps(described, separators=(",", ":"), allow_nan=False).encode(), "application/json")

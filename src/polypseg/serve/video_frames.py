@@ -1,5 +1,6 @@
 """Single frames of a video as images: what a person corrects, at the frame's own size, without loss.
 
+A server that anonymises takes them from the anonymous copy of the video, as its job does.
 The video is sent again for it: a source that stayed after its job would break the promise that it goes with the job.
 """
 
@@ -13,7 +14,7 @@ import cv2
 from polypseg.errors import RequestError
 from polypseg.predict.video.frames import FrameReader
 from polypseg.predict.video.source import open_source
-from polypseg.serve.videos import check_size
+from polypseg.serve.videos import check_size, put_anonymous_copy
 
 MAX_FRAMES = 100
 """Of one answer."""
@@ -37,7 +38,9 @@ def read_numbers(text: str) -> list[int]:
     return numbers
 
 
-def write_frames(source: Path, target: Path, numbers: Collection[int], max_pixels: int, stopped: Event) -> int:
+def write_frames(
+    source: Path, target: Path, numbers: Collection[int], max_pixels: int, stopped: Event, anonymise: bool = False
+) -> int:
     """How many frames were written to a ZIP file, as `frame_000025.png`, numbered from 0 as `VideoFrame.frame` is.
 
     Args:
@@ -46,12 +49,15 @@ def write_frames(source: Path, target: Path, numbers: Collection[int], max_pixel
         numbers: Of the frames; one that cannot be decoded is left out.
         max_pixels: Of a frame.
         stopped: Set by whoever wants no more.
+        anonymise: Whether all but the picture is blanked first, and text in it; the video as it came is removed.
 
     Raises:
-        PolypsegError: As `FrameReader.frames`; RequestError 404 where not one of the frames is there, 413 where they
-            are too large.
+        PolypsegError: As `FrameReader.frames` and `put_anonymous_copy`; RequestError 404 where not one of the frames is
+            there, 413 where they are too large.
     """
     check_size(source, max_pixels)
+    if anonymise:
+        put_anonymous_copy(source)
     wanted, last = frozenset(numbers), max(numbers)
     opened, num_written = open_source(source), 0
     try:

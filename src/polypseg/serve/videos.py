@@ -32,7 +32,7 @@ def predict_job(
         PolypsegError: As `predict_video`; RequestError 413 where its frames are too large.
     """
     check_size(record.source, max_pixels)
-    notes = _anonymise(record.source) if anonymise else []
+    notes = put_anonymous_copy(record.source) if anonymise else []
     options = VideoOptions(smoothing=record.query.smoothing, withhold_frames=record.query.withhold)
     summary = predict_video(record.source, record.output, predictor, options, track)
     frames = [as_frame(row) for row in read_video_table(summary.table)]
@@ -48,8 +48,12 @@ def predict_job(
     )
 
 
-def _anonymise(source: Path) -> list[str]:
-    """Put an anonymous copy in a video's place; what was done, in words."""
+def put_anonymous_copy(source: Path) -> list[str]:
+    """Put a copy that shows the picture alone in a video's place; what was done, in words.
+
+    Raises:
+        DataError: No picture was found in it, or its frames change their size.
+    """
     copy = source.with_name("anonymous.mp4")
     try:
         done = anonymise_video(source, copy, blank_text=True)

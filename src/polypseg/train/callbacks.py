@@ -30,13 +30,13 @@ class _Remembers:
     """What a callback knows between epochs, as plain numbers."""
 
     _fields: ClassVar[tuple[str, ...]]
-    _restored: Mapping[str, Any] | None = None
+    _restored: Mapping[str, float | int | None] | None = None
 
     def state(self) -> dict[str, float | int | None]:
         """The counters and the best value so far."""
         return {field: _plain(getattr(self, field)) for field in self._fields}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, float | int | None]) -> None:
         """Take the state back when the training begins, after Keras has reset the callback."""
         self._restored = state
 
@@ -104,9 +104,9 @@ class Averages(keras.callbacks.Callback):  # type: ignore[misc]
         """Put the averages in, and measure batch normalisation."""
         self._statistics = None
         self._swapped.enter_context(self.in_place())
-        if getattr(self.model.optimizer, "use_ema", False):
+        layers = normalisations(self.model)
+        if getattr(self.model.optimizer, "use_ema", False) and any(layer.trainable for layer in layers):
             measure_normalisation(self.model, self._batches())
-            layers = normalisations(self.model)
             self._statistics = [
                 keras.ops.convert_to_numpy(v).copy() for n in layers for v in (n.moving_mean, n.moving_variance)
             ]

@@ -22,7 +22,7 @@ from polypseg.models.deep_supervision import without_supervised_levels
 from polypseg.progress import Track, silent
 from polypseg.records.environment import TrainingFacts, add_start
 from polypseg.records.lock import alone_in
-from polypseg.records.run import Run, open_run, write_config, write_history
+from polypseg.records.run import Run, open_run, write_config, write_history, write_seen_before
 from polypseg.records.split import Split
 from polypseg.records.training_state import HistoryRow, SavedState, load_state, save_state
 from polypseg.train.callbacks import (
@@ -36,7 +36,7 @@ from polypseg.train.callbacks import (
     mode_of,
 )
 from polypseg.train.devices import num_devices, on_devices, share_batches, with_devices
-from polypseg.train.named_models import check_named_models, named_digests, warn_of_seen_images
+from polypseg.train.named_models import check_named_models, named_digests, seen_by_start, warn_of_seen_images
 from polypseg.train.new_model import new_model
 from polypseg.train.normalisation import calibration_batches
 from polypseg.train.numerics import numerics
@@ -92,6 +92,7 @@ def train(
     with alone_in(run.folder), numerics(config.train), on_devices(config):
         refuse_a_run(run)  # again: another process may have begun one meanwhile
         split.save(run.splits_path)
+        write_seen_before(run, seen_by_start(config))
         run.environment_path.unlink(missing_ok=True)  # of a start that was killed before it was a run
         keras.utils.set_random_seed(config.train.seed)
         model = new_model(config, samples, split)
@@ -207,7 +208,7 @@ def _check_best(run: Run, state: SavedState) -> None:
 def _reopened(state: SavedState, settings: TrainConfig) -> SavedState:
     """A finished state, made ready for more epochs; what early stopping ended gets its whole patience again."""
     stopping = state.callbacks["EarlyStopping"]
-    if state.finished and stopping["wait"] >= settings.early_stopping_patience:
+    if state.finished and (stopping["wait"] or 0) >= settings.early_stopping_patience:
         stopping = {**stopping, "wait": 0, "stopped_epoch": 0}
     return state._replace(finished=False, callbacks={**state.callbacks, "EarlyStopping": stopping})
 

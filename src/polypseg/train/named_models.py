@@ -15,8 +15,8 @@ from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import PREFIX
 from polypseg.records.onnx_metadata import read_metadata
 from polypseg.records.run import Run
-from polypseg.records.seen import SeenImages, seen_of_split, unpack
-from polypseg.records.split import Split, load_split
+from polypseg.records.seen import SeenImages, unpack
+from polypseg.records.split import Split
 
 START, TEACHER = "train.start_from", "train.teacher"
 
@@ -128,12 +128,10 @@ def warn_of_seen_images(config: Config, split: Split) -> None:
     """Warns of images of the validation and test splits that the start was trained on, or chosen by.
 
     Args:
-        config: Its `train.start_from` is a run, a checkpoint in one, or an exported file; of others nothing is known.
+        config: Its `train.start_from` is known as `seen_by_start` says.
         split: Of the new training.
     """
-    seen = _seen_by(start_file(Path(config.train.start_from))) if config.train.start_from is not None else None
-    if seen is None:
-        return
+    seen = seen_by_start(config)
     for side, what in (
         ("test", "its test figures will flatter"),
         ("validation", "the checkpoint will be chosen by images that it has seen"),
@@ -148,15 +146,20 @@ def warn_of_seen_images(config: Config, split: Split) -> None:
             )
 
 
-def _seen_by(file: Path) -> SeenImages | None:
-    """The images that the model of a file has seen; None where nobody can tell."""
+def seen_by_start(config: Config) -> SeenImages:
+    """The images that the model has seen whose weights a training starts from; none where nobody can tell.
+
+    Args:
+        config: Its `train.start_from` is a run, a checkpoint in one, or an exported file; of others nothing is known.
+    """
+    nothing = SeenImages(frozenset())
+    if config.train.start_from is None:
+        return nothing
+    file = start_file(Path(config.train.start_from))
     if file.suffix.lower() == ".onnx":
-        packed = read_metadata(file).get(f"{PREFIX}seen_images")
-        return unpack(packed) if packed else None
-    manifest = file.parent.parent / "splits.json"
-    if file.parent.name != "checkpoints" or not manifest.is_file():
-        return None
-    return seen_of_split(load_split(manifest))
+        return unpack(read_metadata(file).get(f"{PREFIX}seen_images", ""))
+    run = Run(file.parent.parent)
+    return run.seen() if file.parent.name == "checkpoints" and run.splits_path.is_file() else nothing
 
 
 def check_named_models(run: Run, config: Config, has_begun: bool) -> None:

@@ -18,7 +18,7 @@ from polypseg.records.split import Split
 from polypseg.train.coefficients import DiceCoefficient, IoUCoefficient
 from polypseg.train.losses import DeepSupervision, build_loss
 from polypseg.train.named_models import start_file
-from polypseg.train.normalisation import calibration_batches, settle_normalisation
+from polypseg.train.normalisation import calibration_batches, freeze_normalisation, settle_normalisation
 from polypseg.train.optimizers import build_optimizer
 from polypseg.train.samples import training_draws
 
@@ -30,6 +30,8 @@ def new_model(config: Config, samples: Sequence[Sample], split: Split) -> keras.
         ModelError: The file to start from cannot be loaded, or holds another network.
     """
     model, loss = build_model(config.model, config.data.size), build_loss(config.loss)
+    if config.train.freeze_normalisation:
+        freeze_normalisation(model)
     if config.train.start_from is not None:
         _start_from(model, start_file(Path(config.train.start_from)), config, samples, split)
     if config.model.deep_supervision:
@@ -42,7 +44,8 @@ def new_model(config: Config, samples: Sequence[Sample], split: Split) -> keras.
 
 
 def _start_from(model: keras.Model, path: Path, config: Config, samples: Sequence[Sample], split: Split) -> None:
-    """Gives the model the weights of a file; one in which normalisation was folded away gets the training's statistics.
+    """Gives the model the weights of a file; one in which normalisation was folded away gets the training's statistics,
+    unless normalisation is frozen: then it predicts as the file does, from the first step to the last.
 
     Raises:
         ModelError: The file cannot be loaded, or holds another network.
@@ -51,6 +54,8 @@ def _start_from(model: keras.Model, path: Path, config: Config, samples: Sequenc
         copy_weights(model, path)
         return
     copy_onnx_weights(model, path)
+    if config.train.freeze_normalisation:
+        return
     reader = make_readers(samples, split, config.data, config.split)["train"]
     plan = training_plan(config.data, config.train.seed, training_draws(samples, split, config))
     settle_normalisation(model, calibration_batches(reader, plan))

@@ -81,6 +81,12 @@ def _within_limits(layer: Any, scale: Any, offset: Any) -> tuple[Any, Any]:
     return kept[0], kept[1]
 
 
+def freeze_normalisation(model: keras.Model) -> None:
+    """Keeps each batch normalisation's statistics, scale and offset; training takes these, not those of the batch."""
+    for layer in normalisations(model):
+        layer.trainable = False
+
+
 def normalisations(model: keras.Model) -> list[Any]:
     """The layers, those of nested models (encoders of `keras.applications`) too."""
     return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]

@@ -12,7 +12,7 @@ from polypseg.data.named_splits import SplitFiles, split_by_names
 from polypseg.data.samples import Fault, MaskFacts, Sample, check_samples, refuse
 from polypseg.data.sources import draws, find_source_samples
 from polypseg.data.splits import make_split, verify_split
-from polypseg.errors import DataError, PolypsegWarning, UsageError, listed
+from polypseg.errors import DataError, PolypsegWarning, UsageError, listed, plural
 from polypseg.progress import Track, silent
 from polypseg.records.run import Run
 from polypseg.records.split import SPLIT_NAMES, Split, load_split
@@ -72,7 +72,8 @@ def split_samples(samples: Sequence[Sample], config: Config, files: SplitFiles, 
         split, parted = split_by_names(samples, files, config.split, track)
         if parted:
             warnings.warn(
-                f"{len(parted)} groups or near-duplicates lie in several of your splits:{listed(parted)}",
+                f"{plural(len(parted), 'group or near-duplicate lies', 'groups or near-duplicates lie')} "
+                f"in several of your splits:{listed(parted)}",
                 PartedGroupsWarning,
                 stacklevel=2,
             )

@@ -9,6 +9,8 @@ from polypseg.errors import ImageError, ScoreError, UsageError
 from polypseg.evaluate.procedures.deployment import DeploymentOptions, report_deployment
 from polypseg.evaluate.procedures.facts import facts_of_predictions
 from polypseg.evaluate.procedures.references import open_references
+from polypseg.records.deployment import DeploymentFolder
+from polypseg.report.deployment import write_deployment_page
 
 INTERVALS = "procedure,lesion,first_frame,last_frame,num_frames,look\np1,a,1,2,5,flat\np2,,,,3,\n"
 TABLE = "procedure,frame,x,y,width,height,score\np1,1,0,0,5,5,0.9\np1,4,0,0,5,5,0.7\np2,0,0,0,5,5,0.2\n"
@@ -33,6 +35,9 @@ def test_intervals_by_hand(tmp_path):
         (INTERVALS.replace("1,2", "2,1"), "lesion a ends in frame 1 before it begins in frame 2"),
         (INTERVALS.replace("1,2", "1,5"), "lesion a ends in frame 5; p1 has frames 0 to 4"),
         (INTERVALS.replace("1,2", "x,2"), "first_frame is 'x'"),
+        (INTERVALS + "p1,a,2,4,5,flat\n", "lesion a: in 1 frames twice; expected one box, or one interval"),
+        (INTERVALS + "p1,b,2,4,6,flat\n", "p1 has 5 frames in one row and 6 in another"),
+        (INTERVALS.replace("1,2,5", "1,2,10000001"), "p1 has 10,000,001 frames; expected at most 10,000,000"),
         (INTERVALS.replace(",num_frames,", ",other,"), "add a column num_frames"),
         ("procedure,lesion\n", "lacks the columns first_frame, last_frame"),
     ],
@@ -58,6 +63,7 @@ def spoilt(change):
         (lambda truth, _: truth["annotations"][0].pop("unique_id"), "annotation 1 carries no lesion_id"),
         (lambda truth, _: truth["annotations"][0].update(bbox=[1, 2, 3]), "no bbox of four numbers"),
         (lambda truth, _: truth["annotations"][0].update(image_id=99), "annotation of an unknown image"),
+        (lambda truth, _: truth["annotations"][0].update(image_id=2), "lesion v_1: in 1 frames twice"),
         (lambda truth, _: truth.update(lesions=[{"id": "ghost"}]), "lesion ghost is visible in no frame"),
         (lambda truth, _: truth["images"][0].update(frame_rate=30), "mixed frame rates in one procedure"),
         (lambda truth, _: truth["images"][1].update(file_name="w_1.jpg"), "lesion v_1: in two procedures"),
@@ -124,6 +130,18 @@ def test_procedures_of_a_single_frame_have_no_alerts_a_minute(tmp_path):
     (frames, *_) = record.points[0].alerts
     assert (frames.definition, frames.num_alerts, frames.per_minute.value) == ("clean-frames", 1, None)
     assert frames.per_procedure.value == 0.5
+    by_name = {alerts.definition: alerts for alerts in record.points[0].alerts}
+    assert by_name["runs"].num_alerts == 1
+    assert by_name["alerts-2s"].num_alerts is None  # nobody knows how long a still lasts
+    assert by_name["alerts-2s"].per_procedure.value is None
+    rows = {row["procedure"]: row for row in DeploymentFolder(tmp_path / "out").read_table("procedures")}
+    assert [rows["still"][name] for name in ("clean-frames", "runs", "alerts-0.5s", "alerts-2s")] == ["1", "1", "", ""]
+    assert rows["v"]["alerts-0.5s"] == "0"
+    page = write_deployment_page(DeploymentFolder(tmp_path / "out")).read_text()
+    assert page.count("What was found when") == 1  # the timeline of v
+    assert "1 procedure is a single frame and has no timeline." in page
+    assert '<th scope="row">alerts-2s, a procedure</th><td class="number">–</td>' in page
+    assert '<th scope="row">still</th><td class="number">0.00</td><td class="number">–</td>' in page  # lasts: unknown
     assert "1 procedures are a single frame without a length: false alerts a minute are unknown" in record.notes
 
 
@@ -153,3 +171,13 @@ def test_a_procedure_without_a_lesion_and_one_without_a_finding(tmp_path):
     assert record.points[0].frames.sensitivity.value == 0
     assert record.matched.threshold is None
     assert len(record.points) == 1
+
+
+def test_where_nothing_is_found_no_threshold_is_blamed(tmp_path):
+    truth, _ = toy.row([0.9], [0])
+    facts = facts_of_predictions(
+        save(tmp_path / "found.json", []), open_references(save(tmp_path / "truth.json", truth), 25.0)
+    )
+    record = report_deployment("x", facts, DeploymentOptions(0.5), tmp_path / "out")
+    assert "nothing was found in any frame: there is no threshold to match" in record.notes
+    assert not any("highest score" in note or "optimistic" in note for note in record.notes)

@@ -154,11 +154,11 @@ def test_faults(clinic, predictor, tmp_path):
     with pytest.raises(UsageError, match=r"p1: its frames have no time; .* --frame-rate"):
         watch(find_films(clinic / "films"), predictor, references)
     write(clinic / "films" / "p1", "12", frame())
-    with pytest.raises(ScoreError, match="p1: 1 frames are missing in the references, as 12"):
+    with pytest.raises(ScoreError, match="p1: 1 frame is missing in the references, as 12"):
         facts(clinic, predictor)
     (clinic / "films" / "p1" / "12.png").unlink()
     (clinic / "films" / "p1" / "8.png").unlink()
-    with pytest.raises(ScoreError, match="p1: 1 frames are missing in the videos, as 8"):
+    with pytest.raises(ScoreError, match="p1: 1 frame is missing in the videos, as 8"):
         facts(clinic, predictor)
     write(clinic / "films" / "p1", "8", frame()[:40])
     with pytest.raises(ScoreError, match="64x64 pixels, its frame 40x64"):

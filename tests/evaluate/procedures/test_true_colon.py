@@ -124,3 +124,65 @@ def test_files(tmp_path):
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     (tmp_path / "found.json").write_text(json.dumps(results))
     assert evaluate_files(tmp_path / "truth.json", tmp_path / "found.json") == evaluate_true_colon(truth, results)
+
+
+def test_what_belongs_to_no_frame_is_left_out_and_counted(tmp_path):
+    # Forty hits: two predictions name a frame that is not there, 5 % of 40, which the protocol bears; a third does not.
+    truth, results = toy.row([0.5] * 40, [0])
+    truth["annotations"].append({**truth["annotations"][0], "image_id": 99})
+    for one in results[:2]:
+        one["image_id"] = 77
+    found = evaluate_true_colon(truth, results)
+    assert found.num_left_out == (2, 1)
+    assert (found.frame["tp"], found.frame["fn"], found.froc["total_gt"]) == (38, 2, 40)
+    results[2]["image_id"] = 77
+    with pytest.raises(ScoreError, match="only 37 of 40 predictions name a frame"):
+        evaluate_true_colon(truth, results)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda truth, _: truth["images"][1].update(id=1), "the image id 1 is there twice"),
+        (lambda truth, _: truth["images"][1].update(id=[1]), "an image without id or file_name"),
+        (lambda truth, _: truth["images"][1].pop("file_name"), "an image without id or file_name"),
+        (lambda truth, _: truth["images"][1].update(file_name=""), "the rule of names does not fit"),
+        (lambda truth, _: truth["images"].append(3), "an image without id or file_name"),
+        (lambda truth, _: truth["annotations"].append(3), "an annotation that is no object"),
+        (lambda truth, _: truth["annotations"][0].update(bbox=[1, 2, 3]), "annotation 1 has no bbox of four numbers"),
+        (lambda truth, _: truth["annotations"][0].update(bbox=[1, 2, 3, float("nan")]), "no bbox of four numbers"),
+        (lambda truth, _: truth.pop("annotations"), "no images or no annotations"),
+        (lambda truth, _: truth.update(annotations={"a": 1}), "annotations is no list"),
+        (lambda truth, _: truth.update(images=[]), "no images or no annotations"),
+        (lambda _, results: results[0].update(score=float("nan")), "a score or a box that is not finite"),
+        (lambda _, results: results[0].update(bbox=[0, 0, float("inf"), 2]), "a score or a box that is not finite"),
+        (lambda _, results: results[0].update(image_id=[1]), "only 1 of 2 predictions name a frame"),
+    ],
+)
+def test_odd_files_are_one_line(tmp_path, change, message):
+    truth, results = toy.row([0.9, 0.5], [])
+    change(truth, results)
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps(results))
+    with pytest.raises(ScoreError, match=message) as raised:
+        evaluate_files(tmp_path / "truth.json", tmp_path / "found.json")
+    assert "\n" not in str(raised.value)
+
+
+def test_sides_in_each_other_s_place_are_told(tmp_path):
+    truth, results = toy.row([0.9], [])
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    (tmp_path / "found.json").write_text(json.dumps(results))
+    with pytest.raises(ScoreError, match=r"not a COCO results list, or a damaged one \(an object, not a list\)"):
+        evaluate_files(tmp_path / "truth.json", tmp_path / "truth.json")
+    with pytest.raises(ScoreError, match="a list, not an object with images and annotations"):
+        evaluate_files(tmp_path / "found.json", tmp_path / "found.json")
+
+
+@pytest.mark.parametrize("order", ["images last", "as written"])
+def test_order_of_a_file_s_members_does_not_matter(tmp_path, order):
+    truth, results = toy.drawn(2)
+    members = sorted(truth) if order == "images last" else list(truth)  # annotations before images
+    (tmp_path / "truth.json").write_text(json.dumps({key: truth[key] for key in members}))
+    (tmp_path / "found.json").write_text(json.dumps(results))
+    assert evaluate_files(tmp_path / "truth.json", tmp_path / "found.json") == evaluate_true_colon(truth, results)

@@ -62,6 +62,10 @@ def test_clean_frames_without_a_finding_leave_the_lowest_score():
 def test_faults(two):
     with pytest.raises(UsageError, match="budget -1"):
         match(two, FALSE_POSITIVE_RATE, -1)
+    with pytest.raises(
+        UsageError, match="unknown burden of false alerts 'false-positives'; did you mean 'false-positi"
+    ):
+        match(two, "false-positives", 0.1)
     full = build([2], [(0, 0), (1, 0)], [(0, 0.5)], [(0, 0)], ["a"])
     with pytest.raises(ScoreError, match="no frame is without a lesion"):
         match(full, FALSE_POSITIVE_RATE, 0.1)

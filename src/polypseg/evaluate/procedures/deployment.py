@@ -13,6 +13,7 @@ from polypseg.errors import ScoreError
 from polypseg.evaluate.procedures.facts import Facts
 from polypseg.evaluate.procedures.figures import FigureOptions, known, point
 from polypseg.evaluate.procedures.findings import NO_TRACK, TABLE_COLUMNS
+from polypseg.metrics.procedures.alerts import alerts_by_procedure, is_in_seconds
 from polypseg.metrics.procedures.curves import FALSE_POSITIVE_RATE, burdens, curves, match
 from polypseg.metrics.procedures.frames import frame_sums, ratio
 from polypseg.metrics.procedures.lesions import lesion_table
@@ -145,6 +146,7 @@ def _variations(
 
 
 def _notes(procedures: Procedures, facts: Facts, matched: MatchedPoint | None) -> Iterator[str]:
+    yield from facts.notes
     clean = frame_sums(procedures, np.inf).num_clean
     without = [name for name, number in zip(procedures.names, clean, strict=True) if number == 0]
     if len(without) == len(procedures.names):
@@ -169,12 +171,15 @@ def _notes(procedures: Procedures, facts: Facts, matched: MatchedPoint | None) -
         yield "one procedure: figures have no intervals"
     if not len(procedures.lesions):
         yield "no lesion in any procedure: sensitivity is unknown"
+    if not facts.has_outlines and procedures.is_located:
+        yield "no masks on both sides: outlines are not compared"
+    if not len(procedures.finding_score):
+        yield "nothing was found in any frame: there is no threshold to match"
+        return
     if matched is not None and matched.is_optimistic:
         yield "the matched threshold was chosen on the procedures that are evaluated, and is optimistic"
     if matched is not None and matched.threshold is None:
         yield f"no threshold keeps within {matched.budget:g} ({matched.definition}): the highest score is a false alert"
-    if not np.isfinite(facts.dice).any() and procedures.is_located:
-        yield "no masks on both sides: outlines are not compared"
 
 
 def _tables(facts: Facts, procedures: Procedures, first: Point, options: DeploymentOptions) -> dict[str, Table]:
@@ -187,11 +192,10 @@ def _tables(facts: Facts, procedures: Procedures, first: Point, options: Deploym
 
 
 def _procedure_table(procedures: Procedures, first: Point, options: DeploymentOptions) -> Table:
-    from polypseg.metrics.procedures.alerts import alerts_by_procedure
-
     sums = frame_sums(procedures, first.threshold)
     definitions = options.figures.definitions
     counted = [alerts_by_procedure(procedures, definition, first.threshold) for definition in definitions]
+    has_length = np.isfinite(sums.minutes).tolist()
     columns = ("procedure", "set", *sums._fields, "num_lesions", *definitions)
     lesions = np.bincount(procedures.lesion_procedure, minlength=len(procedures.names))
     rows = (
@@ -200,7 +204,10 @@ def _procedure_table(procedures: Procedures, first: Point, options: DeploymentOp
             "evaluated" if name in first.procedures else "validation",
             *(float(column[place]) for column in sums),
             int(lesions[place]),
-            *(int(column[place]) for column in counted),
+            *(
+                int(column[place]) if has_length[place] or not is_in_seconds(definition) else ""
+                for definition, column in zip(definitions, counted, strict=True)
+            ),
         )
         for place, name in enumerate(procedures.names)
     )

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from polypseg.errors import ScoreError
-from polypseg.evaluate.procedures.findings import NO_TRACK, Findings, meet, read_findings
+from polypseg.errors import ScoreError, UsageError
+from polypseg.evaluate.procedures.findings import NO_TRACK, Findings, check_there, meet, read_findings
 from polypseg.evaluate.procedures.frames import Frames, check_same_frames
 from polypseg.evaluate.procedures.references import References, Sights
+from polypseg.evaluate.procedures.video_tables import NOTE as VIDEO_TABLE_NOTE
+from polypseg.evaluate.procedures.video_tables import find_video_tables, read_video_tables
 from polypseg.evaluate.procedures.watch import Watched
 from polypseg.metrics.procedures.alerts import stretches
 from polypseg.metrics.procedures.tables import Flags, Numbers, Places, Procedures
@@ -27,6 +29,8 @@ class Facts:
         dice: Shape (S,): where a lesion is found and masks are known; NaN elsewhere.
         boundary_iou: The same.
         looks: What is said of each lesion, by column.
+        notes: What a reader must know of how they were gathered.
+        has_outlines: Whether outlines are compared wherever a lesion is found.
     """
 
     procedures: Procedures
@@ -36,6 +40,8 @@ class Facts:
     dice: Numbers
     boundary_iou: Numbers
     looks: Mapping[str, Mapping[str, str]]
+    notes: tuple[str, ...] = ()
+    has_outlines: bool = False
 
     def withheld(self, num_frames: int) -> Procedures:
         """The procedures without the findings of a track that lasts at most so many frames in a row.
@@ -91,25 +97,38 @@ def facts_of_model(frames: Frames, watched: Watched, references: References) -> 
     for (frame, lesion), outline in watched.outlines.items():
         place = sight_at[frame, number[lesion]]
         dice[place], boundary[place] = outline
-    return replace(facts, dice=dice, boundary_iou=boundary)
+    return replace(facts, dice=dice, boundary_iou=boundary, has_outlines=True)
 
 
 def facts_of_predictions(path: Path, references: References, threshold: float = 0.0, min_iou: float = 0.0) -> Facts:
     """The facts of saved findings.
 
     Args:
-        path: As `read_findings`.
-        references: With their own frames.
+        path: As `read_findings`, or tables of videos as `find_video_tables`, which tell the frames and their times.
+        references: With their own frames; without, only for tables of videos.
         threshold: Findings of lower scores are left out.
         min_iou: Above which boxes meet.
 
     Raises:
         ScoreError: They do not fit, or the references do not tell the frames.
+        UsageError: Nobody tells the time.
     """
+    check_there(path)
+    tables = find_video_tables(path)
+    if tables:
+        frames, findings = read_video_tables(tables, references.frames)
+        if references.frames is not None:
+            check_same_frames(frames, references.frames, "tables")
+        findings = findings.kept(findings.score >= threshold)
+        sights = references.sights_in(frames)
+        joined = _joined(frames, findings, sights, meet(findings, sights, min_iou), references)
+        return replace(joined, notes=(VIDEO_TABLE_NOTE,))
     if references.frames is None:
         raise ScoreError(
             f"{references.source}: intervals do not tell how many frames a procedure has; add a column num_frames"
         )
+    if not references.is_timed:
+        raise UsageError(f"{references.source}: masks tell no time; name the frames a second with --frame-rate")
     frames = references.frames
     findings = read_findings(path, frames, references, threshold)
     sights = references.sights_in(frames)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from polypseg.evaluate.procedures.facts import Facts
-from polypseg.metrics.procedures.alerts import DEFINITIONS, alerts_by_procedure
+from polypseg.metrics.procedures.alerts import DEFINITIONS, alerts_by_procedure, is_in_seconds
 from polypseg.metrics.procedures.frames import frame_sums
 from polypseg.metrics.procedures.lesions import PERSISTENCE, WITHIN_SECONDS, LesionTable, lesion_table
 from polypseg.metrics.procedures.tables import Flags, Numbers, Procedures
@@ -113,11 +113,13 @@ class _Maker:
         counted = alerts_by_procedure(self._procedures, definition, threshold).astype(np.float64)
         minutes = frame_sums(self._procedures, np.inf).minutes
         is_timed = bool(np.isfinite(minutes).all())  # a procedure of one frame has no length
+        is_known = is_timed or not is_in_seconds(definition)
+        unknown = Figure(value=None)
         return Alerts(
             definition=definition,
-            num_alerts=int(counted.sum()),
-            per_minute=self.figure(counted, minutes) if is_timed else Figure(value=None),
-            per_procedure=self.figure(counted, np.ones(len(counted))),
+            num_alerts=int(counted.sum()) if is_known else None,
+            per_minute=self.figure(counted, minutes) if is_timed else unknown,
+            per_procedure=self.figure(counted, np.ones(len(counted))) if is_known else unknown,
         )
 
     def lesions(self, table: LesionTable, chosen: Flags) -> LesionFigures:

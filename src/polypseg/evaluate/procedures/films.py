@@ -81,7 +81,7 @@ def film_frames(film: Film, known: Frames | None) -> Iterator[FilmFrame]:
     from polypseg.predict.video.frames import FrameReader
     from polypseg.predict.video.source import open_source
 
-    named = _by_number(known.keys_of(film.name)) if known is not None and film.name in known.names else {}
+    named = keys_by_number(known.keys_of(film.name)) if known is not None and film.name in known.names else {}
     source = open_source(film.files[0])
     try:
         for frame in FrameReader(source, Event()).frames():
@@ -101,10 +101,10 @@ def read_film_frame(path: Path) -> Image:
     return np.asarray(to_eight_bits(stored.picture, str(path)).convert("RGB"))
 
 
-def _by_number(keys: list[str]) -> Mapping[int, str]:
+def keys_by_number(keys: list[str]) -> Mapping[int, str]:
     """The names by the number that they end with.
 
-    >>> _by_number(["p1_0007", "8"])
+    >>> keys_by_number(["p1_0007", "8"])
     {7: 'p1_0007', 8: '8'}
     """
     ends = {key: re.search(r"(\d+)$", key) for key in keys}

@@ -25,7 +25,12 @@ from polypseg.records.json_stream import stream_members
 from polypseg.records.reading import FileKind, stream_named_rows
 
 RESULTS = FileKind("COCO results list", ScoreError, "expected a list of image_id, bbox and score", 4096)
-TABLE = FileKind("table of findings", ScoreError, "expected the findings.csv that polypseg evaluate wrote", 4096)
+TABLE = FileKind(
+    "table of findings",
+    ScoreError,
+    "expected the findings.csv of polypseg evaluate, or the tables of videos of polypseg predict",
+    4096,
+)
 TABLE_COLUMNS = ("procedure", "frame", "x", "y", "width", "height", "score", "area_percent", "track")
 NO_TRACK = -1
 
@@ -100,11 +105,22 @@ def read_findings(path: Path, frames: Frames, references: References, threshold:
         ScoreError: It cannot be understood, or names frames that are not there.
     """
     path = path / "findings.csv" if path.is_dir() else path
-    if not path.exists():
-        raise ScoreError(f"{path}: no such predictions; expected a COCO results list (.json) or a findings.csv")
+    check_there(path)
     read = _results if path.suffix.lower() == ".json" else _table
     found = read(path, frames, references)
     return found.kept(found.score >= threshold)
+
+
+def check_there(path: Path) -> None:
+    """Nothing, if there is such a file or folder.
+
+    Raises:
+        ScoreError: There is none.
+    """
+    if not path.exists():
+        raise ScoreError(
+            f"{path}: no such predictions; expected a COCO results list (.json), a findings.csv or tables of videos"
+        )
 
 
 def meet(findings: Findings, sights: Sights, min_iou: float = 0.0) -> tuple[Places, Places]:

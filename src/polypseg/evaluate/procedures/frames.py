@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from polypseg.errors import ScoreError, UsageError
+from polypseg.errors import ScoreError, UsageError, plural
 from polypseg.metrics.procedures.tables import Numbers, Places
 
 
@@ -85,15 +85,15 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts)
 
 
-def check_same_frames(filmed: Frames, referenced: Frames) -> None:
-    """Nothing, if both sides have the same frames.
+def check_same_frames(filmed: Frames, referenced: Frames, filmed_name: str = "videos") -> None:
+    """Nothing, if both sides have the same frames; the first is called by its name.
 
     Raises:
         ScoreError: A procedure or frames are missing on one side.
     """
     for one, other, side, hint in (
         (filmed, referenced, "references", "a frame without a lesion needs a reference that says so (a black mask)"),
-        (referenced, filmed, "videos", "remove the references that belong to no frame"),
+        (referenced, filmed, filmed_name, "remove the references that belong to no frame"),
     ):
         lacking = [name for name in one.names if name not in other.names]
         if lacking:
@@ -105,7 +105,9 @@ def check_same_frames(filmed: Frames, referenced: Frames) -> None:
             absent = set(one.keys_of(name)) - set(other.keys_of(name))
             if absent:
                 first = min(absent, key=natural)
-                raise ScoreError(f"{name}: {len(absent)} frames are missing in the {side}, as {first}; {hint}")
+                raise ScoreError(
+                    f"{name}: {plural(len(absent), 'frame is', 'frames are')} missing in the {side}, as {first}; {hint}"
+                )
 
 
 def _check_procedure(name: str, keys: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
 """References in a table of intervals: procedure, lesion, first_frame, last_frame."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ from polypseg.records.reading import FileKind, read_rows
 
 INTERVALS = FileKind("table of intervals", ScoreError, "expected: procedure, lesion, first_frame, last_frame", 64)
 INTERVAL_COLUMNS = ("procedure", "lesion", "first_frame", "last_frame")
+MOST_FRAMES = 10_000_000
+"""Of a procedure: more than four days of film are a mistake."""
 
 
 def intervals(path: Path, rate: float | None) -> References:
@@ -19,7 +21,7 @@ def intervals(path: Path, rate: float | None) -> References:
     rows = read_rows(path, INTERVAL_COLUMNS, INTERVALS)
     if not rows:
         raise INTERVALS.damaged(path, "it holds no row")
-    lengths = {row["procedure"]: _whole(path, row, "num_frames") for row in rows if row.get("num_frames")}
+    lengths = _lengths(path, rows)
     names = list(dict.fromkeys(row["procedure"] for row in rows))
     spans = [(row, _whole(path, row, "first_frame"), _whole(path, row, "last_frame")) for row in rows if row["lesion"]]
     for row, first, last in spans:
@@ -53,6 +55,19 @@ def intervals(path: Path, rate: float | None) -> References:
     known = (*INTERVAL_COLUMNS, "num_frames")
     looks = {row["lesion"]: {key: value for key, value in row.items() if key not in known} for row, _, _ in spans}
     return References(path, "intervals", frames, sights_in, looks)
+
+
+def _lengths(path: Path, rows: Sequence[Mapping[str, str]]) -> dict[str, int]:
+    """The number of frames of each procedure that tells it."""
+    lengths: dict[str, int] = {}
+    for row in rows:
+        if row.get("num_frames"):
+            name, number = row["procedure"], _whole(path, row, "num_frames")
+            if number > MOST_FRAMES:
+                raise ScoreError(f"{path}: {name} has {number:,} frames; expected at most {MOST_FRAMES:,}")
+            if lengths.setdefault(name, number) != number:
+                raise ScoreError(f"{path}: {name} has {lengths[name]} frames in one row and {number} in another")
+    return lengths
 
 
 def _whole(path: Path, row: Mapping[str, str], column: str) -> int:

@@ -61,6 +61,7 @@ class References:
         looks: What is said of each lesion, by column.
         mask_paths: Of masks: the file of each frame.
         image_ids: Of COCO: each frame's place by the file's own number.
+        is_timed: Whether the times of `frames` are known, and not only their order.
     """
 
     source: Path
@@ -70,6 +71,7 @@ class References:
     looks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     mask_paths: tuple[Path, ...] = ()
     image_ids: Mapping[int, int] = field(default_factory=dict)
+    is_timed: bool = True
 
     @property
     def is_located(self) -> bool:
@@ -103,11 +105,22 @@ class Gathered:
         self._values.extend((*box, percent))
 
     def sights(self) -> Sights:
-        """All of them, by frame."""
+        """All of them, by frame.
+
+        Raises:
+            ScoreError: A lesion is in one frame twice.
+        """
         places = np.array(self._places, np.int64).reshape(-1, 2)
         values = np.array(self._values, np.float64).reshape(-1, 5)
         order = np.lexsort([places[:, 1], places[:, 0]])
         frame, lesion = places[order].T
+        twice = np.flatnonzero((np.diff(frame) == 0) & (np.diff(lesion) == 0))
+        if twice.size:
+            name = list(self._numbers)[lesion[twice[0]]]
+            raise ScoreError(
+                f"lesion {name}: in {twice.size:,} frames twice; expected one box, or one interval, of a lesion in a "
+                "frame: merge them"
+            )
         owners = np.array(self._owners, np.int64)
         return Sights(tuple(self._numbers), owners, frame, lesion, values[order, :4], values[order, 4])
 
@@ -170,4 +183,4 @@ def _masks(folder: Path, rate: float | None) -> References:
                 gathered.add(there or 0, evaluated.names.index(name), lesion_name(name, level), box, percent)
         return gathered.sights()
 
-    return References(folder, "masks", frames, sights_in, mask_paths=paths)
+    return References(folder, "masks", frames, sights_in, mask_paths=paths, is_timed=rate is not None)

@@ -4,7 +4,7 @@ Decisions:
 - A finding is a region of the mask at the model's threshold; its score is its highest probability. So at the model's
   own operating point the findings are what a user is shown. For lower thresholds the regions at `floor` that no such
   region touches are findings too: what is found grows as the threshold falls, and never shrinks.
-- The operating point is the seed threshold where the model has one: below it a region is not shown.
+- The operating point is the peak threshold where the model has one: below it a region is not shown.
 - Findings at the operating point get tracks; weaker ones have none.
 - A frame without a picture has no finding. Frames are watched in order, as a video is predicted: lit field followed,
   smoothing as asked. Several smoothings cost one run of the model.
@@ -92,7 +92,7 @@ def watch(
 
     Raises:
         ScoreError: A mask of another size than its frame.
-        UsageError: A folder without `rate`.
+        UsageError: A folder without `rate`, or an unknown smoothing.
     """
     watched = {smoothing: Watched() for smoothing in smoothings}
     masks = {}

@@ -62,6 +62,25 @@ def shortest_alert(procedures: Procedures, definition: str) -> Places:
     return np.full(len(procedures.names), int(match[1]), np.int64)
 
 
+def is_definition(name: str) -> bool:
+    """Whether false alerts have such a definition.
+
+    >>> is_definition("runs"), is_definition("alerts-7frames"), is_definition("alerts")
+    (True, True, False)
+    """
+    return name in DEFINITIONS or _LASTING.fullmatch(name) is not None
+
+
+def is_in_seconds(definition: str) -> bool:
+    """Whether it asks how long an alert lasts, which nobody can say of a procedure of a single frame.
+
+    >>> is_in_seconds("alerts-0.5s"), is_in_seconds("alerts-15frames"), is_in_seconds("runs")
+    (True, False, False)
+    """
+    match = _LASTING.fullmatch(definition)
+    return match is not None and match[2] == "s"
+
+
 def count_alerts(procedures: Procedures, definition: str, thresholds: Numbers) -> Places:
     """The number of false alerts in all procedures, at each threshold.
 

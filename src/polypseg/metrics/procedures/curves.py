@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from polypseg.errors import ScoreError, UsageError
-from polypseg.metrics.procedures.alerts import CLEAN_FRAMES, count_alerts, num_reaching
+from polypseg.errors import ScoreError, UsageError, unknown_name
+from polypseg.metrics.procedures.alerts import CLEAN_FRAMES, DEFINITIONS, count_alerts, is_definition, num_reaching
 from polypseg.metrics.procedures.frames import frame_sums, ratio
 from polypseg.metrics.procedures.tables import Numbers, Procedures
 
@@ -93,6 +93,7 @@ def burdens(procedures: Procedures, definition: str, thresholds: Numbers) -> Num
         thresholds: Shape (T,).
 
     Raises:
+        UsageError: An unknown definition.
         ScoreError: It is not known: no clean frame, or no length in time.
     """
     if definition == FALSE_POSITIVE_RATE:
@@ -100,6 +101,9 @@ def burdens(procedures: Procedures, definition: str, thresholds: Numbers) -> Num
             raise ScoreError("no frame is without a lesion: the false-positive rate is unknown; add such frames")
         num_clean = int(np.count_nonzero(~procedures.has_lesion))
         return np.asarray(count_alerts(procedures, CLEAN_FRAMES, thresholds) / num_clean)
+    if not is_definition(definition):
+        choices = [FALSE_POSITIVE_RATE, *DEFINITIONS, "alerts-15frames"]
+        raise UsageError(unknown_name("burden of false alerts", definition, choices))
     minutes = float(np.sum(frame_sums(procedures, np.inf).minutes))
     if not minutes > 0:
         raise ScoreError("a procedure has a single frame: false alerts a minute are unknown; leave it out")

@@ -9,10 +9,11 @@ Why polypseg draws blocks itself, tried on attention-unet-16 (November 2026):
   the same nodes out; only its SVG was tried.
 - visualkeras 0.2.0: `layered_view` fails with Keras 3 (an input layer has no `output_shape`), and `graph_view`
   draws every unit as a circle, 30,370 x 1,310 pixels.
+- grandalf 0.8 and fast-sugiyama 0.5.3 place our blocks by their depth alone (benchmarks/graph_layouts.py): a ladder
+  4,830 and 6,736 pixels long, in which a resolution is no row and a skip crosses the whole picture. They would take the
+  place of layout.py's 170 lines and leave trace.py, blocks.py and paint.py.
 - Not tried, by their descriptions: netron shows a model in a browser and writes no file by itself; torchview is for
-  PyTorch and needs `dot`; grandalf, fast-sugiyama and pyelk place nodes, and would leave trace.py, blocks.py and
-  paint.py.
-- Not finished: our blocks laid out by Graphviz, which could replace layout.py where Graphviz is installed.
+  PyTorch and needs `dot`; pyelk places nodes, as the two above.
 """
 
 from polypseg.models.graph.draw import draw_model

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from polypseg.records.model_facts import ModelFacts
 
-ENGINES = ("auto", "onnxruntime", "openvino", "keras")
+ENGINES = ("auto", "onnxruntime", "openvino", "keras", "litert")
 """The names that a caller may give; `auto` takes the fastest that is installed and fits the file."""
 
 

@@ -82,6 +82,7 @@ class KerasEngine:
         self.model = load_model(source) if isinstance(source, Path) else source
         shape = _taken(self.model, source if isinstance(source, Path) else self.model.name)
         self._gates = gate_levels(self.model)
+        self._run: Any = None
         self._reader: Any = None
         self.facts = ModelFacts(
             size=int(shape[1] or 0),
@@ -96,15 +97,20 @@ class KerasEngine:
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """As `Engine.run`."""
-        return np.asarray(self._keras.ops.convert_to_numpy(self.model.predict_on_batch(batch)), np.float32)
+        from polypseg.models.batch_function import batch_function
+
+        self._run = self._run or batch_function(self.model)
+        return np.asarray(self._run(batch), np.float32)
 
     def run_with_attention(self, batch: NDArray[np.float32]) -> Outputs:
         """As `Engine.run_with_attention`."""
         if not self._gates:
             raise ModelError(f"the model {self.model.name!r} has no attention gates; expected an attention_unet")
+        from polypseg.models.batch_function import batch_function
+
         if self._reader is None:  # built once: each new one costs a compilation
             outputs = {"probability": self.model.output}
             outputs |= {str(level): gate.output for level, gate in self._gates.items()}
-            self._reader = self._keras.Model(self.model.input, outputs)
-        found = {key: np.asarray(value, np.float32) for key, value in self._reader.predict_on_batch(batch).items()}
+            self._reader = batch_function(self._keras.Model(self.model.input, outputs))
+        found = {key: np.asarray(value, np.float32) for key, value in self._reader(batch).items()}
         return Outputs(found.pop("probability"), {int(key): value[..., 0] for key, value in found.items()})

@@ -3,7 +3,8 @@
 Decisions:
 - A runtime is imported when an engine of its kind is opened, never before; none here needs a training framework but
   the one that runs a `.keras` file.
-- Unless the caller names one, an exported model runs in OpenVINO where that is installed, else in ONNX Runtime.
+- Unless the caller names one, an `.onnx` file runs in OpenVINO where that is installed, else in ONNX Runtime; an IR
+  runs in OpenVINO and a `.tflite` file in LiteRT, and in nothing else.
 """
 
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ from polypseg.records.threshold import DEFAULT, load_threshold
 
 
 def open_engine(model: Path | str, engine: str = "auto", threads: int | None = None, streams: int = 1) -> Engine:
-    """An engine for a run folder (its best checkpoint, its stored threshold), a `.keras` or an `.onnx` file.
+    """An engine for a run folder (its best checkpoint, its stored threshold), a `.keras` file or an exported file.
 
     A group of runs (a cross-validation, several seeds) is one engine: the mean of its members' probabilities.
 
@@ -43,28 +44,43 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
     if threads is not None and threads < 1:
         raise UsageError(f"threads {threads}: expected at least 1")
     if not path.exists():
-        raise ModelError(f"{path}: no such file or folder; expected a run folder, an .onnx or a .keras file")
+        raise ModelError(f"{path}: no such file or folder; expected {KNOWN}")
     if path.is_dir() or path.suffix.lower() == ".keras":
         opened = _recalibrated(_open_keras(path, engine, threads), path)
         if not path.is_dir():
             ask(opened, str(path))
         return opened
-    if path.suffix.lower() != ".onnx":
-        ending = path.suffix or "no ending"
-        raise ModelError(f"{path}: expected a run folder, an .onnx or a .keras file, found {ending}")
-    if engine == "keras":
-        raise ModelError(f"{path}: Keras cannot run an ONNX file; take engine onnxruntime or openvino")
-    if engine == "openvino" or (engine == "auto" and find_spec("openvino") is not None):
-        from polypseg.predict.engines.openvino_engine import OpenVinoEngine
-
-        exported: Engine = OpenVinoEngine(path, threads, streams)
-    else:
-        from polypseg.predict.engines.onnx_engine import OnnxEngine
-
-        exported = OnnxEngine(path, threads, streams)
+    exported = _open_exported(path, engine, threads, streams)
     ask(exported, str(path))
     check_once(exported, path)
     return exported
+
+
+KNOWN = "a run folder, an .onnx, a .keras, an .xml (OpenVINO) or a .tflite file (LiteRT)"
+"""What can be opened."""
+
+_ENGINES_OF = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",), ".tflite": ("litert",)}
+"""By the ending of an exported file; `auto` takes one of them."""
+
+
+def _open_exported(path: Path, engine: str, threads: int | None, streams: int) -> Engine:
+    ending = path.suffix.lower()
+    if ending not in _ENGINES_OF:
+        raise ModelError(f"{path}: expected {KNOWN}, found {path.suffix or 'no ending'}")
+    if engine not in ("auto", *_ENGINES_OF[ending]):
+        fitting = " or ".join(_ENGINES_OF[ending])
+        raise ModelError(f"{path}: the engine {engine} cannot run {ending} files; take {fitting}")
+    if ending == ".tflite":
+        from polypseg.predict.engines.litert_engine import LiteRtEngine
+
+        return LiteRtEngine(path, threads)
+    if ending == ".xml" or engine == "openvino" or (engine == "auto" and find_spec("openvino") is not None):
+        from polypseg.predict.engines.openvino_engine import OpenVinoEngine
+
+        return OpenVinoEngine(path, threads, streams)
+    from polypseg.predict.engines.onnx_engine import OnnxEngine
+
+    return OnnxEngine(path, threads, streams)
 
 
 def _recalibrated(engine: Engine, path: Path) -> Engine:

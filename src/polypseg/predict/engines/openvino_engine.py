@@ -13,10 +13,11 @@ from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.engines.model_file import read_model_file
 from polypseg.predict.engines.onnx_engine import ATTENTION, PROBABILITY, carried_levels, first_line
 from polypseg.predict.engines.openvino_graph import speed_up
+from polypseg.records.paired_models import read_ir
 
 
 class OpenVinoEngine:
-    """Implements `Engine` for an `.onnx` file."""
+    """Implements `Engine` for an `.onnx` file, or for an IR (`.xml` with its `.bin`)."""
 
     name = "openvino"
 
@@ -32,8 +33,11 @@ class OpenVinoEngine:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
             settings["ENABLE_CPU_PINNING"] = False  # else engines side by side are all pinned to the same first cores
-        content, self.facts = read_model_file(path)
-        refuse_external_weights(content, str(path))
+        if path.suffix.lower() == ".xml":
+            self.facts = read_ir(path)
+        else:
+            content, self.facts = read_model_file(path)
+            refuse_external_weights(content, str(path))
         try:
             core = openvino.Core()
             model = core.read_model(path)

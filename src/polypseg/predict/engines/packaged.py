@@ -72,7 +72,9 @@ def resolve(model: Path | str | None) -> Path:
         return _intact(known[str(model)])
     path = Path(model)
     if not path.exists() and not path.suffix and path.name == str(model):
-        raise ModelError(f"{unknown_name('model', str(model), known)}; or give a run folder, an .onnx or a .keras file")
+        raise ModelError(
+            f"{unknown_name('model', str(model), known)}; or give a run folder or a model file (.onnx, .keras, …)"
+        )
     return path
 
 

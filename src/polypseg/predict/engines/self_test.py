@@ -183,7 +183,7 @@ def _key(engine: Engine, path: Path) -> str:
         number = ""
     own = onednn_instruction_set() if engine.name == "openvino" else instruction_set()
     with path.open("rb") as opened:
-        opened.seek(-64, os.SEEK_END)  # the digest that ends the file
+        opened.seek(-96, os.SEEK_END)  # the digest that ends the file, and what an IR has behind it
         digest = opened.read().decode("ascii", errors="replace")
     return "|".join([digest, engine.name, number, processor(), own])
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Probability
-from polypseg.errors import DataError, UsageError, listed, unknown_name
+from polypseg.errors import DataError, UsageError, listed, plural, unknown_name
 from polypseg.metrics.thresholds import to_levels
 from polypseg.overlay import contour, heat_map, line_width_px
 from polypseg.predict.doubt import check_budget
@@ -147,7 +147,8 @@ class OutputFolder:
         there = sorted(str(path) for path in targets if path.exists())
         if there:
             raise DataError(
-                f"{len(there)} files are there already; write them again with --overwrite, or name another folder with "
+                f"{plural(len(there), 'file is', 'files are')} "
+                "there already; write them again with --overwrite, or name another folder with "
                 f"-o:{listed(there)}"
             )
 

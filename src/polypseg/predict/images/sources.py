@@ -28,7 +28,7 @@ from PIL import Image as PillowImage
 from polypseg.arrays import Image
 from polypseg.data.layouts import image_and_mask_folders
 from polypseg.data.samples import MASK_NAME_SUFFIXES
-from polypseg.errors import DataError, ImageError, UsageError, listed
+from polypseg.errors import DataError, ImageError, UsageError, listed, plural
 from polypseg.predict.kinds import VIDEO_SUFFIXES
 from polypseg.preprocess import (
     IMAGE_SUFFIXES,
@@ -212,12 +212,13 @@ def _in_folder(folder: str, leave_out: Path | None) -> Iterator[tuple[str, str]]
                 count += is_image_file(path)
                 yield str(path), folder
     if not count:
-        hint = f" (it holds {num_videos} videos: name one at a time)" if num_videos else ""
+        hint = f" (it holds {plural(num_videos, 'video')}: name one at a time)" if num_videos else ""
         endings = "expected files ending in .jpg, .png, .tif or .bmp"
         raise DataError(f"{folder}: no image in this folder or those within{hint}; {endings}")
     if passed:
         warnings.warn(
-            f"{len(passed)} files or folders of masks beside their images were not predicted:{listed(passed, 5)}",
+            f"{plural(len(passed), 'file or folder', 'files or folders')} of masks beside images not predicted:"
+            f"{listed(passed, 5)}",
             PassedOverWarning,
             stacklevel=2,
         )
@@ -284,6 +285,7 @@ def _refuse_equal_names(sources: Iterable[Source]) -> None:
             meeting.append(f"{first.path} and {source.path} (both {source.name})")
     if meeting:
         raise DataError(
-            f"{len(meeting)} pairs of images would write the same results; rename one of each, or predict them into "
+            f"{plural(len(meeting), 'pair')} "
+            "of images would write the same results; rename one of each, or predict them into "
             f"different folders:{listed(meeting)}"
         )

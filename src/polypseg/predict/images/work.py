@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from polypseg.arrays import Image
-from polypseg.errors import DataError, ImageError, UsageError
+from polypseg.errors import DataError, ImageError, UsageError, plural
 from polypseg.machine import usable_cores
 from polypseg.predict.drift import drift_of, frame_statistics
 from polypseg.predict.engines.engine import Outputs
@@ -164,7 +164,8 @@ def predict_images(
     except OSError as error:
         raise DataError(
             f"{error.filename or output.folder}: cannot write: {error.strerror or error}; {work.num_predicted} of "
-            f"{len(sources)} images were predicted and their results are whole; mend it, then go on with --resume"
+            f"{plural(len(sources), 'image was', 'images were')} "
+            "predicted, with whole results; mend it, then go on with --resume"
         ) from error
     num_before, seconds = len(sources) - len(waiting), perf_counter() - began
     return Summary(work.num_predicted, num_before, work.faults, seconds, written, work.drift_notes() + work.notes)
@@ -281,5 +282,6 @@ class _Work:
             file_name = f"{source.name}{Path(source.path).suffix}"
             line = image_line(source.name, file_name, prediction.mask, regions, nested)
         if self.predictor.options.calibration is not None:
-            statistics = frame_statistics(prediction.image, prediction.probability, prediction.mask, prediction.field)
+            own_map, mask = outputs.of(place).probabilities[0, ..., 0], prediction.mask
+            statistics = frame_statistics(read.prepared.pixels, own_map, np.count_nonzero(mask) / mask.size)
         return _Written(source, row_of(source, prediction, regions), line, read.stamp, statistics)

@@ -21,7 +21,7 @@ from threading import Event
 from typing import Any, NamedTuple
 
 from polypseg.arrays import Image
-from polypseg.errors import DataError
+from polypseg.errors import DataError, plural
 from polypseg.predict.video.clock import Clock, Stretches
 from polypseg.predict.video.colours import BT601, is_hdr, matrix_of, to_rgb
 from polypseg.predict.video.complaints import Complaints
@@ -258,7 +258,7 @@ class FrameReader:
             return ""
         promised, seconds = self.source.num_promised, self.source.seconds_promised
         if self._num_packets < promised:
-            return f"the file is cut short: it promises {promised:,} frames, {self._num_packets:,} are there"
+            return f"the file is cut short: it promises {plural(promised, 'frame')}, {self._num_packets:,} there"
         found = float(self.clock.end())
         if not promised and seconds - found >= SHORT_BY_SECONDS:
             return f"the file is cut short: it promises {seconds:.1f} s, {found:.1f} s are there"

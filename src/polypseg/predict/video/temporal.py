@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Mask, Probability
+from polypseg.errors import UsageError, unknown_name
+from polypseg.predict.video.options import SMOOTHINGS
 
 LARGEST_TABLE = 1 << 20
 """Pairs of components for which a table is faster than sorting; more are noise, not polyps."""
@@ -76,7 +78,13 @@ class Window:
 
 
 def make_smoother(smoothing: str, num_frames: int) -> Smoother:
-    """The smoother of a name of `SMOOTHINGS`."""
+    """The smoother of a name of `SMOOTHINGS`.
+
+    Raises:
+        UsageError: An unknown name.
+    """
+    if smoothing not in SMOOTHINGS:
+        raise UsageError(unknown_name("smoothing", smoothing, SMOOTHINGS))
     if smoothing == "exponential":
         return Exponential(num_frames)
     return Window(num_frames) if smoothing == "window" else Unsmoothed()
