@@ -178,7 +178,12 @@ class Project:
             known = last.revision if last else 0
             content = b"" if mask is None else encode_mask(mask)
             digest = hashlib.sha256(content).hexdigest() if content else ""
-            if last and (last.revision - 1, last.labeller, last.state, last.mask) == (revision, labeller, state, digest):
+            if last and (last.revision - 1, last.labeller, last.state, last.mask) == (
+                revision,
+                labeller,
+                state,
+                digest,
+            ):
                 self._follow(frame.name, content)  # sent again: the answer was lost, or there was no room to end it
                 return last
             if revision != known:

@@ -37,14 +37,22 @@ export class Retrain {
     }
   }
 
+  /* A model takes a moment to open: until it answers, that is said and nothing else can be pressed. */
   async act(path, words = "") {
+    const buttons = [...document.querySelectorAll("#retrain button")];
+    clearTimeout(this.timer);
+    for (const button of buttons) button.disabled = true;
+    byId("retrain-words").textContent = "One moment …";
     try {
       await ask(path, "POST");
       await this.host.modelChanged();
       await this.look();
       if (words) byId("retrain-words").textContent = words;
     } catch (problem) {
+      await this.look();
       this.tell(problem);
+    } finally {
+      for (const button of buttons) button.disabled = button.id === "retrain-start" && BUSY.includes(this.last);
     }
   }
 

@@ -55,7 +55,7 @@ export class Saver {
     } catch (problem) {
       this.problem = problem;
       if (problem.status >= 400 && problem.status < 500) { // it was refused; 0 stands for no answer
-        this.wanted ??= this.attempt.wanted;
+        this.wanted ??= this.attempt?.wanted ?? null;
         this.attempt = null;
       }
       await this.failed(problem);
@@ -67,8 +67,13 @@ export class Saver {
     const { record: { id, revision, width, height }, mask } = this.session;
     this.wanted = null; // what changes from here on is another save
     const query = new URLSearchParams({ state: wanted.state, labeller: this.options.labeller(), revision });
-    const body = wanted.hasMask ? await maskPng(mask, width, height) : null;
-    return { wanted, address: `/project/frames/${encodeURIComponent(id)}/mask?${query}`, body };
+    try {
+      const body = wanted.hasMask ? await maskPng(mask, width, height) : null;
+      return { wanted, address: `/project/frames/${encodeURIComponent(id)}/mask?${query}`, body };
+    } catch (error) {
+      this.wanted ??= wanted;
+      throw error;
+    }
   }
 
   async failed(problem) {
