@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from polypseg.cli import app, data_app
 from polypseg.cli.archive import app as archive_app
 from polypseg.cli.hub import app as hub_app
+from predict.tiny_model import write_tiny_model
 
 GROUPS = {"data": data_app, "archive": archive_app, "hub": hub_app}
 DATA = [
@@ -137,8 +138,8 @@ DONE = [
     "predict tiny.onnx frames/images -o out",
     "benchmark tiny.onnx --runs 1 --warm-up 0",
     "calibrate polyp-lite --data frames --level 0.2 -o calibration.json",
-    "recalibrate tiny.onnx --data frames -o recalibrated.onnx",
-    "explain tiny.onnx --data frames -o attention --limit 1",
+    "recalibrate made.onnx --data frames -o recalibrated.onnx",
+    "explain made.onnx --data frames -o attention --limit 1",
     "robustness tiny.onnx --data frames --limit 1 -o robustness",
     "data synth procedures --procedure --num-procedures 1 --seconds 1 --side 64",
     "archive plan procedures/videos -o archive --images",
@@ -209,6 +210,7 @@ def test_done_is_0(monkeypatch):
             """A server that got its Ctrl-C at once."""
 
     monkeypatch.setattr(import_module("polypseg.serve.server"), "make_server", lambda *_, **__: Ended())
+    write_tiny_model(Path("made.onnx"))  # has seen none of the frames, and marks something
     other = {}
     with eagerly():
         for line in DONE:
