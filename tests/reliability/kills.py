@@ -166,23 +166,30 @@ def ended(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def _cpu_seconds(pid: int) -> float:
+    """Of the processor, that a process has used: where it is in its work, however busy the machine is."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def kill_many(name: str, count: int, rng: np.random.Generator) -> list[str]:
     """Kill a command so many times, and go on each time; what must not be, a line each."""
     work, wrong, num_killed = WORK[name], [], 0
     shutil.rmtree("work", ignore_errors=True)
     Path("work").mkdir()
-    began = time.monotonic()
-    if ended(forked(work.first, "log.txt")) != 0:
+    pid = forked(work.first, "log.txt")
+    _, status, used = os.wait4(pid, 0)
+    if status != 0:
         raise SystemExit(f"{name} fails by itself: {Path('log.txt').read_text()[-2000:]}")
-    seconds, expected = time.monotonic() - began, work.result()
+    seconds, expected = used.ru_utime + used.ru_stime, work.result()
     for number in range(count):
         print(f"{name:10} {number:3} times so far, {num_killed} killed at work, {len(wrong)} wrong", file=sys.stderr)
         shutil.rmtree("work")
         Path("work").mkdir()
-        pid = forked(work.first, "log.txt")
-        time.sleep(float(rng.uniform(0.02, 0.95)) * seconds)
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        pid, moment = forked(work.first, "log.txt"), float(rng.uniform(0.02, 0.95)) * seconds
+        while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None and _cpu_seconds(pid) < moment:
+            time.sleep(0.005)
+        os.kill(pid, signal.SIGKILL)  # of one that ended by itself, and was not waited for, nothing comes
         num_killed += ended(pid) == -signal.SIGKILL
         Path("again.txt").unlink(missing_ok=True)
         code = ended(forked(work.again if work.has_begun() else work.first, "again.txt"))

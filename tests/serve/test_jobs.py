@@ -1,6 +1,8 @@
 """Jobs by themselves, with work that the test holds in its hand; videos through a server are in test_videos.py."""
 
 import asyncio
+import os
+import sys
 import threading
 from time import monotonic
 
@@ -83,6 +85,27 @@ def test_a_job_from_begin_to_end():
             jobs.find(record.id)
 
     run(scenario)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a priority of threads is Linux' own")
+def test_a_video_gives_way_to_images():
+    found = []
+
+    class Priorities(Work):
+        def __call__(self, record, track):
+            self.gate.set()
+            inner = threading.Thread(target=lambda: found.append(os.getpriority(os.PRIO_PROCESS, 0)))
+            inner.start()
+            inner.join()
+            return super().__call__(record, track)
+
+    async def scenario(jobs, work):
+        record = begin(jobs)
+        await until(lambda: record.state == "done")
+
+    run(scenario, Priorities())
+    own = os.getpriority(os.PRIO_PROCESS, 0)  # of this thread, which serves images
+    assert found == [min(19, own + 10)]
 
 
 def test_one_runs_at_a_time_and_a_waiting_one_can_be_removed():

@@ -46,6 +46,43 @@ def _taken(model: Any, name: Path | str) -> tuple[int | None, ...]:
     return taken[0]
 
 
+_LARGEST_DIVISOR = 64.0
+"""A model of pictures in [0, 1] divides them by less; one of bytes by 255 or 127.5."""
+
+
+def _refuse_bytes(model: Any, name: Path | str) -> None:
+    """Nothing, if a model takes pictures in [0, 1], and does not divide bytes by 255 itself.
+
+    Such a model sees a black picture here, and says "no polyp" of all.
+
+    Raises:
+        ModelError: It divides by 255 itself.
+    """
+    for layer in (node.operation for taken in model.inputs for node in _consumers(model, taken)):
+        kind = type(layer).__name__
+        scale = np.max(np.abs(layer.scale)) if kind == "Rescaling" else 1.0
+        divisors = [value for value in _numbers(layer) if value > 1.0] if kind in ("TrueDivide", "Divide") else []
+        means = np.max(np.abs(layer.mean)) if kind == "Normalization" and layer.mean is not None else 0.0
+        if scale < 1 / _LARGEST_DIVISOR or max(divisors, default=1.0) > _LARGEST_DIVISOR or means > 2.0:
+            raise ModelError(
+                f"{name}: the model takes pictures of 0 to 255 (its layer {layer.name!r} scales them); expected one "
+                "that takes 0 to 1: save it without that layer"
+            )
+
+
+def _consumers(model: Any, tensor: Any) -> list[Any]:
+    """The nodes of a functional or sequential model that take a tensor."""
+    nodes = [node for layer in getattr(model, "operations", model.layers) for node in layer._inbound_nodes]
+    return [node for node in nodes if any(given is tensor for given in node.input_tensors)]
+
+
+def _numbers(layer: Any) -> list[float]:
+    """The numbers among what an operation was called with."""
+    arguments = layer._inbound_nodes[0].arguments
+    given = [*arguments.args, *arguments.kwargs.values()]
+    return [float(value) for value in given if isinstance(value, int | float)]
+
+
 class KerasEngine:
     """Implements `Engine` for a `.keras` file, or for a model in memory.
 
@@ -81,6 +118,7 @@ class KerasEngine:
         self._keras = keras
         self.model = load_model(source) if isinstance(source, Path) else source
         shape = _taken(self.model, source if isinstance(source, Path) else self.model.name)
+        _refuse_bytes(self.model, source if isinstance(source, Path) else self.model.name)
         self._gates = gate_levels(self.model)
         self._run: Any = None
         self._reader: Any = None
