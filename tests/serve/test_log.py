@@ -1,5 +1,7 @@
+import asyncio
 import io
 import logging
+import sys
 
 import pytest
 
@@ -61,3 +63,14 @@ def test_what_was_left_out_is_told_at_the_end(logger, stream):
         logger.warning("again")
     logger.handlers[0].close()
     assert stream.getvalue().endswith("left out 1 more lines like: polypseg.serve: again\n")
+
+
+def test_a_request_that_the_end_breaks_off_is_a_line_without_its_traceback():
+    stream = io.StringIO()
+    try:
+        raise asyncio.CancelledError("Task cancelled, timeout graceful shutdown exceeded")
+    except asyncio.CancelledError:
+        record = logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, "Exception in ASGI\n", (), sys.exc_info())
+    log.BoundedHandler(stream).emit(record)
+    assert stream.getvalue().endswith(" a request was broken off: the server ends\n")
+    assert len(stream.getvalue().splitlines()) == 1

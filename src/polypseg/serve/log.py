@@ -5,6 +5,7 @@ A request's line holds method, route, status and time (`guard.py`); that of a li
 
 import logging
 import sys
+from asyncio import CancelledError
 from time import monotonic
 from typing import NamedTuple, TextIO
 
@@ -55,6 +56,9 @@ class BoundedHandler(logging.StreamHandler[TextIO]):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, cut where it is too long."""
+        if record.exc_info and isinstance(record.exc_info[1], CancelledError):  # uvicorn's, of each at the server's end
+            made = {**vars(record), "msg": "a request was broken off: the server ends", "args": (), "exc_info": None}
+            return super().format(logging.makeLogRecord({**made, "exc_text": None}))
         line = super().format(record)
         return line if len(line) <= MAX_CHARACTERS else f"{line[:MAX_CHARACTERS]} …"
 
