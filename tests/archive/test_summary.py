@@ -10,7 +10,7 @@ from pyarrow import dataset, parquet
 
 from archive.archive_making import make_job, make_videos, opened, run_here, tables
 from polypseg.archive.forget import forget_video
-from polypseg.archive.manifest import read_manifest
+from polypseg.archive.manifest import MANIFEST_NAME, read_manifest
 from polypseg.archive.options import ArchiveOptions
 from polypseg.archive.plan import plan_archive
 from polypseg.archive.run import Part
@@ -240,3 +240,10 @@ def test_importing_the_room_loads_nothing_heavy():
     code += "\nimport sys; print(*sys.modules)"
     held = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
     assert held & {"keras", "tensorflow", "jax", "torch", "ray", "pyarrow", "fsspec", "av"} == set()
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_text("cut")], ids=["gone", "damaged"])
+def test_an_archive_whose_manifest_is_lost_does_not_pass_as_whole(job, damage):
+    damage(job.archive / MANIFEST_NAME)
+    with pytest.raises(ArchiveError, match=MANIFEST_NAME):
+        verify_archive(job.archive)

@@ -59,12 +59,13 @@ def verify_archive(archive: Path, inputs: bool = False, remove: bool = False, tr
         summary.num_left += len(left)
         if remove:
             summary.num_removed += sum(_swept(store, folder) for folder in left)
-    if inputs:
-        for entry in track(read_manifest(archive), "looking at videos", 0):
-            summary.num_inputs += 1
-            reason = _why_other(entry, identify)
-            if reason:
-                summary.changed.append(f"{entry.path}: {reason}")
+    for entry in track(read_manifest(archive), "looking at videos" if inputs else "reading the manifest", 0):
+        if not inputs:
+            continue  # a manifest that is gone or damaged is a fault of the archive, too
+        summary.num_inputs += 1
+        reason = _why_other(entry, identify)
+        if reason:
+            summary.changed.append(f"{entry.path}: {reason}")
     return summary
 
 
