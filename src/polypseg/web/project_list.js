@@ -55,7 +55,7 @@ export class FrameList {
     byId("project-bar").value = total - numOpen;
     byId("project-progress").textContent = `${total - numOpen} of ${several(total, "frame")} reviewed`;
     byId("project-counts").textContent = STATES.filter((state) => this.counts[state]).map((state) => `${this.counts[state]} ${STATE_WORDS[state]}`).join(", ")
-      + (this.counts.new ? "; the model is still proposing masks" : "");
+      + (this.counts.new ? "; masks are being proposed" : "");
     byId("project-start").disabled = this.frames.length === 0;
   }
 
