@@ -234,7 +234,7 @@ def test_a_region_without_a_sure_pixel_is_left_out_until_the_threshold_is_moved(
         give(page, png(picture(16, 16, (2, 4, 8, 5), (153, 0, 0))))
         shown(page)
         assert page.locator("#findings-title").inner_text() == "No polyp found"
-        assert "where one of its pixels reaches 0.80" in page.locator("#verdict-detail").inner_text()
+        assert "only if one of its pixels reaches 0.80" in page.locator("#verdict-detail").inner_text()
         slide(page, "#threshold", 0.55)
         assert tinted(page).sum() == 8 * 5
         assert page.locator("#verdict-detail").inner_text() == "At threshold 0.55."

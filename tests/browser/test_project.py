@@ -70,7 +70,7 @@ def test_frames_are_listed_the_most_useful_first(page, project):
 
 def test_who_corrects_is_asked_once_and_kept(page):
     page.locator("#project-start").click()
-    assert "Write your name" in page.locator("#project-fault").inner_text()
+    assert "Enter your name" in page.locator("#project-fault").inner_text()
     assert page.evaluate("document.activeElement.id") == "labeller"
     page.locator("#labeller").fill("Grace")
     page.reload()

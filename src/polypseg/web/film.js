@@ -93,7 +93,7 @@ export class Film {
     byId("withheld-key").hidden = numWithheld === 0;
     byId("film-detail").textContent = (detections.length
       ? `${seconds.toFixed(1)} of ${this.duration.toFixed(1)} seconds, ${several(frames.length, "frame")}.`
-      : `in ${several(frames.length, "frame")}. The model found none; there may still be one.`) + rest;
+      : `in ${several(frames.length, "frame")}. The model found none; this does not mean that there is none.`) + rest;
     const { promise } = this.item.answer;
     byId("film-band").hidden = !promise;
     byId("film-promise").textContent = promise ? `(${promise})` : "";

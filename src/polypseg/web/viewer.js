@@ -180,7 +180,7 @@ export class Viewer {
     byId("findings-title").classList.toggle("none", polyps.length === 0);
     byId("verdict-detail").textContent = this.conditions(threshold) + (polyps.length ? ""
       : correctedMask(this.item) ? ""
-      : ` The highest probability is ${probability(answer.max_probability)}. The model found no polyp; there may still be one.`);
+      : ` The highest probability is ${probability(answer.max_probability)}. The model found none; this does not mean that there is none.`);
     const { height, width } = answer.image;
     const rows = [["Area", pixels(area), `${percent((100 * area) / (height * width))} of the image`]];
     if (polyps.length) {
