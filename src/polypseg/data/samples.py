@@ -275,7 +275,7 @@ def _by_name(files: Sequence[Path], name_of: Callable[[str], str]) -> tuple[dict
         if name != stem and name in exact:
             name = stem  # both a.png and a_mask.png are here: the plain one is the mask of a
         if name in found:
-            faults.append(Fault(str(path), f"has the same name as {found[name].name}; expected one file a name"))
+            faults.append(Fault(str(path), f"has the same name as {found[name].name}; expected one file per name"))
             continue
         found[name] = path
     return found, faults
