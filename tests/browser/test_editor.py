@@ -328,9 +328,9 @@ def test_a_pen_draws_and_the_hand_beside_it_does_not(open_page, image, predicted
 @pytest.mark.parametrize(
     ("state", "badge", "words"),
     [
-        ("accepted", "accepted", "Looked at and accepted."),
-        ("no-polyp", "no polyp", "Looked at: no polyp here."),
-        ("rejected", "rejected", "Looked at and rejected: of no use."),
+        ("accepted", "accepted", "Reviewed and accepted."),
+        ("no-polyp", "no polyp", "Reviewed: no polyp here."),
+        ("rejected", "rejected", "Reviewed and rejected: unusable."),
     ],
 )
 def test_what_is_decided_of_an_image(opened, predicted, state, badge, words):

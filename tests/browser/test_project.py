@@ -55,7 +55,7 @@ def names(page):
 
 def test_frames_are_listed_the_most_useful_first(page, project):
     assert names(page) == ["frame-1.png", "frame-2.png", "frame-0.png"]
-    assert page.locator("#project-progress").inner_text() == "0 of 3 frames looked at"
+    assert page.locator("#project-progress").inner_text() == "0 of 3 frames reviewed"
     assert "doubt 0.90" in page.locator("#frames button").first.inner_text()
     page.locator("#frames-order").select_option("name")
     until(page, "document.querySelector('.frame-name').textContent === 'frame-0.png'")
@@ -131,7 +131,7 @@ def test_frames_are_accepted_emptied_and_rejected_one_after_another(page, projec
     np.testing.assert_array_equal(project.masks["frame-1"], project.proposal("frame-1"))
     assert not project.masks["frame-2"].any()
     page.locator("#editor-leave").click()
-    page.locator("#project-progress", has_text="3 of 3 frames looked at").wait_for()
+    page.locator("#project-progress", has_text="3 of 3 frames reviewed").wait_for()
     assert page.locator("#project-counts").inner_text() == "1 accepted, 1 no polyp, 1 rejected"
     assert page.locator(".frame-state").all_inner_texts() == ["accepted", "no polyp", "rejected"]
 
@@ -231,11 +231,11 @@ def test_training_is_watched_and_the_model_chosen(page, project):
         "+0.020",
     ]
     assert page.locator("#retrain-words").inner_text().startswith("The new model is not better")
-    assert page.locator("#retrain-new").inner_text() == "Use it all the same"
+    assert page.locator("#retrain-new").inner_text() == "Use it anyway"
     page.locator("#retrain-new").click()
     page.locator("#retrain-words", has_text="The new model is in use.").wait_for()
     page.locator("#retrain-back").click()
-    page.locator("#retrain-words", has_text="The model before is in use again.").wait_for()
+    page.locator("#retrain-words", has_text="The previous model is in use again.").wait_for()
     assert project.models == ["new", "previous"]
     project.training["better"] = True
     page.reload()  # the page is opened again: what is in use is told, and the new model is offered

@@ -58,8 +58,11 @@ def test_polygons_and_both_kinds_of_run_lengths_are_read(tmp_path, segmentation)
     [
         ([], "a box alone is no outline"),
         ([[0, 0, 9, 0, 9, 2]], r"a corner at \(9, 0\) lies outside of the frame, which is 3x4"),
-        ([[0, 0, 1, 1]], "a polygon has 2 corners"),
-        ([[0, 0, 1, 1, float("nan"), 2]], "no number"),
+        ([[0, 0, 1, 1]], "a polygon has 2 corners, expected 3 or more"),
+        ([[0, 1]], "a polygon has 1 corner, expected 3 or more"),
+        ([[0, 0, 2, 0, 2]], r"a polygon has an odd number of coordinates \(5\), expected x and y of each corner"),
+        ([[0, 0, 2, 0, 2, 2, 0]], r"an odd number of coordinates \(7\)"),
+        ([[0, 0, 1, 1, float("nan"), 2]], "not a number"),
         ({"size": [4, 3], "counts": [12]}, "run lengths are of 4x3 pixels, the image of 3x4"),
         ({"size": [3, 4], "counts": [5]}, "do not add up to 3x4"),
         ({"size": [3, 4], "counts": [13, -1]}, "do not add up to 3x4"),

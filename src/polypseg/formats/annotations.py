@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polypseg.arrays import Mask
-from polypseg.errors import DataError
+from polypseg.errors import DataError, plural
 from polypseg.formats.outlines import Polygon, Size, fill, from_run_lengths
 from polypseg.records.reading import FileKind
 
@@ -116,10 +116,12 @@ def polygon_fault(polygon: Sequence[float], size: Size) -> str:
     >>> polygon_fault((0, 0, 4, 0, 4, 20), (8, 8))
     'a corner at (4, 20) lies outside of the frame, which is 8x8 (height x width)'
     """
-    if len(polygon) % 2 or len(polygon) < 6:
-        return f"a polygon has {len(polygon) / 2:g} corners, expected 3 or more"
+    if len(polygon) % 2:
+        return f"a polygon has an odd number of coordinates ({len(polygon)}), expected x and y of each corner"
+    if len(polygon) < 6:
+        return f"a polygon has {plural(len(polygon) // 2, 'corner')}, expected 3 or more"
     if not all(math.isfinite(value) for value in polygon):
-        return "a polygon has a corner that is no number"
+        return "a polygon has a corner that is not a number"
     height, width = size
     for x, y in zip(polygon[::2], polygon[1::2], strict=True):
         if not (-TOLERANCE_PX <= x <= width + TOLERANCE_PX and -TOLERANCE_PX <= y <= height + TOLERANCE_PX):

@@ -69,7 +69,7 @@ export class Corrections {
   }
 
   saveNow() {
-    this.page.editor().say("Nothing is saved by itself without a project: download the masks.");
+    this.page.editor().say("Without a project nothing is saved automatically: download the masks.");
   }
 
   showState() {

@@ -29,9 +29,9 @@ export function scoreOf(item) {
 /** What the table of findings says of doubt: [term, value, detail] rows. */
 export function doubtRows(answer) {
   if (answer.outline_doubt === undefined) return [];
-  const rows = [["Doubt", `mark ${probability(answer.mark_doubt)}, outline ${probability(answer.outline_doubt)}`, "0 is sure; of the model’s own mask"]];
-  if (answer.outer) rows.push(["Outer mask", pixels(answer.outer_area_px), "misses little, by the calibration"]);
-  if (answer.inner) rows.push(["Inner mask", pixels(answer.inner_area_px), "little of it is no polyp"]);
+  const rows = [["Doubt", `mark ${probability(answer.mark_doubt)}, outline ${probability(answer.outline_doubt)}`, "0 is sure; for the model’s own mask"]];
+  if (answer.outer) rows.push(["Outer mask", pixels(answer.outer_area_px), "misses little of the polyp, by the calibration"]);
+  if (answer.inner) rows.push(["Inner mask", pixels(answer.inner_area_px), "little of it is not polyp"]);
   return rows;
 }
 

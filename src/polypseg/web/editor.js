@@ -13,7 +13,7 @@ const byId = (id) => document.getElementById(id);
 const LARGEST = 401;
 const HINTS = {
   brush: "Draw what belongs to the polyp.",
-  eraser: "Wipe away what does not belong to it.",
+  eraser: "Erase what does not belong to the polyp.",
   polygon: "Click the corners one after another; click the first again to close it.",
   propose: "Click two opposite ends of a polyp that was missed.",
   fill: "Click a hole to fill it.",
@@ -112,7 +112,7 @@ export class Editor {
 
   resizeBrush(direction) {
     this.setSize(this.size + direction * Math.max(2, 2 * Math.round(this.size / 16)));
-    this.say(`Brush of ${pixels(this.size)}.`);
+    this.say(`Brush size: ${pixels(this.size)}.`);
   }
 
   /* Strokes: from press to release, drawn at once, kept as one step. */
@@ -181,7 +181,7 @@ export class Editor {
 
   smooth() {
     const { mask, width, height } = this.frame;
-    this.apply(smoothed(mask, width, height), "smooth", "The edge is smooth already.");
+    this.apply(smoothed(mask, width, height), "smooth", "The edge is already smooth.");
   }
 
   fillHoles() {
@@ -197,7 +197,7 @@ export class Editor {
 
   redo() {
     this.endStroke();
-    this.stepped(this.frame.history.redo(this.frame.mask), "Done again", "There is nothing to redo.");
+    this.stepped(this.frame.history.redo(this.frame.mask), "Redone", "There is nothing to redo.");
   }
 
   stepped(step, words, refusal) {
@@ -254,7 +254,7 @@ export class Editor {
     if (this.view.draft.length) { this.draft.close(cuts ? 0 : 1); return; }
     if (this.isHeld) { this.endStroke(); this.say("Line ended."); return; }
     this.pressCursor();
-    if (this.draws) { this.isHeld = true; this.say("Line begun; Enter ends it."); }
+    if (this.draws) { this.isHeld = true; this.say("Line started; Enter ends it."); }
   }
 
   escape() {

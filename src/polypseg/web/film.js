@@ -7,9 +7,9 @@ import { VideoFrames } from "./video_frames.js";
 const byId = (id) => document.getElementById(id);
 
 const SMOOTHINGS = {
-  none: "Each frame is judged by itself.",
-  exponential: "A frame’s probabilities are averaged with what was before, which counts less and less.",
-  window: "Probabilities are the mean of the last 5 frames.",
+  none: "Each frame is predicted on its own.",
+  exponential: "Each frame is averaged with the frames before it; older frames count less.",
+  window: "The probabilities of the last 5 frames are averaged.",
 };
 
 /** Shows videos that are done. The host has: rerun(), take(files) of frames, and level(), at which the model decides. */
@@ -69,16 +69,16 @@ export class Film {
 
   showOverTime() {
     const { smoothing, withhold } = this.overTime();
-    byId("smoothing-help").textContent = SMOOTHINGS[smoothing] + (smoothing === "none" ? "" : " A mask trails a fast camera.");
+    byId("smoothing-help").textContent = SMOOTHINGS[smoothing] + (smoothing === "none" ? "" : " The mask lags behind a fast camera.");
     const frames = withhold ? `up to ${several(withhold, "frame")}` : "none";
     byId("withhold-value").textContent = frames;
     byId("withhold").setAttribute("aria-valuetext", frames);
     byId("withhold-help").textContent = withhold
-      ? `What is seen in at most ${several(withhold, "frame")} in a row is not shown; a polyp seen so briefly is not shown either.`
+      ? `Detections of at most ${several(withhold, "frame")} in a row are not shown, even if they are polyps.`
       : "Every detection is shown, however brief.";
     const before = this.item?.overTime;
     byId("rerun").disabled = !before || (before.smoothing === smoothing && before.withhold === withhold);
-    byId("rerun-help").textContent = byId("rerun").disabled ? "This video was predicted so." : "The video is sent and predicted anew.";
+    byId("rerun-help").textContent = byId("rerun").disabled ? "This video was predicted with these settings." : "The video is sent and predicted again.";
   }
 
   showDetections() {
@@ -93,7 +93,7 @@ export class Film {
     byId("withheld-key").hidden = numWithheld === 0;
     byId("film-detail").textContent = (detections.length
       ? `${seconds.toFixed(1)} of ${this.duration.toFixed(1)} seconds, ${several(frames.length, "frame")}.`
-      : `in ${several(frames.length, "frame")}. That the model finds none does not mean that there is none.`) + rest;
+      : `in ${several(frames.length, "frame")}. The model found none; there may still be one.`) + rest;
     const { promise } = this.item.answer;
     byId("film-band").hidden = !promise;
     byId("film-promise").textContent = promise ? `(${promise})` : "";

@@ -91,7 +91,7 @@ export class Items {
     item.name = `${name}, page 1`;
     const last = Math.min(numPages, MOST_PAGES);
     for (let page = 2; page <= last; page++) this.add(file, { page, numPages, folder, name: `${name}, page ${page}` });
-    if (last < numPages) item.note = `The file holds ${numPages} pages; the first ${MOST_PAGES} are taken.`;
+    if (last < numPages) item.note = `The file has ${numPages} pages; the first ${MOST_PAGES} are used.`;
   }
 
   /* The browser cannot show the file: the picture that the server read stands for it. */

@@ -92,7 +92,7 @@ export class Many {
     byId("select-all").textContent = this.selected.length === all.length ? "Select none" : "Select all";
     for (const id of ["zip-all", "edit-all"]) byId(id).disabled = editable.length === 0;
     byId("zip-corrected").hidden = numLooked === 0;
-    byId("zip-corrected").textContent = `${numLooked} looked at (ZIP)`;
+    byId("zip-corrected").textContent = `${numLooked} reviewed (ZIP)`;
     byId("remove-all").hidden = this.selected.length === 0;
   }
 

@@ -8,7 +8,7 @@ import { Items, UNFINISHED, isMedia } from "./items.js";
 import { Many, filesOf, filesOfFolder } from "./many.js";
 import { Project } from "./project.js";
 import { Strip } from "./strip.js";
-import { hint } from "./text.js";
+import { hint, several } from "./text.js";
 import { Viewer } from "./viewer.js";
 
 const byId = (id) => document.getElementById(id);
@@ -29,7 +29,7 @@ async function askModel() {
   try {
     const { models: [served] } = await ask("/v1/models");
     byId("model").textContent = [served.name, served.version].filter(Boolean).join(" ") || "model without a name";
-    byId("model").title = `Sees ${served.size} × ${served.size} pixels; threshold ${served.threshold}; run by ${served.engine}`;
+    byId("model").title = `Input of ${served.size} × ${served.size} pixels; threshold ${served.threshold}; run by ${served.engine}`;
     byId("model").hidden = false;
     decisionLevel = Math.max(served.threshold, served.peak_threshold ?? 0);
     return served;
@@ -50,7 +50,7 @@ function take(found, isFolder) {
   if (added.some((item) => item.folder) && !byId("group-by").value) byId("group-by").value = "folder";
   many.arrange();
   if (added.length) choose(added[0]);
-  if (wanted.length < found.length) say(`${found.length - wanted.length} files that are no images or videos were left out.`);
+  if (wanted.length < found.length) say(`Skipped ${several(found.length - wanted.length, "file")} that cannot be an image or a video.`);
 }
 
 function choose(item) {
@@ -136,15 +136,15 @@ async function render() {
 
 function showWaiting(item) {
   const titles = {
-    queued: `${item.name} waits for its turn`,
+    queued: `${item.name} is waiting`,
     uploading: `Sending ${item.name}`,
-    working: item.kind === "image" ? `Looking at ${item.name}` : `Looking at each frame of ${item.name}`,
+    working: item.kind === "image" ? `Predicting ${item.name}` : `Predicting each frame of ${item.name}`,
     busy: "The server is busy",
   };
   const { num_frames: numFrames, frames_done: numDone } = item.job ?? {};
   const details = {
     uploading: `${Math.round(100 * (item.share ?? 0))} %`,
-    working: item.kind === "video" ? (numFrames ? `frame ${numDone} of ${numFrames}` : "its turn will come") : "",
+    working: item.kind === "video" ? (numFrames ? `frame ${numDone} of ${numFrames}` : "waiting for other videos") : "",
     busy: `Trying again in ${item.busySeconds} s; nothing is lost.`,
   };
   byId("waiting-title").textContent = titles[item.state];

@@ -56,8 +56,8 @@ export class Draft {
     const map = await frame.askMap();
     if (editor.frame !== frame) return;
     const region = proposedRegion(map, frame.width, frame.height, first, second);
-    editor.apply(frame.mask.map((value, at) => value | region[at]), "two clicks", "The region is in the mask already.");
-    if (!map) editor.say("No probability map can be had: the region is an ellipse.");
+    editor.apply(frame.mask.map((value, at) => value | region[at]), "two clicks", "The region is already in the mask.");
+    if (!map) editor.say("The probability map is not available: the region is an ellipse.");
   }
 
   /** Takes the last corner or click back. */

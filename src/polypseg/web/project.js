@@ -93,7 +93,7 @@ export class Project {
   begin(id) {
     if (id === undefined) return;
     if (!byId("labeller").value.trim()) {
-      byId("project-fault").textContent = "Who corrects? Write your name first: it is kept with each mask.";
+      byId("project-fault").textContent = "Enter your name first: it is stored with each mask.";
       byId("labeller").focus();
       return;
     }

@@ -44,7 +44,7 @@ export class FrameList {
   showNotes(leftOut, notes) {
     const lines = [...notes, ...leftOut.map(({ name, reason }) => `${name}: ${reason}`)];
     byId("project-notes").hidden = lines.length === 0;
-    byId("project-notes").firstElementChild.textContent = leftOut.length ? `${several(leftOut.length, "file")} left out` : "Notes";
+    byId("project-notes").firstElementChild.textContent = leftOut.length ? `${several(leftOut.length, "file")} not used` : "Notes";
     byId("project-notes").lastElementChild.replaceChildren(...lines.map((line) => element("li", line)));
   }
 
@@ -53,7 +53,7 @@ export class FrameList {
     const numOpen = OPEN.reduce((sum, state) => sum + (this.counts[state] ?? 0), 0);
     byId("project-bar").max = Math.max(1, total);
     byId("project-bar").value = total - numOpen;
-    byId("project-progress").textContent = `${total - numOpen} of ${several(total, "frame")} looked at`;
+    byId("project-progress").textContent = `${total - numOpen} of ${several(total, "frame")} reviewed`;
     byId("project-counts").textContent = STATES.filter((state) => this.counts[state]).map((state) => `${this.counts[state]} ${STATE_WORDS[state]}`).join(", ")
       + (this.counts.new ? "; masks are being proposed" : "");
     byId("project-start").disabled = this.frames.length === 0;

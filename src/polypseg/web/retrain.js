@@ -7,7 +7,7 @@ const byId = (id) => document.getElementById(id);
 const POLL_MILLISECONDS = 1_000;
 const BUSY = ["training", "comparing"];
 const TITLES = {
-  idle: "The model can learn from what was corrected.",
+  idle: "The model can be trained on the corrections.",
   training: "Training",
   comparing: "Comparing the new model with the old one",
   waiting: "The new model is not better on these frames; the old one stays in use.",
@@ -22,7 +22,7 @@ export class Retrain {
     Object.assign(this, { host, hasPrevious: false, last: "" });
     byId("retrain-start").addEventListener("click", () => this.act("/project/retrain"));
     byId("retrain-new").addEventListener("click", () => this.act("/project/model?use=new"));
-    byId("retrain-back").addEventListener("click", () => this.act("/project/model?use=previous", "The model before is in use again."));
+    byId("retrain-back").addEventListener("click", () => this.act("/project/model?use=previous", "The previous model is in use again."));
   }
 
   /** Shows how training stands; asks again while it runs. */
@@ -72,7 +72,7 @@ export class Retrain {
     byId("retrain-progress").textContent = [epochs ? `epoch ${epoch ?? 0} of ${epochs}` : "", seconds ? lasting(seconds) : ""].filter(Boolean).join(", ");
     byId("retrain-start").disabled = isBusy;
     byId("retrain-new").hidden = status !== "waiting";
-    byId("retrain-new").textContent = better ? "Use the new model" : "Use it all the same";
+    byId("retrain-new").textContent = better ? "Use the new model" : "Use it anyway";
     byId("retrain-back").hidden = status === "waiting" || isBusy || (!this.hasPrevious && status !== "done");
     this.compare(comparison);
     if (status === "done" && BUSY.includes(this.last)) this.host.modelChanged();

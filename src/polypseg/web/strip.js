@@ -4,7 +4,7 @@
 import { stateOf } from "./found.js";
 import { element } from "./text.js";
 
-const WORDS = { queued: "waits", uploading: "sending", working: "working", busy: "busy", failed: "failed" };
+const WORDS = { queued: "waiting", uploading: "sending", working: "working", busy: "busy", failed: "failed" };
 const LOOKED_AT = { corrected: "corrected", accepted: "accepted", "no-polyp": "no polyp", rejected: "rejected" };
 const STEPS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1, Home: -Infinity, End: Infinity };
 

@@ -23,16 +23,16 @@ export const several = (count, one, many = `${one}s`) => `${counted.format(count
 
 /** What a person can do about a problem. */
 export function hint(problem, kind) {
-  if (!problem.status) return "Is it still running? It starts with: polypseg serve";
+  if (!problem.status) return "Is it still running? Start it with: polypseg serve";
   if ([400, 415].includes(problem.status)) {
     return kind === "video"
       ? "Expected a video, such as MP4, MOV, AVI, MKV or WebM. Does it play elsewhere?"
       : "Expected a JPEG, PNG, TIFF, BMP or WebP image. Does it open elsewhere?";
   }
   if (problem.status === 404) return "The server no longer knows this job; try again.";
-  if (problem.status === 413) return "Make the file smaller, or cut it, and try again.";
-  if ([408, 429, 503, 504].includes(problem.status)) return "The server has much to do. Try again in a moment.";
-  if (problem.status >= 500) return "The fault is the server’s, not the file’s.";
+  if (problem.status === 413) return "Make the file smaller or shorter, and try again.";
+  if ([408, 429, 503, 504].includes(problem.status)) return "The server is busy. Try again in a moment.";
+  if (problem.status >= 500) return "The error is in the server, not in the file.";
   return "";
 }
 

@@ -13,9 +13,9 @@ const checked = (name) => document.querySelector(`input[name=${name}]:checked`)?
 
 const MADE_BY = {
   corrected: "Corrected by hand.",
-  accepted: "Looked at and accepted.",
-  "no-polyp": "Looked at: no polyp here.",
-  rejected: "Looked at and rejected: of no use.",
+  accepted: "Reviewed and accepted.",
+  "no-polyp": "Reviewed: no polyp here.",
+  rejected: "Reviewed and rejected: unusable.",
 };
 
 /** Shows items that are done. The host has: rerun(), chosen(threshold, smallest), drop() of a correction. */
@@ -72,7 +72,7 @@ export class Viewer {
     const { width, height } = item.answer.image;
     byId("result-title").textContent = item.name;
     byId("format-note").hidden = !item.substitute;
-    byId("format-note").textContent = `${item.note ? `${item.note} ` : ""}This browser cannot show the file itself. The picture is the one that the server read.`;
+    byId("format-note").textContent = `${item.note ? `${item.note} ` : ""}This browser cannot show the file itself. It shows the picture as the server read it.`;
     byId("smallest").value = item.smallest;
     byId("stage").style.setProperty("--ratio", width / height);
     this.showLevels(item.answer.attention ?? [], levelToShow(item, item.decoded.attention));
@@ -136,7 +136,7 @@ export class Viewer {
     else show(canvas, heatOver(base, view === "probability" ? map : attention[level], opacity), width, height);
     const captions = { mask: "Mask", probability: "Probability map", attention: `Attention, gate ${level}` };
     byId("caption").textContent = captions[view];
-    canvas.setAttribute("aria-label", `${captions[view]} over the image; what was found is told beside it in words`);
+    canvas.setAttribute("aria-label", `${captions[view]} over the image; what was found is described beside it`);
     byId("legend").hidden = view === "mask";
     const flat = view === "attention" && attention[level] && isFlat(attention[level]) ? "; nearly the same everywhere here" : "";
     byId("legend-text").textContent = view === "probability" ? "probability" : `gate coefficient${flat}`;
@@ -180,7 +180,7 @@ export class Viewer {
     byId("findings-title").classList.toggle("none", polyps.length === 0);
     byId("verdict-detail").textContent = this.conditions(threshold) + (polyps.length ? ""
       : correctedMask(this.item) ? ""
-      : ` The highest probability is ${probability(answer.max_probability)}. That the model finds none does not mean that there is none.`);
+      : ` The highest probability is ${probability(answer.max_probability)}. The model found no polyp; there may still be one.`);
     const { height, width } = answer.image;
     const rows = [["Area", pixels(area), `${percent((100 * area) / (height * width))} of the image`]];
     if (polyps.length) {
@@ -200,7 +200,7 @@ export class Viewer {
     if (state !== "predicted") return MADE_BY[state];
     const peak = this.item.answer.peak_threshold ?? 0;
     const hasPeak = this.item.threshold === null && peak > threshold;
-    const words = hasPeak ? `; a region counts where one of its pixels reaches ${thresholdText(peak)}` : "";
+    const words = hasPeak ? `; a region counts only if one of its pixels reaches ${thresholdText(peak)}` : "";
     return `At threshold ${thresholdText(threshold)}${words}.`;
   }
 

@@ -30,7 +30,7 @@ function record(fields) {
 
 /** A ZIP file of [{ name, blob }]. */
 export async function zipOf(files, now = new Date()) {
-  if (files.length > MOST_FILES) throw new RangeError(`${files.length} files are more than a ZIP file holds; select fewer`);
+  if (files.length > MOST_FILES) throw new RangeError(`${files.length} files are more than a ZIP file can hold; select fewer`);
   const time = (now.getHours() << 11) | (now.getMinutes() << 5) | (now.getSeconds() >> 1);
   const date = ((now.getFullYear() - 1980) << 9) | ((now.getMonth() + 1) << 5) | now.getDate();
   const parts = [], directory = [];
@@ -43,7 +43,7 @@ export async function zipOf(files, now = new Date()) {
     parts.push(head, letters, blob);
     directory.push(record([[4, CENTRAL], [2, 20], ...shared, [2, 0], [2, 0], [2, 0], [4, 0], [4, offset]]), letters);
     offset += head.length + letters.length + blob.size;
-    if (offset > MOST_BYTES) throw new RangeError("the files are more than the 4 GB that a ZIP file holds; select fewer");
+    if (offset > MOST_BYTES) throw new RangeError("the files are larger than the 4 GB that a ZIP file can hold; select fewer");
   }
   const size = directory.reduce((sum, part) => sum + part.length, 0);
   const end = record([[4, END], [2, 0], [2, 0], [2, files.length], [2, files.length], [4, size], [4, offset], [2, 0]]);
@@ -56,7 +56,7 @@ export async function unzip(blob, type) {
   const view = new DataView(bytes.buffer);
   let end = bytes.length - 22;
   while (end >= 0 && view.getUint32(end, true) !== END) end--;
-  if (end < 0) throw new RangeError("not a whole ZIP file");
+  if (end < 0) throw new RangeError("not a complete ZIP file");
   const files = [];
   let place = view.getUint32(end + 16, true);
   for (let index = 0; index < view.getUint16(end + 10, true); index++) {
