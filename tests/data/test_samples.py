@@ -106,7 +106,7 @@ def test_pair_samples_two_files_of_one_stem_are_a_fault(tmp_path: Path) -> None:
     _save(tmp_path / "images" / "a.jpg", _image())
     samples, faults = pair_samples(*_folders(tmp_path))
     assert len(samples) == 1
-    assert "has the same name as a.jpg; expected one file a name" in faults[0].reason
+    assert "has the same name as a.jpg; expected one file per name" in faults[0].reason
 
 
 def test_pair_samples_plain_mask_goes_before_one_with_a_suffix(tmp_path: Path) -> None:

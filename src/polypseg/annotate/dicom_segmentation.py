@@ -18,7 +18,7 @@ import numpy as np
 from polypseg.annotate.dicom_frames import num_frames, open_dicom
 from polypseg.annotate.dicom_study import read_table
 from polypseg.arrays import Mask
-from polypseg.data.samples import find_images
+from polypseg.data.samples import find_images, warn_of_further_pictures
 from polypseg.errors import DataError, missing_extra, plural
 from polypseg.formats.outlines import component_masks
 from polypseg.formats.writing import new_folder
@@ -81,6 +81,7 @@ def write_segmentations(
     strangers = [path.name for path in paths if path.stem not in places]
     if strangers:
         raise DataError(f"{table}: knows no frame called {strangers[0]}; name the masks as the frames")
+    warn_of_further_pictures(paths)
     series: dict[str, str] = {}
     num_written = 0
     with new_folder(out) as folder:

@@ -11,7 +11,7 @@ from polypseg.predict.predictor import PredictOptions, Predictor, load
 from polypseg.predict.video.options import VideoOptions
 
 MASKS = ("none", "rle", "png")
-"""How masks are kept: not at all, as run lengths in a table, or as a picture a frame."""
+"""How masks are kept: not at all, as run lengths in a table, or as one picture per frame."""
 
 FORMAT = 2
 """Of a result's files; another one is another result."""

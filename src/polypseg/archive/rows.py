@@ -30,7 +30,7 @@ def predict_videos(
     engine: str = "auto",
     threads: int | None = 1,
 ) -> Iterator[Row]:
-    """A row a frame of each video, one video after another; a row with its `fault` alone where one cannot be read.
+    """One row per frame of each video, one video after another; a row with its `fault` alone where one cannot be read.
 
     The columns are `path` and those of a video's table; what is not known is None. A process loads the model once.
 

@@ -1,8 +1,8 @@
 """The results of a run as three tables in Parquet, which DuckDB, Polars, pandas and Spark read without polypseg.
 
-    OUT/frames/video=VIDEO/frames.parquet     a row a frame, a folder a video (a Hive partition)
-    OUT/detections.parquet                    a row a detection
-    OUT/procedures.parquet, procedures.csv    a row a row of the manifest, with its state and reason
+    OUT/frames/video=VIDEO/frames.parquet     one row per frame, one folder per video (a Hive partition)
+    OUT/detections.parquet                    one row per detection
+    OUT/procedures.parquet, procedures.csv    one row per row of the manifest, with its state and reason
 
 Decisions:
 - Rows are in the order of the manifest, so that two runs without and with faults give equal tables.

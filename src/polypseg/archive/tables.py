@@ -1,4 +1,4 @@
-"""The tables of a result, in Parquet: a row a frame, a row a detection, a row a mask.
+"""The tables of a result, in Parquet: one row per frame, one row per detection, one row per mask.
 
 Decisions:
 - Columns are named as those of a video's CSV, and `image` is an image's name; what is not known is null.

@@ -27,7 +27,7 @@ from polypseg.data.planned_split import PlannedSplit, plan_split
 from polypseg.data.samples import Fault, MaskFacts, Sample, mask_facts
 from polypseg.data.sources import refuse_twice, samples_of_source
 from polypseg.errors import DataError
-from polypseg.preprocess import AUTOMATIC, MaskRule, read_noted
+from polypseg.preprocess import AUTOMATIC, MaskRule, header_note, read_noted
 from polypseg.progress import Track, silent
 from polypseg.records.data_check import DataCheck, NearDuplicate
 from polypseg.records.evaluation_record import LeftOut
@@ -49,7 +49,7 @@ class Inspected:
         polyp_share: Area of the polyp over that of the image, 0 to 1; None where the mask cannot be used.
         is_soft: Whether the mask has other values than 0 and 255 (as JPEG masks do).
         fault: Why it cannot be trained on; None where it can.
-        note: What a user should know of its image; mostly empty.
+        notes: What a user should know of its files; mostly empty.
         facts: What its mask says of the set; None where there is none, or it cannot be used.
     """
 
@@ -60,7 +60,7 @@ class Inspected:
     polyp_share: float | None
     is_soft: bool
     fault: str | None
-    note: str = ""
+    notes: tuple[str, ...] = ()
     facts: MaskFacts | None = None
 
 
@@ -198,7 +198,7 @@ def inspect(
             inspected.append(result)
             prints.append(fingerprint_)
     inspected, sets = _judge_sets(inspected, rule, empty_masks)
-    notes += [found.note for found in inspected if found.note]
+    notes += [note for found in inspected for note in found.notes]
     leaks = _leaks(inspected, prints, bits, track) if bits >= 0 else []
     found_groups = _split_groups(inspected)
     planned = _planned(folders, negatives, inspected, leaks) if split is None and len(every) > 1 else None
@@ -214,8 +214,9 @@ def _inspect_sample(given: tuple[Sample, str], split: str | None) -> tuple[Inspe
     print_ = None
     try:
         image, note = read_noted(sample.image_path)
+        mask_note = header_note(sample.mask_path) if sample.mask_path is not None else ""
         size = image.shape[0], image.shape[1]
-        found = replace(found, size=size, note=note)
+        found = replace(found, size=size, notes=tuple(filter(None, (note, mask_note))))
         print_ = fingerprint(image)
         if sample.mask_path is None:
             return replace(found, polyp_share=0.0), print_

@@ -13,7 +13,17 @@ from polypseg.arrays import Image, Mask
 from polypseg.data.catalogue import with_groups
 from polypseg.data.layouts import recognise_pair
 from polypseg.data.masks import mixed_values
-from polypseg.data.samples import Fault, MaskFacts, Sample, load_sample, mask_facts, pair_samples, refuse
+from polypseg.data.samples import (
+    Fault,
+    MaskFacts,
+    Sample,
+    files_of,
+    load_sample,
+    mask_facts,
+    pair_samples,
+    refuse,
+    warn_of_further_pictures,
+)
 from polypseg.errors import DataError, PairingError, UsageError, plural
 from polypseg.preprocess import AUTOMATIC, MaskRule, normalise
 from polypseg.progress import Track, slow_steps_told
@@ -124,6 +134,7 @@ def load_polyp_dataset(
     samples, faults = pair_samples(folder, Path(masks_dir), mask_rule)
     refuse(faults, skip_bad, PairingError)
     samples = with_groups(samples, recognise_pair(folder.resolve().parent, folder, Path(masks_dir)).parts[0])
+    warn_of_further_pictures(files_of(samples))
     images = np.empty((len(samples), size, size, 3), np.float32)
     masks = np.empty((len(samples), size, size, 1), np.float32)
     names: list[str] = []

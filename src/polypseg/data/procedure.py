@@ -67,7 +67,7 @@ class ProcedureFrame(NamedTuple):
 
 
 class _Course(NamedTuple):
-    """The camera's way and what befalls it, a value a frame."""
+    """The camera's way and what befalls it, one value per frame."""
 
     z: Field
     aside: Field

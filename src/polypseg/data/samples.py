@@ -27,6 +27,7 @@ from polypseg.preprocess import (
     FieldRule,
     MaskRule,
     endings,
+    header_note,
     image_size,
     is_image_file,
     is_left_out,
@@ -78,6 +79,10 @@ class Fault(NamedTuple):
 
 class SkippedSamplesWarning(PolypsegWarning):
     """Samples were left out because `skip_bad` asked for it; the message lists them."""
+
+
+class FurtherPicturesWarning(PolypsegWarning):
+    """Files hold several pictures, of which the first one was read; the message lists them."""
 
 
 class MaskFacts(NamedTuple):
@@ -188,6 +193,7 @@ def check_samples(
     samples: Sequence[Sample], track: Track = silent, workers: int | None = None
 ) -> tuple[list[Sample], list[Fault], list[MaskFacts]]:
     """The samples that can be used, the faults of the others, and what the masks say; every file is decoded."""
+    warn_of_further_pictures(files_of(samples))
     usable: list[Sample] = []
     faults: list[Fault] = []
     facts: list[MaskFacts] = []
@@ -200,6 +206,28 @@ def check_samples(
             usable.append(sample)
             facts += [seen] if seen is not None else []
     return usable, faults, facts
+
+
+def files_of(samples: Iterable[Sample]) -> list[Path | None]:
+    """The images and masks of samples."""
+    return [path for sample in samples for path in (sample.image_path, sample.mask_path)]
+
+
+def warn_of_further_pictures(paths: Iterable[Path | None]) -> None:
+    """Warn of the files that hold several pictures, as a phone's photos do."""
+    found = further_pictures(paths)
+    if found:
+        warnings.warn(
+            f"{plural(len(found), 'file holds', 'files hold')} further pictures; of each the first one is read:"
+            f"{listed(found)}",
+            FurtherPicturesWarning,
+            stacklevel=3,
+        )
+
+
+def further_pictures(paths: Iterable[Path | None]) -> list[Path]:
+    """The files that hold several pictures, of which the first one is read; from their headers alone."""
+    return [path for path in dict.fromkeys(paths) if path is not None and header_note(path)]
 
 
 def mask_facts(sample: Sample) -> tuple[Mask, MaskFacts]:
@@ -275,7 +303,7 @@ def _by_name(files: Sequence[Path], name_of: Callable[[str], str]) -> tuple[dict
         if name != stem and name in exact:
             name = stem  # both a.png and a_mask.png are here: the plain one is the mask of a
         if name in found:
-            faults.append(Fault(str(path), f"has the same name as {found[name].name}; expected one file a name"))
+            faults.append(Fault(str(path), f"has the same name as {found[name].name}; expected one file per name"))
             continue
         found[name] = path
     return found, faults

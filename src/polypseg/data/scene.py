@@ -19,7 +19,7 @@ from polypseg.arrays import Image, Mask
 from polypseg.errors import UsageError
 
 Field = NDArray[np.float32]
-"""One value a pixel, shape (H, W)."""
+"""One value per pixel, shape (H, W)."""
 
 SMALLEST_SIDE = 16
 """In pixels; below it nothing can be told from anything."""

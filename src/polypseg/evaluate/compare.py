@@ -146,7 +146,7 @@ def comparable_scores(evaluations: Sequence[tuple[str, Evaluation]]) -> list[Sco
 
 
 def save_comparison(results: Sequence[PairedResult], scores: Sequence[tuple[str, Scores]], folder: Path) -> list[Path]:
-    """The paths of comparison.json (all results) and comparison.csv (the metric compared first, a row an image).
+    """The paths of comparison.json (all results) and comparison.csv (the metric compared first, one row per image).
 
     Args:
         results: From `compare`.

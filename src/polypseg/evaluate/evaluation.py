@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from polypseg.data.samples import further_pictures
 from polypseg.errors import plural
 from polypseg.evaluate.leaks import TRAINING, find_leaks
 from polypseg.evaluate.plan import Plan
@@ -108,6 +109,15 @@ def notes(plan: Plan, scores: Scores, leaks: LeakReport) -> list[str]:
     resized = [size for size in scores.text["resized_from"] if size]
     if resized:
         found.append(f"{len(resized)} of {len(scores)} predictions were resized to their reference's size (bilinear)")
+    several = further_pictures(
+        path for case in plan.cases for path in (case.image_path, case.reference_path, case.prediction_path)
+    )
+    if several:
+        names = ", ".join(path.name for path in several[:5]) + (f", … ({len(several) - 5} more)" * (len(several) > 5))
+        found.append(
+            f"{plural(len(several), 'file holds', 'files hold')} further pictures; of each the first one was read: "
+            f"{names}"
+        )
     num_faulty = sum(1 for fault in scores.text["fault"] if fault)
     if num_faulty or plan.skipped:
         found.append(

@@ -1,9 +1,9 @@
-"""The columns that lines of papers report, each by its own definition: the same masks, three numbers called Dice.
+"""The columns that papers report, each by its own definition: the same masks, three numbers called Dice.
 
-pranet  PraNet and its kin (SANet, UACANet, Polyp-PVT, CaraNet, …): 8-bit map at the reference's size, stretched to
+pranet  PraNet and its successors (SANet, UACANet, Polyp-PVT, CaraNet, …): 8-bit map, the reference's size, stretched to
         0 … 1 image by image, 256 thresholds. The published evaluation takes the maximum of the mean curve.
-kvasir  The Kvasir papers (ResUNet++, ColonSegNet, TransNetR, TransRUPNet, …): a score an image at 0.5, then the mean.
-        They resize the reference to the model's square; the `model size` columns do too.
+kvasir  The Kvasir papers (ResUNet++, ColonSegNet, TransNetR, TransRUPNet, …): one score per image at 0.5, then the
+        mean. They resize the reference to the model's square; the `model size` columns do too.
 duck    DUCK-Net and others that flatten the whole test set: all pixels pooled at 0.5, so that an image weighs by the
         area of its polyp. What they call mIoU is the IoU of the polyp class alone.
 

@@ -83,7 +83,7 @@ class Selection:
     Attributes:
         split: train, validation, test or all; None for the test split where there is one, else all.
         manifest: A split manifest (splits.json) that takes the place of the run's own.
-        names: A text file with a name a line; only these are scored.
+        names: A text file with one name per line; only these are scored.
         negatives: The images have no masks and show no polyp.
         skip_bad: Leave out what does not pair or cannot be read, and list it.
         mask_rule: What means polyp in the references; None for what the run was trained with, on its own data.

@@ -50,7 +50,7 @@ def all_strata(
     Args:
         scores: N rows.
         limits: As in `area_strata`.
-        table: A CSV file with a row an image.
+        table: A CSV file with one row per image.
         columns: Of the table.
 
     Raises:
@@ -118,7 +118,7 @@ def _by_name(rows: Sequence[Mapping[str, str]], key: str, table: Path) -> dict[s
         by_name[name] = row
     if repeated:
         raise ScoreError(
-            f"{table}: tells {plural(len(repeated), 'image')} twice; expected a row an image:{listed(repeated)}"
+            f"{table}: tells {plural(len(repeated), 'image')} twice; expected one row per image:{listed(repeated)}"
         )
     return by_name
 

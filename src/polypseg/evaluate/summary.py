@@ -70,7 +70,7 @@ class SummaryOptions:
         num_resamples: Of each bootstrap.
         seed: Of each bootstrap.
         area_limits: In % of the image: below the first a polyp is small, above the second large.
-        strata_table: A CSV file with a row an image; None without.
+        strata_table: A CSV file with one row per image; None without.
         strata_columns: Columns of it to make strata of.
         alarm_area_px: Area in pixels from which on a false finding is an alarm.
         frame_rate: Frames a second, for figures a minute; None leaves them out.

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from polypseg.errors import UsageError
 
 Losses = NDArray[np.float64]
-"""Shape (N, K): a row a frame or unit, a column a step."""
+"""Shape (N, K): one row per frame or unit, one column per step."""
 
 _ROUNDING = 1e-12
 
@@ -63,7 +63,7 @@ def unit_losses(losses: Losses, units: Sequence[int]) -> Losses:
     """The mean loss of each unit's frames, shape (n, K).
 
     Args:
-        losses: Shape (N, K), a row a frame.
+        losses: Shape (N, K), one row per frame.
         units: To which unit each frame belongs, from 0 to n - 1.
 
     >>> unit_losses(np.array([[1.0, 0], [0, 0], [0.5, 0]]), [0, 0, 1]).tolist()

@@ -1,4 +1,4 @@
-"""LabelMe's JSON: one file an image, shapes with points, or a bitmap within a box.
+"""LabelMe's JSON: one file per image, shapes with points, or a bitmap within a box.
 
 Decisions:
 - Shapes with one `group_id` are parts of one polyp.

@@ -63,7 +63,7 @@ def bootstrap_mean(
     """The mean over images, and its interval.
 
     Args:
-        values: A value an image; NaN where there is none.
+        values: One value per image; NaN where there is none.
         groups: The group of each image; whole groups are drawn. None draws single images.
         confidence: In (0, 1).
         num_resamples: 1 or more.
@@ -92,7 +92,7 @@ def bootstrap_means(
     """The means of many columns, as `bootstrap_mean` gives each of them, in one go.
 
     Args:
-        values: Shape (N, K): a row an image, a column a metric; NaN where there is no value.
+        values: Shape (N, K): one row per image, one column per metric; NaN where there is no value.
         groups: As `bootstrap_mean`, as are the rest and the errors.
         confidence: In (0, 1).
         num_resamples: 1 or more.
@@ -140,7 +140,7 @@ def compare_paired(
     """The mean difference of two series over the same images, its interval, and whether it could be chance.
 
     Args:
-        first: A value an image; NaN where there is none.
+        first: One value per image; NaN where there is none.
         second: The same images in the same order.
         groups: As `bootstrap_mean`; whole groups are drawn, and change sign together in the permutation test.
         confidence: In (0, 1).
@@ -250,9 +250,9 @@ def _bootstrap_ratios(tops: Values, bottoms: Values, groups: Sequence[str] | Non
 def _present(values: Values, groups: Sequence[str] | None) -> tuple[Values, NDArray[np.intp], int]:
     """The values without NaN, the number of each one's group, and how many groups there are."""
     if values.ndim not in (1, 2):
-        raise UsageError(f"values have {values.ndim} axes; expected a value an image, or a row an image")
+        raise UsageError(f"values have {values.ndim} axes; expected one value per image, or one row per image")
     if groups is not None and len(groups) != len(values):
-        raise UsageError(f"{len(values)} values have {len(groups)} groups; expected one group a value")
+        raise UsageError(f"{len(values)} values have {len(groups)} groups; expected one group per value")
     there = ~np.isnan(values) if values.ndim == 1 else ~np.isnan(values).any(axis=1)
     kept = values[there]
     if np.isinf(kept).any():

@@ -58,7 +58,7 @@ class Timings:
 
     Attributes:
         batch_size: Images that the model sees at once.
-        seconds: By stage, a value a run of one batch.
+        seconds: By stage, one value per run of one batch.
     """
 
     batch_size: int

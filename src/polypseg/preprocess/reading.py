@@ -31,6 +31,8 @@ from polypseg.preprocess.files import EMPTY, check_regular, file_content, reason
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: a decompression bomb, not a colonoscopy frame."""
 
+_JPEG_START = b"\xff\xd8"
+
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "JPEG2000", "AVIF", "GIF", "PPM")
 
 _SPACES: Mapping[str, Literal["RGB", "GRAY", "CMYK"]] = MappingProxyType({"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"})
@@ -113,7 +115,7 @@ def decode_image(content: bytes, name: str = "image", max_pixels: int = MAX_PIXE
 
 def decode_noted(content: bytes, name: str, max_pixels: int) -> tuple[Image, str]:
     """As `read_noted`, from the bytes of a file."""
-    if content.startswith(b"\xff\xd8"):
+    if content.startswith(_JPEG_START):
         with _opened(content, name, max_pixels) as opened:
             if opened.mode == "RGB" and _is_jpeg(opened):
                 pixels = _upright(decode_jpeg(content, "RGB", name), opened, name)
@@ -194,6 +196,22 @@ def image_size(path: Path | str) -> tuple[int, int]:
 def is_turned(path: Path | str) -> bool:
     """Whether a file's orientation says that its stored pixels are to be turned or mirrored; errors as `image_size`."""
     return _header(path)[1] in _UPRIGHT
+
+
+def header_note(path: Path | str) -> str:
+    """What a user should know of a file, from its header alone (that it holds further pictures); mostly empty.
+
+    Empty, too, for a file that cannot be read: the error of whoever reads it says so.
+    """
+    try:
+        check_regular(Path(path))
+        with Path(path).open("rb") as opened:
+            if opened.read(2) != _JPEG_START:
+                return ""
+        with PillowImage.open(path, formats=_FORMATS) as picture:
+            return _note(picture, str(path))
+    except (ImageError, *_UNREADABLE):
+        return ""
 
 
 def _header(path: Path | str) -> tuple[tuple[int, int], int]:

@@ -1,9 +1,9 @@
 """The deployment report's files: what an evaluation of whole procedures leaves behind.
 
 deployment.json  every figure, with intervals, definitions and provenance
-procedures.csv   a row a procedure
+procedures.csv   one row per procedure
 lesions.csv      a row a lesion
-frames.csv       a row a frame: lesions in sight, highest scores
+frames.csv       one row per frame: lesions in sight, highest scores
 findings.csv     a row a finding; `polypseg evaluate --predictions` reads it again
 curves.npz       FROC and AFROC at every threshold
 cases/           pictures of missed, found and false cases and their list, where they were asked for

@@ -1,6 +1,6 @@
 """The evaluation folder: what an evaluation leaves behind, and the only place that knows its file names.
 
-scores.csv       a row an image, complete; while an evaluation is going on it is called scores.csv.part
+scores.csv       one row per image, complete; while an evaluation is going on it is called scores.csv.part
 summary.json     every aggregate, with intervals, strata, negatives and provenance
 evaluation.json  what is scored and how: settings, files and their digests; written before the first image
 histograms.npy   pixels by class and level of each image, (N, 2, 256) int32, in the order of scores.csv
@@ -45,7 +45,7 @@ class Evaluation:
 
     @property
     def scores_path(self) -> Path:
-        """A row an image."""
+        """One row per image."""
         return self.folder / self.scores_name
 
     @property

@@ -2,7 +2,7 @@
 
     project.json    name, where the images are
     masks/          a PNG (0, 255) for each labelled frame; nothing of a frame that is rejected or not yet labelled
-    frames.csv      a row a frame: state, labeller, time
+    frames.csv      one row per frame: state, labeller, time
     trail.jsonl     who saved what when, from which proposal; the only file from which the state is read
     history/        every mask that was ever saved: NAME/0001.png, …
     proposals/      what models propose; may be deleted

@@ -136,7 +136,7 @@ def read_names(path: Path, error: type[PolypsegError]) -> list[str]:
     Raises:
         PolypsegError: As `read_text`, or it holds no name.
     """
-    kind = FileKind("list of names", error, "expected a text file with a name a line")
+    kind = FileKind("list of names", error, "expected a text file with one name per line")
     names = [line.strip() for line in read_text(path, kind).splitlines() if line.strip()]
     if not names:
         raise error(f"{path}: holds no name; {kind.mend}")

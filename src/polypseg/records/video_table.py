@@ -1,4 +1,4 @@
-"""NAME.csv, the table of a video: a row a frame; `predict.video.table` writes it while the frames come."""
+"""NAME.csv, the table of a video: one row per frame; `predict.video.table` writes it while the frames come."""
 
 import csv
 import math

@@ -46,7 +46,7 @@ STRIPS = (("lesion in sight", PURPLE), ("found", GREEN), ("missed", ORANGE), ("f
 
 
 class Course(NamedTuple):
-    """A procedure, a value a frame.
+    """A procedure, one value per frame.
 
     Attributes:
         seconds: Since its first frame.

@@ -105,7 +105,7 @@ def sample_figure(rows: Sequence[SampleRow], path: Path | str) -> Path:
 
 
 def plot_samples(rows: Sequence[SampleRow]) -> Figure:
-    """A row a sample: image, reference mask, predicted mask and, where a sample has it, attention.
+    """One row per sample: image, reference mask, predicted mask and, where a sample has it, attention.
 
     The predicted mask is in colours (found, missed, false alarm), with the reference's border in white.
 
@@ -260,7 +260,7 @@ def case_figure(cases: Mapping[str, Sequence[SampleRow]], path: Path | str) -> P
 
 
 def plot_cases(cases: Mapping[str, Sequence[SampleRow]]) -> Figure:
-    """A row a group (worst, median, best): what was found, missed and falsely marked in each of its samples.
+    """One row per group (worst, median, best): what was found, missed and falsely marked in each of its samples.
 
     Args:
         cases: Samples by group, as `pick_cases` names them; the reference's border is outlined in white.

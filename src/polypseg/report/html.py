@@ -153,7 +153,9 @@ def _distribution_charts(record: ReportInput) -> Iterator[Chart]:
     caption = f"{plural(dice.size, 'image')} with a polyp; {spread}."
     yield _chart(chart, "histogram", f"Histogram of the Dice of {caption}", caption)
     chart = plot_panel(lambda axes: panels.draw_against_area(axes, dice, shares))
-    caption = f"A point an image; polyps cover {100 * shares.min():.2g} to {100 * shares.max():.2g} % of their images."
+    caption = (
+        f"One point per image; polyps cover {100 * shares.min():.2g} to {100 * shares.max():.2g} % of their images."
+    )
     yield _chart(chart, "area", f"Dice against the polyp's area. {caption}", caption)
 
 

@@ -104,7 +104,7 @@ def draw_histogram(axes: Axes, dice: Values) -> None:
 
 
 def draw_against_area(axes: Axes, dice: Values, area: Values) -> None:
-    """Draws a point an image, Dice against the polyp's share of the image, and a running median from 15 images on.
+    """Draws one point per image, Dice against the polyp's share of the image, and a running median from 15 images on.
 
     Args:
         axes: Where to draw.

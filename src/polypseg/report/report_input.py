@@ -110,7 +110,7 @@ class ReportInput:
 
     Attributes:
         evaluation: The folder.
-        scores: A row an image.
+        scores: One row per image.
         summary: Every aggregate.
         details: evaluation.json: what was scored and how.
         curves: What depends on the threshold.

@@ -27,8 +27,8 @@ GATE_COLUMNS = ("mean", "spread", "Dice lost if constant")
 
 MEANINGS = {column.name: column.meaning for column in COLUMNS}
 PROTOCOL_TITLES = {
-    "pranet": "PraNet and its kin: 256 thresholds, then means",
-    "kvasir": "Kvasir papers: a score an image at the threshold, then the mean",
+    "pranet": "PraNet and its successors: 256 thresholds, then means",
+    "kvasir": "Kvasir papers: one score per image at the threshold, then the mean",
     "duck": "DUCK-Net: all pixels pooled",
 }
 
@@ -49,7 +49,7 @@ class MetricRow(NamedTuple):
 
 
 def metric_rows(summary: Summary) -> tuple[list[MetricRow], list[str]]:
-    """A row a metric that was worked out, and the labels of those that were not."""
+    """One row per metric that was worked out, and the labels of those that were not."""
     better = {column.name: column.better for column in COLUMNS}
     rows, absent = [], []
     for name, template in LABELS.items():

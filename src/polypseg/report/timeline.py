@@ -44,7 +44,7 @@ ROWS = (("polyp shown", BLUE), ("withheld", YELLOW), ("damaged", PURPLE), ("drop
 
 
 class Timeline(NamedTuple):
-    """A video's table, a value a frame.
+    """A video's table, one value per frame.
 
     Attributes:
         seconds: Since the first frame.

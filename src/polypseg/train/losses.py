@@ -1,4 +1,4 @@
-"""Losses, one value an image, averaged over the batch.
+"""Losses, one value per image, averaged over the batch.
 
 Keras' argument order holds here, as Keras calls them: (y_true, y_pred), that is (reference, predicted probability).
 """

@@ -77,7 +77,7 @@ class _Maker:
         self._procedures, self._options = procedures, options
 
     def figure(self, tops: Numbers, bottoms: Numbers) -> Figure:
-        """The sum over the sum, a value a procedure each."""
+        """The sum over the sum, one value per procedure."""
         found = bootstrap_ratio(tops, bottoms, num_resamples=self._options.num_resamples, seed=self._options.seed)
         is_alone = len(tops) < 2
         return Figure(

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from polypseg.data.samples import warn_of_further_pictures
 from polypseg.errors import ScoreError
 from polypseg.evaluate.procedures.frames import Frames, frames_from, natural
 from polypseg.metrics.procedures.tables import Numbers, Places
@@ -172,6 +173,7 @@ def _masks(folder: Path, rate: float | None) -> References:
         raise ScoreError(f"{folder}: no masks; expected FOLDER/PROCEDURE/FRAME.png")
     frames = frames_from({name: [file.stem for file in own] for name, own in files.items()}, None, rate or 1.0)
     paths = tuple(file for own in files.values() for file in own)
+    warn_of_further_pictures(paths)
 
     def sights_in(evaluated: Frames) -> Sights:
         gathered = Gathered()

@@ -33,7 +33,7 @@ _LASTING = re.compile(r"alerts-(\d+(?:\.\d+)?)(s|frames)")
 
 
 def alert_scores(procedures: Procedures, definition: str) -> Numbers:
-    """Shape (F,): a score a frame, of which the alerts of a definition are the stretches (or the frames).
+    """Shape (F,): one score per frame, of which the alerts of a definition are the stretches (or the frames).
 
     Raises:
         UsageError: An unknown definition.

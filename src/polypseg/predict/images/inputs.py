@@ -1,4 +1,4 @@
-"""What each result was made from: size, times and digest of every input, a line an image, beside the results.
+"""What each result was made from: size, times and digest of every input, one line per image, beside the results.
 
 Decisions:
 - An input is the same where size, times and place on disk are: nobody changes a file and keeps the time of its change.

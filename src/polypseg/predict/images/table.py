@@ -1,4 +1,4 @@
-"""predictions.csv: a row an image, added when all its files are written, so that a row says that they are there.
+"""predictions.csv: one row per image, added when all its files are written, so that a row says that they are there.
 
 Decisions:
 - A row is added with one call of the system and taken back where that fails, so that the table is whole after a kill

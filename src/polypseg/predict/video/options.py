@@ -76,7 +76,7 @@ class VideoSummary:
 
     Attributes:
         video: The written video; `NAME.part.mp4` where a file was interrupted before its end, and playable.
-        table: The CSV beside it, a row a frame.
+        table: The CSV beside it, one row per frame.
         size: Height and width in pixels of the upright frames; the video has one row or column more where one is odd.
         codec: That the video is written with: `libx264` or `mpeg4`.
         num_frames: Frames with a picture, each predicted and written.

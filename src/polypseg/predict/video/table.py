@@ -1,4 +1,4 @@
-"""The table of a video: a row a frame, written as the frames come, in its place once all are there.
+"""The table of a video: one row per frame, written as the frames come, in its place once all are there.
 
 Decisions:
 - Columns are named as those of predictions.csv; what is not known (the box of an empty mask, all of a frame without a
