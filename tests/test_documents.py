@@ -30,7 +30,8 @@ def test_the_readme_fits_two_screens():
 
 
 def test_no_page_or_module_uses_a_calque():
-    texts = [*(ROOT / page for page in PAGES), *ROOT.glob("src/**/*.py")]
+    sources = [path for kind in ("py", "js", "html") for path in ROOT.glob(f"src/**/*.{kind}")]
+    texts = [*(ROOT / page for page in PAGES), *sources]
     found = [
         f"{path.relative_to(ROOT)}: {CALQUES.search(path.read_text())[0]}"
         for path in texts

@@ -34,7 +34,7 @@ export class Items {
     return item;
   }
 
-  /** Puts an item in the queue, for the first time or anew. */
+  /** Puts an item in the queue, for the first time or again. */
   start(item) {
     this.forgetJob(item);
     if (item.videoUrl) URL.revokeObjectURL(item.videoUrl);
