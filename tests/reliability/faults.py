@@ -11,6 +11,7 @@ import argparse
 import builtins
 import errno
 import io
+import logging
 import mmap
 import os
 import shutil
@@ -256,6 +257,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="let each so many-th call fail")
     parser.add_argument("--train", action="store_true", help="a training too, which takes seconds a trial")
     arguments = parser.parse_args()
+    # TensorFlow warns of what many trainings in one process bring, into the closed output of an earlier command
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     stages = ["evaluate", "predict", *(["train"] if arguments.train else [])]
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         found = drive(stages, arguments.every, ERRORS, Path(folder))

@@ -5,6 +5,7 @@ Decisions:
   tells neither time nor tag is read each time.
 - What a killed call has read is kept (`.manifest.part.csv`) and not read again.
 - A file that cannot be opened as a video has a row too, with its fault: a list of thousands never stops at one.
+  Nor does it where a file crashes the decoder: a process of its own opens them (`archive/opening.py`).
 """
 
 import heapq
@@ -26,9 +27,9 @@ from polypseg.archive.manifest import (
     read_entries,
     read_facts,
 )
+from polypseg.archive.opening import Opener
 from polypseg.archive.store import forgotten_videos
 from polypseg.errors import ArchiveError, DataError, UsageError, unknown_name
-from polypseg.predict.video.source import open_source
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import put_in_place, replacing, write_text
 from polypseg.records.lock import alone_in
@@ -95,10 +96,10 @@ def plan_archive(
         _keep_part(archive)
         known = _Known(_before(archive))
         summary, forgotten, written_at = PlanSummary(), forgotten_videos(archive), monotonic()
-        with ManifestWriter(archive / PART_NAME) as writer:
+        with ManifestWriter(archive / PART_NAME) as writer, Opener() as opener:
             for path in track(chain([first], paths), "looking at videos", 0):
                 before = known.find(path)
-                entry = _entry(path, before, identify)
+                entry = _entry(path, before, identify, opener)
                 if entry.video in forgotten:
                     summary.num_forgotten += 1
                     continue
@@ -188,7 +189,7 @@ def _keep_part(archive: Path) -> None:
     part.unlink()
 
 
-def _entry(path: str, before: Entry | None, identify: str) -> Entry:
+def _entry(path: str, before: Entry | None, identify: str, opener: Opener) -> Entry:
     """The row of a path."""
     try:
         stamp = stamp_of(path)
@@ -201,10 +202,10 @@ def _entry(path: str, before: Entry | None, identify: str) -> Entry:
         return _chunk_entry(path, stamp, identify)
     if identify == "stamp":
         entry = Entry(digest_of_stamp(path, stamp), path, *stamp)
-        return entry if entry.is_remote else probed(entry, Path(path))
+        return entry if entry.is_remote else _probed(entry, Path(path), opener)
     try:
         with here(path) as copy:
-            return probed(Entry(digest_of_content(copy), path, *stamp), copy)
+            return _probed(Entry(digest_of_content(copy), path, *stamp), copy, opener)
     except OSError as error:
         return Entry(digest_of_stamp(path, stamp), path, 0, "", fault=_reason(error))
 
@@ -218,24 +219,9 @@ def _chunk_entry(path: str, stamp: Stamp, identify: str) -> Entry:
         return Entry(digest_of_stamp(path, stamp), path, 0, "", fault=_reason(error))
 
 
-def probed(entry: Entry, file: Path) -> Entry:
+def _probed(entry: Entry, file: Path, opener: Opener) -> Entry:
     """The row with what the video's header tells, or with its fault."""
-    try:
-        source = open_source(file)
-    except DataError as error:
-        return entry._replace(fault=str(error).removeprefix(f"{file}: "))
-    try:
-        context = source.stream.codec_context
-        seconds = source.seconds_promised or float(source.num_expected / source.rate)
-        return entry._replace(
-            seconds=round(seconds, 6),
-            num_frames=source.num_expected,
-            codec=context.name,
-            height=context.height,
-            width=context.width,
-        )
-    finally:
-        source.container.close()
+    return entry._replace(**opener.header(file)._asdict())
 
 
 def _count(summary: PlanSummary, entry: Entry, before: Entry | None) -> None:
