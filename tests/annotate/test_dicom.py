@@ -259,7 +259,7 @@ def test_the_commands(tmp_path, study):
     words = ["data", "dicom-seg", str(masks), str(tmp_path / "frames" / "dicom.csv"), str(tmp_path / "seg")]
     result = run.invoke(app, [*words, "--drawn-by", "manual"])
     assert result.exit_code == 0, result.output
-    assert "wrote 1 DICOM SEG files" in result.stdout
+    assert "wrote 1 DICOM SEG file" in result.stdout
     made = highdicom.seg.segread(tmp_path / "seg" / "0001.dcm")
     assert made.get_segment_description(1).algorithm_type.value == "MANUAL"
     with (tmp_path / "frames" / "groups.csv").open() as opened:

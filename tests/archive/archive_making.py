@@ -57,14 +57,15 @@ def make_videos(folder: Path, count: int, times: int = 1) -> list[Path]:
     return made
 
 
-def make_job(folder: Path, count: int = 3, archive: str = "archive", **options) -> Job:
+def make_job(folder: Path, count: int = 3, archive: str = "archive", is_planned: bool = False, **options) -> Job:
     """The job of an archive of so many videos, planned; several archives may share the videos."""
     if not (folder / "videos").exists():
         make_videos(folder / "videos", count)
     model = folder / "tiny.onnx"
     if not model.exists():
         write_tiny_model(model)
-    plan_archive(str(folder / "videos"), folder / archive)
+    if not is_planned:
+        plan_archive(str(folder / "videos"), folder / archive)
     return Job(folder / archive, str(model), "onnxruntime", 1, ArchiveOptions(**options))
 
 

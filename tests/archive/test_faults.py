@@ -157,7 +157,7 @@ sys.path[:0] = {paths!r}
 from pathlib import Path
 from archive.archive_making import QuickSlot, make_job, run_in
 if __name__ == "__main__":
-    run_in(QuickSlot, make_job(Path({folder!r})), num_slots=2)
+    run_in(QuickSlot, make_job(Path({folder!r}), is_planned=True), num_slots=2)
 """
 
 

@@ -135,7 +135,7 @@ def test_anonymous_project_of_videos_alone_is_refused_before_anything_is_written
 def test_reference_set_is_stored_once(frames, served, tmp_path):
     output = typed(frames, "--reference", known(tmp_path / "known", 30))
     # 30 frames that belong to no group are dealt out in turn, to train with and to compare on
-    assert "reference set: 15 frames are trained with, 15 compare models" in output
+    assert "reference set: 15 frames are trained with, 15 to compare models" in output
     stored = frames / "project" / "reference"
     assert len(list((stored / "test" / "images").iterdir())) == 15
     assert "reference set: 15" in typed(frames, "--reference", tmp_path / "known")

@@ -45,7 +45,7 @@ DATA = [
     ("archive verify none", "none/archive.json: cannot read the record of an archive"),
     ("archive summary none", "none: holds no run yet"),
     ("archive forget none abc", "none/archive.json: cannot read the record of an archive"),
-    ("annotate none", "none: no image in this folder"),
+    ("annotate none", "none: no such folder"),
     ("recalibrate polyp-lite --data none -o r.onnx", "none: no such folder"),
     ("hub push none hf://a/b", "unknown model 'none'"),
     ("hub pull hf://a/b -o out", "cannot be reached"),

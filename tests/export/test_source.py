@@ -43,7 +43,7 @@ def test_a_missing_test_image_does_not_matter_and_a_missing_validation_image_doe
 def test_changed_images_are_refused(moved_run):
     mask = moved_run.parent / "data" / "masks" / "s01.png"
     mask.write_bytes((mask.parent / "s00.png").read_bytes())
-    with pytest.raises(SplitError, match="not what they were"):
+    with pytest.raises(SplitError, match="1 file is not what it was"):
         open_source(moved_run)
 
 

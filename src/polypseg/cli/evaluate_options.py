@@ -1,6 +1,7 @@
 """The options of `polypseg evaluate`."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +28,7 @@ class EvaluateCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The words that are left over, after the earlier switch got the name that only it has."""
-        for number, (word, following) in enumerate(zip(args, [*args[1:], "-"], strict=True)):
+        for number, (word, following) in enumerate(pairwise([*args, "-"])):
             if word == "--negatives" and following.startswith("-"):
                 args = [*args[:number], NEGATIVES_SWITCH, *args[number + 1 :]]
         return super().parse_args(ctx, args)

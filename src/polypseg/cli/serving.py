@@ -55,7 +55,7 @@ def run_server(settings: "Settings", host: str, port: int, quiet: bool) -> None:
     from polypseg.cli.stored_options import note_unused
     from polypseg.predict.engines.packaged import resolve
     from polypseg.serve.api import create_app
-    from polypseg.serve.log import open_log
+    from polypseg.serve.log import bounded_log
     from polypseg.serve.server import make_server, open_socket, share_memory
     from polypseg.serve.settings import LOOPBACK_HOSTS
 
@@ -64,17 +64,17 @@ def run_server(settings: "Settings", host: str, port: int, quiet: bool) -> None:
     share_memory()
     with open_socket(host, port) as listening:
         app = create_app(settings)
-        open_log(with_requests=not quiet)
-        if not is_local and settings.token is None:
-            messages.print("[yellow]note:[/yellow] other machines may call this server, and no token is set")
-        service = app.state.service
-        note_unused(resolve(service.settings.model), service.predictor)
-        if service.project is not None:
-            labelling = service.project.labelling
-            for note in [*labelling.project.notes, *(f"{name}: {why}" for name, why in labelling.project.left_out)]:
-                messages.print(f"note: {note}", markup=False)
-            if not labelling.has_reference:
-                messages.print(f"note: {NO_REFERENCE}", markup=False)
-        shown = f"[{host}]" if ":" in host else host
-        console.print(f"polypseg serves http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends)")
-        asyncio.run(make_server(app, host, port, is_whole_process=True).serve([listening]))
+        with bounded_log(with_requests=not quiet):
+            if not is_local and settings.token is None:
+                messages.print("[yellow]note:[/yellow] other machines may call this server, and no token is set")
+            service = app.state.service
+            note_unused(resolve(service.settings.model), service.predictor)
+            if service.project is not None:
+                labelling = service.project.labelling
+                for note in [*labelling.project.notes, *(f"{name}: {why}" for name, why in labelling.project.left_out)]:
+                    messages.print(f"note: {note}", markup=False)
+                if not labelling.has_reference:
+                    messages.print(f"note: {NO_REFERENCE}", markup=False)
+            shown = f"[{host}]" if ":" in host else host
+            console.print(f"polypseg serves http://{shown}:{listening.getsockname()[1]} (Ctrl-C ends)")
+            asyncio.run(make_server(app, host, port, is_whole_process=True).serve([listening]))

@@ -6,6 +6,8 @@ A request's line holds method, route, status and time (`guard.py`); that of a li
 import logging
 import sys
 from asyncio import CancelledError
+from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import NamedTuple, TextIO
 
@@ -84,8 +86,9 @@ def _kind(record: logging.LogRecord) -> str:
     return f"{record.name}: {record.msg}"[:200]
 
 
-def open_log(with_requests: bool) -> BoundedHandler:
-    """Let what the server and its libraries have to say appear on standard error, bounded.
+@contextmanager
+def bounded_log(with_requests: bool) -> Iterator[None]:
+    """Let what the server and its libraries have to say appear on standard error, bounded, while the block runs.
 
     Args:
         with_requests: Whether each request's line is written.
@@ -95,4 +98,8 @@ def open_log(with_requests: bool) -> BoundedHandler:
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
     logging.getLogger(OWN).setLevel(logging.INFO if with_requests else logging.WARNING)
-    return handler
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()

@@ -258,7 +258,7 @@ class FrameReader:
             return ""
         promised, seconds = self.source.num_promised, self.source.seconds_promised
         if self._num_packets < promised:
-            return f"the file is cut short: it promises {plural(promised, 'frame')}, {self._num_packets:,} there"
+            return f"the file is cut short: it promises {plural(promised, 'frame')}, {self._num_packets:,} are there"
         found = float(self.clock.end())
         if not promised and seconds - found >= SHORT_BY_SECONDS:
             return f"the file is cut short: it promises {seconds:.1f} s, {found:.1f} s are there"
