@@ -120,9 +120,7 @@ def test_what_is_no_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"holds no checkpoints/best\.keras"):
         open_engine(tmp_path)
     (tmp_path / "model.pt").write_bytes(b"")
-    with pytest.raises(
-        ModelError, match=r"expected a run folder, an \.onnx, .* file \(LiteRT\), found \.pt"
-    ):
+    with pytest.raises(ModelError, match=r"expected a run folder, an \.onnx, .* file \(LiteRT\), found \.pt"):
         open_engine(tmp_path / "model.pt")
     keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
     with pytest.raises(ModelError, match="the model takes"):
