@@ -44,6 +44,10 @@ from polypseg.records.paired_models import BESIDE, second_file, write_litert
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
+MADE_ANEW = ("saturating_sums", "counted_on", "self_test", "second_look")
+"""What a file that is exported again does not take over."""
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """What is exported, and how.
@@ -177,7 +181,7 @@ def _export_again(path: Path, out: Path, options: ExportOptions, data: Path | No
             "exported_by": made_by,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "quantised_by": known.quantised_by if options.precision == "int8" == known.precision else "",
-            **{key: ModelFacts.model_fields[key].default for key in ("saturating_sums", "counted_on", "self_test")},
+            **{key: ModelFacts.model_fields[key].default for key in MADE_ANEW},
         }
     )
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -218,6 +222,7 @@ def _export_graph(
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         if options.precision == "int8":
+            facts = facts.model_copy(update={"second_look": out.suffix.lower() == ".onnx"})
             graph, facts, notes = best_int8((graph, facts), path, prover, options.method, integers)
         else:
             graph = store_as_float16(graph) if options.precision == "fp16" else graph
