@@ -23,7 +23,7 @@ from polypseg.formats.outlines import component_masks, run_lengths
 from polypseg.formats.written import Written
 from polypseg.preprocess import IMAGE_SUFFIXES, MAX_PIXELS, is_image_file
 from polypseg.preprocess.files import file_content
-from polypseg.preprocess.reading import decode_stored
+from polypseg.preprocess.reading import decode_exact
 from polypseg.records.atomic import write_bytes, write_text
 from polypseg.records.reading import Saved, read_json, read_text
 
@@ -112,7 +112,7 @@ def _label_image(path: Path, colours: Mapping[Colour, int] | None) -> NDArray[np
     Raises:
         ImageError: It cannot be read, loses values, or has a colour that no label has.
     """
-    stored = decode_stored(file_content(path), str(path), MAX_PIXELS)
+    stored = decode_exact(file_content(path), str(path), MAX_PIXELS)
     if stored.is_lossy:
         raise ImageError(f"{path}: a format that changes values; expected labels as PNG")
     picture = stored.picture
@@ -136,7 +136,7 @@ def _objects(path: Path, classes: NDArray[np.int64]) -> list[tuple[int, NDArray[
     Raises:
         ImageError: It cannot be read, is of another size, or an object is of several labels.
     """
-    picture = decode_stored(file_content(path), str(path), MAX_PIXELS).picture
+    picture = decode_exact(file_content(path), str(path), MAX_PIXELS).picture
     if picture.mode in ("L", "P", "1"):
         objects = np.asarray(picture).astype(np.int64)
     else:
