@@ -5,9 +5,13 @@ import pytest
 
 from browser.conftest import shown, until
 from browser.editing import Place, near_line, stroke, tool
+from polypseg.annotate import training
 from polypseg.annotate.beginning import begin_project
+from polypseg.annotate.project import opened_project
+from polypseg.annotate.training import Training
 from polypseg.data.catalogue import find_samples
 from polypseg.preprocess import read_mask
+from polypseg.serve import retraining
 from serve.running import png, serving
 
 HEIGHT, WIDTH = 60, 80
@@ -55,6 +59,48 @@ def test_a_stroke_lies_in_the_projects_folder(open_page, red_model, folder):
     assert masks["f0"][30, 40]
     assert not masks["f0"][55:].any()
     assert not masks["f1"].any()
+
+
+class LongTraining(Training):
+    """Its child is a command that takes minutes."""
+
+    out = None
+
+    def _child(self, arguments):
+        super()._child(["data", "synth", str(self.out), "--num-images", "4000"])
+
+
+def test_a_training_is_cancelled(open_page, red_model, folder, tmp_path, monkeypatch):
+    LongTraining.out = tmp_path / "drawn"
+    monkeypatch.setattr(retraining, "Training", LongTraining)
+    monkeypatch.setattr(training, "FEWEST_TRAINING", 1)
+    with opened_project(folder) as project:
+        for frame in project.frames.values():  # one of the first two, in the order of their names, is held out
+            project.save(frame, "no-polyp", np.zeros(SHAPE, bool), "Ada", 0, "")
+    before = (folder / "trail.jsonl").read_bytes()
+    with serving(red_model, project=folder) as running:
+        page = open_page(running.base_url)
+        page.locator("#retrain-start").wait_for()
+        assert page.locator("#retrain-cancel").is_hidden()
+        page.locator("#retrain-start").click()
+        page.locator("#retrain-cancel").wait_for()
+        assert page.locator("#retrain-start").is_disabled()
+        for _ in range(400):  # until the child draws, so that a running process is ended
+            if LongTraining.out.is_dir():
+                break
+            page.wait_for_timeout(50)
+        page.locator("#retrain-cancel").click()
+        page.locator("#retrain-words", has_text="The training was cancelled; the old model stays in use.").wait_for()
+        until(page, "document.activeElement.id === 'retrain-start'")
+        assert page.locator("#retrain-cancel").is_hidden()
+        assert page.locator("#retrain-start").is_enabled()
+        assert running.get("/project").json()["model"] == "red 1.0"
+        page.locator("#retrain-start").click()  # and another one begins
+        page.locator("#retrain-cancel").wait_for()
+        page.context.close()
+    assert list((folder / "models").glob("*")) == []
+    assert (folder / "trail.jsonl").read_bytes() == before
+    assert LongTraining.out.is_dir()
 
 
 def test_a_save_whose_answer_is_lost_is_no_one_elses(open_page, red_model, folder):
