@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from browser.conftest import shown, until
+from browser.conftest import shown, until, until_true
 from browser.editing import Place, near_line, stroke, tool
 from polypseg.annotate import training
 from polypseg.annotate.beginning import begin_project
@@ -85,10 +85,7 @@ def test_a_training_is_cancelled(open_page, red_model, folder, tmp_path, monkeyp
         page.locator("#retrain-start").click()
         page.locator("#retrain-cancel").wait_for()
         assert page.locator("#retrain-start").is_disabled()
-        for _ in range(400):  # until the child draws, so that a running process is ended
-            if LongTraining.out.is_dir():
-                break
-            page.wait_for_timeout(50)
+        until_true(page, LongTraining.out.is_dir, "drawn")  # a running process is ended
         page.locator("#retrain-cancel").click()
         page.locator("#retrain-words", has_text="The training was cancelled; the old model stays in use.").wait_for()
         until(page, "document.activeElement.id === 'retrain-start'")
@@ -125,7 +122,7 @@ def test_a_save_whose_answer_is_lost_is_no_one_elses(open_page, red_model, folde
         tool(page, "brush", 5)
         place = Place(page, WIDTH, HEIGHT)
         stroke(page, place, (10, 10), (30, 14))
-        until(page, "document.querySelector('#editor-state').textContent.startsWith('Not saved:')")
+        until_true(page, lambda: lost, "saved, with no answer")
         stroke(page, place, (10, 50), (30, 46))
         saved(page)
         assert page.locator("#editor-conflict").is_hidden()
