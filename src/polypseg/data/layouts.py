@@ -40,7 +40,7 @@ gtpolyp, ETIS-Larib a folder of its own name and Ground Truth."""
 BKAI_FOLDERS = ("train", "train_gt")
 BKAI_STEM = re.compile(r"[0-9a-f]{32}")
 BKAI_RULE = MaskRule(colours=("#ff0000", "#00ff00", "#ffffff"))
-"""Unpacked as its owner distributes it: train/train/*.jpeg and train_gt/train_gt/*.jpeg, or without the inner folders."""
+"""As its owner distributes it: train/train/*.jpeg and train_gt/train_gt/*.jpeg, or without the inner folders."""
 
 MAX_DEPTH = 2
 """A data set may lie in an only folder of an only folder of the one that was named."""
@@ -84,7 +84,8 @@ class Layout(NamedTuple):
     """How a folder was understood.
 
     Attributes:
-        name: kvasir-seg, cvc-clinicdb, polypgen, bkai, sun-seg, pairs, subsets, images, project, or an annotation format.
+        name: kvasir-seg, cvc-clinicdb, polypgen, bkai, sun-seg, pairs, subsets, images, project, or an annotation
+            format.
         title: The same in words.
         parts: Its sub-sets, at least one.
     """
