@@ -27,7 +27,8 @@ from polypseg.metrics.calibration import brier_score, expected_calibration_error
 from polypseg.metrics.overlap import Counts
 from polypseg.metrics.statistics import Draws, Interval, bootstrap_means, bootstrap_ratio
 from polypseg.metrics.table import COLUMNS
-from polypseg.records.atomic import replacing, write_text
+from polypseg.records.atomic import write_text
+from polypseg.records.curves import write_curves
 from polypseg.records.evaluation import Evaluation
 from polypseg.records.evaluation_record import EvaluationRecord, LeftOut
 from polypseg.records.reading import as_json
@@ -116,18 +117,17 @@ def summarise(
         num_polyp_images=len(polyps),
         num_polyp_free_images=int(scores.is_polyp_free.sum()),
         left_out=_left_out(scores, record),
-        metrics=metric_figures(polyps, curves["histogram"], options.draws),
+        metrics=metric_figures(polyps, curves.histogram, options.draws),
         strata=stratum_figures(scores, ways, options.draws),
         negatives=_negatives(scores, ways, options),
         model_size=_model_size(scores, record),
         protocols={name: {**protocol_figures(name, scores, curves)} for name in PROTOCOLS},
-        average_precision=float(curves["average_precision"]),
+        average_precision=float(curves.average_precision),
         intervals=Intervals(**options.draws._asdict(), over="groups" if polyps.groups() else "images"),
         settings=record.settings,
         provenance=_provenance(record, scores, circumstances),
     )
-    with replacing(evaluation.curves_path) as temporary:
-        np.savez(temporary, allow_pickle=False, **curves)
+    write_curves(evaluation.curves_path, curves)
     write_text(evaluation.summary_path, as_json(summary))
     return summary
 

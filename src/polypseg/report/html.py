@@ -177,7 +177,7 @@ def _curve_charts(record: ReportInput) -> Iterator[Chart]:
     )
     place = level_of(threshold)
     caption = (
-        f"At the used threshold, {threshold:.3g}: mean Dice {figure(float(curves['mean_dice'][place]))}. A better one "
+        f"At the used threshold, {threshold:.3g}: mean Dice {figure(float(curves.mean_dice[place]))}. A better one "
         "that is seen here must not be taken: choose it on validation images (polypseg evaluate --tune-threshold)."
     )
     yield _chart(plot_thresholds(curves, threshold), "thresholds", f"Scores against the threshold. {caption}", caption)
