@@ -75,14 +75,13 @@ def negative_figures(
 def _means(chosen: Scores, alarm_area_px: int, frame_rate: float | None, draws: Draws) -> dict[str, MeanFigures]:
     """The fields of `NegativeFigures` that are means."""
     values = chosen.values
-    predicted_px, largest_px = values["predicted_px"], values["largest_false_px"]
-    false_percent = 100 * predicted_px / (values["height_px"] * values["width_px"])
+    largest_px = values["largest_false_px"]
     columns = {
-        "any_false_positive": (predicted_px > 0).astype(np.float64),
-        "large_false_positive": (false_percent > LARGE_PERCENT).astype(np.float64),
+        "any_false_positive": (chosen.predicted_px > 0).astype(np.float64),
+        "large_false_positive": (chosen.predicted_percent > LARGE_PERCENT).astype(np.float64),
         "alarm": np.where(np.isnan(largest_px), np.nan, largest_px >= alarm_area_px),
-        "false_positive_px": predicted_px,
-        "false_positive_percent": false_percent,
+        "false_positive_px": chosen.predicted_px,
+        "false_positive_percent": chosen.predicted_percent,
         "specificity": values["specificity"],
         "false_findings": values["num_false"],
     }

@@ -163,7 +163,7 @@ def _pooled_figures(
         found[column]["two_class_mean"] = means[f"two_class_{column}"].value
         both = getattr(counts, column), getattr(counts.background, column)
         found[column]["two_class_pooled"] = sum(both) / 2
-    found["mae"] = {"pooled": float(np.average(polyps.values["mae"], weights=_num_pixels(polyps)))}
+    found["mae"] = {"pooled": float(np.average(polyps.values["mae"], weights=polyps.num_pixels))}
     found["ece"] = {"pooled": expected_calibration_error(histogram)}
     found["brier"] = {"pooled": brier_score(histogram)}
     return found
@@ -239,12 +239,12 @@ def _provenance(record: EvaluationRecord, scores: Scores, circumstances: Circums
         threshold_source=record.threshold_source,
         polypseg=record.polypseg,
         started=record.started,
-        num_resized=sum(1 for size in scores.text["resized_from"] if size),
+        num_resized=scores.num_resized,
     )
 
 
 def _left_out(scores: Scores, record: EvaluationRecord) -> tuple[LeftOut, ...]:
-    faulty = zip(scores.names, scores.text["fault"], strict=True)
+    faulty = zip(scores.names, scores.faults, strict=True)
     return (*record.skipped, *(LeftOut(name=name, reason=fault) for name, fault in faulty if fault))
 
 
@@ -258,7 +258,3 @@ def _with_spread(interval: Interval, scores: Scores) -> Interval:
 def _median(values: NDArray[np.float64]) -> float:
     present = values[np.isfinite(values)]
     return float(np.median(present)) if present.size else math.nan
-
-
-def _num_pixels(scores: Scores) -> NDArray[np.float64]:
-    return scores.values["height_px"] * scores.values["width_px"]

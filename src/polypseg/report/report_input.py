@@ -186,7 +186,7 @@ class ReportInput:
     def terms_of_use(self) -> TermsOfUse:
         """Of the data that were scored."""
         is_own = self.source.split in SPLIT_NAMES
-        if is_own and any(self.scores.text["source"]):
+        if is_own and any(self.scores.sources):
             return terms_of_sources(self._scored_sources())
         return terms_of_use(self.data, self.scores.names, (self.source.split_source or "") if is_own else "")
 
@@ -202,7 +202,7 @@ class ReportInput:
         """Of a run with several sources: the folder of each that was scored, and the names of its images."""
         sources = self.run.config.sources if self.run and self.run.config else {}
         found: dict[str, tuple[str, list[str]]] = {}
-        for name, source in zip(self.scores.names, self.scores.text["source"], strict=True):
+        for name, source in zip(self.scores.names, self.scores.sources, strict=True):
             folder = (sources[source].path or "") if source in sources else ""
             found.setdefault(source, (folder, []))[1].append(name.removeprefix(f"{source}_"))
         return found
