@@ -197,7 +197,7 @@ def _check_best(run: Run, state: SavedState) -> None:
     Raises:
         RunError: It was saved and is gone.
     """
-    best = state.callbacks["ModelCheckpoint"]["best"]
+    best = state.best
     if best is not None and math.isfinite(best) and not run.best_path.is_file():
         raise RunError(
             f"{run.best_path} is gone: the best model so far (validation {best:.4g}). "
@@ -207,8 +207,8 @@ def _check_best(run: Run, state: SavedState) -> None:
 
 def _reopened(state: SavedState, settings: TrainConfig) -> SavedState:
     """A finished state, made ready for more epochs; what early stopping ended gets its whole patience again."""
-    stopping = state.callbacks["EarlyStopping"]
-    if state.finished and (stopping["wait"] or 0) >= settings.early_stopping_patience:
+    stopping = state.of("EarlyStopping")
+    if state.finished and (stopping.get("wait") or 0) >= settings.early_stopping_patience:
         stopping = {**stopping, "wait": 0, "stopped_epoch": 0}
     return state._replace(finished=False, callbacks={**state.callbacks, "EarlyStopping": stopping})
 
@@ -265,7 +265,7 @@ def _fit(
     history = list(state.history) if state else []
     if state is not None:
         for callback in remembered:
-            callback.restore(state.callbacks[type(callback).__name__])
+            callback.restore(state.of(type(callback).__name__))
 
     def after_epoch(row: HistoryRow) -> None:
         write_history(run, history)
