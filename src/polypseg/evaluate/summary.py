@@ -153,19 +153,22 @@ def _pooled_figures(
     polyps: Scores, histogram: NDArray[np.int64], draws: Draws, means: Mapping[str, Interval]
 ) -> dict[str, dict[str, float]]:
     """By column, what there is besides mean and median."""
-    found: dict[str, dict[str, float]] = {
-        column: {"pooled": interval.value, "pooled_low": interval.low, "pooled_high": interval.high}
-        for column, interval in _pooled_ratios(polyps, draws).items()
-    }
     counts = pooled_counts(polyps)
-    found["precision"]["pooled"] = counts.precision  # 0 rather than nothing where nothing was predicted
-    for column in ("dice", "iou"):
-        found[column]["two_class_mean"] = means[f"two_class_{column}"].value
-        both = getattr(counts, column), getattr(counts.background, column)
-        found[column]["two_class_pooled"] = sum(both) / 2
-    found["mae"] = {"pooled": float(np.average(polyps.values["mae"], weights=polyps.num_pixels))}
-    found["ece"] = {"pooled": expected_calibration_error(histogram)}
-    found["brier"] = {"pooled": brier_score(histogram)}
+    found: dict[str, dict[str, float]] = {
+        "mae": {"pooled": float(np.average(polyps.values["mae"], weights=polyps.num_pixels))},
+        "ece": {"pooled": expected_calibration_error(histogram)},
+        "brier": {"pooled": brier_score(histogram)},
+    }
+    for column, interval in _pooled_ratios(polyps, draws).items():
+        # a precision of 0 rather than nothing where nothing was predicted
+        pooled = counts.precision if column == "precision" else interval.value
+        found[column] = {"pooled": pooled, "pooled_low": interval.low, "pooled_high": interval.high}
+        if column in ("dice", "iou"):
+            both = getattr(counts, column) + getattr(counts.background, column)
+            found[column] |= {
+                "two_class_mean": means[f"two_class_{column}"].value,
+                "two_class_pooled": both / 2,
+            }
     return found
 
 
@@ -212,8 +215,10 @@ def _mean_intervals(scores: Scores, columns: Sequence[str], draws: Draws) -> dic
 
 def _pooled_ratios(scores: Scores, draws: Draws) -> dict[str, Interval]:
     fields = np.stack([scores.values[field] for field in Counts._fields], axis=1)
-    ratios = {name: (fields @ np.array(top), fields @ np.array(bottom)) for name, (top, bottom) in _POOLED.items()}
-    ratios["lesion_sensitivity"] = scores.values["num_found"], scores.values["num_lesions"]
+    ratios = {
+        **{name: (fields @ np.array(top), fields @ np.array(bottom)) for name, (top, bottom) in _POOLED.items()},
+        "lesion_sensitivity": (scores.values["num_found"], scores.values["num_lesions"]),
+    }
     return {
         name: _with_spread(bootstrap_ratio(top, bottom, scores.groups(), *draws), scores)
         for name, (top, bottom) in ratios.items()

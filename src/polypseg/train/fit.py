@@ -241,15 +241,16 @@ def _fit(
     """Train to the end; the state after each epoch is on disk before the next begins."""
     settings = config.train
     readers = make_readers(samples, split, config.data, config.split)
+    trained, validated = readers["train"], readers["validation"]
     counter = EpochCounter()
     make = batch_maker()
     batch_size = config.data.batch_size
     plan = training_plan(config.data, settings.seed, training_draws(samples, split, config))
-    batches = make(readers["train"], plan, counter, teacher_of(config))
-    validation = make(readers["validation"], BatchPlan(batch_size, "none", False, settings.seed), EpochCounter(), None)
+    batches = make(trained, plan, counter, teacher_of(config))
+    validation = make(validated, BatchPlan(batch_size, "none", False, settings.seed), EpochCounter(), None)
 
     monitor, mode = settings.monitor, mode_of(settings.monitor)
-    averages = Averages(partial(calibration_batches, readers["train"], plan))
+    averages = Averages(partial(calibration_batches, trained, plan))
     remembered: list[Any] = [ModelCheckpoint(run.best_path, monitor, averages=averages)]
     if settings.schedule == "plateau":
         remembered.append(
@@ -274,7 +275,7 @@ def _fit(
     last = LastCheckpoint(run.last_folder, remembered, history, settings.epochs, after_epoch)
     run.best_path.parent.mkdir(parents=True, exist_ok=True)
     share_batches(model)
-    with _reader_errors(readers["train"], readers["validation"]):
+    with _reader_errors(trained, validated):
         model.fit(
             batches,
             validation_data=validation,
