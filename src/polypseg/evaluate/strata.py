@@ -36,8 +36,7 @@ def area_strata(scores: Scores, limits: tuple[float, float] = AREA_LIMITS) -> li
     if not 0 < low < high < 100:
         raise UsageError(f"area limits {low:g},{high:g}: expected two rising values between 0 and 100, as 5,20")
     small, medium, large = f"small (< {low:g} %)", f"medium ({low:g} to {high:g} %)", f"large (> {high:g} %)"
-    percents = 100 * scores.values["reference_px"] / (scores.values["height_px"] * scores.values["width_px"])
-    return [small if percent < low else large if percent > high else medium for percent in percents]
+    return [small if percent < low else large if percent > high else medium for percent in scores.polyp_percent]
 
 
 def all_strata(
@@ -58,9 +57,9 @@ def all_strata(
     ways = {AREA_WAY: area_strata(scores, limits)}
     known: dict[str, Sequence[str]] = {
         "centre": scores.text["centre"],
-        "source": scores.text["source"],
+        "source": scores.sources,
         "group": scores.text["group"],
-        "split": scores.text["split"],
+        "split": scores.splits,
         "sub-set": [name.rpartition("/")[0] for name in scores.names],
     }
     for way, values in known.items():
