@@ -1,5 +1,6 @@
 """polypseg predict, as it is typed: what it takes, what it writes, and every kind of bad input."""
 
+import csv
 import errno
 import io
 import struct
@@ -14,7 +15,6 @@ from typer.testing import CliRunner
 from polypseg.cli import app
 from polypseg.cli.predict import predict
 from polypseg.cli.predict_options import MAX_PIXELS_LIMIT
-from polypseg.predict.images.table import read_rows
 from polypseg.predict.video.options import VideoOptions, VideoSummary
 from polypseg.preprocess import MAX_PIXELS
 from predict.test_packaged import install
@@ -44,7 +44,7 @@ def typed(*words, code=0, given=None):
 
 
 def table():
-    return read_rows(Path("out/predictions.csv"))
+    return list(csv.DictReader(Path("out/predictions.csv").read_text("utf-8").splitlines()))
 
 
 def mask(name, folder="out"):

@@ -20,7 +20,7 @@ from polypseg.predict.images import outputs, resume
 from polypseg.predict.images.outputs import OutputFolder, OutputOptions
 from polypseg.predict.images.resume import record_of
 from polypseg.predict.images.sources import find_sources
-from polypseg.predict.images.table import COLUMNS, read_rows
+from polypseg.predict.images.table import COLUMNS
 from polypseg.predict.images.work import WorkOptions, predict_images
 from polypseg.predict.lookahead import map_ahead
 from polypseg.predict.predictor import PredictOptions, load
@@ -49,7 +49,7 @@ def predicted(paths=("in",), written=MASKS_ALONE, options=AS_THE_MODEL, **call):
 
 
 def rows():
-    return read_rows(Path("out/predictions.csv"))
+    return list(csv.DictReader(Path("out/predictions.csv").read_text("utf-8").splitlines()))
 
 
 def column(name):

@@ -4,6 +4,7 @@ import csv
 import errno
 import math
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,14 +13,13 @@ from polypseg.errors import DataError
 from polypseg.predict.images import table as prediction_table
 from polypseg.predict.images.sources import Source
 from polypseg.predict.images.table import (
-    COLUMNS,
     PredictionTable,
     Row,
     fault_row,
-    format_line,
     read_rows,
     row_of,
     text_cell,
+    write_rows,
 )
 from polypseg.predict.predictor import Prediction
 from polypseg.predict.regions import find_regions
@@ -29,7 +29,7 @@ from polypseg.preprocess import whole_frame
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "predictions.csv"
-    path.write_text(format_line(COLUMNS))
+    write_rows(path)
     return path
 
 
@@ -68,8 +68,9 @@ def test_rows_come_back_as_written(path):
         for each in rows:
             table.add(each)
     first, second = read_rows(path)
-    assert (first["name"], first["path"], first["height"], first["seconds"]) == ("a,b", 'x/"a,b".png', "3", "0.1")
-    assert (second["name"], second["fault"], second["area_px"]) == ("ä", "no, not\\nan image", "nan")
+    assert (first.name, first.path, first.height, first.seconds) == ("a,b", 'x/"a,b".png', 3, 0.1)
+    assert (second.name, second.fault) == ("ä", "no, not\\nan image")
+    assert math.isnan(second.area_px)
     with path.open(newline="", encoding="utf-8") as opened:
         assert len(list(csv.reader(opened))) == 3
 
@@ -87,7 +88,7 @@ def test_a_row_that_was_cut_off_is_left_out(path):
     whole = path.read_bytes()
     for cut in range(1, 40):
         path.write_bytes(whole[:-cut])
-        assert [each["name"] for each in read_rows(path)] == ["a"]
+        assert [each.name for each in read_rows(path)] == ["a"]
 
 
 def test_a_full_disk_takes_the_row_back(path, monkeypatch):
@@ -109,7 +110,7 @@ def test_a_full_disk_takes_the_row_back(path, monkeypatch):
         assert len(calls) == 2
         assert path.read_bytes() == before
         table.add(Row("b", "b.png"))
-    assert [each["name"] for each in read_rows(path)] == ["b"]
+    assert [each.name for each in read_rows(path)] == ["b"]
 
 
 def test_another_table_is_refused(tmp_path):
@@ -118,3 +119,21 @@ def test_another_table_is_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"predictions\.csv: (not a table|cannot read)"):
             read_rows(path)
+
+
+def test_rows_that_are_read_and_written_again_are_the_same_bytes(path, tmp_path):
+    found = row(Source("a", "a.png"), prediction([[0.9, 0.1], [0.123456789, 0.7]]))
+    with PredictionTable(path) as table:
+        for each in (found, replace(found, name="b", page="2", look_again=3, look_again_for="mark")):
+            table.add(each)
+    again = tmp_path / "again.csv"
+    write_rows(again, read_rows(path))
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_number_that_is_none_is_one_line(path):
+    with PredictionTable(path) as table:
+        table.add(Row("a", "a.png", height=3))
+    path.write_text(path.read_text().replace("a.png,,3,", "a.png,,tall,"))
+    with pytest.raises(DataError, match=r"a row is damaged .*tall.*; predict again with --overwrite"):
+        read_rows(path)

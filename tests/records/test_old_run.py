@@ -67,7 +67,7 @@ def test_an_old_evaluation_opens(old):
         ("test", ("test",)),
     ]
     assert found.histograms().shape == (4, 2, 256)
-    assert found.curves()["threshold"].shape == (256,)
+    assert found.curves().threshold.shape == (256,)
     mean = summary.metrics["dice"].mean
     assert math.isclose(mean, found.scores().values["dice"].mean())
 

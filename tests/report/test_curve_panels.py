@@ -2,11 +2,13 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from polypseg.errors import DataError
+from polypseg.records.curves import Curves
 from polypseg.report import canvas
 from polypseg.report.curve_panels import (
     holds_probabilities,
@@ -34,21 +36,26 @@ def curves(polyp=True, polyp_free=True):
     counts, means, shares = np.zeros(15, np.int64), np.full(15, np.nan), np.full(15, np.nan)
     for place, (count, value, share) in {0: (60, 0.0, 0.0), 2: (20, 0.2, 0.0), 11: (20, 0.8, 1.0)}.items():
         counts[place], means[place], shares[place] = count, value, share
-    return {
-        "threshold": (LEVELS - 0.5) / 255,
-        "histogram": histogram if polyp else np.zeros_like(histogram),
-        "polyp_free_histogram": free if polyp_free else np.zeros_like(free),
-        "precision": np.select([LEVELS == 0, LEVELS <= 51, LEVELS <= 204], [0.2, 0.5, 1.0], 0.0),
-        "recall": found,
-        "mean_dice": found * 0.9 if polyp else nan,
-        "mean_iou": found * 0.8 if polyp else nan,
-        "mean_recall": found if polyp else nan,
-        "sensitivity": found if polyp else nan,
-        "false_positive_frames": (LEVELS <= 99).astype(float) if polyp_free else nan,
-        "bin_num_pixels": counts if polyp else np.zeros_like(counts),
-        "bin_mean_probability": means,
-        "bin_polyp_share": shares,
-    }
+    return Curves(
+        threshold=(LEVELS - 0.5) / 255,
+        histogram=histogram if polyp else np.zeros_like(histogram),
+        polyp_free_histogram=free if polyp_free else np.zeros_like(free),
+        precision=np.select([LEVELS == 0, LEVELS <= 51, LEVELS <= 204], [0.2, 0.5, 1.0], 0.0),
+        recall=found,
+        mean_dice=found * 0.9 if polyp else nan,
+        mean_iou=found * 0.8 if polyp else nan,
+        mean_recall=found if polyp else nan,
+        sensitivity=found if polyp else nan,
+        false_positive_frames=(LEVELS <= 99).astype(float) if polyp_free else nan,
+        bin_num_pixels=counts if polyp else np.zeros_like(counts),
+        bin_mean_probability=means,
+        bin_polyp_share=shares,
+        average_precision=np.array(1.0),
+        pranet_threshold=LEVELS / 255,
+        pranet_dice=nan,
+        pranet_iou=nan,
+        pranet_e_measure=nan,
+    )
 
 
 def line(axes, label):
@@ -101,9 +108,11 @@ def test_alarms_draw_sensitivity_against_false_alarms():
 
 
 def test_alarms_between_two_thresholds_take_the_lower_sensitivity():
-    given = curves()
-    given["false_positive_frames"] = np.where(LEVELS < 128, 1.0, 0.5)
-    given["sensitivity"] = np.where(LEVELS < 128, 1.0, 0.25)
+    given = replace(
+        curves(),
+        false_positive_frames=np.where(LEVELS < 128, 1.0, 0.5),
+        sensitivity=np.where(LEVELS < 128, 1.0, 0.25),
+    )
     drawn = line(plot_alarms(given, 0.5).axes[0], "polyp frames found")
     path = drawn.get_path().vertices.tolist()
     assert [1.0, 0.25] in path  # down first, then to the left
@@ -127,11 +136,11 @@ def test_black_and_white_maps_hold_no_probabilities():
     assert holds_probabilities(given)
     black_and_white = np.zeros((2, 256), np.int64)
     black_and_white[:, [0, 255]] = 5
-    given |= {"histogram": black_and_white, "polyp_free_histogram": black_and_white}
+    given = replace(given, histogram=black_and_white, polyp_free_histogram=black_and_white)
     assert not holds_probabilities(given)
     grey_negative = black_and_white.copy()
     grey_negative[0, 254] = 1
-    assert holds_probabilities(given | {"polyp_free_histogram": grey_negative})
+    assert holds_probabilities(replace(given, polyp_free_histogram=grey_negative))
 
 
 def svg(name="chart", alt="what it shows"):

@@ -2,10 +2,13 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
 
+from polypseg.predict.video import frames as video_frames
+from polypseg.predict.video import source
 from polypseg.serve.schemas import VideoFrame
 from polypseg.serve.video_file import FileSink, begins_like_a_video
 from polypseg.serve.videos import detections, frame_rate
@@ -178,3 +181,24 @@ def test_a_full_disk_is_507(tmp_path):
         FileSink(tmp_path / "none" / "source", 10)
     assert refused.value.status == 507
     sink.close()
+
+
+def test_a_job_whose_decoder_hangs_fails_and_the_next_one_runs(client, monkeypatch):
+    ended, real = Event(), video_frames.FrameReader._next_packet
+
+    def hangs(reader, packets):
+        if reader._num_packets == 3 and reader.source.num_expected == 12:
+            ended.wait()
+        return real(reader, packets)
+
+    monkeypatch.setattr(video_frames.FrameReader, "_next_packet", hangs)
+    for module in (video_frames, source):
+        monkeypatch.setattr(module, "FILE_SECONDS", 0.5)
+    monkeypatch.setattr("polypseg.predict.video.stages._JOIN_SECONDS", 0.1)
+    told = finished(client, start(client, video(12)))
+    assert (told["state"], told["error"]["status"]) == ("failed", 400)
+    assert told["error"]["detail"].startswith("the video: the decoder did not read its next frame within 0.5 s")
+    assert finished(client, start(client, video(10)))["state"] == "done"
+    asked = client.post("/v1/video/frames", params={"numbers": "11"}, files={"video": video(12)})
+    assert (asked.status_code, "did not read its next frame" in asked.json()["detail"]) == (400, True)
+    ended.set()

@@ -88,14 +88,14 @@ def read_table(path: Path) -> dict[str, tuple[Path, int]]:
     Raises:
         DataError: It cannot be read, or is damaged.
     """
-    from polypseg.records.reading import FileKind, read_rows
+    from polypseg.records.reading import FileKind, stream_cells
 
     kind = FileKind("table of DICOM frames", DataError, "write it again with polypseg data dicom-frames")
     found: dict[str, tuple[Path, int]] = {}
-    for row in read_rows(path, COLUMNS, kind):
-        if not row["frame_number"].isdecimal() or row["frame"] in found:
-            raise kind.damaged(path, f"the frame {row['frame']} has no number, or is there twice")
-        found[row["frame"]] = Path(row["file"]), int(row["frame_number"])
+    for frame, file, _, number in stream_cells(path, COLUMNS, kind):
+        if not number.isdecimal() or frame in found:
+            raise kind.damaged(path, f"the frame {frame} has no number, or is there twice")
+        found[frame] = Path(file), int(number)
     return found
 
 

@@ -22,7 +22,7 @@ from polypseg.archive.images import Chunk, chunks_of, digest_of_images, image_na
 from polypseg.archive.manifest import Entry, is_url
 from polypseg.errors import DataError, missing_extra
 from polypseg.predict.kinds import VIDEO_SUFFIXES, is_video
-from polypseg.records.reading import FileKind, read_rows, read_text
+from polypseg.records.reading import FileKind, read_text, stream_cells
 
 LIST = FileKind("list of videos", DataError, "name a folder, or a file with a path a line")
 TABLES = (".csv", ".parquet")
@@ -190,7 +190,7 @@ def _listed(path: Path) -> list[str]:
     if suffix == ".parquet":
         return _column(path)
     if suffix == ".csv":
-        return [row["path"] for row in read_rows(path, ["path"], LIST) if row["path"]]
+        return [name for (name,) in stream_cells(path, ["path"], LIST) if name]
     if is_video(str(path)):
         return [path.name]
     lines = (line.strip() for line in read_text(path, LIST).splitlines())

@@ -119,7 +119,7 @@ def _sample_rows(evaluation: "Evaluation", names: list[str]) -> "list[SampleRow]
     from polypseg.errors import PolypsegError
 
     scores = evaluation.scores()
-    dice = dict(zip(scores.names, scores.values["dice"].tolist(), strict=True))
+    dice = dict(zip(scores.names, scores.dice.tolist(), strict=True))
     rows = []
     for name in names:
         try:

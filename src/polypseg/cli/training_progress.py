@@ -8,14 +8,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from polypseg.cli.console import console, messages
 
+EPOCH = (
+    "epoch {epoch:3.0f}  loss {loss:.4f}  Dice {dice:.4f}  IoU {iou:.4f}  |  "
+    "validation: loss {val_loss:.4f}  Dice {val_dice:.4f}  IoU {val_iou:.4f}  |  "
+    "rate {learning_rate:.1e}  {seconds:.0f} s"
+)
+
 
 def tell_epoch(row: dict[str, float]) -> None:
     """Print one line with the figures of an epoch."""
-    console.print(
-        f"epoch {row['epoch']:3.0f}  loss {row['loss']:.4f}  Dice {row['dice']:.4f}  IoU {row['iou']:.4f}  |  "
-        f"validation: loss {row['val_loss']:.4f}  Dice {row['val_dice']:.4f}  IoU {row['val_iou']:.4f}  |  "
-        f"rate {row['learning_rate']:.1e}  {row['seconds']:.0f} s"
-    )
+    console.print(EPOCH.format_map(row))
 
 
 def split_lines(run_folder: Path) -> list[str]:

@@ -162,7 +162,7 @@ def save_comparison(results: Sequence[PairedResult], scores: Sequence[tuple[str,
     writer.writerow(["name", "reference_px", *(f"{metric} {label}" for metric in metrics for label, _ in scores)])
     for place, name in enumerate(scores[0][1].names):
         values = [float(each.values[metric][place]) for metric in metrics for _, each in scores]
-        writer.writerow([name, int(scores[0][1].values["reference_px"][place]), *map(repr, values)])
+        writer.writerow([name, int(scores[0][1].reference_px[place]), *map(repr, values)])
     write_text(csv_path, text.getvalue())
     return [json_path, csv_path]
 
@@ -237,7 +237,7 @@ def _same_references(labels: tuple[str, str], first: Scores, second: Scores) -> 
 
 
 def _same_splits(labels: tuple[str, str], first: Scores, second: Scores) -> None:
-    splits = zip(first.names, first.text["split"], second.text["split"], strict=True)
+    splits = zip(first.names, first.splits, second.splits, strict=True)
     differing = [
         f"{name}: {one} for {labels[0]}, {other} for {labels[1]}"
         for name, one, other in splits

@@ -63,7 +63,7 @@ def _evaluate(
     evaluation, num_scored = score(plan, folder, score_options, track)
     scores = evaluation.scores()
     _count(plan, evaluation, scores)
-    faulty = [name for name, fault in zip(scores.names, scores.text["fault"], strict=True) if fault]
+    faulty = [name for name, fault in zip(scores.names, scores.faults, strict=True) if fault]
     leaks = find_leaks(plan, faulty, search_leaks, track)
     circumstances = Circumstances(
         command=command,
@@ -106,9 +106,10 @@ def default_folder(plan: Plan) -> Path:
 def notes(plan: Plan, scores: Scores, leaks: LeakReport) -> list[str]:
     """What a reader of the figures must know besides them, a sentence each."""
     found = list(plan.notes)
-    resized = [size for size in scores.text["resized_from"] if size]
-    if resized:
-        found.append(f"{len(resized)} of {len(scores)} predictions were resized to their reference's size (bilinear)")
+    if scores.num_resized:
+        found.append(
+            f"{scores.num_resized} of {len(scores)} predictions were resized to their reference's size (bilinear)"
+        )
     several = further_pictures(
         path for case in plan.cases for path in (case.image_path, case.reference_path, case.prediction_path)
     )
@@ -118,14 +119,14 @@ def notes(plan: Plan, scores: Scores, leaks: LeakReport) -> list[str]:
             f"{plural(len(several), 'file holds', 'files hold')} further pictures; of each the first one was read: "
             f"{names}"
         )
-    num_faulty = sum(1 for fault in scores.text["fault"] if fault)
+    num_faulty = sum(1 for fault in scores.faults if fault)
     if num_faulty or plan.skipped:
         found.append(
             f"{plural(num_faulty + len(plan.skipped), 'file or image was', 'files or images were')} "
             "left out; summary.json lists them"
         )
     if plan.label not in TRAINING:
-        seen = sum(split in TRAINING for split in scores.text["split"])
+        seen = sum(split in TRAINING for split in scores.splits)
         if seen:
             found.append(f"{seen} of {len(scores)} images are training or validation images of this run")
     found += _leak_notes(leaks)
@@ -154,7 +155,7 @@ def _count(plan: Plan, evaluation: Evaluation, scores: Scores) -> None:
     counted = CountedEvaluation(
         id=identity,
         split=plan.label,
-        splits=tuple(sorted(set(scores.text["split"]))),
+        splits=tuple(sorted(set(scores.splits))),
         data_digest=plan.data_digest(),
         model_digest=plan.source.model_digest,
         threshold=plan.threshold,

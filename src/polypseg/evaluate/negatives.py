@@ -75,20 +75,22 @@ def negative_figures(
 def _means(chosen: Scores, alarm_area_px: int, frame_rate: float | None, draws: Draws) -> dict[str, MeanFigures]:
     """The fields of `NegativeFigures` that are means."""
     values = chosen.values
-    predicted_px, largest_px = values["predicted_px"], values["largest_false_px"]
-    false_percent = 100 * predicted_px / (values["height_px"] * values["width_px"])
+    largest_px = values["largest_false_px"]
+    alarm = np.where(np.isnan(largest_px), np.nan, largest_px >= alarm_area_px)
     columns = {
-        "any_false_positive": (predicted_px > 0).astype(np.float64),
-        "large_false_positive": (false_percent > LARGE_PERCENT).astype(np.float64),
-        "alarm": np.where(np.isnan(largest_px), np.nan, largest_px >= alarm_area_px),
-        "false_positive_px": predicted_px,
-        "false_positive_percent": false_percent,
+        "any_false_positive": (chosen.predicted_px > 0).astype(np.float64),
+        "large_false_positive": (chosen.predicted_percent > LARGE_PERCENT).astype(np.float64),
+        "alarm": alarm,
+        "false_positive_px": chosen.predicted_px,
+        "false_positive_percent": chosen.predicted_percent,
         "specificity": values["specificity"],
         "false_findings": values["num_false"],
     }
     if frame_rate is not None:
-        columns["alarms_a_minute"] = columns["alarm"] * frame_rate * 60
-        columns["false_findings_a_minute"] = columns["false_findings"] * frame_rate * 60
+        columns |= {
+            "alarms_a_minute": alarm * frame_rate * 60,
+            "false_findings_a_minute": values["num_false"] * frame_rate * 60,
+        }
     table = np.stack(list(columns.values()), axis=1)
     means = map(MeanFigures.of, bootstrap_means(table, chosen.groups(), *draws))
     return dict(zip(columns, means, strict=True))

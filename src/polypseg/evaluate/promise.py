@@ -98,8 +98,8 @@ def promise_summary(scores: Scores, record: EvaluationRecord) -> HeldPromise | N
             continue
         names, places = np.unique(groups[known], return_inverse=True)
         by_group = np.bincount(places, losses[known]) / np.bincount(places)
-        marked = scores.values["predicted_px"] > 0
-        stretch = areas[marked] / scores.values["predicted_px"][marked]
+        marked = scores.predicted_px > 0
+        stretch = areas[marked] / scores.predicted_px[marked]
         sides[side] = HeldSide(
             risk=float(by_group.mean()),
             num_groups=len(names),

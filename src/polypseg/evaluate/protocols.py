@@ -15,20 +15,17 @@ Reference:
     segmentation", Scientific Reports 13, 2023, and the evaluation code that each of them published.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from polypseg.errors import UsageError, unknown_name
 from polypseg.metrics.overlap import Counts
+from polypseg.records.curves import Curves
 from polypseg.records.scores import Scores
 
 PROTOCOLS = ("pranet", "kvasir", "duck")
 
 
-def protocol_figures(protocol: str, scores: Scores, curves: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+def protocol_figures(protocol: str, scores: Scores, curves: Curves) -> dict[str, float]:
     """The figures of one line of papers, by the names that they use; NaN without an image with a polyp.
 
     Args:
@@ -52,16 +49,16 @@ def pooled_counts(scores: Scores) -> Counts:
     return Counts(*(int(scores.values[field].sum()) for field in Counts._fields))
 
 
-def _pranet(scores: Scores, curves: Mapping[str, NDArray[Any]]) -> dict[str, float]:
+def _pranet(scores: Scores, curves: Curves) -> dict[str, float]:
     return {
-        "meanDic": float(curves["pranet_dice"].mean()),
-        "meanIoU": float(curves["pranet_iou"].mean()),
+        "meanDic": float(curves.pranet_dice.mean()),
+        "meanIoU": float(curves.pranet_iou.mean()),
         "wFm": _mean(scores, "weighted_f"),
         "Sm": _mean(scores, "s_measure"),
-        "meanEm": float(curves["pranet_e_measure"].mean()),
-        "maxEm": float(curves["pranet_e_measure"].max()),
-        "maxDic": float(curves["pranet_dice"].max()),
-        "maxIoU": float(curves["pranet_iou"].max()),
+        "meanEm": float(curves.pranet_e_measure.mean()),
+        "maxEm": float(curves.pranet_e_measure.max()),
+        "maxDic": float(curves.pranet_dice.max()),
+        "maxIoU": float(curves.pranet_iou.max()),
         "MAE": _mean(scores, "pranet_mae"),
     }
 

@@ -5,8 +5,6 @@ Decisions:
 - What a user's table does not tell is a stratum of its own, `unknown`: no image drops out unseen.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import ScoreError, UsageError, listed, plural, unknown_name
-from polypseg.records.reading import FileKind, read_text
+from polypseg.records.reading import FileKind, read_rows
 from polypseg.records.scores import Scores
 
 UNKNOWN = "unknown"
@@ -38,8 +36,7 @@ def area_strata(scores: Scores, limits: tuple[float, float] = AREA_LIMITS) -> li
     if not 0 < low < high < 100:
         raise UsageError(f"area limits {low:g},{high:g}: expected two rising values between 0 and 100, as 5,20")
     small, medium, large = f"small (< {low:g} %)", f"medium ({low:g} to {high:g} %)", f"large (> {high:g} %)"
-    percents = 100 * scores.values["reference_px"] / (scores.values["height_px"] * scores.values["width_px"])
-    return [small if percent < low else large if percent > high else medium for percent in percents]
+    return [small if percent < low else large if percent > high else medium for percent in scores.polyp_percent]
 
 
 def all_strata(
@@ -60,9 +57,9 @@ def all_strata(
     ways = {AREA_WAY: area_strata(scores, limits)}
     known: dict[str, Sequence[str]] = {
         "centre": scores.text["centre"],
-        "source": scores.text["source"],
+        "source": scores.sources,
         "group": scores.text["group"],
-        "split": scores.text["split"],
+        "split": scores.splits,
         "sub-set": [name.rpartition("/")[0] for name in scores.names],
     }
     for way, values in known.items():
@@ -83,11 +80,8 @@ def table_strata(names: Sequence[str], table: Path, columns: Sequence[str]) -> d
     Raises:
         ScoreError: The table cannot be read, lacks a column, tells an image twice, or knows none of them.
     """
-    reader = csv.DictReader(io.StringIO(read_text(table, KIND), newline=""))
-    try:
-        rows, header = list(reader), list(reader.fieldnames or ())
-    except csv.Error as error:
-        raise KIND.damaged(table, error) from error
+    rows = read_rows(table, (), KIND)
+    header = list(rows[0]) if rows else []
     for column in columns:
         if column not in header:
             raise ScoreError(f"{table}: {unknown_name('column', column, header)}")

@@ -27,7 +27,8 @@ from polypseg.metrics.calibration import brier_score, expected_calibration_error
 from polypseg.metrics.overlap import Counts
 from polypseg.metrics.statistics import Draws, Interval, bootstrap_means, bootstrap_ratio
 from polypseg.metrics.table import COLUMNS
-from polypseg.records.atomic import replacing, write_text
+from polypseg.records.atomic import write_text
+from polypseg.records.curves import write_curves
 from polypseg.records.evaluation import Evaluation
 from polypseg.records.evaluation_record import EvaluationRecord, LeftOut
 from polypseg.records.reading import as_json
@@ -116,18 +117,17 @@ def summarise(
         num_polyp_images=len(polyps),
         num_polyp_free_images=int(scores.is_polyp_free.sum()),
         left_out=_left_out(scores, record),
-        metrics=metric_figures(polyps, curves["histogram"], options.draws),
+        metrics=metric_figures(polyps, curves.histogram, options.draws),
         strata=stratum_figures(scores, ways, options.draws),
         negatives=_negatives(scores, ways, options),
         model_size=_model_size(scores, record),
         protocols={name: {**protocol_figures(name, scores, curves)} for name in PROTOCOLS},
-        average_precision=float(curves["average_precision"]),
+        average_precision=float(curves.average_precision),
         intervals=Intervals(**options.draws._asdict(), over="groups" if polyps.groups() else "images"),
         settings=record.settings,
         provenance=_provenance(record, scores, circumstances),
     )
-    with replacing(evaluation.curves_path) as temporary:
-        np.savez(temporary, allow_pickle=False, **curves)
+    write_curves(evaluation.curves_path, curves)
     write_text(evaluation.summary_path, as_json(summary))
     return summary
 
@@ -153,19 +153,22 @@ def _pooled_figures(
     polyps: Scores, histogram: NDArray[np.int64], draws: Draws, means: Mapping[str, Interval]
 ) -> dict[str, dict[str, float]]:
     """By column, what there is besides mean and median."""
-    found: dict[str, dict[str, float]] = {
-        column: {"pooled": interval.value, "pooled_low": interval.low, "pooled_high": interval.high}
-        for column, interval in _pooled_ratios(polyps, draws).items()
-    }
     counts = pooled_counts(polyps)
-    found["precision"]["pooled"] = counts.precision  # 0 rather than nothing where nothing was predicted
-    for column in ("dice", "iou"):
-        found[column]["two_class_mean"] = means[f"two_class_{column}"].value
-        both = getattr(counts, column), getattr(counts.background, column)
-        found[column]["two_class_pooled"] = sum(both) / 2
-    found["mae"] = {"pooled": float(np.average(polyps.values["mae"], weights=_num_pixels(polyps)))}
-    found["ece"] = {"pooled": expected_calibration_error(histogram)}
-    found["brier"] = {"pooled": brier_score(histogram)}
+    found: dict[str, dict[str, float]] = {
+        "mae": {"pooled": float(np.average(polyps.values["mae"], weights=polyps.num_pixels))},
+        "ece": {"pooled": expected_calibration_error(histogram)},
+        "brier": {"pooled": brier_score(histogram)},
+    }
+    for column, interval in _pooled_ratios(polyps, draws).items():
+        # a precision of 0 rather than nothing where nothing was predicted
+        pooled = counts.precision if column == "precision" else interval.value
+        found[column] = {"pooled": pooled, "pooled_low": interval.low, "pooled_high": interval.high}
+        if column in ("dice", "iou"):
+            both = getattr(counts, column) + getattr(counts.background, column)
+            found[column] |= {
+                "two_class_mean": means[f"two_class_{column}"].value,
+                "two_class_pooled": both / 2,
+            }
     return found
 
 
@@ -212,8 +215,10 @@ def _mean_intervals(scores: Scores, columns: Sequence[str], draws: Draws) -> dic
 
 def _pooled_ratios(scores: Scores, draws: Draws) -> dict[str, Interval]:
     fields = np.stack([scores.values[field] for field in Counts._fields], axis=1)
-    ratios = {name: (fields @ np.array(top), fields @ np.array(bottom)) for name, (top, bottom) in _POOLED.items()}
-    ratios["lesion_sensitivity"] = scores.values["num_found"], scores.values["num_lesions"]
+    ratios = {
+        **{name: (fields @ np.array(top), fields @ np.array(bottom)) for name, (top, bottom) in _POOLED.items()},
+        "lesion_sensitivity": (scores.values["num_found"], scores.values["num_lesions"]),
+    }
     return {
         name: _with_spread(bootstrap_ratio(top, bottom, scores.groups(), *draws), scores)
         for name, (top, bottom) in ratios.items()
@@ -239,12 +244,12 @@ def _provenance(record: EvaluationRecord, scores: Scores, circumstances: Circums
         threshold_source=record.threshold_source,
         polypseg=record.polypseg,
         started=record.started,
-        num_resized=sum(1 for size in scores.text["resized_from"] if size),
+        num_resized=scores.num_resized,
     )
 
 
 def _left_out(scores: Scores, record: EvaluationRecord) -> tuple[LeftOut, ...]:
-    faulty = zip(scores.names, scores.text["fault"], strict=True)
+    faulty = zip(scores.names, scores.faults, strict=True)
     return (*record.skipped, *(LeftOut(name=name, reason=fault) for name, fault in faulty if fault))
 
 
@@ -258,7 +263,3 @@ def _with_spread(interval: Interval, scores: Scores) -> Interval:
 def _median(values: NDArray[np.float64]) -> float:
     present = values[np.isfinite(values)]
     return float(np.median(present)) if present.size else math.nan
-
-
-def _num_pixels(scores: Scores) -> NDArray[np.float64]:
-    return scores.values["height_px"] * scores.values["width_px"]

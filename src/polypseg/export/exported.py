@@ -16,10 +16,11 @@ from typing import Any, NamedTuple
 from polypseg.config import Config
 from polypseg.data.catalogue import find_samples
 from polypseg.data.splits import make_split
-from polypseg.errors import DataError, missing_extra
+from polypseg.errors import DataError
 from polypseg.export.source import Source
+from polypseg.predict.engines.checking import ATTENTION
 from polypseg.predict.engines.model_file import OpenedModel, read_model_file, write_model_file
-from polypseg.predict.engines.onnx_engine import ATTENTION, OnnxEngine
+from polypseg.predict.engines.onnx_engine import OnnxEngine
 from polypseg.predict.engines.second_look import model_in_float
 from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import ModelFacts
@@ -53,12 +54,9 @@ def open_exported(path: Path, data: Path | None, attention: bool = True) -> Expo
     Raises:
         ModelError: Not an exported model, or damaged.
         DataError: The folder holds none of the images that the model has seen.
-        MissingExtraError: onnx is not installed.
     """
-    try:
-        import onnx
-    except ModuleNotFoundError as error:
-        raise missing_extra("onnx", "export") from error
+    import onnx
+
     content, facts = read_model_file(path)
     stored = onnx.load_from_string(content)
     del stored.metadata_props[:]

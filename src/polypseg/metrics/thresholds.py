@@ -207,6 +207,20 @@ class FrameCurve(NamedTuple):
     false_positive_frames: Curve
 
 
+class _Sums(NamedTuple):
+    """Sums over images, each field of shape (256,)."""
+
+    dice: Curve
+    iou: Curve
+    recall: Curve
+    found: Curve
+    alarmed: Curve
+
+    def plus(self, other: "_Sums") -> "_Sums":
+        """Field by field."""
+        return _Sums(*(own + added for own, added in zip(self, other, strict=True)))
+
+
 class ThresholdCurves:
     """Sums over images of what depends on the threshold; memory does not grow with their number.
 
@@ -222,7 +236,7 @@ class ThresholdCurves:
         self.num_polyp_images = 0
         self.num_polyp_free_images = 0
         self.histogram: Histogram = np.zeros((2, NUM_LEVELS), np.int64)
-        self._sums = dict.fromkeys(("dice", "iou", "recall", "found", "alarmed"), np.zeros(NUM_LEVELS))
+        self._sums = _Sums(*np.zeros((5, NUM_LEVELS)))
 
     def add(self, histogram: Histogram) -> None:
         """Counts one image in, by its (2, 256) histogram."""
@@ -231,13 +245,13 @@ class ThresholdCurves:
         if histogram[1].any():
             self.num_polyp_images += 1
             alarmed = curve.true_positive + curve.false_positive >= self.min_area_px
-            found = alarmed & (curve.true_positive > 0)
-            self._sums["found"] = self._sums["found"] + found
-            for name in ("dice", "iou", "recall"):
-                self._sums[name] = self._sums[name] + getattr(curve, name)
+            found = (alarmed & (curve.true_positive > 0)).astype(np.float64)
+            none = np.zeros(NUM_LEVELS)
+            self._sums = self._sums.plus(_Sums(curve.dice, curve.iou, curve.recall, found, none))
         else:
             self.num_polyp_free_images += 1
-            self._sums["alarmed"] = self._sums["alarmed"] + (curve.false_positive >= self.min_area_px)
+            alarms = (curve.false_positive >= self.min_area_px).astype(np.float64)
+            self._sums = self._sums._replace(alarmed=self._sums.alarmed + alarms)
 
     def merge(self, other: "ThresholdCurves") -> None:
         """Counts in all images of another one, as another process has summed them.
@@ -250,17 +264,17 @@ class ThresholdCurves:
         self.num_polyp_images += other.num_polyp_images
         self.num_polyp_free_images += other.num_polyp_free_images
         self.histogram = self.histogram + other.histogram
-        self._sums = {name: total + other._sums[name] for name, total in self._sums.items()}
+        self._sums = self._sums.plus(other._sums)
 
     @property
     def mean_dice(self) -> Curve:
         """Mean over the images with a polyp of their Dice, by level; NaN without such an image."""
-        return _ratio(self._sums["dice"], self.num_polyp_images, np.nan)
+        return _ratio(self._sums.dice, self.num_polyp_images, np.nan)
 
     @property
     def mean_iou(self) -> Curve:
         """Mean over the images with a polyp of their IoU, by level; NaN without such an image."""
-        return _ratio(self._sums["iou"], self.num_polyp_images, np.nan)
+        return _ratio(self._sums.iou, self.num_polyp_images, np.nan)
 
     def best_threshold(self, score: Literal["dice", "iou"] = "dice") -> float:
         """The probability at which the mean Dice or IoU is largest; of equal ones, that nearest to 0.5.
@@ -286,9 +300,9 @@ class ThresholdCurves:
         """
         return FrameCurve(
             threshold=(np.arange(NUM_LEVELS) - 0.5) / 255,
-            sensitivity=_ratio(self._sums["found"], self.num_polyp_images, np.nan),
-            mean_recall=_ratio(self._sums["recall"], self.num_polyp_images, np.nan),
-            false_positive_frames=_ratio(self._sums["alarmed"], self.num_polyp_free_images, np.nan),
+            sensitivity=_ratio(self._sums.found, self.num_polyp_images, np.nan),
+            mean_recall=_ratio(self._sums.recall, self.num_polyp_images, np.nan),
+            false_positive_frames=_ratio(self._sums.alarmed, self.num_polyp_free_images, np.nan),
         )
 
 

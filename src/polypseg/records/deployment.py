@@ -16,15 +16,15 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from polypseg.errors import ScoreError
+from polypseg.metrics.procedures.curves import Curves
 from polypseg.records.atomic import building, replacing, write_bytes, write_text
-from polypseg.records.reading import FileKind, Saved, read_json, read_npz, read_rows, stream_rows
+from polypseg.records.reading import FileKind, Saved, read_json, read_npz, stream_cells, stream_rows
 
 KIND = FileKind("deployment report", ScoreError, "evaluate again with: polypseg evaluate MODEL --videos DIR")
 MOST_MIB = 4096
@@ -34,6 +34,28 @@ TABLE = FileKind("table of a deployment report", ScoreError, "evaluate the video
 
 FRAME_COLUMNS = ("procedure", "frame", "seconds", "num_lesions", "found_score", "false_score", "top_score")
 """Of frames.csv."""
+
+
+class LesionRow(NamedTuple):
+    """A row of lesions.csv, as far as the page shows it.
+
+    Attributes:
+        procedure: Its name.
+        lesion: Its name.
+        num_visible: Frames in which it is in sight.
+        first_visible: The first of them, counted from 0.
+        num_found: Frames in which it is found.
+        latency_seconds: From its first sight until it is found; NaN where it never is.
+        persistence: The share of its visible frames in which it is found.
+    """
+
+    procedure: str
+    lesion: str
+    num_visible: int
+    first_visible: int
+    num_found: int
+    latency_seconds: float
+    persistence: float
 
 
 class Figure(Saved):
@@ -285,17 +307,27 @@ class DeploymentFolder:
         """
         return read_json(self.record_path, Deployment, KIND)
 
-    def read_table(self, name: str) -> list[dict[str, str]]:
-        """The rows of a table; errors as `read`."""
-        return read_rows(self.table_path(name), (), TABLE)
+    def read_lesions(self) -> list[LesionRow]:
+        """The rows of the table of lesions; errors as `read`."""
+        path = self.table_path("lesions")
+        try:
+            return [
+                LesionRow(procedure, lesion, int(visible), int(first), int(found), float(latency), float(persistence))
+                for procedure, lesion, visible, first, found, latency, persistence in stream_cells(
+                    path, LesionRow._fields, TABLE
+                )
+            ]
+        except ValueError as error:
+            raise TABLE.damaged(path, error) from error
 
     def stream_frames(self) -> Iterator[list[str]]:
         """The rows of the table of frames, cells as in `FRAME_COLUMNS`; errors as `read`."""
         return stream_rows(self.table_path("frames"), FRAME_COLUMNS, TABLE)
 
-    def read_curves(self) -> dict[str, NDArray[Any]]:
-        """The curves by name; errors as `read`."""
-        return read_npz(self.curves_path, ("thresholds", "sensitivity"), TABLE)
+    def read_curves(self) -> Curves:
+        """FROC and AFROC; errors as `read`."""
+        arrays = read_npz(self.curves_path, Curves._fields, TABLE)
+        return Curves(*(arrays[name] for name in Curves._fields))
 
     @property
     def pictures_folder(self) -> Path:
@@ -316,7 +348,7 @@ class DeploymentFolder:
             listed = [picture.model_dump() for picture in pictures]
             write_text(temporary / PICTURES_NAME, json.dumps(listed, indent=1) + "\n")
 
-    def write(self, record: Deployment, tables: Mapping[str, "Table"], curves: Mapping[str, NDArray[Any]]) -> None:
+    def write(self, record: Deployment, tables: Mapping[str, "Table"], curves: Curves) -> None:
         """Write all but the page; the record last, so that it stands for whole files. Earlier pictures are removed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if (self.pictures_folder / PICTURES_NAME).exists():  # else they would be shown as cases of these findings
@@ -324,7 +356,7 @@ class DeploymentFolder:
         for name, table in tables.items():
             table.write(self.table_path(name))
         with replacing(self.curves_path) as temporary, temporary.open("wb") as opened:
-            np.savez_compressed(opened, **curves)  # type: ignore[arg-type]
+            np.savez_compressed(opened, **curves._asdict())  # type: ignore[arg-type]
         write_text(self.record_path, record.model_dump_json(indent=1) + "\n")
 
 

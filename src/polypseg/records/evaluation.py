@@ -4,14 +4,13 @@ scores.csv       one row per image, complete; while an evaluation is going on it
 summary.json     every aggregate, with intervals, strata, negatives and provenance
 evaluation.json  what is scored and how: settings, files and their digests; written before the first image
 histograms.npy   pixels by class and level of each image, (N, 2, 256) int32, in the order of scores.csv
-curves.npz       what depends on the threshold, summed over the images (evaluate/curves.py)
+curves.npz       what depends on the threshold, summed over the images (records/curves.py)
 masks/           the predicted masks, black and white PNG, one a name
 maps/            the probability maps as 8-bit PNG, where they were asked for
 """
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 from polypseg.arrays import MASK_THRESHOLD, Mask
 from polypseg.errors import ScoreError
 from polypseg.preprocess import read_grey
+from polypseg.records.curves import Curves, read_curves
 from polypseg.records.evaluation_record import EvaluationRecord
-from polypseg.records.reading import FileKind, open_npy, read_json, read_npz
+from polypseg.records.reading import FileKind, open_npy, read_json
 from polypseg.records.run import Run
 from polypseg.records.scores import Scores, read_scores
 from polypseg.records.summary import Summary
@@ -121,9 +121,13 @@ class Evaluation:
         """Shape (N, 2, 256), row i that of row i of the scores; read from disk as it is needed."""
         return open_npy(self.histograms_path, _KIND)
 
-    def curves(self) -> dict[str, NDArray[Any]]:
-        """The saved curves by name (`curves.py` says which)."""
-        return read_npz(self.curves_path, (), _KIND)
+    def curves(self) -> Curves:
+        """What depends on the threshold, read from the folder.
+
+        Raises:
+            ScoreError: It is missing or damaged.
+        """
+        return read_curves(self.curves_path)
 
     def mask_path(self, name: str) -> Path:
         """Where the predicted mask of an image is."""

@@ -245,13 +245,16 @@ def stream_rows(path: Path, columns: Sequence[str], kind: FileKind) -> Iterator[
         raise kind.error(f"{path}: cannot read the {kind.name}: {error.strerror}; {kind.mend}") from error
 
 
-def stream_named_rows(path: Path, needed: Sequence[str], kind: FileKind) -> Iterator[dict[str, str]]:
-    """The rows of a CSV file of any size, one after another, by the names in its first line.
+def stream_cells(
+    path: Path, needed: Sequence[str], kind: FileKind, optional: Sequence[str] = ()
+) -> Iterator[list[str]]:
+    """Some cells of each row of a CSV file of any size, one row after another.
 
     Args:
         path: The file.
-        needed: Columns without which it is not of its kind.
+        needed: Columns, in the order of the cells; without one it is not of its kind.
         kind: For the message; its size does not bound this file.
+        optional: More columns, whose cells follow; empty where the file lacks one.
 
     Raises:
         PolypsegError: Of the kind: it cannot be read, is not UTF-8, lacks a column or has one twice, or a row has more
@@ -264,7 +267,8 @@ def stream_named_rows(path: Path, needed: Sequence[str], kind: FileKind) -> Iter
             _check_header(header, needed, path, kind)
             for cells in reader:
                 if cells:
-                    yield _named(cells, header, reader.line_num, path, kind)
+                    row = _named(cells, header, reader.line_num, path, kind)
+                    yield [row.get(column, "") for column in (*needed, *optional)]
     except (csv.Error, UnicodeDecodeError) as error:
         raise kind.damaged(path, error) from error
     except OSError as error:

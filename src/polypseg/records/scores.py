@@ -67,19 +67,69 @@ class Scores:
         return self.text["name"]
 
     @property
+    def splits(self) -> Sequence[str]:
+        """Of each image: train, validation, test or external."""
+        return self.text["split"]
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """Which of a run's folders of data each image is from; empty where there is one."""
+        return self.text["source"]
+
+    @property
+    def faults(self) -> Sequence[str]:
+        """Why each image could not be scored; empty where it was."""
+        return self.text["fault"]
+
+    @property
+    def num_resized(self) -> int:
+        """How many predictions were resized to their reference's size."""
+        return sum(1 for size in self.text["resized_from"] if size)
+
+    @property
+    def dice(self) -> NDArray[np.float64]:
+        """Shape (N,)."""
+        return self.values["dice"]
+
+    @property
+    def reference_px(self) -> NDArray[np.float64]:
+        """Shape (N,): the pixels of the polyp in each reference."""
+        return self.values["reference_px"]
+
+    @property
+    def predicted_px(self) -> NDArray[np.float64]:
+        """Shape (N,): the pixels that were predicted."""
+        return self.values["predicted_px"]
+
+    @property
+    def num_pixels(self) -> NDArray[np.float64]:
+        """Shape (N,): the pixels of each image."""
+        return self.values["height_px"] * self.values["width_px"]
+
+    @property
+    def polyp_percent(self) -> NDArray[np.float64]:
+        """Shape (N,): the share of each image that is polyp, in %."""
+        return np.asarray(100 * self.reference_px / self.num_pixels)
+
+    @property
+    def predicted_percent(self) -> NDArray[np.float64]:
+        """Shape (N,): the share of each image that was predicted, in %."""
+        return np.asarray(100 * self.predicted_px / self.num_pixels)
+
+    @property
     def is_scored(self) -> NDArray[np.bool_]:
         """Shape (N,): False for images that were left out with a fault."""
-        return np.array([not fault for fault in self.text["fault"]], bool)
+        return np.array([not fault for fault in self.faults], bool)
 
     @property
     def has_polyp(self) -> NDArray[np.bool_]:
         """Shape (N,): the images with a polyp, over which scores are averaged."""
-        return np.asarray(self.values["reference_px"] > 0)
+        return np.asarray(self.reference_px > 0)
 
     @property
     def is_polyp_free(self) -> NDArray[np.bool_]:
         """Shape (N,): the images without a polyp, which are reported apart."""
-        return np.asarray(self.values["reference_px"] == 0)
+        return np.asarray(self.reference_px == 0)
 
     def groups(self) -> list[str] | None:
         """The group of each image, an image without one being its own; None where no image has a group."""

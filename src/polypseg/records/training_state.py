@@ -9,6 +9,9 @@ from polypseg.records.atomic import write_text
 from polypseg.records.reading import FileKind, Saved, read_json
 
 HistoryRow = dict[str, float]
+CallbackState = dict[str, float | int | None]
+STATE_NAME = "state.json"
+KIND = FileKind("saved state of a training", RunError, "start a new run (--name)")
 HISTORY_COLUMNS = (
     "epoch",
     "loss",
@@ -36,15 +39,30 @@ class SavedState(NamedTuple):
 
     epoch: int
     model_path: Path
-    callbacks: dict[str, dict[str, float | int | None]]
+    callbacks: dict[str, CallbackState]
     history: list[HistoryRow]
     finished: bool
+
+    def of(self, callback: str) -> CallbackState:
+        """The state of a callback.
+
+        Raises:
+            RunError: It is not there.
+        """
+        if callback not in self.callbacks:
+            raise RunError(f"{self.model_path.parent / STATE_NAME} has no state of {callback}; {KIND.mend}")
+        return self.callbacks[callback]
+
+    @property
+    def best(self) -> float | None:
+        """The monitored value of the best model; None where none was saved; errors as `of`."""
+        return self.of("ModelCheckpoint").get("best")
 
 
 class _Record(Saved):
     epoch: int
     model: str
-    callbacks: dict[str, dict[str, float | int | None]]
+    callbacks: dict[str, CallbackState]
     history: list[HistoryRow]
     finished: bool
 
@@ -55,10 +73,10 @@ def load_state(folder: Path) -> SavedState | None:
     Raises:
         RunError: The state is damaged.
     """
-    path = folder / "state.json"
+    path = folder / STATE_NAME
     if not path.exists():
         return None
-    found = read_json(path, _Record, FileKind("saved state of a training", RunError, "start a new run (--name)"))
+    found = read_json(path, _Record, KIND)
     state = SavedState(found.epoch, folder / found.model, found.callbacks, found.history, found.finished)
     if not state.model_path.is_file():
         raise RunError(f"{path} names {state.model_path.name}, which is not there; start a new run")
@@ -67,6 +85,5 @@ def load_state(folder: Path) -> SavedState | None:
 
 def save_state(folder: Path, state: SavedState) -> None:
     """Write the state in one step; its model file must be there already."""
-    record = {**state._asdict(), "model": state.model_path.name}
-    del record["model_path"]
-    write_text(folder / "state.json", json.dumps(record, indent=1))
+    plain = {name: value for name, value in state._asdict().items() if name != "model_path"}
+    write_text(folder / STATE_NAME, json.dumps({**plain, "model": state.model_path.name}, indent=1))

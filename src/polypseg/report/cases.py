@@ -25,7 +25,7 @@ from polypseg.preprocess import MaskRule, read_image, read_mask, resize_image
 from polypseg.records.evaluation_record import RecordedFile, ScoredImage
 from polypseg.report.figures import pick_cases
 from polypseg.report.report_input import ReportInput
-from polypseg.report.tables import figure, polyp_percent
+from polypseg.report.tables import figure
 
 SIDE_PX = 420
 JPEG_QUALITY = 85
@@ -61,10 +61,10 @@ def choose_cases(record: ReportInput, count: int, with_pictures: bool = True) ->
     if not count:
         return {}
     polyps, polyp_free = record.polyps, record.polyp_free
-    chosen = pick_cases(polyps.values["dice"], count) if len(polyps) else {}
+    chosen = pick_cases(polyps.dice, count) if len(polyps) else {}
     groups = {label: [polyps.names[place] for place in places] for label, places in chosen.items()}
     facts = _polyp_facts(record) | _false_alarm_facts(record)
-    marked = np.nan_to_num(polyp_free.values["predicted_px"])
+    marked = np.nan_to_num(polyp_free.predicted_px)
     order = [place for place in np.argsort(-marked, kind="stable")[:count] if marked[place] > 0]
     groups["largest false alarms"] = [polyp_free.names[place] for place in order]
     samples = {sample.name: sample for sample in record.details.samples}
@@ -82,7 +82,7 @@ def choose_cases(record: ReportInput, count: int, with_pictures: bool = True) ->
 
 def _polyp_facts(record: ReportInput) -> dict[str, str]:
     polyps = record.polyps
-    columns = zip(polyps.names, polyps.values["dice"], polyps.values["iou"], polyp_percent(polyps), strict=True)
+    columns = zip(polyps.names, polyps.dice, polyps.values["iou"], polyps.polyp_percent, strict=True)
     return {
         name: f"Dice {figure(dice)}, IoU {figure(iou)}, polyp {percent:.1f} % of the image"
         for name, dice, iou, percent in columns
@@ -91,11 +91,8 @@ def _polyp_facts(record: ReportInput) -> dict[str, str]:
 
 def _false_alarm_facts(record: ReportInput) -> dict[str, str]:
     free = record.polyp_free
-    num_pixels = free.values["height_px"] * free.values["width_px"]
-    shares = 100 * free.values["predicted_px"] / num_pixels
-    return {
-        name: f"no polyp; {share:.1f} % of the image marked" for name, share in zip(free.names, shares, strict=True)
-    }
+    shares = zip(free.names, free.predicted_percent, strict=True)
+    return {name: f"no polyp; {share:.1f} % of the image marked" for name, share in shares}
 
 
 def _drawn(record: ReportInput, sample: ScoredImage, name: str, facts: str) -> ExampleImage:

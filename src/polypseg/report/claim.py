@@ -292,10 +292,10 @@ def _diagnostic(record: ReportInput) -> Answer | None:
 
 def _failures(record: ReportInput) -> Answer | None:
     polyps = record.polyps
-    places = pick_cases(polyps.values["dice"], 4)["worst"] if len(polyps) else []
+    places = pick_cases(polyps.dice, 4)["worst"] if len(polyps) else []
     if not places:
         return None
-    worst = [f"{polyps.names[place]} ({figure(float(polyps.values['dice'][place]))})" for place in places]
+    worst = [f"{polyps.names[place]} ({figure(float(polyps.dice[place]))})" for place in places]
     return Answer(PART, f"The lowest Dice: {', '.join(worst)}; pictures and strata: report.html.")
 
 

@@ -1,11 +1,11 @@
 """What hangs on the threshold, and whether the probabilities hold: panels drawn from the curves that evaluate saved.
 
-Every panel takes the arrays of curves.npz (`evaluate.curves` says which) and draws nothing that is not in them; the
+Every panel takes the `Curves` of an evaluation and draws nothing that is not in them; the
 threshold that was used is marked. `plot_NAME(…)` returns a figure of one panel, wide enough for a phone.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from polypseg.errors import DataError
+from polypseg.records.curves import Curves
 from polypseg.report.canvas import (
     BLUE,
     FAINT,
@@ -27,8 +28,6 @@ from polypseg.report.canvas import (
     blank_figure,
     style_panel,
 )
-
-Curves = Mapping[str, NDArray[Any]]
 
 PANEL_IN = (4.3, 3.2)
 """Width and height of a figure of one panel, in inches."""
@@ -55,7 +54,7 @@ def plot_reliability(curves: Curves) -> Figure:
     Raises:
         DataError: No image with a polyp was scored.
     """
-    _need(curves["bin_num_pixels"].sum() > 0, "an image with a polyp")
+    _need(curves.bin_num_pixels.sum() > 0, "an image with a polyp")
     figure = blank_figure(PANEL_IN[0], 3.7)
     panel = figure.add_axes((0.125, 0.335, 0.85, 0.59))
     strip = figure.add_axes((0.125, 0.125, 0.85, 0.15), sharex=panel)
@@ -71,7 +70,7 @@ def plot_precision_recall(curves: Curves, threshold: float) -> Figure:
     Raises:
         DataError: No image with a polyp was scored.
     """
-    _need(bool(curves["histogram"].any()), "an image with a polyp")
+    _need(bool(curves.histogram.any()), "an image with a polyp")
     return plot_panel(lambda axes: draw_precision_recall(axes, curves, threshold))
 
 
@@ -81,7 +80,7 @@ def plot_thresholds(curves: Curves, threshold: float) -> Figure:
     Raises:
         DataError: Nothing was scored.
     """
-    _need(any(np.isfinite(curves[name]).any() for name, *_ in _BY_THRESHOLD), "an image")
+    _need(any(np.isfinite(getattr(curves, name)).any() for name, *_ in _BY_THRESHOLD), "an image")
     return plot_panel(lambda axes: draw_thresholds(axes, curves, threshold))
 
 
@@ -91,15 +90,15 @@ def plot_alarms(curves: Curves, threshold: float) -> Figure:
     Raises:
         DataError: Images with a polyp or images without one are missing.
     """
-    both = np.isfinite(curves["sensitivity"]).any() and np.isfinite(curves["false_positive_frames"]).any()
+    both = np.isfinite(curves.sensitivity).any() and np.isfinite(curves.false_positive_frames).any()
     _need(bool(both), "images with a polyp and images without one")
     return plot_panel(lambda axes: draw_alarms(axes, curves, threshold))
 
 
 def draw_reliability(axes: Axes, curves: Curves) -> None:
     """Draws the polyp's share against the mean probability of each bin that holds a pixel, and the diagonal."""
-    filled = curves["bin_num_pixels"] > 0
-    predicted, true = curves["bin_mean_probability"][filled], curves["bin_polyp_share"][filled]
+    filled = curves.bin_num_pixels > 0
+    predicted, true = curves.bin_mean_probability[filled], curves.bin_polyp_share[filled]
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (4, 2)), label="perfect")
     axes.plot(predicted, true, color=BLUE, linewidth=1.3, marker="o", markersize=3.5, label="found")
     style_panel(axes, "Reliability", "", "share that is polyp")
@@ -109,7 +108,7 @@ def draw_reliability(axes: Axes, curves: Curves) -> None:
 
 def draw_bin_sizes(axes: Axes, curves: Curves) -> None:
     """Draws how many pixels each bin of the reliability diagram holds, on a log scale."""
-    counts = np.asarray(curves["bin_num_pixels"])
+    counts = np.asarray(curves.bin_num_pixels)
     edges = np.linspace(0, 1, counts.size + 1)
     filled = counts > 0
     axes.bar(edges[:-1][filled], counts[filled], width=np.diff(edges)[filled], align="edge", color=HAIRLINE, ec=FAINT)
@@ -123,10 +122,10 @@ def draw_bin_sizes(axes: Axes, curves: Curves) -> None:
 
 def draw_precision_recall(axes: Axes, curves: Curves, threshold: float) -> None:
     """Draws precision against recall, with the used threshold; levels that predict nothing are left out."""
-    precision, recall = curves["precision"], curves["recall"]
+    precision, recall = curves.precision, curves.recall
     predicts = (precision > 0) | (recall > 0)
     axes.plot(recall[predicts], precision[predicts], color=BLUE, linewidth=1.3)
-    share = curves["histogram"][1].sum() / curves["histogram"].sum()
+    share = curves.histogram[1].sum() / curves.histogram.sum()
     axes.axhline(share, color=FAINT, linewidth=0.8, linestyle=(0, (1.5, 1.5)), label=f"by chance {share:.3f}")
     _mark(axes, recall, precision, curves, threshold)
     style_panel(axes, "Precision and recall of pixels", "recall", "precision")
@@ -136,10 +135,10 @@ def draw_precision_recall(axes: Axes, curves: Curves, threshold: float) -> None:
 
 def draw_thresholds(axes: Axes, curves: Curves, threshold: float) -> None:
     """Draws every curve over the threshold that has values, and a line at the used threshold."""
-    x = curves["threshold"]
+    x = curves.threshold
     for name, label, colour, dashes in _BY_THRESHOLD:
-        if np.isfinite(curves[name]).any():
-            axes.plot(x, curves[name], color=colour, linewidth=1.3, linestyle=dashes, label=label)
+        if np.isfinite(getattr(curves, name)).any():
+            axes.plot(x, getattr(curves, name), color=colour, linewidth=1.3, linestyle=dashes, label=label)
     axes.axvline(threshold, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), label=f"used: {threshold:.3g}")
     style_panel(axes, "Over the threshold", "threshold", "mean, or share of frames")
     _unit_square(axes)
@@ -151,9 +150,9 @@ def draw_alarms(axes: Axes, curves: Curves, threshold: float) -> None:
 
     Between two thresholds the lower of their sensitivities is drawn: no threshold reaches more.
     """
-    alarmed, found = curves["false_positive_frames"], curves["sensitivity"]
+    alarmed, found = curves.false_positive_frames, curves.sensitivity
     axes.plot(alarmed, found, color=BLUE, linewidth=1.3, drawstyle="steps-pre", label="polyp frames found")
-    (recall,) = axes.plot(alarmed, curves["mean_recall"], color=PURPLE, linewidth=1.1, drawstyle="steps-pre")
+    (recall,) = axes.plot(alarmed, curves.mean_recall, color=PURPLE, linewidth=1.1, drawstyle="steps-pre")
     recall.set(linestyle=(0, (4, 1.5)), label="polyp pixels found, mean")
     _mark(axes, alarmed, found, curves, threshold)
     style_panel(axes, "Sensitivity and false alarms", "share of polyp-free frames with an alarm", "sensitivity")
@@ -172,7 +171,7 @@ def level_of(threshold: float) -> int:
 
 def holds_probabilities(curves: Curves) -> bool:
     """Whether any pixel lies between black and white: maps that are masks have no curves worth drawing."""
-    return bool(curves["histogram"][:, 1:-1].any() or curves["polyp_free_histogram"][:, 1:-1].any())
+    return bool(curves.histogram[:, 1:-1].any() or curves.polyp_free_histogram[:, 1:-1].any())
 
 
 def _mark(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], curves: Curves, threshold: float) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from polypseg import __version__
 from polypseg.errors import plural
+from polypseg.metrics.procedures.curves import Curves
 from polypseg.preprocess import read_image
 from polypseg.records.atomic import write_text
 from polypseg.records.deployment import TABLE, Deployment, DeploymentFolder, Figure, LesionFigures, Point
@@ -261,14 +262,14 @@ def _timeline_chart(name: str, course: Course, threshold: float, number: int) ->
 
 
 def _curve_charts(folder: DeploymentFolder, record: Deployment) -> Iterator[Chart]:
-    drawn = {name: _thinned(values) for name, values in folder.read_curves().items()}
-    if not len(drawn["thresholds"]) or np.isnan(drawn["sensitivity"]).all():
+    drawn = Curves(*map(_thinned, folder.read_curves()))
+    if not len(drawn.thresholds) or np.isnan(drawn.sensitivity).all():
         return
     for name, label, title in (
         ("false_positive_rate", "clean frames with a finding, share", "AFROC"),
         ("false_per_frame", "false findings a frame", "FROC"),
     ):
-        if np.isnan(drawn[name]).all():
+        if np.isnan(getattr(drawn, name)).all():
             continue
         caption = f"{title}: lesions found, counted in each of their frames, at every threshold"
         if name == "false_positive_rate" and record.afroc_area is not None:
@@ -277,9 +278,9 @@ def _curve_charts(folder: DeploymentFolder, record: Deployment) -> Iterator[Char
         yield Chart(trusted(inline_svg(chart, name, caption)), caption)
 
 
-def _draw(axes: Axes, drawn: Mapping[str, NDArray[Any]], record: Deployment, what: tuple[str, str, str]) -> None:
+def _draw(axes: Axes, drawn: Curves, record: Deployment, what: tuple[str, str, str]) -> None:
     name, label, title = what
-    axes.plot(np.append(0, drawn[name]), np.append(0, drawn["sensitivity"]), color=BLUE, linewidth=1.2)
+    axes.plot(np.append(0, getattr(drawn, name)), np.append(0, drawn.sensitivity), color=BLUE, linewidth=1.2)
     for point, colour in zip(record.points, (INK, ORANGE), strict=False):
         x = getattr(point.frames, name).value
         y = point.frames.lesion_sensitivity.value
@@ -299,16 +300,16 @@ def _thinned(values: NDArray[Any]) -> NDArray[Any]:
 
 def _cases(folder: DeploymentFolder, first: Point, courses: Mapping[str, Course]) -> dict[str, list[list[str]]]:
     """The lesions that were missed or found late, and the longest false alerts."""
-    lesions = [row for row in folder.read_table("lesions") if row["procedure"] in first.procedures]
+    lesions = [row for row in folder.read_lesions() if row.procedure in first.procedures]
     missed = [
-        [row["lesion"], row["procedure"], row["num_visible"], row["first_visible"]]
-        for row in sorted(lesions, key=lambda row: -int(row["num_visible"]))
-        if int(row["num_found"]) == 0
+        [row.lesion, row.procedure, str(row.num_visible), str(row.first_visible)]
+        for row in sorted(lesions, key=lambda row: -row.num_visible)
+        if row.num_found == 0
     ]
     late = [
-        [row["lesion"], row["procedure"], f"{float(row['latency_seconds']):.2f}", f"{float(row['persistence']):.3f}"]
-        for row in sorted(lesions, key=lambda row: -_number(row["latency_seconds"]))
-        if _number(row["latency_seconds"]) > 0
+        [row.lesion, row.procedure, f"{row.latency_seconds:.2f}", f"{row.persistence:.3f}"]
+        for row in sorted(lesions, key=lambda row: -np.nan_to_num(row.latency_seconds))
+        if row.latency_seconds > 0
     ]
     return {"missed": missed[:NUM_CASES], "late": late[:NUM_CASES], "false": _longest_false(courses, first)}
 
@@ -346,8 +347,3 @@ def _longest_false(courses: Mapping[str, Course], first: Point) -> list[list[str
         ]
         for length, name, a, b in found
     ]
-
-
-def _number(cell: str) -> float:
-    value = float(cell)
-    return value if value == value else -1.0

@@ -143,11 +143,11 @@ def _tiles(record: ReportInput) -> Iterator[tuple[str, str, str]]:
 
 
 def _distribution_charts(record: ReportInput) -> Iterator[Chart]:
-    dice = record.polyps.values["dice"]
+    dice = record.polyps.dice
     known = np.isfinite(dice)
     if not known.any():
         return
-    dice, shares = dice[known], tables.polyp_percent(record.polyps)[known] / 100
+    dice, shares = dice[known], record.polyps.polyp_percent[known] / 100
     spread = f"mean {dice.mean():.3f}, median {np.median(dice):.3f}, lowest {dice.min():.3f}, highest {dice.max():.3f}"
     chart = plot_panel(lambda axes: panels.draw_histogram(axes, dice))
     caption = f"{plural(dice.size, 'image')} with a polyp; {spread}."
@@ -177,7 +177,7 @@ def _curve_charts(record: ReportInput) -> Iterator[Chart]:
     )
     place = level_of(threshold)
     caption = (
-        f"At the used threshold, {threshold:.3g}: mean Dice {figure(float(curves['mean_dice'][place]))}. A better one "
+        f"At the used threshold, {threshold:.3g}: mean Dice {figure(float(curves.mean_dice[place]))}. A better one "
         "that is seen here must not be taken: choose it on validation images (polypseg evaluate --tune-threshold)."
     )
     yield _chart(plot_thresholds(curves, threshold), "thresholds", f"Scores against the threshold. {caption}", caption)

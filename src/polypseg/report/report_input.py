@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from polypseg.config import Config
 from polypseg.data.terms_of_use import TermsOfUse, terms_of_sources, terms_of_split, terms_of_use
 from polypseg.errors import PolypsegError
+from polypseg.records.curves import Curves
 from polypseg.records.digests import file_digests
 from polypseg.records.environment import Environment
 from polypseg.records.evaluation import RUN_FOLDER, Evaluation, open_evaluation
@@ -123,7 +123,7 @@ class ReportInput:
     scores: Scores
     summary: Summary
     details: EvaluationRecord
-    curves: Mapping[str, NDArray[Any]]
+    curves: Curves
     run: RunFacts | None = None
     unreadable: tuple[str, ...] = ()
     explanation: Explanation | None = None
@@ -186,7 +186,7 @@ class ReportInput:
     def terms_of_use(self) -> TermsOfUse:
         """Of the data that were scored."""
         is_own = self.source.split in SPLIT_NAMES
-        if is_own and any(self.scores.text["source"]):
+        if is_own and any(self.scores.sources):
             return terms_of_sources(self._scored_sources())
         return terms_of_use(self.data, self.scores.names, (self.source.split_source or "") if is_own else "")
 
@@ -202,7 +202,7 @@ class ReportInput:
         """Of a run with several sources: the folder of each that was scored, and the names of its images."""
         sources = self.run.config.sources if self.run and self.run.config else {}
         found: dict[str, tuple[str, list[str]]] = {}
-        for name, source in zip(self.scores.names, self.scores.text["source"], strict=True):
+        for name, source in zip(self.scores.names, self.scores.sources, strict=True):
             folder = (sources[source].path or "") if source in sources else ""
             found.setdefault(source, (folder, []))[1].append(name.removeprefix(f"{source}_"))
         return found

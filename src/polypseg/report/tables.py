@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from polypseg.metrics.statistics import Draws, Interval, bootstrap_mean
 from polypseg.metrics.table import COLUMNS, LABELS, NEGATIVE_FIGURES
@@ -170,13 +169,8 @@ def without_leaks(scores: Scores, leaked: Sequence[str], draws: Draws) -> tuple[
     fresh = scores.select(~np.isin(np.array(scores.names), leaked))
     if not len(fresh):
         return None
-    drawn = bootstrap_mean(fresh.values["dice"], fresh.groups(), *draws)
+    drawn = bootstrap_mean(fresh.dice, fresh.groups(), *draws)
     return len(fresh), figure(drawn.value), interval(drawn)
-
-
-def polyp_percent(scores: Scores) -> NDArray[np.float64]:
-    """Shape (N,): the share of each image that is polyp, in %."""
-    return np.asarray(100 * scores.values["reference_px"] / (scores.values["height_px"] * scores.values["width_px"]))
 
 
 def figure(value: float | None, missing: str = "–") -> str:

@@ -84,7 +84,7 @@ def as_frame(row: FrameRow) -> VideoFrame:
     values = {
         name: None if isinstance(value, float) and math.isnan(value) else value for name, value in vars(row).items()
     }
-    named = {"components": values["num_components"], "withheld": row.num_withheld > 0, "faults": row.faults}
+    named = {"components": values.pop("num_components"), "withheld": row.num_withheld > 0, "faults": row.faults}
     return VideoFrame.model_validate(values | named)
 
 

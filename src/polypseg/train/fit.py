@@ -197,7 +197,7 @@ def _check_best(run: Run, state: SavedState) -> None:
     Raises:
         RunError: It was saved and is gone.
     """
-    best = state.callbacks["ModelCheckpoint"]["best"]
+    best = state.best
     if best is not None and math.isfinite(best) and not run.best_path.is_file():
         raise RunError(
             f"{run.best_path} is gone: the best model so far (validation {best:.4g}). "
@@ -207,8 +207,8 @@ def _check_best(run: Run, state: SavedState) -> None:
 
 def _reopened(state: SavedState, settings: TrainConfig) -> SavedState:
     """A finished state, made ready for more epochs; what early stopping ended gets its whole patience again."""
-    stopping = state.callbacks["EarlyStopping"]
-    if state.finished and (stopping["wait"] or 0) >= settings.early_stopping_patience:
+    stopping = state.of("EarlyStopping")
+    if state.finished and (stopping.get("wait") or 0) >= settings.early_stopping_patience:
         stopping = {**stopping, "wait": 0, "stopped_epoch": 0}
     return state._replace(finished=False, callbacks={**state.callbacks, "EarlyStopping": stopping})
 
@@ -241,15 +241,16 @@ def _fit(
     """Train to the end; the state after each epoch is on disk before the next begins."""
     settings = config.train
     readers = make_readers(samples, split, config.data, config.split)
+    trained, validated = readers["train"], readers["validation"]
     counter = EpochCounter()
     make = batch_maker()
     batch_size = config.data.batch_size
     plan = training_plan(config.data, settings.seed, training_draws(samples, split, config))
-    batches = make(readers["train"], plan, counter, teacher_of(config))
-    validation = make(readers["validation"], BatchPlan(batch_size, "none", False, settings.seed), EpochCounter(), None)
+    batches = make(trained, plan, counter, teacher_of(config))
+    validation = make(validated, BatchPlan(batch_size, "none", False, settings.seed), EpochCounter(), None)
 
     monitor, mode = settings.monitor, mode_of(settings.monitor)
-    averages = Averages(partial(calibration_batches, readers["train"], plan))
+    averages = Averages(partial(calibration_batches, trained, plan))
     remembered: list[Any] = [ModelCheckpoint(run.best_path, monitor, averages=averages)]
     if settings.schedule == "plateau":
         remembered.append(
@@ -265,7 +266,7 @@ def _fit(
     history = list(state.history) if state else []
     if state is not None:
         for callback in remembered:
-            callback.restore(state.callbacks[type(callback).__name__])
+            callback.restore(state.of(type(callback).__name__))
 
     def after_epoch(row: HistoryRow) -> None:
         write_history(run, history)
@@ -274,7 +275,7 @@ def _fit(
     last = LastCheckpoint(run.last_folder, remembered, history, settings.epochs, after_epoch)
     run.best_path.parent.mkdir(parents=True, exist_ok=True)
     share_batches(model)
-    with _reader_errors(readers["train"], readers["validation"]):
+    with _reader_errors(trained, validated):
         model.fit(
             batches,
             validation_data=validation,

@@ -1,5 +1,7 @@
 """References and findings in files: three forms, and one line for each that cannot be understood."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -134,7 +136,9 @@ def test_procedures_of_a_single_frame_have_no_alerts_a_minute(tmp_path):
     assert by_name["runs"].num_alerts == 1
     assert by_name["alerts-2s"].num_alerts is None  # nobody knows how long a still lasts
     assert by_name["alerts-2s"].per_procedure.value is None
-    rows = {row["procedure"]: row for row in DeploymentFolder(tmp_path / "out").read_table("procedures")}
+    rows = {
+        row["procedure"]: row for row in csv.DictReader((tmp_path / "out" / "procedures.csv").read_text().splitlines())
+    }
     assert [rows["still"][name] for name in ("clean-frames", "runs", "alerts-0.5s", "alerts-2s")] == ["1", "1", "", ""]
     assert rows["v"]["alerts-0.5s"] == "0"
     page = write_deployment_page(DeploymentFolder(tmp_path / "out")).read_text()

@@ -13,7 +13,8 @@ from polypseg.evaluate.procedures.facts import facts_of_model, facts_of_predicti
 from polypseg.evaluate.procedures.films import find_films
 from polypseg.evaluate.procedures.references import open_references
 from polypseg.evaluate.procedures.watch import Smoothing, operating_point, split_regions, watch
-from polypseg.records.deployment import DeploymentFolder
+from polypseg.records.deployment import TABLE, DeploymentFolder
+from polypseg.records.reading import read_rows
 
 NONE = Smoothing()
 
@@ -108,8 +109,8 @@ def test_report(found, tmp_path):
     assert any("optimistic" in note for note in record.notes)
     folder = DeploymentFolder(out)
     assert folder.read() == record
-    assert folder.read_table("lesions")[1]["num_found"] == "0"
-    assert [row["procedure"] for row in folder.read_table("procedures")] == ["p1", "p2"]
+    assert folder.read_lesions()[1].num_found == 0
+    assert [row["procedure"] for row in read_rows(out / "procedures.csv", (), TABLE)] == ["p1", "p2"]
 
 
 def test_validation_procedures_are_not_evaluated(found, tmp_path):

@@ -90,7 +90,7 @@ def report_deployment(
         notes=tuple(_notes(everything, facts, matched)),
     )
     folder = DeploymentFolder(out)
-    folder.write(record, _tables(facts, everything, points[0], options), drawn._asdict())
+    folder.write(record, _tables(facts, everything, points[0], options), drawn)
     return record
 
 

@@ -22,7 +22,7 @@ from polypseg.evaluate.procedures.frames import Frames
 from polypseg.evaluate.procedures.references import References, Sights
 from polypseg.metrics.procedures.tables import Flags, Numbers, Places
 from polypseg.records.json_stream import stream_members
-from polypseg.records.reading import FileKind, stream_named_rows
+from polypseg.records.reading import FileKind, stream_cells
 
 RESULTS = FileKind("COCO results list", ScoreError, "expected a list of image_id, bbox and score", 4096)
 TABLE = FileKind(
@@ -233,16 +233,16 @@ def _table(path: Path, frames: Frames, _: References) -> Findings:
     rows = FindingRows()
     unknown: dict[str, int] = {}
     places = frames.places
-    for number, row in enumerate(stream_named_rows(path, TABLE_COLUMNS[:7], TABLE), 2):
-        place = places.get((row["procedure"], row["frame"]))
+    for number, cells in enumerate(stream_cells(path, TABLE_COLUMNS[:7], TABLE, TABLE_COLUMNS[7:]), 2):
+        procedure, frame, *box, score, percent, track = cells
+        place = places.get((procedure, frame))
         if place is None:
-            name = f"{row['procedure']}/{row['frame']}"
+            name = f"{procedure}/{frame}"
             unknown[name] = unknown.get(name, 0) + 1
             continue
         try:
-            box = tuple(float(row[column]) for column in ("x", "y", "width", "height"))
-            percent, track = float(row.get("area_percent") or "nan"), int(row.get("track") or NO_TRACK)
-            rows.add(place, box, float(row["score"]), percent, track)
+            values = float(percent or "nan"), int(track or NO_TRACK)
+            rows.add(place, tuple(map(float, box)), float(score), *values)
         except ValueError as error:
             raise TABLE.damaged(path, f"line {number}: {error}") from error
     _refuse_unknown(path, unknown, frames)

@@ -5,7 +5,6 @@ A model is named (`polyp-lite`), or a path; nothing is fetched from a network bu
 """
 
 import hashlib
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +12,20 @@ from typing import NamedTuple
 from polypseg.errors import ModelError, unknown_name
 from polypseg.predict.engines.hub import fetch, is_hub
 from polypseg.records.atomic import write_bytes
+from polypseg.records.reading import FileKind, Saved, read_json
 
 FOLDER = Path(str(files("polypseg.predict"))) / "weights"
 """Where the packaged models lie: NAME.onnx, NAME.md (its card), and index.json."""
+
+
+KIND = FileKind("list of included models", ModelError, "install polypseg again")
+
+
+class _Entry(Saved):
+    name: str
+    sha256: str
+    about: str
+    default: bool
 
 
 class Packaged(NamedTuple):
@@ -43,12 +53,16 @@ def packaged_models() -> list[Packaged]:
     index = FOLDER / "index.json"
     if not index.is_file():
         return []
-    entries = json.loads(index.read_text(encoding="utf-8"))
     found = [
         Packaged(
-            e["name"], FOLDER / f"{e['name']}.onnx", FOLDER / f"{e['name']}.md", e["sha256"], e["about"], e["default"]
+            entry.name,
+            FOLDER / f"{entry.name}.onnx",
+            FOLDER / f"{entry.name}.md",
+            entry.sha256,
+            entry.about,
+            entry.default,
         )
-        for e in entries
+        for entry in read_json(index, list[_Entry], KIND)
     ]
     return sorted(found, key=lambda model: not model.default)
 

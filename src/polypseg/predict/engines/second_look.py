@@ -155,6 +155,13 @@ def without_second_look(engine: Engine) -> Engine:
     return engine.first if isinstance(engine, SecondLook) else engine
 
 
+def share_looked_at_again(engine: Engine) -> float | None:
+    """Of the images that an engine has predicted; None where nothing looks again, or no image was predicted."""
+    if not isinstance(engine, SecondLook) or not engine.num_images:
+        return None
+    return engine.num_again / engine.num_images
+
+
 def model_in_float(model: OpenedModel) -> OpenedModel:
     """What an exported model computes, in 32 bits, in memory and unproved."""
     import onnx

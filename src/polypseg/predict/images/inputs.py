@@ -13,10 +13,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from polypseg.errors import DataError
 from polypseg.predict.images.sources import STDIN, Source
 from polypseg.predict.images.table import add_line
+from polypseg.records.reading import FileKind, Saved, parse_json
 
 INPUTS_NAME = ".inputs.jsonl"
+KIND = FileKind("list of inputs", DataError, "start with --overwrite")
+
+
+class _Line(Saved):
+    name: str
+    place: tuple[int, ...]
+    sha256: str
 
 
 class Stamp(NamedTuple):
@@ -80,9 +89,9 @@ def kept_stamps(folder: Path) -> dict[str, Stamp]:
     found: dict[str, Stamp] = {}
     with suppress(FileNotFoundError), (folder / INPUTS_NAME).open("rb") as opened:
         for line in opened:
-            with suppress(ValueError, KeyError, TypeError, RecursionError):
-                record = json.loads(line)
-                found[str(record["name"])] = Stamp(tuple(map(int, record["place"])), str(record["sha256"]))
+            with suppress(DataError):
+                stamp = parse_json(line, _Line, INPUTS_NAME, KIND)
+                found[stamp.name] = Stamp(stamp.place, stamp.sha256)
     return found
 
 

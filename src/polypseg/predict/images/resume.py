@@ -16,7 +16,7 @@ from polypseg.predict.images.coco import LINES_NAME, kept_names, mend_lines
 from polypseg.predict.images.inputs import INPUTS_NAME, is_same, kept_stamps
 from polypseg.predict.images.outputs import OutputFolder
 from polypseg.predict.images.sources import Source
-from polypseg.predict.images.table import COLUMNS, format_line, read_rows, text_cell
+from polypseg.predict.images.table import read_rows, text_cell, write_rows
 from polypseg.predict.predictor import Predictor
 from polypseg.records.atomic import write_text
 from polypseg.records.digests import model_file_digest
@@ -63,7 +63,7 @@ def start_anew(output: OutputFolder, record: Settings) -> set[str]:
     for path in (output.table_path, output.folder / LINES_NAME, output.folder / INPUTS_NAME):
         path.unlink(missing_ok=True)
     write_text(output.folder / SETTINGS_NAME, json.dumps(record, indent=1) + "\n")
-    write_text(output.table_path, format_line(COLUMNS))
+    write_rows(output.table_path)
     return set()
 
 
@@ -83,19 +83,18 @@ def done_names(output: OutputFolder, record: Settings, sources: list[Source]) ->
     stamps = kept_stamps(output.folder)
     rows, done = [], set()
     for row in read_rows(output.table_path):
-        source = by_cell.get(row["name"])
+        source = by_cell.get(row.name)
         if source is None:
             rows.append(row)  # of an image that this call does not name: its results stay, and so does its row
         elif (
-            not row["fault"]
+            not row.fault
             and all(path.is_file() for path in output.paths(source.name))
             and is_same(source, stamps.get(source.name))
             and (kept is None or source.name in kept)
         ):
             rows.append(row)
             done.add(source.name)
-    lines = [format_line(COLUMNS), *(format_line([row[column] for column in COLUMNS]) for row in rows)]
-    write_text(output.table_path, "".join(lines))
+    write_rows(output.table_path, rows)
     return done
 
 

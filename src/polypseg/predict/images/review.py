@@ -10,6 +10,7 @@ Decisions:
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,8 @@ from polypseg.overlay import contour, line_width_px, overlay
 from polypseg.predict.doubt import UNKNOWN, Doubt, to_review
 from polypseg.predict.images.outputs import REVIEW, OutputFolder, encode_png, write_bytes_within
 from polypseg.predict.images.sources import STDIN, Source
-from polypseg.predict.images.table import COLUMNS, format_line, read_rows, text_cell
+from polypseg.predict.images.table import Row, read_rows, text_cell, write_rows
 from polypseg.preprocess import MAX_PIXELS, read_mask
-from polypseg.records.atomic import write_text
 
 _OURS = re.compile(r"\d{4,}_.*\.png")
 
@@ -43,23 +43,27 @@ def write_review(output: OutputFolder, sources: Sequence[Source], budget: float,
     """
     rows = read_rows(output.table_path)
     doubts = [_doubt(row) for row in rows]
-    is_marked = [float(row["area_px"]) > 0 for row in rows]
+    is_marked = [row.area_px > 0 for row in rows]
     again = to_review(doubts, is_marked, budget, output.options.review_for)
     places = [each.place for each in again]
     ranks = {place: rank for rank, place in enumerate(places, 1)}
     reasons = dict(again)
-    for place, row in enumerate(rows):
-        row["look_again"] = "nan" if math.isnan(doubts[place].outline) else str(ranks.get(place, 0))
-        row["look_again_for"] = reasons.get(place, "")
-    lines = [format_line(COLUMNS), *(format_line([row[column] for column in COLUMNS]) for row in rows)]
-    write_text(output.table_path, "".join(lines))
+    marked = [
+        replace(
+            row,
+            look_again=math.nan if math.isnan(doubts[place].outline) else ranks.get(place, 0),
+            look_again_for=reasons.get(place, ""),
+        )
+        for place, row in enumerate(rows)
+    ]
+    write_rows(output.table_path, marked)
     folder = output.folder / REVIEW
     for path in folder.glob("*.png"):
         if _OURS.fullmatch(path.name):
             path.unlink()
     by_cell = {text_cell(source.name): source for source in sources}
     for place in places:
-        source = by_cell.get(rows[place]["name"])
+        source = by_cell.get(rows[place].name)
         picture = None if source is None else _picture(output, source, max_pixels)
         if source is not None and picture is not None:
             name = f"{ranks[place]:04}_{source.name.replace('/', '_')}.png"
@@ -67,11 +71,11 @@ def write_review(output: OutputFolder, sources: Sequence[Source], budget: float,
     return folder
 
 
-def _doubt(row: dict[str, str]) -> Doubt:
+def _doubt(row: Row) -> Doubt:
     """What a row says; unknown where it was not predicted, or by an earlier version."""
-    if row["fault"] or math.isnan(float(row["outline_doubt"])):
+    if row.fault or math.isnan(row.outline_doubt):
         return UNKNOWN
-    return Doubt(float(row["mark_doubt"]), float(row["outline_doubt"]))
+    return Doubt(row.mark_doubt, row.outline_doubt)
 
 
 def _picture(output: OutputFolder, source: Source, max_pixels: int) -> bytes | None:

@@ -11,6 +11,7 @@ import errno
 import io
 import math
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from polypseg.errors import DataError
 from polypseg.predict.images.sources import Source
 from polypseg.predict.predictor import Prediction
 from polypseg.predict.regions import Region
+from polypseg.records.atomic import write_text
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
+TEXTS = frozenset(field.name for field in fields(Row) if field.type is str)
 
 ADDED = (
     *("field_x", "field_y", "field_width", "field_height"),
@@ -174,7 +177,7 @@ class PredictionTable:
         Raises:
             OSError: It cannot be written; the table is as before.
         """
-        add_line(self._descriptor, format_line([_cell(getattr(row, column)) for column in COLUMNS]))
+        add_line(self._descriptor, _line_of(row))
 
     def close(self) -> None:
         """Close the file."""
@@ -196,8 +199,8 @@ def add_line(descriptor: int, line: str) -> None:
         raise
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """The whole rows of a table, as texts; a last row that was cut off is left out.
+def read_rows(path: Path) -> list[Row]:
+    """The whole rows of a table; a last row that was cut off is left out.
 
     Raises:
         DataError: It cannot be read, or is not a predictions.csv.
@@ -214,12 +217,27 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     header = tuple(rows[0]) if rows else ()
     if header != tuple(column for column in COLUMNS if column in header or column not in ADDED):
         raise DataError(f"{path}: not a table of polypseg predict of this version; predict again with --overwrite")
-    defaults = {column: _cell(getattr(Row("", ""), column)) for column in ADDED}
-    return [defaults | dict(zip(header, row, strict=True)) for row in rows[1:] if len(row) == len(header)]
+    try:
+        return [_row(dict(zip(header, row, strict=True))) for row in rows[1:] if len(row) == len(header)]
+    except ValueError as error:
+        raise DataError(f"{path}: a row is damaged ({error}); predict again with --overwrite") from error
 
 
-def format_line(cells: list[str] | tuple[str, ...]) -> str:
-    """A line of the table."""
+def write_rows(path: Path, rows: Iterable[Row] = ()) -> None:
+    """Write a whole table."""
+    write_text(path, "".join([_line(COLUMNS), *map(_line_of, rows)]))
+
+
+def _row(cells: dict[str, str]) -> Row:
+    """A row of texts; what it lacks has its default."""
+    return Row(**{name: cell if name in TEXTS else float(cell) for name, cell in cells.items()})  # type: ignore[arg-type]
+
+
+def _line_of(row: Row) -> str:
+    return _line([_cell(getattr(row, column)) for column in COLUMNS])
+
+
+def _line(cells: Sequence[str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()

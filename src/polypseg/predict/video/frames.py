@@ -6,6 +6,7 @@ Decisions:
   to the next key frame: they are built on pictures that were lost.
 - FFmpeg hands out damaged JPEG frames without a word; its decoder is told to refuse them, and what a lenient second one
   restores is `damaged`.
+- Nobody waits for a frame longer than `FILE_SECONDS` (`frames_ahead`): a decoder may hang in a damaged file.
 - Time is counted from the first frame, in the source's own units (clock.py). A frame whose time stamp is not after the
   one before is `mistimed` and set one unit after it; one before which the source's clock jumps is `rejoined`. A frame
   without a time stamp follows at the source's rate.
@@ -16,7 +17,9 @@ Decisions:
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
 
@@ -27,7 +30,8 @@ from polypseg.predict.video.colours import BT601, is_hdr, matrix_of, to_rgb
 from polypseg.predict.video.complaints import Complaints
 from polypseg.predict.video.interlace import LOOK_EVERY, Deinterlacer, Pending, looks_interlaced
 from polypseg.predict.video.orientation import UPRIGHT, orientation
-from polypseg.predict.video.source import VideoSource, import_av
+from polypseg.predict.video.source import FILE_SECONDS, VideoSource, hanging, import_av, open_source
+from polypseg.predict.video.stages import Patience, Pipeline
 
 DROPPED, DAMAGED, MISTIMED, RESIZED = "dropped", "damaged", "mistimed", "resized"
 REJOINED = "rejoined"
@@ -62,6 +66,22 @@ class Frame(NamedTuple):
     seconds: Fraction
     image: Image | None
     faults: tuple[str, ...] = ()
+
+
+@contextmanager
+def frames_of(file: Path, stopped: Event | None = None) -> "Iterator[tuple[FrameReader, Iterator[Frame]]]":
+    """The reader of a file and its frames, read ahead in a thread; the file is closed at the end.
+
+    Raises:
+        DataError: As `open_source` and `FrameReader.frames_ahead`.
+    """
+    source, pipeline = open_source(file), Pipeline()
+    try:
+        with pipeline:
+            reader = FrameReader(source, stopped or Event())
+            yield reader, reader.frames_ahead(pipeline)
+    finally:
+        pipeline.finally_close(source.container.close)
 
 
 class FrameReader:
@@ -102,6 +122,17 @@ class FrameReader:
         self._container_complaints = Complaints("" if source.is_device else source.container.format.name)
         self._is_container_damaged = False
         self._complained_of: deque[int] = deque(maxlen=REORDERED)
+
+    def frames_ahead(self, pipeline: Pipeline) -> Iterator[Frame]:
+        """The frames, read in a thread of the pipeline; one that takes too long ends them.
+
+        Raises:
+            DataError: As `frames`, or no frame came in `FILE_SECONDS`.
+        """
+        name = self.source.name
+        lost = f"{name}: no picture came for {FILE_SECONDS:g} s, expected some a second; is it still connected?"
+        error = DataError(lost) if self.source.is_device else hanging(name, "next frame")
+        return pipeline.ahead(self.frames(), patience=Patience(FILE_SECONDS, error))
 
     def frames(self) -> Iterator[Frame]:
         """The frames in the order in which they are shown.

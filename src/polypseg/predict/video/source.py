@@ -3,16 +3,20 @@
 Decisions:
 - FFmpeg guesses a format from anything, text and playlists too; only the formats of `FORMATS` are tried.
 - A cover picture of a sound file is no video.
+- A file that takes too long to open is given up: FFmpeg is asked to end by itself, and where it does not, the thread in
+  which it hangs is left to itself.
 - A device is known by its index: /dev/videoN on Linux, the N-th of AVFoundation on macOS and of DirectShow on Windows.
 """
 
 import io
 import platform
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from polypseg.errors import DataError, UsageError, missing_extra
+from polypseg.predict.video.stages import Patience, Pipeline
 from polypseg.preprocess import MAX_PIXELS
 
 FORMATS = (
@@ -23,6 +27,9 @@ FORMATS = (
 
 DEVICE_SECONDS = 10.0
 """A device that gives no picture for so long is given up."""
+
+FILE_SECONDS = 60.0
+"""A file that is not open, or gives no next frame, after so long is given up; a second is much."""
 
 DEFAULT_RATE = Fraction(25)
 """Frames a second where a source does not tell."""
@@ -166,7 +173,9 @@ def open_file(path: Path) -> tuple[str, Any]:
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes); expected a video")
     try:
-        return str(path), av.open(str(path), options={"format_whitelist": FORMATS}, metadata_errors="replace")
+        return str(path), _opened_in_time(path)
+    except av.error.ExitError as error:
+        raise hanging(str(path), "header") from error
     except PermissionError as error:
         raise DataError(f"{path}: cannot read the file: {error.strerror}") from error
     except (av.error.FFmpegError, ValueError) as error:
@@ -177,6 +186,25 @@ def open_file(path: Path) -> tuple[str, Any]:
         raise DataError(
             f"{path}: not a video that can be read (mp4, mkv, avi, …); is it damaged or wrongly named?"
         ) from (error)
+
+
+def hanging(name: str, part: str) -> DataError:
+    """The error of a file in which the decoder, or the disk, hangs."""
+    return DataError(
+        f"{name}: the decoder did not read its {part} within {FILE_SECONDS:g} s, expected less than 1 s; copy the file "
+        "again, or convert it first (ffmpeg -i FILE new.mp4)"
+    )
+
+
+def _opened_in_time(path: Path) -> Any:
+    """The container of a file, opened in a thread, so that nobody waits for a decoder that hangs."""
+    options: dict[str, Any] = {"options": {"format_whitelist": FORMATS}, "metadata_errors": "replace"}
+
+    def containers() -> Iterator[Any]:
+        yield import_av().open(str(path), timeout=FILE_SECONDS, **options)
+
+    with Pipeline() as pipeline:
+        return next(pipeline.ahead(containers(), patience=Patience(FILE_SECONDS + 1, hanging(str(path), "header"))))
 
 
 def _lacks_index(path: Path) -> bool:
