@@ -157,6 +157,7 @@ def test_a_file_that_may_saturate_is_told_where_it_does(monkeypatch, instruction
 
 def test_a_missing_openvino_is_told(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(module, "int8_gain", lambda *_: 1.5)
     lines = list(int8_lines(Path("a.onnx"), report(measured())))
     assert lines[1].startswith("OpenVINO is not installed; it runs most models faster: pip install")
     assert list(int8_lines(Path("run"), report(measured("keras")))) == []

@@ -205,9 +205,8 @@ def _measure(
         whole = run_in_child_process([*command, "--batch-size", str(options.batch_size), *copies])
     cold_start = median(start.seconds for start in starts)
     own = onednn_instruction_set() if name == "openvino" else instruction_set()
-    return Measured(
-        name, device, facts, timings, cold_start, whole.peak_mib, own if device == "CPU" else "", share_again
-    )
+    used = own if device == "CPU" else ""
+    return Measured(name, device, facts, timings, cold_start, whole.peak_mib, used, share_again)
 
 
 def _numbered_copies(paths: Sequence[Path], folder: Path) -> list[str]:
