@@ -283,12 +283,13 @@ def _negative_rows(summaries: dict[str, Summary]) -> list[list[str]]:
 def _mended(card: Path, rows: str, figures: str) -> str:
     """A card whose run is not at hand, with other rows on its precision and proof, and other figures.
 
-    Where nothing was scored now, its own table stays, and the table of the engines follows it.
+    Where nothing was scored now, its own table stays, and the table of the engines follows it. Other sections stay.
     """
     old = ("| precision |", "| saturating sums |", "| largest difference")
     lines = [line for line in card.read_text(encoding="utf-8").splitlines() if not line.startswith(old)]
     place = next(number for number, line in enumerate(lines) if line.startswith("| licence |"))
-    begin, end = lines.index("## Figures"), lines.index("## How it was trained")
+    begin = lines.index("## Figures")
+    end = next(n for n in range(begin + 1, len(lines)) if lines[n].startswith("## "))
     if not figures.startswith("## Figures"):
         begin = next((n for n in range(begin, end) if lines[n].startswith(figures.split("(")[0])), end)
     new = [*rows.strip().splitlines(), *lines[place:begin], *figures.strip().splitlines(), "", *lines[end:]]
