@@ -246,7 +246,7 @@ def decode_exact(content: bytes, name: str, max_pixels: int) -> Stored:
         ImageError: As `decode_stored`; or values that differ became equal when 16 bits were brought to 8.
     """
     stored = decode_stored(content, name, max_pixels)
-    if stored.is_deep and not stored.picture.mode.startswith("I") and loses_levels(content):
+    if stored.is_deep and stored.picture.mode[0] not in "IF" and loses_levels(content):
         raise ImageError(
             f"{name}: 16 bits a channel, values that differ become equal in 8 bits; expected 8 bit, or 16-bit grey: "
             "store it so, 0 and 255"
