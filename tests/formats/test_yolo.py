@@ -52,6 +52,7 @@ def test_a_damaged_line_is_told_with_its_file(tmp_path, text, reason):
     lay(tmp_path, text)
     ((name, told),) = found_in(tmp_path).unusable
     assert name.endswith("a.txt")
+    assert told.startswith("not a YOLO label file, or a damaged one")  # the file stands before it already
     assert reason in told
 
 

@@ -72,7 +72,7 @@ def read(folder: Path, paths: Sequence[Path], images: ImageFiles) -> Annotations
         except (LookupError, ImageError) as error:
             frames.append(Frame(file, None, fault=str(error)))
         except DataError as error:
-            unusable.append(Unusable(str(path), str(error)))
+            unusable.append(Unusable.of(path, error))
     return Annotations(frames, unusable, [])
 
 
