@@ -63,7 +63,8 @@ def test_saved_and_loaded_is_equal(name, tmp_path):
 @every_network
 def test_every_weight_moves_when_trained(name):
     model = small(name)
-    model.compile(keras.optimizers.Adam(1e-2), BinaryCrossentropyDice())
+    # Eagerly: a graph takes six times as long for two steps; `test_two_images_are_overfitted` trains with one.
+    model.compile(keras.optimizers.Adam(1e-2), BinaryCrossentropyDice(), run_eagerly=True)
     before = [w.numpy().copy() for w in model.trainable_weights]
     model.fit(noise(4, 16, 16, 3), (noise(4, 16, 16, 1) > 0.7).astype("float32"), epochs=2, verbose=0)
     still = [w.path for w, b in zip(model.trainable_weights, before, strict=True) if np.array_equal(w.numpy(), b)]
@@ -136,7 +137,7 @@ def test_preset_has_a_probability_a_pixel_gates_and_independent_batches(name):
 @every_preset
 def test_preset_learns_with_every_weight_and_is_saved_and_loaded(name, tmp_path):
     model, images = of_preset(name), noise(4, 64, 64, 3)
-    model.compile(keras.optimizers.Adam(1e-3), BinaryCrossentropyDice())
+    model.compile(keras.optimizers.Adam(1e-3), BinaryCrossentropyDice(), run_eagerly=True)
     before = [w.numpy().copy() for w in model.trainable_weights]
     model.fit(images, (images[..., :1] > 0.7).astype("float32"), epochs=2, verbose=0)
     still = [w.path for w, b in zip(model.trainable_weights, before, strict=True) if np.array_equal(w.numpy(), b)]
