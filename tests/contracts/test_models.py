@@ -144,7 +144,7 @@ def test_preset_learns_with_every_weight_and_is_saved_and_loaded(name, tmp_path)
     assert still == []
     save_model(model, tmp_path / "model.keras")
     again = load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(model.predict_on_batch(images), again.predict_on_batch(images))
+    np.testing.assert_array_equal(model(images, training=False), again(images, training=False))
 
 
 # docs/how-to/training.md and the issue promise these: the reference widths, and a small model below five million.
