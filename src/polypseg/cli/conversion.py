@@ -55,11 +55,12 @@ def convert(
 
     polypseg data convert cvat-export labelled --to yolo --polyp-labels "adenoma,hyperplastic"
     """
+    from polypseg.data.conversion import ConversionOptions
     from polypseg.data.conversion import convert as convert_data
     from polypseg.preprocess import mask_rule
 
     rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
-    done = convert_data(source, out, to, images, rule, (empty_masks, skip_bad), track)
+    done = convert_data(source, out, to, ConversionOptions(images, rule, empty_masks, skip_bad), track)
     console.print(
         f"{done.source}: wrote {plural(done.num_frames, 'frame')} with {plural(done.num_polyps, 'polyp')} "
         f"to {out} ({to}); "
