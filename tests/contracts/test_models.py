@@ -81,7 +81,9 @@ def test_two_images_are_overfitted(name):
     masks[0, 3:9, 4:12] = 1
     masks[1, 8:15, 2:7] = 1
     images = np.clip(masks * 0.4 + 0.5 * noise(2, 16, 16, 3), 0, 1)
-    model.fit(images, masks, epochs=80, verbose=0)
+    # 80 steps on the same two: as one epoch, for each epoch costs as much as a step.
+    repeated = (np.tile(each, (80, 1, 1, 1)) for each in (images, masks))
+    model.fit(*repeated, batch_size=2, shuffle=False, verbose=0)
     assert model.evaluate(images, masks, verbose=0, return_dict=True)["dice"] > 0.95
 
 
