@@ -20,7 +20,7 @@ from train.eager import eagerly
 
 SMALL = [
     *("--set", "data.size=32", "--set", "data.batch_size=4", "--set", "data.augment=flip"),
-    *("--set", "model.filters=2", "--set", "model.depth=2", "--set", "train.tensorboard=false"),
+    *("--set", "model.filters=2", "--set", "model.depth=1", "--set", "train.tensorboard=false"),
     *("--set", "split.validation=0.25", "--set", "split.test=0.25", "--set", "split.near_duplicate_bits=-1"),
 ]
 
@@ -229,7 +229,7 @@ main()
 
 def test_interrupted_training_says_how_to_go_on(tmp_path):
     make_synthetic(tmp_path / "data", 12, seed=3, side_range=(32, 40))
-    settings = ["data.size=32", "model.filters=2", "model.depth=2", "train.early_stopping_patience=500"]
+    settings = ["data.size=32", "model.filters=2", "model.depth=1", "train.early_stopping_patience=500"]
     command = [sys.executable, "-c", HEARS_CTRL_C, "train", "--data", "data", "--name", "cut", "--epochs", "500"]
     command += [part for setting in settings for part in ("--set", setting)]
     with subprocess.Popen(

@@ -43,7 +43,7 @@ def train(
     validation_names: Annotated[Path | None, typer.Option(help="The same for the validation split.")] = None,
     test_names: Annotated[Path | None, typer.Option(help="The same for the test split.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue RUNS/NAME after its last finished epoch.")] = False,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs in all; also with --resume.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Total number of epochs; also with --resume.")] = None,
     devices: Annotated[
         int | None,
         typer.Option(min=0, help="GPUs that share each batch (JAX backend); 0: all; also with --resume."),
