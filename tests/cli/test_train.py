@@ -20,9 +20,11 @@ from train.eager import eagerly
 
 SMALL = [
     *("--set", "data.size=32", "--set", "data.batch_size=4", "--set", "data.augment=flip"),
-    *("--set", "model.filters=2", "--set", "model.depth=1", "--set", "train.tensorboard=false"),
+    *("--set", "model.filters=2", "--set", "model.depth=2", "--set", "train.tensorboard=false"),
     *("--set", "split.validation=0.25", "--set", "split.test=0.25", "--set", "split.near_duplicate_bits=-1"),
 ]
+
+SMALLER = [*SMALL, "--set", "model.depth=1"]
 
 
 def call(*arguments):
@@ -110,7 +112,7 @@ def test_folds_are_one_model_for_evaluate_and_show(sample_folder, tmp_path):
     from polypseg.predict.predictor import load
 
     done = call(
-        "train", "--data", sample_folder, "--runs", tmp_path, "--name", "two", "--folds", 2, "--epochs", 1, *SMALL
+        "train", "--data", sample_folder, "--runs", tmp_path, "--name", "two", "--folds", 2, "--epochs", 1, *SMALLER
     )
     assert done.exit_code == 0, done.output
     run = tmp_path / "two"
@@ -134,7 +136,20 @@ def test_folds_are_one_model_for_evaluate_and_show(sample_folder, tmp_path):
 
 def test_seeds_tell_their_mean(sample_folder, tmp_path):
     done = call(
-        *("train", "--data", sample_folder, "--runs", tmp_path, "--name", "s", "--seeds", "3,4", "--epochs", 1, *SMALL)
+        *(
+            "train",
+            "--data",
+            sample_folder,
+            "--runs",
+            tmp_path,
+            "--name",
+            "s",
+            "--seeds",
+            "3,4",
+            "--epochs",
+            1,
+            *SMALLER,
+        )
     )
     assert done.exit_code == 0, done.output
     assert re.search(r"dice over 2 seeds: 0\.\d{4} \(95 % -?\d", done.output)
@@ -229,7 +244,7 @@ main()
 
 def test_interrupted_training_says_how_to_go_on(tmp_path):
     make_synthetic(tmp_path / "data", 12, seed=3, side_range=(32, 40))
-    settings = ["data.size=32", "model.filters=2", "model.depth=1", "train.early_stopping_patience=500"]
+    settings = ["data.size=32", "model.filters=2", "model.depth=2", "train.early_stopping_patience=500"]
     command = [sys.executable, "-c", HEARS_CTRL_C, "train", "--data", "data", "--name", "cut", "--epochs", "500"]
     command += [part for setting in settings for part in ("--set", setting)]
     with subprocess.Popen(
