@@ -25,7 +25,6 @@ from polypseg.predict.kinds import VIDEO_SUFFIXES, is_video
 from polypseg.records.reading import FileKind, read_text, stream_cells
 
 LIST = FileKind("list of videos", DataError, "name a folder, or a file with a path a line")
-TABLES = (".csv", ".parquet")
 _SERVER_TELLS = (
     *("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "mtime", "created"),
     *("md5Hash", "Content-MD5", "Digest", "checksum"),

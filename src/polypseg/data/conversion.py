@@ -45,13 +45,31 @@ class Converted:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class ConversionOptions:
+    """How the data of a conversion are read.
+
+    Attributes:
+        images: Where the images of an annotation file are; None for its own folder.
+        rule: What means polyp.
+        empty_masks: Whether frames without a mask or a region show no polyp.
+        skip_bad: Whether to leave out what cannot be used.
+    """
+
+    images: Path | None = None
+    rule: MaskRule = AUTOMATIC
+    empty_masks: bool = False
+    skip_bad: bool = False
+
+
+PLAIN = ConversionOptions()
+
+
 def convert(
     source: Path,
     out: Path,
     format_name: str,
-    images: Path | None = None,
-    rule: MaskRule = AUTOMATIC,
-    allow: tuple[bool, bool] = (False, False),
+    options: ConversionOptions = PLAIN,
     track: Track = silent,
 ) -> Converted:
     """Write a data set in another format.
@@ -60,9 +78,7 @@ def convert(
         source: A folder as `find_samples` takes it, or an annotation file (JSON or XML).
         out: A new or empty folder.
         format_name: Of `formats.writing.FORMATS`.
-        images: Where the images of an annotation file are; None for its own folder.
-        rule: What means polyp.
-        allow: Whether frames without a mask or a region show no polyp, and whether to leave out what cannot be used.
+        options: How the data are read.
         track: Shows progress.
 
     Raises:
@@ -70,9 +86,8 @@ def convert(
         UsageError: No such format.
     """
     written_format(format_name)
-    empty_masks, skip_bad = allow
-    told, frames, groups, faults = read_frames(source, images, rule, empty_masks, track)
-    refuse(faults, skip_bad)
+    told, frames, groups, faults = read_frames(source, options.images, options.rule, options.empty_masks, track)
+    refuse(faults, options.skip_bad)
     if not frames:
         raise DataError(f"{source}: holds no frame that can be used; look at it with polypseg data check {source}")
     notes = write_data_set(out, format_name, frames, track)

@@ -139,20 +139,20 @@ def resume(
     """
     run = open_run(folder)
     with alone_in(run.folder):
-        return _go_on(run, data, (epochs, devices), track, on_epoch, callbacks)
+        return _go_on(run, data, epochs, devices, track, on_epoch, callbacks)
 
 
 def _go_on(
     run: Run,
     data: Path | None,
-    changes: tuple[int | None, int | None],
+    epochs: int | None,
+    devices: int | None,
     track: Track,
     on_epoch: OnEpoch,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> Run:
     """As `resume`, of a run that nobody else works on."""
-    (epochs, devices), folder = changes, run.folder
-    config = with_devices(run.config(), devices)
+    folder, config = run.folder, with_devices(run.config(), devices)
     num_devices(config)
     if removed := removed_settings(run.config_path):
         raise RunError(f"{folder} was trained with {', '.join(removed)}, which polypseg has no more; start a new run")
