@@ -3,11 +3,13 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
+from PIL import TiffImagePlugin as PillowTiff
 
 from polypseg.errors import ImageError
 from polypseg.preprocess import MaskRule, read_image, read_map, read_mask
 from polypseg.preprocess.reading import open_pages, read_page
-from preprocess.odd_files import encoded, polyp
+from preprocess.odd_files import encoded, frame, polyp
 from preprocess.rare_files import Rare, chunk, packed, palette, png, rare_files, tiff, unfiltered
 
 RARE = list(rare_files(np.random.default_rng(11)))
@@ -35,6 +37,20 @@ def test_a_page_is_held_to_the_same_rule(tmp_path, colours):
     path.write_bytes(tiff(deep[: 40 * 50 * 2], (40, 50), 16, 1, 0) if colours == 0 else tiff(deep, (40, 50), 8, 3, 8))
     with open_pages(path, "pages") as opened, pytest.raises(ImageError, match=r"white is 0|CIELab"):
         read_page(opened, 0, "page 1")
+
+
+@pytest.mark.parametrize("kind", [1, 2, 7])
+def test_a_turn_in_the_xmp_of_a_tiff_is_found_however_it_is_stored(tmp_path, kind):
+    """As bytes (1), as text (2), of which Pillow cannot read it, as what has no type (7)."""
+    note = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="8"/>'
+    entries = PillowTiff.ImageFileDirectory_v2()
+    entries.tagtype[700] = kind
+    entries[700] = note.decode() if kind == 2 else note
+    path = tmp_path / "noted.tif"
+    PillowImage.fromarray(frame(np.random.default_rng(0), 40, 50)).save(path, tiffinfo=entries)
+    told = "cannot be decoded" if kind == 2 else r"its XMP asks for a turn \(orientation 8\)"
+    with pytest.raises(ImageError, match=rf"^\S+noted\.tif: {told}[^\n]*$"):
+        read_image(path)
 
 
 MASK = polyp(np.random.default_rng(3), 72, 104)
