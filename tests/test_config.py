@@ -1,10 +1,13 @@
+import errno
+import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from polypseg.config import Config, load_config, load_run_config, removed_settings
 from polypseg.config.loading import RenamedSettingWarning
-from polypseg.errors import ConfigError
+from polypseg.errors import ConfigError, RunError
 
 
 def test_file_and_overrides_are_diffs_from_the_defaults(tmp_path):
@@ -150,8 +153,34 @@ def test_run_with_removed_settings_opens_and_tells_what_it_cannot_go_on_with(tmp
     assert removed_settings(path) == ["split.looks 40", "data.mix_up 0.3", "loss.name lovasz"]
     path.write_text("loss = 3\nsplit = []\n")  # no tables: nothing was removed, and the config itself is refused
     assert removed_settings(path) == []
-    with pytest.raises(ConfigError, match=r"split: expected a table \[split\] \(found \[\]\)"):
+    with pytest.raises(RunError, match=r"split: expected a table \[split\] \(found \[\]\); put it back from a copy"):
         load_run_config(path)
+
+
+@pytest.mark.parametrize("read", [load_run_config, removed_settings])
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
+def test_run_config_that_cannot_be_read_is_a_fault_of_the_run_and_not_of_the_call(read, number, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("")
+    reason = os.strerror(number)
+    failing = mock.patch.object(Path, "read_text", side_effect=OSError(number, reason))
+    with failing, pytest.raises(RunError, match=f"config.toml: cannot read.*{reason}; put it back") as told:
+        read(path)
+    assert told.value.exit_code == 1  # a config that the user names is a part of the call: 2
+    with failing, pytest.raises(ConfigError):
+        load_config(path)
+
+
+DAMAGED = ["[model", "[model]\nfilters = 'many'", "[loss]\nnone = 1", "\x00", "a = " + "9" * 5000]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_damaged_run_config_is_a_fault_of_the_run(text, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(RunError, match=r"config\.toml: .*; put it back from a copy") as told:
+        load_run_config(path)
+    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("override", ["split.looks=40", "data.mix_up=0.3", "loss.window=31", "loss.name=lovasz"])

@@ -1,7 +1,8 @@
-"""Files that crash the decoder while they are opened: they are faulty, and the plan goes on."""
+"""Files at which the decoder crashes or hangs while they are opened: they are faulty, and the plan goes on."""
 
 import os
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from predict.tiny_model import write_tiny_model
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 CRASHING = """
-import os, signal
+import os, signal, time
 from pathlib import Path
 from polypseg.archive import opening
 
@@ -33,12 +34,14 @@ def crashing(file):
         print(os.getpid(), file.name, file=opened)
     if "poison" in file.name and not ("once" in file.name and log.read_text().count(file.name) > 1):
         os.kill(os.getpid(), signal.{signal})
+    if "hang" in file.name:
+        time.sleep(600)
     return open_source(file)
 
 opening.open_source = crashing
 opening.main()
 """
-"""The process that opens videos, with a decoder that crashes at some."""
+"""The process that opens videos, with a decoder that crashes or hangs at some."""
 
 
 @pytest.fixture
@@ -85,6 +88,38 @@ def test_what_crashed_is_not_tried_again_until_the_file_changes(tmp_path, crash)
     os.utime(poison, (1, 1))
     planned(tmp_path)
     assert len(log()) == 4
+
+
+def test_a_file_at_which_the_decoder_hangs_is_faulty_and_the_plan_goes_on(tmp_path, crash, monkeypatch):
+    log = crash()
+    monkeypatch.setattr(opening, "SECONDS", 1.0)
+    videos = make_videos(tmp_path / "videos", 3)
+    videos[1].rename(videos[1].with_name("001-hang.mp4"))
+    began = time.monotonic()
+    summary, entries = planned(tmp_path)
+    assert time.monotonic() - began < 60  # far less than the 600 s for which it hangs
+    assert [entry.num_frames for entry in entries] == [6, 0, 6]
+    assert [entry.fault for entry in entries] == [
+        "",
+        "the decoder did not open it within 1 s, expected less than 1 s; copy the file again, or convert it first "
+        "(ffmpeg -i FILE new.mp4)",
+        "",
+    ]
+    assert (summary.num_videos, summary.num_faulty) == (3, 1)
+    processes, names = zip(*log(), strict=True)
+    assert names == ("000.mp4", "001-hang.mp4", "002.mp4")  # once: a second try would hang as long
+    assert processes[0] == processes[1] != processes[2]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(processes[1]), 0)
+
+
+def test_a_process_that_does_not_begin_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "_START_SECONDS", 0.5)
+    with (
+        Opener((sys.executable, "-c", "import time; time.sleep(600)")) as opener,
+        pytest.raises(ArchiveError, match=r"the process that opens videos cannot be started \(signal 9, SIGKILL\)"),
+    ):
+        opener.header(tmp_path / "any.mp4")
 
 
 def test_a_process_that_is_killed_once_blames_no_file(tmp_path, crash):

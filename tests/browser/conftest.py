@@ -149,8 +149,13 @@ def slide(page, selector, value):
 
 def until(page, condition):
     """Waits for an expression to hold; Playwright's own way needs eval, which the page's policy forbids."""
-    for _ in range(200):
-        if page.evaluate(condition):
+    until_true(page, lambda: page.evaluate(condition), condition)
+
+
+def until_true(page, condition, words="it"):
+    """Waits for what a function gives, such as what a server has got; the page goes on meanwhile."""
+    for _ in range(400):
+        if condition():
             return
         page.wait_for_timeout(50)
-    raise AssertionError(f"never: {condition}")
+    raise AssertionError(f"never: {words}")

@@ -139,6 +139,11 @@ class FakeProject:
             self.training |= {"status": "training", "epoch": 1, "epochs": 4, "seconds": 3}
             return JSONResponse({"status": "training"}, 202)
 
+        @router.delete("/project/retrain")
+        async def cancel():
+            self.training |= {"status": "cancelled"}
+            return self.training
+
         @router.get("/project/retrain")
         async def retrain():
             return self.training

@@ -3,11 +3,15 @@
 import numpy as np
 import pytest
 
-from browser.conftest import shown, until
+from browser.conftest import shown, until, until_true
 from browser.editing import Place, near_line, stroke, tool
+from polypseg.annotate import training
 from polypseg.annotate.beginning import begin_project
+from polypseg.annotate.project import opened_project
+from polypseg.annotate.training import Training
 from polypseg.data.catalogue import find_samples
 from polypseg.preprocess import read_mask
+from polypseg.serve import retraining
 from serve.running import png, serving
 
 HEIGHT, WIDTH = 60, 80
@@ -57,6 +61,45 @@ def test_a_stroke_lies_in_the_projects_folder(open_page, red_model, folder):
     assert not masks["f1"].any()
 
 
+class LongTraining(Training):
+    """Its child is a command that takes minutes."""
+
+    out = None
+
+    def _child(self, arguments):
+        super()._child(["data", "synth", str(self.out), "--num-images", "4000"])
+
+
+def test_a_training_is_cancelled(open_page, red_model, folder, tmp_path, monkeypatch):
+    LongTraining.out = tmp_path / "drawn"
+    monkeypatch.setattr(retraining, "Training", LongTraining)
+    monkeypatch.setattr(training, "FEWEST_TRAINING", 1)
+    with opened_project(folder) as project:
+        for frame in project.frames.values():  # one of the first two, in the order of their names, is held out
+            project.save(frame, "no-polyp", np.zeros(SHAPE, bool), "Ada", 0, "")
+    before = (folder / "trail.jsonl").read_bytes()
+    with serving(red_model, project=folder) as running:
+        page = open_page(running.base_url)
+        page.locator("#retrain-start").wait_for()
+        assert page.locator("#retrain-cancel").is_hidden()
+        page.locator("#retrain-start").click()
+        page.locator("#retrain-cancel").wait_for()
+        assert page.locator("#retrain-start").is_disabled()
+        until_true(page, LongTraining.out.is_dir, "drawn")  # a running process is ended
+        page.locator("#retrain-cancel").click()
+        page.locator("#retrain-words", has_text="The training was cancelled; the old model stays in use.").wait_for()
+        until(page, "document.activeElement.id === 'retrain-start'")
+        assert page.locator("#retrain-cancel").is_hidden()
+        assert page.locator("#retrain-start").is_enabled()
+        assert running.get("/project").json()["model"] == "red 1.0"
+        page.locator("#retrain-start").click()  # and another one begins
+        page.locator("#retrain-cancel").wait_for()
+        page.context.close()
+    assert list((folder / "models").glob("*")) == []
+    assert (folder / "trail.jsonl").read_bytes() == before
+    assert LongTraining.out.is_dir()
+
+
 def test_a_save_whose_answer_is_lost_is_no_one_elses(open_page, red_model, folder):
     """The server has it, the page does not know: it sends it again, then what was drawn since."""
     lost = []
@@ -79,7 +122,7 @@ def test_a_save_whose_answer_is_lost_is_no_one_elses(open_page, red_model, folde
         tool(page, "brush", 5)
         place = Place(page, WIDTH, HEIGHT)
         stroke(page, place, (10, 10), (30, 14))
-        until(page, "document.querySelector('#editor-state').textContent.startsWith('Not saved:')")
+        until_true(page, lambda: lost, "saved, with no answer")
         stroke(page, place, (10, 50), (30, 46))
         saved(page)
         assert page.locator("#editor-conflict").is_hidden()

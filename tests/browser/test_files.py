@@ -34,6 +34,10 @@ def test_each_example_is_shown(page, name):
     shown(page)
     assert canvas_pixels(page).shape == (512, 640, 3)
     assert page.locator("#result-title").inner_text() == f"synthetic_{name}"
+    # The model of this test takes every reddish pixel for polyp.
+    assert "found" in page.locator("#findings-title").inner_text()
+    told = page.locator("#verdict-detail").inner_text()
+    assert ("drawn without a polyp: what is marked is a false alarm" in told) == (name == "none.jpg")
 
 
 def test_several_images_make_a_strip(page):

@@ -98,6 +98,18 @@ def bkai(folder):
         save(folder / "masks" / f"{number:04d}.jpeg", mask, quality=95, subsampling=0)
 
 
+def bkai_as_distributed(folder):
+    """Names of 32 hexadecimal digits in train/train/ and train_gt/train_gt/, frames without masks beside them."""
+    bkai(folder)
+    for name, old in (("train", "images"), ("train_gt", "masks")):
+        (folder / name).mkdir()
+        (folder / old).rename(folder / name / name)
+        for path in (folder / name / name).iterdir():
+            path.rename(path.with_name(f"{28 * '0'}{path.name}"))
+    save(folder / "test" / "test" / "a.jpeg", image(9))
+    (folder / "sample_submission.csv").write_text("Id,Expected\n")
+
+
 def by_value(folder):
     """1 is a polyp, 2 an instrument."""
     for number in range(4):
@@ -134,6 +146,7 @@ ARCHIVES = {
     "HyperKvasir": (hyper_kvasir, [], 8),
     "SUN-SEG": (sun_seg, [], 0),
     "BKAI": (bkai, ["--polyp-colours", "#ff0000,#00ff00"], 8),
+    "BKAI, as distributed": (bkai_as_distributed, [], 8),
     "labels": (by_value, ["--polyp-values", "1"], 0),
     "VIA": (via, ["--polyp-labels", "*"], 0),
 }

@@ -66,11 +66,38 @@ def test_centres_are_read_beside_groups(tmp_path):
         ("", "found nothing"),
         ("name,group\na,p1\na.png,p2\n", "row 3: a is in p2 and in p1"),
         ("name,group\na,p1\nb,\n", "row 3: no group"),
+        ("name,group\na,p1\nb,#N/A\n", r"row 3: no group \(#N/A\)"),
+        ("name,group\na,NaN\nb,p1\n", r"row 2: no group \(NaN\)"),
+        ('name,group\na,"p1\nb,p2\n', "cannot read the groups: unexpected end of data"),
+        ("name,group\na,P1\nb,p1\n", "'P1' and 'p1'"),
+        ("name,group\na,01\nb,1\n", "'01' and '1'"),
+        ("name,group\na,patient 007\nb,patient 7\n", "'patient 007' and 'patient 7'"),
+        ("name,group\na,1\nb,1.0\n", r"'1' and '1\.0'"),
+        ("name,group\na,p 1\nb,p  1\n", "'p  1' and 'p 1'"),
+        ("name,group\na,p1\nb,p1\u200b\n", r"'p1' and 'p1\\u200b'"),
+        ("name,group\na,p1\nb,p1\0\n", r"'p1' and 'p1\\x00'"),
+        ("name,group\na,José\nb,Jose\u0301\n", "in one way"),
     ],
 )
 def test_what_is_not_certain_is_refused_with_what_was_found(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         _table(tmp_path, text)
+
+
+def test_quotes_and_lines_within_them(tmp_path):
+    """A line break in quotes is part of the name: "x, y" on two lines is another group than xy."""
+    quoted = '"name","patient"\n"a.png", "p1"\n"b.png", "p1"\n"c.png","p2"\n'
+    assert dict(_table(tmp_path, quoted).groups) == EXPECTED
+    assert dict(_table(tmp_path, "\ufeff" + quoted).groups) == EXPECTED
+    lines = 'name,patient\na,"x\ny"\nb,xy\nc,"z\u2028y"\n'
+    assert dict(_table(tmp_path, lines).groups) == {"a": "x\ny", "b": "xy", "c": "z\u2028y"}
+    assert dict(_table(tmp_path, "name,patient\ra,p1\rb,p1\rc,p2\r").groups) == EXPECTED  # an old Macintosh's lines
+
+
+def test_groups_of_other_numbers_are_others(tmp_path):
+    groups = {"a": "1", "b": "10", "c": "100", "d": "0", "e": "1.10", "f": "1.1", "g": "p 1 2", "h": "p 12"}
+    text = "name,group\n" + "".join(f"{name},{group}\n" for name, group in groups.items())
+    assert dict(_table(tmp_path, text, groups).groups) == groups
 
 
 def test_two_tables_and_other_encodings(tmp_path):

@@ -93,6 +93,9 @@ def test_bad_lists_are_refused(samples, tmp_path, names, message):
         ("name,side\nf0,train\n", "expected the columns name and split, found name, side"),
         ("name,split\nf0,trian\n", "unknown split 'trian'"),
         ("", "expected the columns name and split, found nothing"),
+        ("name,split\nf0,0,train\n", "row 2 has more or fewer cells than the first one"),
+        ("name,split\nf0,train\nf1\n", "row 3 has more or fewer cells"),
+        ('name,split\n"f0,train\n', "unexpected end of data"),
     ],
 )
 def test_bad_tables_are_refused(samples, tmp_path, text, message):

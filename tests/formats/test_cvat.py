@@ -1,11 +1,14 @@
 """CVAT's XML, as CVAT documents it."""
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 
 from polypseg.errors import DataError
 from polypseg.formats.annotations import POLYP, Region
 from polypseg.formats.cvat import read, write
+from polypseg.formats.writing import write_data_set
 from polypseg.formats.written import Written
 
 IMAGES = """<?xml version="1.0" encoding="utf-8"?>
@@ -121,3 +124,31 @@ def test_what_is_written_is_read_back(tmp_path, scene):
     for frame, found in zip(frames, back, strict=True):
         for region, read_region in zip(frame.regions, found.regions, strict=True):
             np.testing.assert_array_equal(read_region.pixels(frame.size), region.pixels(frame.size))
+
+
+def test_what_is_written_is_read_by_datumaro_pixel_by_pixel(tmp_path, scene):
+    """Its reader takes files of tasks and of projects only."""
+    datumaro = pytest.importorskip("datumaro", reason="pip install datumaro")
+    mask_tools = pytest.importorskip("pycocotools.mask")
+    write_data_set(tmp_path / "out", "cvat", scene.frames)
+    back = {item.id: item for item in datumaro.Dataset.import_from(str(tmp_path / "out"), "cvat")}
+    kinds = set()
+    for frame in scene.frames:
+        height, width = frame.size
+        shapes = [shape for shape in back[frame.name].annotations if shape.type.name != "label"]
+        assert len(shapes) == len(scene.masks[frame.name])
+        for shape, mask in zip(shapes, scene.masks[frame.name], strict=True):
+            kinds.add(shape.type.name)
+            if shape.type.name == "mask":
+                theirs = np.asarray(shape.image, bool)
+            else:
+                (run,) = mask_tools.frPyObjects([shape.points], height, width)
+                theirs = mask_tools.decode(run).astype(bool)
+            np.testing.assert_array_equal(theirs, mask)
+    assert kinds == {"mask", "polygon"}
+
+
+def test_labels_are_of_a_task(tmp_path, scene):
+    write_data_set(tmp_path / "out", "cvat", scene.frames)
+    root = ElementTree.parse(tmp_path / "out" / "annotations.xml").getroot()
+    assert [label.findtext("name") for label in root.findall("meta/task/labels/label")] == ["polyp", "no polyp"]

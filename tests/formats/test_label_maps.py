@@ -55,6 +55,16 @@ def test_a_labelmap_names_the_colours(tmp_path):
     assert [int(r.pixels((3, 5)).sum()) for r in frame.regions if r.label == "polyp"] == [2]
 
 
+def test_labels_without_a_colour_have_that_of_their_place(tmp_path):
+    """As datumaro writes them; the place 2 of VOC's palette is (0, 128, 0)."""
+    palette(tmp_path / "SegmentationClass" / "a.png", np.where(LABELS == 255, 0, LABELS))
+    (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:::\ntool:::\npolyp:::\n")
+    (frame,) = read_voc(tmp_path).frames
+    assert [(r.label, r.value, int(r.pixels((3, 5)).sum())) for r in frame.regions] == [
+        ("tool", 1, 2), ("tool", 1, 1), ("polyp", 2, 2),
+    ]  # fmt: skip
+
+
 def test_objects_keep_polyps_apart_that_touch(tmp_path):
     classes, objects = np.zeros((3, 5), np.uint8), np.zeros((3, 5), np.uint8)
     classes[:2, :4] = 1
@@ -69,7 +79,7 @@ def test_objects_keep_polyps_apart_that_touch(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda folder: (folder / "SegmentationClass" / "a.png").write_bytes(b"\x89PNG"), "a.png"),
+        (lambda folder: (folder / "SegmentationClass" / "a.png").write_bytes(b"\x89PNG"), "not an image"),
         (lambda folder: palette(folder / "SegmentationObject" / "a.png", LABELS[:2]), "its size is not that of"),
         (
             lambda folder: palette(folder / "SegmentationObject" / "a.png", np.ones_like(LABELS)),

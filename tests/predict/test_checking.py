@@ -9,7 +9,7 @@ from polypseg.errors import ModelError
 from polypseg.predict.engines.checking import check_probabilities, refuse_external_weights
 from polypseg.predict.engines.model_file import write_model_file
 from polypseg.predict.engines.opening import open_engine
-from polypseg.predict.predictor import Predictor
+from polypseg.predict.predictor import Predictor, run_augmented
 from polypseg.records.model_facts import ModelFacts
 from predict.tiny_model import SIZE, tiny_graph, write_tiny_model
 from predict.video_making import Redness
@@ -95,6 +95,130 @@ def test_any_damage_of_the_bytes_ends_the_search(tmp_path):
     for end in rng.integers(0, len(content), 50):
         refuse_external_weights(content[:end], "m.onnx")
     refuse_external_weights(b"\xff" * 99, "m.onnx")
+
+
+CHANGED = r"m\.onnx: not a model that polypseg exported, or a changed one: "
+
+
+def cast(kind):
+    return lambda given, found: ([helper.make_node("Cast", [given], [found], to=kind)], [])
+
+
+def joined(given, found):
+    return [helper.make_node("Concat", [given, given], [found], axis=3)], []
+
+
+def with_other_input(path, name="image", kind=TensorProto.FLOAT, more=()):
+    """The tiny model, fed by an input of another name or type, or by several."""
+    model = tiny_graph()
+    model.graph.input[0].name, model.graph.input[0].type.tensor_type.elem_type = name, kind
+    for node in model.graph.node:
+        node.input[0] = "fed"
+    model.graph.node.insert(0, helper.make_node("Cast", [name], ["fed"], to=TensorProto.FLOAT))
+    model.graph.input.extend(helper.make_tensor_value_info(each, TensorProto.FLOAT, ["N", 1]) for each in more)
+    write_model_file(path, model.SerializeToString(), ModelFacts(size=SIZE, attention_levels=(1,)))
+    return path
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kind": TensorProto.UINT8}, r"its inputs are image \((tensor\(uint8\)|u8)\); expected one, image, of 3 ch"),
+        ({"kind": TensorProto.FLOAT16}, r"its inputs are image \((tensor\(float16\)|f16)\)"),
+        ({"name": "picture"}, r"its inputs are picture \("),
+        ({"more": ["mask"]}, r"its inputs are image \(.*\), mask \("),
+    ],
+)
+def test_other_inputs_are_refused_in_every_engine(tmp_path, engine, options, message):
+    """OpenVINO would feed them: shares that become bytes are 0, and all is background."""
+    path = with_other_input(tmp_path / "m.onnx", **options)
+    with pytest.raises(ModelError, match=CHANGED + message):
+        open_engine(path, engine)
+
+
+def with_other_output(path, kind):
+    model = tiny_graph()
+    model.graph.node[0].output[0] = "plain"
+    model.graph.node.append(helper.make_node("Cast", ["plain"], ["probability"], to=kind))
+    model.graph.output[0].type.tensor_type.elem_type = kind
+    write_model_file(path, model.SerializeToString(), ModelFacts(size=SIZE, attention_levels=(1,)))
+    return path
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", ["UINT8", "INT64", "BOOL"])
+def test_whole_numbers_are_no_probabilities(tmp_path, engine, kind):
+    path = with_other_output(tmp_path / "m.onnx", getattr(TensorProto, kind))
+    with pytest.raises(ModelError, match=CHANGED + r"its output probability is .*; expected floats, one channel"):
+        open_engine(path, engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", ["FLOAT16", "DOUBLE"])
+def test_floats_of_another_length_are(tmp_path, engine, kind):
+    opened = open_engine(with_other_output(tmp_path / "m.onnx", getattr(TensorProto, kind)), engine)
+    found = opened.run(np.full((1, SIZE, SIZE, 3), 0.25, np.float32))
+    assert (found.dtype, found.min(), found.max()) == (np.float32, 0.25, 0.25)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("levels", "add", "message"),
+    [
+        ((1, 2), times(1), CHANGED + "it has no output attention_2; it has probability, attention_1"),
+        ((1,), joined, CHANGED + "its output attention_1 is .*, 2 channels; expected floats, one channel"),
+        ((1,), times(np.nan), r"m\.onnx: the attention of level 1 is no map of shares: .*nan"),
+        ((1,), times(9), r"m\.onnx: the attention of level 1 is no map of shares: \(1, 8, 8\), 0.* to 8\.\d+"),
+    ],
+    ids=["missing", "two channels", "NaN", "beyond 1"],
+)
+def test_coefficients_of_gates_are_looked_at_too(tmp_path, engine, levels, add, message):
+    model = tiny_graph()
+    model.graph.node[1].output[0] = "plain"
+    nodes, constants = add("plain", "attention_1")
+    model.graph.node.extend(nodes)
+    model.graph.initializer.extend(constants)
+    if add is joined:
+        model.graph.output[1].type.tensor_type.shape.dim[3].dim_value = 2
+    write_model_file(tmp_path / "m.onnx", model.SerializeToString(), ModelFacts(size=SIZE, attention_levels=levels))
+    with pytest.raises(ModelError, match=message):
+        open_engine(tmp_path / "m.onnx", engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("level", [0.25, 0.5, 0.9])
+def test_one_number_for_every_picture_is_refused(tmp_path, engine, level):
+    """What is left of a network whose weights are zeros: the sigmoid of its last bias."""
+
+    def constant(given, found):
+        nodes = helper.make_node("Mul", [given, "zero"], ["none"]), helper.make_node("Add", ["none", "level"], [found])
+        return nodes, [numpy_helper.from_array(np.float32(v), n) for n, v in (("zero", 0), ("level", level))]
+
+    path = changed(tmp_path / "m.onnx", constant)
+    with pytest.raises(ModelError, match=rf"m\.onnx: the model says {level} of every pixel of every picture"):
+        open_engine(path, engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_model_that_answers_by_chance_is_refused(tmp_path, engine):
+    path = changed(tmp_path / "m.onnx", lambda a, b: ([helper.make_node("RandomUniformLike", [a], [b])], []))
+    with pytest.raises(ModelError, match=r"m\.onnx: the model answers one picture in two ways \(prob.*without dropout"):
+        open_engine(path, engine)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_batch_that_the_runtime_cannot_run_is_an_error_of_the_model(tmp_path, engine):
+    """A graph of one picture at a time: it runs the picture that it is asked with, and no two."""
+    model = tiny_graph()
+    for node in model.graph.node:
+        node.input[0] = "fed"
+    model.graph.node.insert(0, helper.make_node("Reshape", ["image", "one"], ["fed"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, SIZE, SIZE, 3]), "one"))
+    write_model_file(tmp_path / "m.onnx", model.SerializeToString(), ModelFacts(size=SIZE, attention_levels=(1,)))
+    opened = open_engine(tmp_path / "m.onnx", engine)
+    with pytest.raises(ModelError, match="the model cannot run 2 pictures at once"):
+        run_augmented(opened, np.zeros((2, SIZE, SIZE, 3), np.float32))
 
 
 class TestKeras:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from polypseg.predict.video.stages import Pipeline
+from polypseg.predict.video.stages import Patience, Pipeline
 
 
 def test_items_come_in_order_through_several_stages():
@@ -73,6 +73,39 @@ def test_taking_goes_on_after_an_interruption(monkeypatch):
             patch.setattr("polypseg.predict.video.stages.Queue.get", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 next(items)
+        assert list(items) == [1, 2, 3, 4]
+
+
+def test_an_item_that_takes_too_long_is_an_error_and_what_its_thread_uses_stays_open(monkeypatch):
+    monkeypatch.setattr("polypseg.predict.video.stages._JOIN_SECONDS", 0.1)
+    closed, ended, pipeline = [], threading.Event(), Pipeline()
+
+    def hangs():
+        yield 1
+        ended.wait()
+
+    with pipeline:
+        items = pipeline.ahead(hangs(), patience=Patience(0.3, ValueError("too late")))
+        assert next(items) == 1
+        with pytest.raises(ValueError, match="too late"):
+            next(items)
+    pipeline.finally_close(lambda: closed.append("while the thread lives"))
+    ended.set()
+    time.sleep(0.5)
+    pipeline.finally_close(lambda: closed.append("after its end"))
+    assert closed == ["after its end"]
+
+
+def test_patience_is_of_an_item_and_not_of_all_and_does_not_count_the_takers_own_time():
+    def slowly():
+        for number in range(5):
+            time.sleep(0.15)
+            yield number
+
+    with Pipeline() as pipeline:  # five items take 0.75 s, the taker of the first one 0.6 s
+        items = pipeline.ahead(slowly(), patience=Patience(0.5, ValueError("too late")))
+        assert next(items) == 0
+        time.sleep(0.6)
         assert list(items) == [1, 2, 3, 4]
 
 

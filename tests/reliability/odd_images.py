@@ -10,6 +10,7 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from preprocess.odd_files import JPEG_DAMAGE, Rng, encoded, flipped_bits, frame, overwritten, without_end
+from preprocess.rare_files import rare_files
 from serve.running import png_header
 
 HEIGHT, WIDTH = 72, 104
@@ -205,10 +206,17 @@ def several(rng: Rng) -> Iterator[Odd]:
         yield Odd(f"several: moving {form}", ending, moving, Must.BE_REFUSED)
 
 
+def rare(rng: Rng) -> Iterator[Odd]:
+    """What few programs write."""
+    for made in rare_files(rng, HEIGHT, WIDTH):
+        must = Must.BE_REFUSED if made.truth is None else Must.BE_READ
+        yield Odd(f"rare: {made.kind}", made.ending, made.content, must, made.truth)
+
+
 def odd_images(count: int, seed: int) -> list[Odd]:
     """At least so many files, all kinds in turn, with names that number them."""
     rng, found = np.random.default_rng(seed), []
     while len(found) < count:
-        for makes in (damaged, turned, empty_ones, no_images, several):
+        for makes in (damaged, turned, empty_ones, no_images, several, rare):
             found += makes(rng)
     return [odd._replace(name=f"{number:05d}.{odd.name}") for number, odd in enumerate(found)]

@@ -36,7 +36,7 @@ from serve.running import serving
 
 PATIENCE_SECONDS = 10.0
 TOLERANCE = 0.01
-NOT_SERVED = (".jp2", ".avif", ".gif", ".ppm")
+NOT_SERVED = (".jp2", ".avif", ".gif", ".ppm", ".pgm")
 """Formats that the server does not take (docs/reference/api.md)."""
 
 LOOKS_LIKE_A_TRACEBACK = ("Traceback (most recent", 'File "/')

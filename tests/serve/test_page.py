@@ -122,6 +122,7 @@ def test_examples_are_drawn_by_the_synthetic_generator():
     specification.loader.exec_module(script)
     shipped = {Path(name).stem for name in page_files() if name.startswith("examples/")}
     assert shipped == set(script.EXAMPLES)
+    assert script.FOLDER.is_dir()
     assert [name for name, (_, with_polyp) in script.EXAMPLES.items() if not with_polyp] == ["none"]
     for name in script.EXAMPLES:
         found = np.asarray(Image.open(io.BytesIO(page_files()[f"examples/{name}.jpg"].content)), np.int16)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from polypseg.annotate.beginning import begin_project
-from polypseg.annotate.training import Trained
+from polypseg.annotate.training import CancelledError, Trained
 from polypseg.data.catalogue import find_samples
 from polypseg.errors import BusyError, ModelError, ProjectError
 from polypseg.records.project import Comparison, SetComparison
@@ -376,6 +376,31 @@ def test_failed_training_says_why_and_changes_nothing(ready, monkeypatch):
     training.gate.set()
     assert wait_for(ready, "failed")["message"] == "polypseg train failed: no room"
     assert ready.get("/project").json()["model"] == "red 1.0"
+
+
+def test_cancelled_training_leaves_the_served_model(ready, monkeypatch):
+    refused = ready.delete("/project/retrain")
+    assert refused.status_code == 409
+    assert refused.json()["title"] == "No training runs"
+    training = FakeTraining(0, CancelledError("the training was cancelled"))  # its cancel() opens the gate
+    monkeypatch.setattr(retraining, "Training", training)
+    ready.post("/project/retrain")
+    told = ready.delete("/project/retrain")
+    assert told.status_code == 200
+    assert (told.json()["status"], told.json()["comparison"]) == ("cancelled", None)
+    assert ready.get("/project").json()["model"] == "red 1.0"
+    assert ready.post("/project/model", params={"use": "new"}).status_code == 409
+    assert ready.delete("/project/retrain").status_code == 409
+    again = FakeTraining(0.05)
+    again.gate.set()
+    monkeypatch.setattr(retraining, "Training", again)
+    assert ready.post("/project/retrain").status_code == 202
+    wait_for(ready, "done")
+
+
+def test_cancelling_is_in_the_document(client):
+    told = client.get("/openapi.json").json()["paths"]["/project/retrain"]["delete"]["responses"]
+    assert {"200", "403", "409"} <= told.keys()
 
 
 def test_export_is_read_without_us(client, folder):

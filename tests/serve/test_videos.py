@@ -2,10 +2,13 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import numpy as np
 import pytest
 
+from polypseg.predict.video import frames as video_frames
+from polypseg.predict.video import source
 from polypseg.serve.schemas import VideoFrame
 from polypseg.serve.video_file import FileSink, begins_like_a_video
 from polypseg.serve.videos import detections, frame_rate
@@ -78,9 +81,11 @@ def test_a_damaged_video_is_a_failed_job(client, cut):
 
 
 def test_a_cut_video_tells_its_damage(client):
-    content = video(num_frames=30, shows=())
+    content = video(num_frames=30, shows=range(30))
     whole = finished(client, start(client, content))["result"]
     assert (whole["faults"], whole["notes"], whole["frames"][3]["faults"]) == ({}, [], [])
+    grey = finished(client, start(client, video(num_frames=30, shows=range(3))))["result"]
+    assert grey["notes"] == ["27 of 30 frames are black or of one colour"]
     # An AVI has its index behind the pictures, so that its first part can still be played.
     damaged = finished(client, start(client, cut_avi()))["result"]
     assert damaged["faults"] or damaged["notes"]
@@ -178,3 +183,24 @@ def test_a_full_disk_is_507(tmp_path):
         FileSink(tmp_path / "none" / "source", 10)
     assert refused.value.status == 507
     sink.close()
+
+
+def test_a_job_whose_decoder_hangs_fails_and_the_next_one_runs(client, monkeypatch):
+    ended, real = Event(), video_frames.FrameReader._next_packet
+
+    def hangs(reader, packets):
+        if reader._num_packets == 3 and reader.source.num_expected == 12:
+            ended.wait()
+        return real(reader, packets)
+
+    monkeypatch.setattr(video_frames.FrameReader, "_next_packet", hangs)
+    for module in (video_frames, source):
+        monkeypatch.setattr(module, "FILE_SECONDS", 0.5)
+    monkeypatch.setattr("polypseg.predict.video.stages._JOIN_SECONDS", 0.1)
+    told = finished(client, start(client, video(12)))
+    assert (told["state"], told["error"]["status"]) == ("failed", 400)
+    assert told["error"]["detail"].startswith("the video: the decoder did not read its next frame within 0.5 s")
+    assert finished(client, start(client, video(10)))["state"] == "done"
+    asked = client.post("/v1/video/frames", params={"numbers": "11"}, files={"video": video(12)})
+    assert (asked.status_code, "did not read its next frame" in asked.json()["detail"]) == (400, True)
+    ended.set()

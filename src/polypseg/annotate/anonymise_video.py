@@ -8,18 +8,15 @@ Decisions:
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from threading import Event
 
 from polypseg.annotate.blanking import Blanked, blank_frame, worst
 from polypseg.annotate.records import Anonymised
 from polypseg.annotate.surround import blank, shape_of_many
 from polypseg.arrays import Image, Mask
 from polypseg.errors import DataError
-from polypseg.predict.video.frames import FrameReader
-from polypseg.predict.video.source import open_source
+from polypseg.predict.video.frames import Frame, FrameReader, frames_of
 from polypseg.predict.video.writer import VideoLook, VideoWriter
 from polypseg.preprocess import find_field
 
@@ -50,33 +47,24 @@ def anonymise_video(source: Path, output: Path, blank_text: bool = False) -> Ano
     kept = shape.copy()
     for one in found:  # what is text in one frame is blanked in all
         kept &= one.kept
-    with _reading(source) as reader:
-        _write(reader, output, kept)
+    with frames_of(source) as (reader, frames):
+        _write(reader, frames, output, kept)
         removed = _removed(reader)
     return _row(output.stem, kept, found, removed)
 
 
 def _look(source: Path) -> list[Image]:
     """Frames that are spread over a video, all of the size of the first."""
-    with _reading(source) as reader:
+    with frames_of(source) as (reader, frames):
         step = max(1, reader.source.num_expected // NUM_LOOKED_AT)
-        images = [f.image for f in reader.frames() if f.image is not None and f.number % step == 0]
+        images = [f.image for f in frames if f.image is not None and f.number % step == 0]
     return [image for image in images[: 2 * NUM_LOOKED_AT] if image.shape == images[0].shape]
 
 
-@contextmanager
-def _reading(source: Path) -> Iterator[FrameReader]:
-    opened = open_source(source)
-    try:
-        yield FrameReader(opened, Event())
-    finally:
-        opened.container.close()
-
-
-def _write(reader: FrameReader, output: Path, kept: Mask) -> None:
+def _write(reader: FrameReader, frames: Iterator[Frame], output: Path, kept: Mask) -> None:
     writer: VideoWriter | None = None
     try:
-        for frame in reader.frames():
+        for frame in frames:
             if frame.image is None:
                 continue
             if frame.image.shape[:2] != kept.shape:

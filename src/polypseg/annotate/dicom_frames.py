@@ -10,15 +10,13 @@ Decisions:
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
 
 from polypseg.arrays import Image
 from polypseg.errors import DataError, missing_extra
-from polypseg.predict.video.frames import FrameReader
-from polypseg.predict.video.source import open_source
+from polypseg.predict.video.frames import frames_of
 from polypseg.preprocess import MAX_PIXELS
 from polypseg.records.atomic import write_bytes
 
@@ -120,11 +118,8 @@ def _frame(dataset: Any, index: int, path: Path) -> Image:
 def _stream_frames(dataset: Any, path: Path) -> Iterator[Image]:
     with tempfile.TemporaryDirectory() as folder:
         stream = unpack_stream(dataset, path, Path(folder))
-        opened = open_source(stream)
-        try:
-            yield from (frame.image for frame in FrameReader(opened, Event()).frames() if frame.image is not None)
-        finally:
-            opened.container.close()
+        with frames_of(stream) as (_, frames):
+            yield from (frame.image for frame in frames if frame.image is not None)
 
 
 def unpack_stream(dataset: Any, path: Path, folder: Path) -> Path:

@@ -6,8 +6,10 @@ Decisions:
 - A low rate that rises and comes down to 0, so that the last epochs are the best; about 1,300 images are shown in all:
   minutes on two cores. docs/explanation/experiments.md says what came of it.
 - The children end with this process, however that ends (`child.py`). What they print goes to a file beside the model.
+- A training that is cancelled leaves nothing in the project.
 """
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -40,6 +42,10 @@ FEWEST_TRAINING = 4
 
 T = TypeVar("T")
 CHILD = Path(__file__).with_name("child.py")
+
+
+class CancelledError(ProjectError):
+    """Somebody ended a training."""
 
 
 class Recipe(NamedTuple):
@@ -120,8 +126,16 @@ class Training:
             track: Shows the progress of the comparison.
 
         Raises:
-            ProjectError: A step failed or was cancelled; the message has its last words.
+            CancelledError: It was cancelled; nothing of it is kept.
+            ProjectError: A step failed; the message has its last words.
         """
+        try:
+            return self._work(track)
+        except CancelledError:
+            self._remove()
+            raise
+
+    def _work(self, track: Track) -> Trained:
         began = monotonic()
         config = self._write_config()
         name, runs = self.run.folder.name, str(self.run.folder.parent)
@@ -139,6 +153,7 @@ class Training:
         self._child(["export", str(self.run.folder), "--out", str(out), *names])
         self.stage = "comparing"
         comparison = self._compare(out, track)
+        self._refuse_cancelled()
         write_text(self.run.folder / COMPARISON_NAME, comparison.model_dump_json(indent=1) + "\n")
         return Trained(out, comparison, monotonic() - began)
 
@@ -254,7 +269,13 @@ class Training:
 
     def _refuse_cancelled(self) -> None:
         if self._is_cancelled.is_set():
-            raise ProjectError("the training was cancelled")
+            raise CancelledError("the training was cancelled")
+
+    def _remove(self) -> None:
+        """Remove its run, settings and log; another training may take its number."""
+        shutil.rmtree(self.run.folder, ignore_errors=True)
+        for suffix in (".toml", ".log"):
+            self.run.folder.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _next_number(folder: Path) -> int:

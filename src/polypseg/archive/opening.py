@@ -1,10 +1,11 @@
-"""Opening videos in a process of its own: a file that crashes the decoder ends that process, and not the plan.
+"""Opening videos in a process of its own: a file at which the decoder crashes or hangs ends that process, not the plan.
 
 Decisions:
 - The process is this module, run by itself: it takes paths from its standard input, a line of JSON each, and answers
   with a line. It ends when its input does, so also when the process is killed that started it.
 - It is begun when the first video is to be opened: a plan that finds nothing new begins none.
 - A file at which it dies is opened once more by a new one: a process may be killed for another file's sake.
+- A file that it does not open in time is faulty at once, and the process is ended.
 """
 
 import json
@@ -12,8 +13,10 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Timer
 from typing import IO, Any, NamedTuple
 
 from polypseg.errors import ArchiveError, DataError
@@ -21,6 +24,12 @@ from polypseg.predict.video.source import import_av, open_source
 
 TRIES = 2
 """A file at which so many processes died is faulty."""
+
+SECONDS = 30.0
+"""A file that is not open after so long is faulty. FFmpeg reads some MB of it, which takes less than a second; a slow
+network, or a disk that starts, some seconds."""
+
+_START_SECONDS = 120.0
 
 COMMAND = (sys.executable, "-P", "-m", "polypseg.archive.opening")
 """-P: a file in the user's folder that bears a module's name is none of its modules."""
@@ -75,9 +84,16 @@ class Opener:
         code = 0
         for _ in range(TRIES):
             process = self._process or self._started()
-            if (told := _asked(process, str(file))) is not None:
+            with _ending(process, SECONDS) as is_late:
+                told = _asked(process, str(file))
+            if told is not None:
                 return Header(*told)
             code = self._end()
+            if is_late.is_set():
+                return Header(
+                    fault=f"the decoder did not open it within {SECONDS:g} s, expected less than 1 s; copy the file "
+                    "again, or convert it first (ffmpeg -i FILE new.mp4)"
+                )
         return Header(fault=f"the decoder crashes at it ({_ended(code)}, {TRIES} times)")
 
     def _started(self) -> "subprocess.Popen[str]":
@@ -86,7 +102,9 @@ class Opener:
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         self._process = process
-        if _pipe(process.stdout).readline().strip() != _READY:
+        with _ending(process, _START_SECONDS):
+            is_ready = _pipe(process.stdout).readline().strip() == _READY
+        if not is_ready:
             raise ArchiveError(
                 f"the process that opens videos cannot be started ({_ended(self._end())}); is there memory for it? "
                 f"Try: {' '.join(self._command)}"
@@ -106,6 +124,24 @@ class Opener:
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
+
+
+@contextmanager
+def _ending(process: "subprocess.Popen[str]", seconds: float) -> Iterator[Event]:
+    """End a process if the block takes so long; the event is set then."""
+    is_late = Event()
+
+    def end() -> None:
+        is_late.set()
+        process.kill()
+
+    timer = Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield is_late
+    finally:
+        timer.cancel()
 
 
 def _asked(process: "subprocess.Popen[str]", file: str) -> list[Any] | None:

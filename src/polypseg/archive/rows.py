@@ -72,16 +72,16 @@ _SPARK_TYPES = {"string": "string", "int32": "int", "float64": "double"}
 
 
 def _rows(file: Path, predictor: Predictor, options: ArchiveOptions) -> Iterator[Row]:
-    source = open_source(file)
+    source, pipeline = open_source(file), Pipeline()
     try:
         reader = FrameReader(source, Event(), options.video.max_frames, options.video.deinterlace)
-        with Pipeline() as pipeline:
-            frames = pipeline.ahead(Sampler(options.seconds_apart).sampled(reader.frames()))
+        with pipeline:
+            frames = Sampler(options.seconds_apart).sampled(reader.frames_ahead(pipeline))
             for shown in tracked(marked(frames, predictor, options.video)):
                 cells = frame_cells(row_of(shown))
                 yield {name: None if value != value else value for name, value in cells.items()}
     finally:
-        source.container.close()
+        pipeline.finally_close(source.container.close)
 
 
 @lru_cache(maxsize=1)

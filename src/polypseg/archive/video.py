@@ -138,11 +138,12 @@ def write_result(
     began = perf_counter()
     source, stopped, sampler = open_source(file), Event(), Sampler(options.seconds_apart)
     with ExitStack() as stack:
-        stack.callback(source.container.close)
+        pipeline = Pipeline()
+        stack.callback(pipeline.finally_close, source.container.close)
         reader = FrameReader(source, stopped, options.video.max_frames, options.video.deinterlace)
         files = stack.enter_context(_ResultFiles(folder, reader, options))
-        pipeline = stack.enter_context(Pipeline())
-        frames = pipeline.ahead(sampler.sampled(reader.frames()))
+        stack.enter_context(pipeline)
+        frames = sampler.sampled(reader.frames_ahead(pipeline))
         for shown in tracked(marked(frames, predictor, options.video)):
             files.add(shown)
     counted = {"num_read": sampler.num_read, "faults": sampler.faults, "seconds": round(perf_counter() - began, 3)}

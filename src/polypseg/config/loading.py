@@ -1,18 +1,20 @@
 """Configs from files and from the command line.
 
 A run's config.toml holds all the settings that there were when it was written; `load_run_config` fills in what newer
-settings would have been. Earlier names of settings (`RENAMED`) are accepted everywhere, with a note outside of runs.
+settings would have been. It is a saved file: what is wrong with it is a fault of the run, never of the call. Earlier
+names of settings (`RENAMED`) are accepted everywhere, with a note outside of runs.
 """
 
 import tomllib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from polypseg.config.tables import Config, SourceConfig
-from polypseg.errors import ConfigError, PolypsegWarning, unknown_name
+from polypseg.errors import ConfigError, PolypsegWarning, RunError, unknown_name
 
 RENAMED: Mapping[str, str] = {"data.negatives": "data.polyp_removal", "train.average": "train.ema_momentum"}
 """Names of polypseg 0.1 that 0.2 accepts in configs and --set, and that runs may keep."""
@@ -85,26 +87,41 @@ def load_run_config(path: Path) -> Config:
     """The settings of a run's config.toml, which holds all that there were when it was written.
 
     Raises:
-        ConfigError: As `load_config`.
+        RunError: It cannot be read, or is damaged.
     """
-    tables = _read_tables(path)
-    _rename(tables)
-    for removed in REMOVED:
-        name, _, key = removed.partition(".")
-        _table(tables, name).pop(key, None)
-    for name, values in EARLIER.items():
-        if isinstance(tables.setdefault(name, {}), dict):
-            tables[name] = {**values, **_table(tables, name)}
-    return config_from(tables, source=str(path))
+    with _as_saved():
+        tables = _read_tables(path)
+        _rename(tables)
+        for removed in REMOVED:
+            name, _, key = removed.partition(".")
+            _table(tables, name).pop(key, None)
+        for name, values in EARLIER.items():
+            if isinstance(tables.setdefault(name, {}), dict):
+                tables[name] = {**values, **_table(tables, name)}
+        return config_from(tables, source=str(path))
+
+
+@contextmanager
+def _as_saved() -> Iterator[None]:
+    """What is wrong with a config is a fault of the run that holds it.
+
+    Raises:
+        RunError: For a `ConfigError` in the block.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        raise RunError(f"{error}; put it back from a copy, or start a new run (--name)") from error
 
 
 def removed_settings(path: Path) -> list[str]:
     """What a run's config.toml asks for that polypseg cannot do any more: the run can be used, not trained further.
 
     Raises:
-        ConfigError: As `load_config`.
+        RunError: It cannot be read, or is damaged.
     """
-    tables = _read_tables(path)
+    with _as_saved():
+        tables = _read_tables(path)
     found = []
     for removed, off in REMOVED.items():
         name, _, key = removed.partition(".")

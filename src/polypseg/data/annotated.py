@@ -127,9 +127,9 @@ class _Wanted:
         if not self._labels and not self._values:
             unknown = [label for label in present if label.strip().lower() not in POLYP_LABELS]
             if unknown:
-                told = ", ".join(f"{label or '(none)'} {count}" for label, count in present.most_common(12))
+                told = ", ".join(f"{label or '(none)'} ({count})" for label, count in present.most_common(12))
                 raise DataError(
-                    f"{found.folder}: which labels mean polyp? {found.title} holds {told}; say it with "
+                    f"{found.folder}: which labels mean polyp? {found.title} has regions of {told}; say it with "
                     f'--polyp-labels "{",".join(filter(None, present)) or ALL_LABELS}"'
                 )
             self._labels = frozenset(present)

@@ -171,7 +171,7 @@ def _part_samples(part: Part, empty_masks: bool, rule: MaskRule) -> tuple[list[S
     if part.project is not None:
         return labelled_samples(part.project)
     if part.masks is not None:
-        return pair_samples(part.images, part.masks, rule)
+        return pair_samples(part.images, part.masks, rule or part.rule)
     if part.annotations is not None:
         return annotated_samples(part.annotations, rule, empty_masks)
     if not (part.is_negative or empty_masks):

@@ -3,11 +3,15 @@
 Decisions:
 - A wrong group leaks test frames into training, so nothing of the table is guessed: a separator that is not certain,
   two columns that could be the group, an image with two groups are refused with what was found.
+- Groups whose names differ in case, spaces, leading zeros or invisible characters alone are most likely one, and a
+  patient would be on two sides of a split: they are refused. So is a word for "not known".
 - What was read is on record (`GroupTable.source`): the file and its columns.
 """
 
 import csv
+import io
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +26,11 @@ GROUP_FILES = ("sequences.csv", "groups.csv", "sequences.tsv", "groups.tsv")
 NAME_COLUMNS = ("frame", "name", "image", "file", "filename", "file name")
 GROUP_COLUMNS = ("sequence", "group", "patient", "video")
 CENTRE_COLUMNS = ("centre", "center", "hospital")
+
+UNKNOWN_GROUPS = frozenset(
+    {"", "nan", "na", "n/a", "#n/a", "#name?", "#ref!", "#value!", "none", "null", "unknown", "-", "?"}
+)
+"""What spreadsheets and programs write where they know no group, in lower case."""
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
@@ -68,14 +77,17 @@ def read_groups(folder: Path, stems: Iterable[str]) -> GroupTable:
     wrong: list[str] = []
     for number, row in enumerate(rows[1:] if header else rows, start=2 if header else 1):
         stem = _stem(row[name])
-        if not row[name] or not row[group]:
-            wrong.append(f"row {number}: no {'name' if not row[name] else 'group'}")
+        if not row[name]:
+            wrong.append(f"row {number}: no name")
+        elif row[group].lower() in UNKNOWN_GROUPS:
+            wrong.append(f"row {number}: no group" + (f" ({row[group]})" if row[group] else ""))
         elif groups.setdefault(stem, row[group]) != row[group]:
             wrong.append(f"row {number}: {stem} is in {row[group]} and in {groups[stem]}")
     if wrong:
         raise DataError(
             f"{path}: {plural(len(wrong), 'row does', 'rows do')} not tell one group of one image:{listed(wrong)}"
         )
+    _refuse_alike(path, groups.values())
     columns = f"columns {rows[0][name]} and {rows[0][group]}" if header else "first and second column, no header"
     centre = next((place for place, cell in enumerate(rows[0]) if header and cell.lower() in CENTRE_COLUMNS), None)
     centres = {_stem(row[name]): row[centre] for row in rows[1:] if row[centre]} if centre is not None else {}
@@ -100,14 +112,18 @@ def _rows(path: Path) -> tuple[list[list[str]], str]:
     """The rows of a table, all of one width of at least two, and the separator."""
     text = re.sub(r"\Asep=.\r?\n", "", read_text(path, KIND))  # what Excel writes for itself
     fitting: dict[str, list[list[str]]] = {}
+    faults = []
     for separator in SEPARATORS:
         try:
-            found = csv.reader(text.splitlines(), delimiter=separator, strict=True)
+            found = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True)
             rows = [[cell.strip() for cell in row] for row in found if any(cell.strip() for cell in row)]
-        except csv.Error as error:
-            raise DataError(f"{path}: cannot read the groups: {error}") from error
+        except csv.Error as error:  # of another separator than the file's, where its cells are in quotes
+            faults.append(error)
+            continue
         if rows and len(rows[0]) > 1 and len({len(row) for row in rows}) == 1:
             fitting[separator] = rows
+    if faults and not fitting:
+        raise DataError(f"{path}: cannot read the groups: {faults[0]}")
     if len(fitting) != 1:
         first = text.partition("\n")[0][:80]
         found_words = (
@@ -119,6 +135,27 @@ def _rows(path: Path) -> tuple[list[list[str]], str]:
         )
     separator, rows = next(iter(fitting.items()))
     return rows, separator
+
+
+def _refuse_alike(path: Path, groups: Iterable[str]) -> None:
+    """Nothing, unless two names can hardly mean two groups.
+
+    Raises:
+        DataError: They are, in full.
+    """
+    known: dict[str, str] = {}
+    alike = []
+    for group in sorted(set(groups)):
+        letters = unicodedata.normalize("NFKC", group).casefold()
+        seen = "".join(letter for letter in letters if letter.isspace() or unicodedata.category(letter)[0] != "C")
+        usual = re.sub(r"(?<![\d.])0+(?=\d)|(?<=\d)\.0+$", "", " ".join(seen.split()))  # 01 and 1.0 are 1
+        if known.setdefault(usual, group) != group:
+            alike.append(f"{known[usual]!r} and {group!r}")
+    if alike:
+        raise DataError(
+            f"{path}: groups that differ in case, spaces, zeros or invisible characters alone; write one group in one "
+            f"way:{listed(alike)}"
+        )
 
 
 def _columns(path: Path, rows: Sequence[Sequence[str]], known: set[str]) -> tuple[int, int, bool]:

@@ -7,6 +7,8 @@ Decisions:
   lies in, where that has no masks of its own.
 - Groups come from the layout (PolypGen's sequences), from a sequences.csv or groups.csv beside the images, or,
   for CVC-ClinicDB, from the table in its own read-me file.
+- BKAI-IGH NeoPolyp is known by train/, train_gt/ and its file names: red (neoplastic) and green (not) are polyp in its
+  masks; so is white, which some copies have. What the user says of masks comes first.
 """
 
 import re
@@ -22,7 +24,7 @@ from polypseg.data.samples import MASK_NAME_SUFFIXES
 from polypseg.errors import PairingError
 from polypseg.formats.finding import TITLES, FoundAnnotations, find_annotations, frame_names
 from polypseg.formats.images import ImageFiles
-from polypseg.preprocess import is_image_file, refuse_odd_names, unicode_name
+from polypseg.preprocess import AUTOMATIC, MaskRule, is_image_file, refuse_odd_names, unicode_name
 from polypseg.records.project import MASKS, images_folder, is_project, read_project
 
 IMAGE_FOLDERS = (
@@ -34,6 +36,11 @@ MASK_FOLDERS = (
 )  # fmt: skip
 """Names of folders, in lower case, the first that is there counts: CVC-EndoSceneStill (CVC-300, CVC-612) has bbdd and
 gtpolyp, ETIS-Larib a folder of its own name and Ground Truth."""
+
+BKAI_FOLDERS = ("train", "train_gt")
+BKAI_STEM = re.compile(r"[0-9a-f]{32}")
+BKAI_RULE = MaskRule(colours=("#ff0000", "#00ff00", "#ffffff"))
+"""As its owner distributes it: train/train/*.jpeg and train_gt/train_gt/*.jpeg, or without the inner folders."""
 
 MAX_DEPTH = 2
 """A data set may lie in an only folder of an only folder of the one that was named."""
@@ -58,6 +65,7 @@ class Part(NamedTuple):
         table: The group of each image, where a file or the data set's documentation tells.
         annotations: What says where the polyps are, in place of masks; None where there is none.
         project: The folder of a project of corrections, whose labelled frames count; None where it is none.
+        rule: What means polyp in its masks, where the user does not say it.
     """
 
     images: Path
@@ -69,13 +77,15 @@ class Part(NamedTuple):
     table: GroupTable = NO_GROUPS
     annotations: FoundAnnotations | None = None
     project: Path | None = None
+    rule: MaskRule = AUTOMATIC
 
 
 class Layout(NamedTuple):
     """How a folder was understood.
 
     Attributes:
-        name: kvasir-seg, cvc-clinicdb, polypgen, sun-seg, pairs, subsets, images, project, or an annotation format.
+        name: kvasir-seg, cvc-clinicdb, polypgen, bkai, sun-seg, pairs, subsets, images, project, or an annotation
+            format.
         title: The same in words.
         parts: Its sub-sets, at least one.
     """
@@ -106,7 +116,8 @@ def recognise(folder: Path, projects: bool = True) -> Layout:
     if layout is None:
         raise PairingError(
             f"{folder}: not recognised as a data set; looked for images/ + masks/ (or alike), Original/ + "
-            "Ground Truth/ (CVC-ClinicDB), data_C1/ to data_C6/ (PolypGen), Frame/ + GT/ (SUN-SEG), folders of such "
+            "Ground Truth/ (CVC-ClinicDB), data_C1/ to data_C6/ (PolypGen), Frame/ + GT/ (SUN-SEG), train/ + "
+            "train_gt/ (BKAI), folders of such "
             f"folders (TestDataset), annotations ({', '.join(TITLES.values())}), or images; found {_found(folder)}"
         )
     return layout
@@ -140,6 +151,10 @@ def _layout(folder: Path, depth: int) -> Layout | None:
         parts = tuple(_sun_parts(folders["frame"], folders["gt"]))
         if parts:
             return Layout("sun-seg", f"SUN-SEG, {len(parts)} clips", parts)
+    if folders.keys() >= set(BKAI_FOLDERS):
+        images, masks = (_within_itself(folders[name]) for name in BKAI_FOLDERS)
+        if _image_files(images) and _image_files(masks):
+            return recognise_pair(folder, images, masks)
     pair = image_and_mask_folders(folder)
     if pair and _image_files(pair[1]):
         return recognise_pair(folder, *pair)
@@ -178,6 +193,8 @@ def recognise_pair(folder: Path, images: Path, masks: Path) -> Layout:
         return Layout(
             "cvc-clinicdb", "CVC-ClinicDB", (part if part.table.groups else part._replace(table=_clinicdb_groups()),)
         )
+    if masks.name == BKAI_FOLDERS[1] and all(BKAI_STEM.fullmatch(stem) for stem in stems):
+        return Layout("bkai", "BKAI-IGH NeoPolyp", (part._replace(rule=BKAI_RULE),))
     return Layout("pairs", f"{images.name}/ and {masks.name}/", (part,))
 
 
@@ -261,6 +278,12 @@ def _folders(folder: Path) -> dict[str, Path]:
     )
     refuse_odd_names(inner)
     return {path.name.lower(): path for path in inner}
+
+
+def _within_itself(folder: Path) -> Path:
+    """The folder of its own name that a folder holds; the folder itself where there is none."""
+    inner = folder / folder.name
+    return inner if inner.is_dir() else folder
 
 
 def _image_files(folder: Path) -> list[Path]:

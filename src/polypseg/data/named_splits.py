@@ -162,9 +162,13 @@ def _parted(samples: Sequence[Sample], units: list[list[int]], assigned: Sequenc
 def _read_table(path: Path) -> dict[SplitName, list[str]]:
     text = read_text(path, TABLE)
     try:
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True))
+        reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+        rows = list(reader)
     except csv.Error as error:
         raise TABLE.damaged(path, error) from error
+    for number, row in enumerate(rows, start=2):
+        if None in row or None in row.values():
+            raise TABLE.damaged(path, f"row {number} has more or fewer cells than the first one")
     header = list(rows[0]) if rows else []
     name = next((column for column in header if column and column.lower() in NAME_COLUMNS), None)
     split = next((column for column in header if column and column.lower() == "split"), None)

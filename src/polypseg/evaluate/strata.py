@@ -5,8 +5,6 @@ Decisions:
 - What a user's table does not tell is a stratum of its own, `unknown`: no image drops out unseen.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import ScoreError, UsageError, listed, plural, unknown_name
-from polypseg.records.reading import FileKind, read_text
+from polypseg.records.reading import FileKind, read_rows
 from polypseg.records.scores import Scores
 
 UNKNOWN = "unknown"
@@ -82,11 +80,8 @@ def table_strata(names: Sequence[str], table: Path, columns: Sequence[str]) -> d
     Raises:
         ScoreError: The table cannot be read, lacks a column, tells an image twice, or knows none of them.
     """
-    reader = csv.DictReader(io.StringIO(read_text(table, KIND), newline=""))
-    try:
-        rows, header = list(reader), list(reader.fieldnames or ())
-    except csv.Error as error:
-        raise KIND.damaged(table, error) from error
+    rows = read_rows(table, (), KIND)
+    header = list(rows[0]) if rows else []
     for column in columns:
         if column not in header:
             raise ScoreError(f"{table}: {unknown_name('column', column, header)}")

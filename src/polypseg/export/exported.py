@@ -20,8 +20,9 @@ from polypseg.data.splits import make_split
 from polypseg.errors import DataError, missing_extra
 from polypseg.export.in_float import in_float
 from polypseg.export.source import Source
+from polypseg.predict.engines.checking import ATTENTION
 from polypseg.predict.engines.model_file import read_model_file, write_model_file
-from polypseg.predict.engines.onnx_engine import ATTENTION, OnnxEngine
+from polypseg.predict.engines.onnx_engine import OnnxEngine
 from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import ModelFacts
 from polypseg.records.seen import unpack

@@ -18,8 +18,8 @@ from typing import Any
 from polypseg import __version__
 from polypseg.errors import ModelError, UsageError
 from polypseg.export.folding import fold_normalisations
+from polypseg.predict.engines.checking import ATTENTION, IMAGE, PROBABILITY
 from polypseg.predict.engines.keras_engine import gate_levels
-from polypseg.predict.engines.onnx_engine import ATTENTION, IMAGE, PROBABILITY
 
 OPSET = 18
 _TO_CHANNELS_FIRST, _TO_CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]

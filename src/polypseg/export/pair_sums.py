@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Image
-from polypseg.predict.engines.onnx_engine import IMAGE
+from polypseg.predict.engines.checking import IMAGE
 from polypseg.preprocess import normalise
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")

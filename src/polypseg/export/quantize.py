@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 from polypseg.arrays import Image
 from polypseg.errors import missing_extra
 from polypseg.export.graph import stamp
+from polypseg.predict.engines.checking import IMAGE, PROBABILITY
 from polypseg.predict.engines.engine import Engine
-from polypseg.predict.engines.onnx_engine import IMAGE, PROBABILITY
 from polypseg.preprocess import normalise
 
 METHODS = ("auto", "onnxruntime", "nncf")

@@ -133,10 +133,10 @@ def _joined(shapes: Sequence[ElementTree.Element], regions: Sequence[Region]) ->
 
 
 def write(out: Path, frames: Sequence[Written]) -> list[str]:
-    """Write annotations.xml, "CVAT for images 1.1", beside images/."""
+    """Write annotations.xml, "CVAT for images 1.1", beside images/; as of a task, which datumaro's reader expects."""
     root = ElementTree.Element("annotations")
     ElementTree.SubElement(root, "version").text = "1.1"
-    labels = ElementTree.SubElement(ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "job"), "labels")
+    labels = ElementTree.SubElement(ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "task"), "labels")
     for name, kind in ((POLYP, "any"), (NO_POLYP, "tag")):
         label = ElementTree.SubElement(labels, "label")
         ElementTree.SubElement(label, "name").text = name

@@ -2,7 +2,8 @@
 
 Decisions:
 - Pascal VOC: a place in the palette is a label, 255 (void, the border of an object) is background. With a labelmap.txt
-  (CVAT) the colours tell the label. SegmentationObject keeps several polyps of a frame apart.
+  (CVAT) the colours tell the label; a label without a colour has that of its place in VOC's palette.
+  SegmentationObject keeps several polyps of a frame apart.
 - nnU-Net: dataset.json names the labels; only formats of single images are read, not NIfTI. Its label `ignore` is
   background.
 - A region of one label that falls into several parts is several polyps, where no other file tells them apart.
@@ -23,7 +24,7 @@ from polypseg.formats.outlines import component_masks, run_lengths
 from polypseg.formats.written import Written
 from polypseg.preprocess import IMAGE_SUFFIXES, MAX_PIXELS, is_image_file
 from polypseg.preprocess.files import file_content
-from polypseg.preprocess.reading import decode_stored
+from polypseg.preprocess.reading import decode_exact
 from polypseg.records.atomic import write_bytes, write_text
 from polypseg.records.reading import Saved, read_json, read_text
 
@@ -80,7 +81,7 @@ def read_voc(folder: Path) -> Annotations:
             objects = folder / OBJECTS / path.name
             parts = _objects(objects, classes) if objects.is_file() else _parts(classes)
         except ImageError as error:
-            unusable.append(Unusable(str(path), str(error)))
+            unusable.append(Unusable.of(path, error))
             continue
         size = classes.shape[0], classes.shape[1]
         frames.append(Frame(f"{FRAMES}/{path.stem}", size, _named(parts, names, {0, VOID}), True))
@@ -95,10 +96,11 @@ def _label_map(folder: Path) -> tuple[dict[Colour, int] | None, dict[int, str]]:
     colours, names = {voc_colours()[VOID]: VOID}, {}
     lines = [line for line in read_text(path, LABEL_MAP).splitlines() if line.strip() and not line.startswith("#")]
     value = 0
-    for line in lines:
+    for line, usual in zip(lines, voc_colours(), strict=False):
         name, _, rest = line.partition(":")
+        colour = rest.split(":")[0].strip()
         try:
-            red, green, blue = (int(part) for part in rest.split(":")[0].split(","))
+            red, green, blue = (int(part) for part in colour.split(",")) if colour else usual
         except ValueError as error:
             raise LABEL_MAP.damaged(path, f"{line!r}: expected name:red,green,blue::") from error
         place = 0 if (red, green, blue) == (0, 0, 0) else (value := value + 1)
@@ -112,7 +114,7 @@ def _label_image(path: Path, colours: Mapping[Colour, int] | None) -> NDArray[np
     Raises:
         ImageError: It cannot be read, loses values, or has a colour that no label has.
     """
-    stored = decode_stored(file_content(path), str(path), MAX_PIXELS)
+    stored = decode_exact(file_content(path), str(path), MAX_PIXELS)
     if stored.is_lossy:
         raise ImageError(f"{path}: a format that changes values; expected labels as PNG")
     picture = stored.picture
@@ -136,7 +138,7 @@ def _objects(path: Path, classes: NDArray[np.int64]) -> list[tuple[int, NDArray[
     Raises:
         ImageError: It cannot be read, is of another size, or an object is of several labels.
     """
-    picture = decode_stored(file_content(path), str(path), MAX_PIXELS).picture
+    picture = decode_exact(file_content(path), str(path), MAX_PIXELS).picture
     if picture.mode in ("L", "P", "1"):
         objects = np.asarray(picture).astype(np.int64)
     else:
@@ -194,7 +196,7 @@ def read_nnunet(folder: Path) -> Annotations:
         try:
             labels = _label_image(path, None)
         except ImageError as error:
-            unusable.append(Unusable(str(path), str(error)))
+            unusable.append(Unusable.of(path, error))
             continue
         stem, size = path.name.removesuffix(described.file_ending), (labels.shape[0], labels.shape[1])
         several = (folder / "imagesTr" / f"{stem}_0001{described.file_ending}").is_file()

@@ -31,7 +31,7 @@ from polypseg.formats.annotations import (
 from polypseg.formats.outlines import Size, ellipse, run_lengths
 from polypseg.formats.written import Written, exact_polygons
 from polypseg.preprocess import MAX_PIXELS
-from polypseg.preprocess.reading import decode_stored
+from polypseg.preprocess.reading import decode_exact
 from polypseg.records.atomic import write_text
 from polypseg.records.reading import Saved, read_json
 
@@ -64,7 +64,7 @@ def read(paths: Sequence[Path]) -> Annotations:
         try:
             found = read_json(path, _File, KIND)
         except PolypsegError as error:
-            unusable.append(Unusable(str(path), str(error)))
+            unusable.append(Unusable.of(path, error))
             continue
         has_size = found.imageHeight is not None and found.imageWidth is not None
         size = (found.imageHeight or 0, found.imageWidth or 0) if has_size else None
@@ -106,7 +106,7 @@ def _bitmap(shape: _Shape, size: Size | None) -> Region:
     if size is None or size[0] * size[1] > MAX_PIXELS or len(shape.points) != 2 or not shape.mask:
         return Region(shape.label, fault="a mask without its pixels, its box or the image's size")
     try:
-        stored = decode_stored(base64.b64decode(shape.mask, validate=True), "the mask of a shape", MAX_PIXELS)
+        stored = decode_exact(base64.b64decode(shape.mask, validate=True), "the mask of a shape", MAX_PIXELS)
     except (ImageError, binascii.Error, ValueError) as error:
         return Region(shape.label, fault=f"its mask is damaged ({error})")
     pixels = np.asarray(stored.picture.convert("L")) > 0

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Image, Mask, Probability, check_image
-from polypseg.errors import UsageError, unknown_name
+from polypseg.errors import ModelError, PolypsegError, UsageError, plural, unknown_name
 from polypseg.predict.attention import AttentionMap
 from polypseg.predict.doubt import doubt_of
 from polypseg.predict.engines.checking import check_probabilities
@@ -311,16 +311,25 @@ def run_augmented(engine: Engine, batch: NDArray[np.float32], tta: str = "none",
         attention: Whether the gates' coefficients are wanted; they are of the image as it is.
 
     Raises:
-        ModelError: What it says are no probabilities.
+        ModelError: What it says are no probabilities, or it cannot say anything.
     """
     total: NDArray[np.float32] | None = None
     maps: dict[int, NDArray[np.float32]] = {}
     for axes in FLIPS[tta]:
         seen = np.ascontiguousarray(np.flip(batch, axes)) if axes else batch
-        if attention and not axes:
-            probabilities, maps = engine.run_with_attention(seen)
-        else:
-            probabilities = engine.run(seen)
+        try:
+            if attention and not axes:
+                probabilities, maps = engine.run_with_attention(seen)
+            else:
+                probabilities = engine.run(seen)
+        except (PolypsegError, MemoryError):
+            raise
+        except Exception as error:  # the runtimes' own exceptions share no class
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(
+                f"{engine.facts.name or engine.name}: the model cannot run {plural(len(batch), 'picture')} at once "
+                f"({reason}); export it again"
+            ) from error
         check_probabilities(probabilities, len(batch), engine.size, engine.facts.name or engine.name)
         back = np.flip(probabilities, axes) if axes else probabilities
         total = back if total is None else total + back

@@ -9,7 +9,9 @@ Decisions:
 """
 
 import stat
+import struct
 import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,6 +59,23 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (8, b"AVI ", "a video"), (0, b"\x89HDF", "an HDF5 file"), (0, b"PK\x03\x04", "a ZIP archive"),
 )  # fmt: skip
 """Where a file's bytes tell what it is, though it is no image that is read here."""
+
+
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    OverflowError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    PillowImage.DecompressionBombError,
+    PillowImage.DecompressionBombWarning,
+)
+"""What Pillow raises on damaged files, found by feeding it some."""
 
 
 def is_image_file(path: Path) -> bool:

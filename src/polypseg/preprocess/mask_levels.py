@@ -164,6 +164,19 @@ def nearest_colours(colour: NDArray[np.uint8], polyp: Sequence[tuple[int, int, i
     return PolypLevels(near < far, name, True)
 
 
+def varies(levels: NDArray[np.uint8], where: Mask) -> bool:
+    """Whether part of an area (H, W) has another level than most of it, and is itself an area.
+
+    >>> halves = np.repeat(np.array([[0] * 20, [90] * 20], np.uint8), 10, axis=0)
+    >>> varies(halves, halves >= 0), varies(halves, halves > 0)
+    (True, False)
+    """
+    number = _counts(levels[where]) if where.any() else np.zeros(256, np.int64)
+    usual = int(number.argmax())
+    others = where & (np.abs(levels.astype(np.int16) - usual) > NEAR)
+    return _has_area(others, SPECK_PX if np.count_nonzero(number) <= FEW else EDGE_PX)
+
+
 def _few(grey: NDArray[np.integer], values: NDArray[np.integer], counts: NDArray[np.int64]) -> PolypLevels:
     """The two levels of a file of few values."""
     if values[0] != 0:

@@ -29,9 +29,10 @@ from polypseg.preprocess.mask_levels import (
     grey_levels,
     nearest_colours,
     nearest_values,
+    varies,
 )
 from polypseg.preprocess.outlines import is_outline
-from polypseg.preprocess.reading import MAX_PIXELS, Stored, decode_stored, has_alpha, is_grey, to_eight_bits
+from polypseg.preprocess.reading import MAX_PIXELS, Stored, decode_exact, has_alpha, is_grey, to_eight_bits
 
 CHANNELS = ("red", "green", "blue", "alpha")
 
@@ -176,7 +177,7 @@ def read_map(path: Path | str, max_pixels: int = MAX_PIXELS) -> MapFile:
     Raises:
         ImageError: As `read_image`.
     """
-    stored = decode_stored(file_content(Path(path)), str(path), max_pixels)
+    stored = decode_exact(file_content(Path(path)), str(path), max_pixels)
     picture = stored.picture
     is_transparent = has_alpha(picture) and picture.convert("RGBA").getchannel("A").getextrema() != (255, 255)
     seen = to_eight_bits(picture, str(path))
@@ -195,7 +196,7 @@ def read_grey(path: Path | str, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint
     Raises:
         ImageError: As `read_image`.
     """
-    stored = decode_stored(file_content(Path(path)), str(path), max_pixels)
+    stored = decode_exact(file_content(Path(path)), str(path), max_pixels)
     return np.asarray(to_eight_bits(stored.picture, str(path)).convert("L"))
 
 
@@ -219,7 +220,7 @@ def read_mask(path: Path | str, rule: MaskRule = AUTOMATIC, max_pixels: int = MA
 
 def read_mask_file(path: Path | str, rule: MaskRule = AUTOMATIC, max_pixels: int = MAX_PIXELS) -> MaskFile:
     """As `read_mask`, with what was taken for polyp."""
-    stored = decode_stored(file_content(Path(path)), str(path), max_pixels)
+    stored = decode_exact(file_content(Path(path)), str(path), max_pixels)
     try:
         found = _levels(stored, rule)
     except ImageError as error:
@@ -307,6 +308,13 @@ def _without_alpha(picture: PillowImage.Image) -> PillowImage.Image:
                 "the mask is in the alpha channel, the colours under it do not show it; read it with --mask-channel "
                 "alpha (or --mask-channel red for the colours)"
             )
+        is_lit = np.asarray(colours.max(axis=2) > 0)
+        for area in (is_lit, ~is_lit):
+            if varies(alpha, area):
+                raise ImageError(
+                    "its alpha has levels that the colours do not tell apart; read it with --mask-channel alpha and "
+                    "--polyp-values, or the colours alone with --mask-channel red"
+                )
     return PillowImage.fromarray(np.ascontiguousarray(colours))
 
 

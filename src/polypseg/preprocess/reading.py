@@ -3,15 +3,16 @@
 Decisions:
 - Pillow tells what a file is (only the formats that are meant: none that starts another program) and decodes it (EXIF,
   CMYK, palette, 16 bit). A JPEG is decoded by libjpeg-turbo with its warnings as errors: the same pixels, sooner.
-- A file's orientation is always applied, to masks and maps as to images: all are handled as a viewer shows them.
+- A file's orientation is always applied, to masks and maps as to images: all are handled as a viewer shows them. One
+  that stands in XMP alone, which Pillow follows and most viewers do not, is refused.
+- An image of more than 8 bits is brought to 8. What is read by its exact values (masks, maps, labels) is refused where
+  that would make one value of two (`decode_exact`).
 - Nothing is repaired silently: what cannot be read as one image stops with its name. A phone's photo that carries more
   pictures (a preview, a gain map) is its first one, as a viewer shows it; that is noted.
 """
 
 import io
-import struct
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO, Literal, NamedTuple
@@ -23,10 +24,12 @@ from PIL import Image as PillowImage
 
 from polypseg.arrays import Image
 from polypseg.errors import ImageError
-from polypseg.preprocess.damage import decode_jpeg, png_fault, tail_fault, tiff_fault
-from polypseg.preprocess.depth import is_deep
+from polypseg.preprocess.damage import decode_jpeg, pixels_fault, png_fault, tail_fault
+from polypseg.preprocess.depth import is_deep, loses_levels
 from polypseg.preprocess.emptiness import checked_frame
-from polypseg.preprocess.files import EMPTY, check_regular, file_content, reason_of
+from polypseg.preprocess.files import EMPTY, UNREADABLE, check_regular, file_content, reason_of
+from polypseg.preprocess.tiffs import tiff_fault
+from polypseg.preprocess.turning import UPRIGHT, refuse_turn_by_note, upright
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded: a decompression bomb, not a colonoscopy frame."""
@@ -37,35 +40,6 @@ _FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "DIB", "WEBP", "JPEG2000", "AVIF", "GI
 
 _SPACES: Mapping[str, Literal["RGB", "GRAY", "CMYK"]] = MappingProxyType({"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"})
 """How a JPEG of a mode of Pillow's is decoded."""
-
-_UPRIGHT: Mapping[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = MappingProxyType(
-    {
-        2: lambda stored: stored[:, ::-1],
-        3: lambda stored: stored[::-1, ::-1],
-        4: lambda stored: stored[::-1],
-        5: lambda stored: stored.swapaxes(0, 1),
-        6: lambda stored: np.rot90(stored, -1),
-        7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
-        8: lambda stored: np.rot90(stored),
-    }
-)
-"""EXIF's orientations (2.3, tag 0x0112); any other value is upright."""
-
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    OverflowError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    PillowImage.DecompressionBombError,
-    PillowImage.DecompressionBombWarning,
-)
-"""What Pillow raises on damaged files, found by feeding it some."""
 
 
 class Stored(NamedTuple):
@@ -118,7 +92,7 @@ def decode_noted(content: bytes, name: str, max_pixels: int) -> tuple[Image, str
     if content.startswith(_JPEG_START):
         with _opened(content, name, max_pixels) as opened:
             if opened.mode == "RGB" and _is_jpeg(opened):
-                pixels = _upright(decode_jpeg(content, "RGB", name), opened, name)
+                pixels = upright(decode_jpeg(content, "RGB", name), opened, name)
                 return checked_frame(pixels, name, is_deep=False), _note(opened, name)
     stored = decode_stored(content, name, max_pixels)
     return checked_frame(_rgb(to_eight_bits(stored.picture, name)), name, stored.is_deep), stored.note
@@ -138,7 +112,7 @@ def open_pages(file: Path | BinaryIO, name: str) -> PillowImage.Image:
         return PillowImage.open(file, formats=_FORMATS)
     except ImageError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ImageError(f"{name}: {reason_of(error, _head(file))}") from error
 
 
@@ -150,7 +124,7 @@ def num_pages(opened: PillowImage.Image, name: str) -> int:
     """
     try:
         return int(getattr(opened, "n_frames", 1)) if opened.format == "TIFF" else 1
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ImageError(f"{name}: {reason_of(error)}") from error
 
 
@@ -172,6 +146,7 @@ def read_page(opened: PillowImage.Image, page: int, name: str, max_pixels: int =
     try:
         opened.seek(page)
         _check_pixels(opened, name, max_pixels)
+        refuse_turn_by_note(opened, name)
         deep, fault = is_deep(opened, b""), tiff_fault(opened)
         if fault:
             raise ImageError(f"{name}: {fault}")
@@ -179,7 +154,7 @@ def read_page(opened: PillowImage.Image, page: int, name: str, max_pixels: int =
         found = ImageOps.exif_transpose(opened)  # a copy: the file stays where the next page can be sought
     except ImageError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ImageError(f"{name}: {reason_of(error)}") from error
     return checked_frame(_rgb(to_eight_bits(found, name)), name, deep)
 
@@ -195,7 +170,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 def is_turned(path: Path | str) -> bool:
     """Whether a file's orientation says that its stored pixels are to be turned or mirrored; errors as `image_size`."""
-    return _header(path)[1] in _UPRIGHT
+    return _header(path)[1] in UPRIGHT
 
 
 def header_note(path: Path | str) -> str:
@@ -210,7 +185,7 @@ def header_note(path: Path | str) -> str:
                 return ""
         with PillowImage.open(path, formats=_FORMATS) as picture:
             return _note(picture, str(path))
-    except (ImageError, *_UNREADABLE):
+    except (ImageError, *UNREADABLE):
         return ""
 
 
@@ -228,7 +203,7 @@ def _header(path: Path | str) -> tuple[tuple[int, int], int]:
             width, height = opened.size
     except ImageError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ImageError(f"{path}: {reason_of(error, _head(Path(path)))}") from error
     return ((width, height) if turned else (height, width)), orientation
 
@@ -245,19 +220,38 @@ def decode_stored(content: bytes, name: str, max_pixels: int) -> Stored:
         if _is_jpeg(opened):
             pixels = decode_jpeg(content, _SPACES[opened.mode], name)  # of CMYK only whether it is whole
             if opened.mode != "CMYK":
-                upright = _upright(np.ascontiguousarray(pixels[..., 0]) if is_grey(pixels) else pixels, opened, name)
-                return Stored(PillowImage.fromarray(upright), True, False, note)
+                shown = upright(np.ascontiguousarray(pixels[..., 0]) if is_grey(pixels) else pixels, opened, name)
+                return Stored(PillowImage.fromarray(shown), True, False, note)
         try:
             fault = png_fault(content) or tail_fault(content) or tiff_fault(opened)
             if fault:
                 raise ImageError(f"{name}: {fault}")
+            num_colours = _num_colours(opened)
             opened.load()
+            fault = pixels_fault(content, opened, num_colours)
+            if fault:
+                raise ImageError(f"{name}: {fault}")
             ImageOps.exif_transpose(opened, in_place=True)  # in place: without an orientation it copies nothing
         except ImageError:
             raise
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise ImageError(f"{name}: {reason_of(error)}") from error
         return Stored(opened, is_lossy, deep, note)
+
+
+def decode_exact(content: bytes, name: str, max_pixels: int) -> Stored:
+    """As `decode_stored`, of a file whose values count: a mask, a map, labels.
+
+    Raises:
+        ImageError: As `decode_stored`; or values that differ became equal when 16 bits were brought to 8.
+    """
+    stored = decode_stored(content, name, max_pixels)
+    if stored.is_deep and stored.picture.mode[0] not in "IF" and loses_levels(content):
+        raise ImageError(
+            f"{name}: 16 bits a channel, values that differ become equal in 8 bits; expected 8 bit, or 16-bit grey: "
+            "store it so, 0 and 255"
+        )
+    return stored
 
 
 def to_eight_bits(picture: PillowImage.Image, name: str) -> PillowImage.Image:
@@ -306,11 +300,18 @@ def _opened(content: bytes, name: str, max_pixels: int) -> PillowImage.Image:
         frames = getattr(opened, "n_frames", 1)
     except ImageError:
         raise
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ImageError(f"{name}: {reason_of(error, content)}") from error
     if frames != 1 and not _is_jpeg(opened):
         raise ImageError(f"{name}: holds {frames} frames; expected one image: split it first")
+    refuse_turn_by_note(opened, name)
     return opened
+
+
+def _num_colours(opened: PillowImage.Image) -> int:
+    """Of the palette, as it is stored: decoding fills it up; 0 without one."""
+    palette = opened.palette if opened.mode == "P" else None
+    return 0 if palette is None else len(palette.palette) // len(palette.rawmode or palette.mode)
 
 
 def _is_jpeg(opened: PillowImage.Image) -> bool:
@@ -320,15 +321,6 @@ def _is_jpeg(opened: PillowImage.Image) -> bool:
 def _note(opened: PillowImage.Image, name: str) -> str:
     frames = getattr(opened, "n_frames", 1)
     return f"{name}: holds {frames} pictures; the first one was read" if frames > 1 else ""
-
-
-def _upright(pixels: NDArray[np.uint8], opened: PillowImage.Image, name: str) -> NDArray[np.uint8]:
-    try:
-        orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
-    except _UNREADABLE as error:
-        raise ImageError(f"{name}: {reason_of(error)}") from error
-    turn = _UPRIGHT.get(orientation)
-    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
 def _check_pixels(opened: PillowImage.Image, name: str, max_pixels: int) -> None:

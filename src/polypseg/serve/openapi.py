@@ -21,7 +21,7 @@ PROBLEMS = {
     401: "A token is needed",
     403: "A page of another site sent it",
     404: "No such job, or no more; no such page of a TIFF; no such frame of a video, or frame or mask of a project",
-    409: "Somebody else saved the frame meanwhile; or a training runs already",
+    409: "Somebody else saved the frame meanwhile; or a training runs already, or none",
     408: "The body came too slowly",
     413: "Too many bytes, pixels or images",
     415: "The body or a field is of another type",

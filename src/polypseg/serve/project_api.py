@@ -80,6 +80,14 @@ async def get_retraining(request: Request) -> Retrain:
     return await asyncio.to_thread(retraining.describe)
 
 
+@router.delete("/project/retrain", **openapi.route(Retrain, changes="training"))
+async def cancel_retraining(request: Request) -> Retrain:
+    """End the training that runs; the model that is served stays, and the project is as before."""
+    retraining = _served(request).retraining
+    await retraining.cancel()
+    return await asyncio.to_thread(retraining.describe)
+
+
 @router.post("/project/model", **openapi.route(ModelServed, changes="model"))
 async def choose_model(request: Request, query: Annotated[ModelQuery, Query()]) -> ModelServed:
     """Serve the trained model, or the one before."""

@@ -83,7 +83,7 @@ class MaskQuery(BaseModel):
     revision: int | None = Field(None, ge=1, description="An earlier one; unset: the last.")
 
 
-RetrainStatus = Literal["idle", "training", "comparing", "waiting", "failed", "done"]
+RetrainStatus = Literal["idle", "training", "comparing", "waiting", "cancelled", "failed", "done"]
 
 
 class SetComparison(BaseModel):

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic
 
-from polypseg.annotate.training import Start, Trained, Training
+from polypseg.annotate.training import CancelledError, Start, Trained, Training
 from polypseg.errors import PolypsegError, RequestError
 from polypseg.serve.project_schemas import Retrain, RetrainComparison, RetrainStatus
 from polypseg.serve.served import ServedFile, ServedModels
@@ -99,6 +99,18 @@ class Retraining:
             is_new = previous.path == self._trained.path
             self._status, self._message = ("done" if is_new else "waiting"), "a person went back to the model before"
 
+    async def cancel(self) -> None:
+        """End the training that runs; the model that is served stays.
+
+        Where it was at its very end, its model may be served already: `describe` says so.
+
+        Raises:
+            RequestError: 409, none runs.
+        """
+        if self._task is None or self._task.done():
+            raise RequestError(409, "No training runs", "there is nothing to cancel")
+        await self.close()
+
     async def close(self) -> None:
         """End a training that runs; nothing of it is served."""
         if self._training is not None:
@@ -118,6 +130,8 @@ class Retraining:
             served = await asyncio.to_thread(self._models.trained, trained.path)
             await self._adopt(served, "it passed the comparison")
             self._status, self._message = "done", "the new model is served"
+        except CancelledError:
+            self._status, self._message = "cancelled", "the training was cancelled; the old model is served"
         except PolypsegError as error:
             self._status, self._message = "failed", str(error)
         except Exception as error:

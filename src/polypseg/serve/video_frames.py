@@ -12,8 +12,7 @@ from threading import Event
 import cv2
 
 from polypseg.errors import RequestError
-from polypseg.predict.video.frames import FrameReader
-from polypseg.predict.video.source import open_source
+from polypseg.predict.video.frames import frames_of
 from polypseg.serve.videos import check_size, put_anonymous_copy
 
 MAX_FRAMES = 100
@@ -59,18 +58,15 @@ def write_frames(
     if anonymise:
         put_anonymous_copy(source)
     wanted, last = frozenset(numbers), max(numbers)
-    opened, num_written = open_source(source), 0
-    try:
-        with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-            for frame in FrameReader(opened, stopped).frames():
-                if frame.number in wanted and frame.image is not None:
-                    packed = cv2.imencode(".png", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), SOON)[1]
-                    archive.writestr(f"frame_{frame.number:06d}.png", packed.tobytes())
-                    num_written += 1
-                if frame.number >= last:
-                    break
-    finally:
-        opened.container.close()
+    num_written = 0
+    with frames_of(source, stopped) as (_, frames), zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for frame in frames:
+            if frame.number in wanted and frame.image is not None:
+                packed = cv2.imencode(".png", cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR), SOON)[1]
+                archive.writestr(f"frame_{frame.number:06d}.png", packed.tobytes())
+                num_written += 1
+            if frame.number >= last:
+                break
     if not num_written:
         raise RequestError(404, "No such frame", "the video holds none of these frames, or none can be decoded")
     return num_written

@@ -46,7 +46,7 @@ async function getOptions() {
 /* Files that were chosen one by one are tried whatever they are; of a folder only images and videos are taken. */
 function take(found, isFolder) {
   const wanted = isFolder ? found.filter(({ file }) => isMedia(file)) : found;
-  const added = wanted.map(({ file, folder }) => items.add(file, { folder }));
+  const added = wanted.map(({ file, folder, isEmpty = false }) => items.add(file, { folder, isEmpty }));
   if (added.some((item) => item.folder) && !byId("group-by").value) byId("group-by").value = "folder";
   many.arrange();
   if (added.length) choose(added[0]);
@@ -206,7 +206,8 @@ function connectFiles() {
     button.addEventListener("click", async () => {
       const answer = await fetch(`/page/examples/${button.dataset.example}`).catch(() => null);
       const blob = answer?.ok ? await answer.blob() : new Blob([]);
-      take(one([new File([blob], `synthetic_${button.dataset.example}`, { type: "image/jpeg" })]), false);
+      const file = new File([blob], `synthetic_${button.dataset.example}`, { type: "image/jpeg" });
+      take([{ file, folder: "", isEmpty: button.dataset.polyps === "0" }], false);
     });
   }
 }

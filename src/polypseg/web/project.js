@@ -242,7 +242,7 @@ export class Project {
     const { record, saver } = this.current;
     this.page.editor().close();
     this.current = null;
-    await saver.flush();
+    await Promise.all([saver, ...this.unsaved().map((session) => session.saver)].map((one) => one.flush()));
     await this.load();
     this.list.focus(record.id);
   }

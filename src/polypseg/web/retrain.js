@@ -12,6 +12,7 @@ const TITLES = {
   comparing: "Comparing the new model with the old one",
   waiting: "The new model is not better on these frames; the old one stays in use.",
   kept: "The old model is in use; the new one is kept.",
+  cancelled: "The training was cancelled; the old model stays in use.",
   failed: "Training failed; the old model stays in use.",
   done: "The new model is in use.",
 };
@@ -21,6 +22,7 @@ export class Retrain {
   constructor(host) {
     Object.assign(this, { host, hasPrevious: false, last: "" });
     byId("retrain-start").addEventListener("click", () => this.act("/project/retrain"));
+    byId("retrain-cancel").addEventListener("click", () => this.cancel());
     byId("retrain-new").addEventListener("click", () => this.act("/project/model?use=new"));
     byId("retrain-back").addEventListener("click", () => this.act("/project/model?use=previous", "The previous model is in use again."));
   }
@@ -38,13 +40,13 @@ export class Retrain {
   }
 
   /* A model takes a moment to open: until it answers, that is said and nothing else can be pressed. */
-  async act(path, words = "") {
+  async act(path, words = "", method = "POST") {
     const buttons = [...document.querySelectorAll("#retrain button")];
     clearTimeout(this.timer);
     for (const button of buttons) button.disabled = true;
     byId("retrain-words").textContent = "One moment …";
     try {
-      await ask(path, "POST");
+      await ask(path, method);
       await this.host.modelChanged();
       await this.look();
       if (words) byId("retrain-words").textContent = words;
@@ -54,6 +56,11 @@ export class Retrain {
     } finally {
       for (const button of buttons) button.disabled = button.id === "retrain-start" && BUSY.includes(this.last);
     }
+  }
+
+  async cancel() {
+    await this.act("/project/retrain", "", "DELETE");
+    if (byId("retrain-cancel").hidden) byId("retrain-start").focus(); // it had the focus, and is gone
   }
 
   tell({ title, detail }) {
@@ -71,6 +78,7 @@ export class Retrain {
     else byId("retrain-bar").removeAttribute("value");
     byId("retrain-progress").textContent = [epochs ? `epoch ${epoch ?? 0} of ${epochs}` : "", seconds ? lasting(seconds) : ""].filter(Boolean).join(", ");
     byId("retrain-start").disabled = isBusy;
+    byId("retrain-cancel").hidden = !isBusy;
     byId("retrain-new").hidden = status !== "waiting";
     byId("retrain-new").textContent = better ? "Use the new model" : "Use it anyway";
     byId("retrain-back").hidden = status === "waiting" || isBusy || (!this.hasPrevious && status !== "done");

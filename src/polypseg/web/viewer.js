@@ -18,6 +18,8 @@ const MADE_BY = {
   rejected: "Reviewed and rejected: unusable.",
 };
 
+const FALSE_ALARM = " This example was drawn without a polyp: what is marked is a false alarm.";
+
 /** Shows items that are done. The host has: rerun(), chosen(threshold, smallest), drop() of a correction. */
 export class Viewer {
   constructor(host) {
@@ -178,7 +180,7 @@ export class Viewer {
     const mean = polyps.reduce((sum, polyp) => sum + polyp.area_px * polyp.mean_probability, 0) / (area || 1);
     byId("findings-title").textContent = polyps.length ? `${several(polyps.length, "region")} found` : "No polyp found";
     byId("findings-title").classList.toggle("none", polyps.length === 0);
-    byId("verdict-detail").textContent = this.conditions(threshold) + (polyps.length ? ""
+    byId("verdict-detail").textContent = this.conditions(threshold) + (polyps.length ? (this.item.isEmpty ? FALSE_ALARM : "")
       : correctedMask(this.item) ? ""
       : ` The highest probability is ${probability(answer.max_probability)}. The model found none; this does not mean that there is none.`);
     const { height, width } = answer.image;

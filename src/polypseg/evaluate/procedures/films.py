@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from threading import Event
 from typing import NamedTuple
 
 import numpy as np
@@ -78,17 +77,13 @@ def film_frames(film: Film, known: Frames | None) -> Iterator[FilmFrame]:
         for path in film.files:
             yield FilmFrame(path.stem, None, read_film_frame(path))
         return
-    from polypseg.predict.video.frames import FrameReader
-    from polypseg.predict.video.source import open_source
+    from polypseg.predict.video.frames import frames_of
 
     named = keys_by_number(known.keys_of(film.name)) if known is not None and film.name in known.names else {}
-    source = open_source(film.files[0])
-    try:
-        for frame in FrameReader(source, Event()).frames():
+    with frames_of(film.files[0]) as (_, frames):
+        for frame in frames:
             key = named.get(frame.number, str(frame.number))
             yield FilmFrame(key, float(frame.seconds), frame.image)
-    finally:
-        source.container.close()
 
 
 def read_film_frame(path: Path) -> Image:

@@ -1,13 +1,17 @@
 """Whether a model gives what a polypseg model gives: one probability a pixel of the square that it sees.
 
 Decisions:
-- A model is asked once when it is opened, with a picture of noise and a grey one: what gives logits, several classes, a
-  map of another size or no numbers is refused before anything is written. A run's own checkpoint is not asked.
+- A model is asked when it is opened, with a picture of noise, a grey one, and the first again: what gives logits,
+  several classes, a map of another size or no numbers is refused before anything is written; so is what answers one
+  picture in two ways, or all with one number (its weights are lost). A run's own checkpoint is not asked.
+- An exported file's inputs and outputs must be those of an export, in type too: OpenVINO feeds whatever there is, and a
+  number that becomes a whole one on its way is no share any more.
 - Each batch is looked at too, which costs a thousandth of the model: numbers may fail on some pictures alone.
 - Weights in files beside an exported model are refused in every engine: its digest does not cover them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +21,15 @@ from polypseg.predict.engines.engine import Engine
 
 ROUNDING = 1e-3
 """By which an engine of less precision may leave [0, 1]."""
+
+IMAGE, PROBABILITY, ATTENTION = "image", "probability", "attention_"
+"""Names in an exported graph: its input, its output, and what begins the name of a gate's coefficients."""
+
+REPEATED = 0.02
+"""Two answers to one picture differ by less, however its sums are rounded."""
+
+_FLOAT, _FLOATS = ("tensor(float)", "f32"), ("tensor(float)", "tensor(float16)", "tensor(double)", "f32", "f16", "f64")
+"""What ONNX Runtime and OpenVINO call the type of what goes in, and of what may come out."""
 
 _GRAPH, _NODE, _INITIALIZER, _ATTRIBUTE, _TENSOR, _SUBGRAPH, _TENSORS, _SUBGRAPHS = 7, 1, 5, 5, 5, 6, 10, 11
 _SPARSE, _VALUES, _INDICES = 15, 1, 2
@@ -52,16 +65,62 @@ def check_probabilities(found: NDArray[np.float32], num_images: int, size: int, 
         )
 
 
+class Port(NamedTuple):
+    """An input or an output of an exported graph.
+
+    Attributes:
+        name: In the graph.
+        kind: The type of its numbers, as its runtime calls it.
+        num_channels: The length of its last axis; None where the graph leaves it open.
+    """
+
+    name: str
+    kind: str
+    num_channels: int | None
+
+
+def check_ports(inputs: Sequence[Port], outputs: Sequence[Port], levels: Sequence[int], source: str) -> None:
+    """Nothing, if a graph has the inputs and outputs of an export.
+
+    Args:
+        inputs: All of them.
+        outputs: All of them.
+        levels: Of the gates whose coefficients the file says that it gives.
+        source: The model, for the message.
+
+    Raises:
+        ModelError: It has others.
+    """
+    fault = ""
+    if [(port.name, port.kind in _FLOAT, port.num_channels in (3, None)) for port in inputs] != [(IMAGE, True, True)]:
+        found = ", ".join(f"{port.name} ({port.kind})" for port in inputs) or "none"
+        fault = f"its inputs are {found}; expected one, {IMAGE}, of 3 channels and 32-bit floats"
+    known = {port.name: port for port in outputs}
+    for name in (PROBABILITY, *(f"{ATTENTION}{level}" for level in levels)):
+        port = known.get(name)
+        if port is None:
+            fault = fault or f"it has no output {name}; it has {', '.join(known) or 'none'}"
+        elif port.kind not in _FLOATS or port.num_channels not in (1, None):
+            shape = "" if port.num_channels is None else f", {port.num_channels} channels"
+            fault = fault or f"its output {name} is {port.kind}{shape}; expected floats, one channel"
+    if fault:
+        raise ModelError(f"{source}: not a model that polypseg exported, or a changed one: {fault}; export it again")
+
+
 def ask(engine: Engine, source: str) -> None:
-    """Nothing, if a model just opened answers a noisy and a grey picture as it should.
+    """Nothing, if a model just opened answers a noisy picture, a grey one and the noisy one again as it should.
 
     Raises:
         ModelError: It does not.
     """
     noise = np.random.default_rng(0).random((1, engine.size, engine.size, 3), np.float32)
-    for batch in (noise, np.full_like(noise, 0.5)):
+    has_attention = bool(engine.facts.attention_levels) and engine.name in ("onnxruntime", "openvino")
+    answers = []
+    for number, batch in enumerate((noise, np.full_like(noise, 0.5), noise)):
         try:
-            found = engine.run(batch)
+            found, maps = engine.run_with_attention(batch) if has_attention and not number else (engine.run(batch), {})
+        except ModelError as error:
+            raise ModelError(f"{source}: {error}") from error
         except Exception as error:  # the runtimes' own exceptions share no class
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(
@@ -69,6 +128,35 @@ def ask(engine: Engine, source: str) -> None:
                 f"does ({reason}); export it again"
             ) from error
         check_probabilities(found, 1, engine.size, source)
+        _check_maps(maps, source)
+        answers.append(found)
+    apart = float(np.abs(answers[2] - answers[0]).max())
+    if apart > REPEATED:
+        raise ModelError(
+            f"{source}: the model answers one picture in two ways (probabilities {apart:.2g} apart); export it as it "
+            "predicts, without dropout or other chance"
+        )
+    level = float(answers[0].flat[0])
+    is_constant = all(bool((found == level).all()) for found in answers)
+    if is_constant and ROUNDING < level < 1 - ROUNDING:  # 0 or 1 everywhere may be said of noise
+        raise ModelError(
+            f"{source}: the model says {level:.3g} of every pixel of every picture; its weights are lost: export it "
+            "again"
+        )
+
+
+def _check_maps(maps: Mapping[int, NDArray[np.float32]], source: str) -> None:
+    """Nothing, if the coefficients of gates are shares.
+
+    Raises:
+        ModelError: They are not.
+    """
+    for level, found in maps.items():
+        if found.ndim != 3 or not np.isfinite(found).all() or found.min() < -ROUNDING or found.max() > 1 + ROUNDING:
+            raise ModelError(
+                f"{source}: the attention of level {level} is no map of shares: {found.shape}, {found.min():.3g} to "
+                f"{found.max():.3g}; expected one map of values in [0, 1]: export it again"
+            )
 
 
 def refuse_external_weights(content: bytes, source: str) -> None:

@@ -7,13 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import ModelError
-from polypseg.predict.engines.checking import refuse_external_weights
+from polypseg.predict.engines.checking import ATTENTION, IMAGE, PROBABILITY, Port, check_ports, refuse_external_weights
 from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.engines.model_file import read_model_file
 from polypseg.records.model_facts import ModelFacts
-
-IMAGE, PROBABILITY, ATTENTION = "image", "probability", "attention_"
-"""Names in an exported graph: its input, its output, and what begins the name of a gate's coefficients."""
 
 
 class OnnxEngine:
@@ -39,6 +36,8 @@ class OnnxEngine:
                 f"{path}: ONNX Runtime cannot open it ({first_line(error)}); is it damaged? Export it again, or copy "
                 "it again"
             ) from error
+        inputs, outputs = map(_ports, (self._session.get_inputs(), self._session.get_outputs()))
+        check_ports(inputs, outputs, self.facts.attention_levels, str(path))
         self.size, self.threshold = self.facts.size, self.facts.threshold
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -52,6 +51,15 @@ class OnnxEngine:
         probabilities, *maps = self._session.run(wanted, {IMAGE: batch})
         attention = {level: np.asarray(found, np.float32)[..., 0] for level, found in zip(levels, maps, strict=True)}
         return Outputs(np.asarray(probabilities, np.float32), attention)
+
+
+def _ports(found: list[Any]) -> list[Port]:
+    """Inputs or outputs of a session."""
+    return [Port(each.name, each.type, _length(each.shape[-1]) if each.shape else 0) for each in found]
+
+
+def _length(axis: object) -> int | None:
+    return axis if isinstance(axis, int) else None
 
 
 def carried_levels(facts: ModelFacts) -> tuple[int, ...]:

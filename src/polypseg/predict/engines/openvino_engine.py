@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.errors import ModelError, missing_extra
-from polypseg.predict.engines.checking import refuse_external_weights
+from polypseg.predict.engines.checking import ATTENTION, PROBABILITY, Port, check_ports, refuse_external_weights
 from polypseg.predict.engines.engine import Outputs
 from polypseg.predict.engines.model_file import read_model_file
-from polypseg.predict.engines.onnx_engine import ATTENTION, PROBABILITY, carried_levels, first_line
+from polypseg.predict.engines.onnx_engine import carried_levels, first_line
 from polypseg.predict.engines.openvino_graph import speed_up
 from polypseg.records.paired_models import read_ir
 
@@ -41,8 +41,11 @@ class OpenVinoEngine:
         try:
             core = openvino.Core()
             model = core.read_model(path)
+            check_ports(_ports(model.inputs), _ports(model.outputs), self.facts.attention_levels, str(path))
             speed_up(model)
             self._compiled = core.compile_model(model, "CPU", settings)
+        except ModelError:
+            raise
         except Exception as error:
             raise ModelError(
                 f"{path}: OpenVINO cannot open it ({first_line(error)}); is it damaged? Export or copy it again"
@@ -69,3 +72,15 @@ class OpenVinoEngine:
             return request.infer([batch], share_inputs=True)
         finally:
             self._idle.put(request)
+
+
+def _ports(found: list[Any]) -> list[Port]:
+    """Inputs or outputs of a graph."""
+    ports = []
+    for each in found:
+        shape = each.partial_shape
+        last = shape[len(shape) - 1] if shape.rank.is_static and len(shape) else None
+        length = last.get_length() if last is not None and last.is_static else None
+        name = each.any_name if each.names else ""
+        ports.append(Port(name, each.element_type.get_type_name(), length))
+    return ports

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from polypseg.errors import ModelError
 from polypseg.machine import instruction_set, onednn_instruction_set
+from polypseg.predict.engines.checking import ATTENTION, PROBABILITY
 from polypseg.predict.engines.engine import Outputs
-from polypseg.predict.engines.onnx_engine import ATTENTION, PROBABILITY, carried_levels
+from polypseg.predict.engines.onnx_engine import carried_levels
 from polypseg.records.onnx_metadata import read_facts
 
 OLDEST = "AVX2"

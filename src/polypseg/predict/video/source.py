@@ -3,16 +3,20 @@
 Decisions:
 - FFmpeg guesses a format from anything, text and playlists too; only the formats of `FORMATS` are tried.
 - A cover picture of a sound file is no video.
+- A file that takes too long to open is given up: FFmpeg is asked to end by itself, and where it does not, the thread in
+  which it hangs is left to itself.
 - A device is known by its index: /dev/videoN on Linux, the N-th of AVFoundation on macOS and of DirectShow on Windows.
 """
 
 import io
 import platform
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from polypseg.errors import DataError, UsageError, missing_extra
+from polypseg.predict.video.stages import Patience, Pipeline
 from polypseg.preprocess import MAX_PIXELS
 
 FORMATS = (
@@ -23,6 +27,9 @@ FORMATS = (
 
 DEVICE_SECONDS = 10.0
 """A device that gives no picture for so long is given up."""
+
+FILE_SECONDS = 60.0
+"""A file that is not open, or gives no next frame, after so long is given up; a second is much."""
 
 DEFAULT_RATE = Fraction(25)
 """Frames a second where a source does not tell."""
@@ -92,14 +99,24 @@ class VideoSource(NamedTuple):
 
     @property
     def seconds_promised(self) -> float:
-        """The video's length by its header; 0 where it does not tell, or where it may be the sound's."""
+        """The video's length by its header; 0 where it does not tell, or where it may be the sound's.
+
+        A Matroska file tells where its clock ends, which need not begin at 0.
+        """
         if self.is_device:
             return 0.0
+        begin = float(self.container.start_time or 0) / 1_000_000 if "matroska" in self.container.format.name else 0.0
         if self.stream.duration is not None:
-            return float(self.stream.duration * self.stream.time_base)
+            return max(0.0, float(self.stream.duration * self.stream.time_base) - begin)
         if self.container.duration is not None and len(self.container.streams) == 1:
-            return float(self.container.duration) / 1_000_000
+            return max(0.0, float(self.container.duration) / 1_000_000 - begin)
         return 0.0
+
+    @property
+    def num_films(self) -> int:
+        """How many mp4 files lie one behind the other in this one, of which FFmpeg reads the first."""
+        is_mp4 = not self.is_device and "mp4" in self.container.format.name
+        return sum(kind == b"moov" for kind in _boxes(Path(self.name))) if is_mp4 else 1
 
     @property
     def ends_within_packet(self) -> bool:
@@ -166,7 +183,9 @@ def open_file(path: Path) -> tuple[str, Any]:
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty (0 bytes); expected a video")
     try:
-        return str(path), av.open(str(path), options={"format_whitelist": FORMATS}, metadata_errors="replace")
+        return str(path), _opened_in_time(path)
+    except av.error.ExitError as error:
+        raise hanging(str(path), "header") from error
     except PermissionError as error:
         raise DataError(f"{path}: cannot read the file: {error.strerror}") from error
     except (av.error.FFmpegError, ValueError) as error:
@@ -179,21 +198,43 @@ def open_file(path: Path) -> tuple[str, Any]:
         ) from (error)
 
 
+def hanging(name: str, part: str) -> DataError:
+    """The error of a file in which the decoder, or the disk, hangs."""
+    return DataError(
+        f"{name}: the decoder did not read its {part} within {FILE_SECONDS:g} s, expected less than 1 s; copy the file "
+        "again, or convert it first (ffmpeg -i FILE new.mp4)"
+    )
+
+
+def _opened_in_time(path: Path) -> Any:
+    """The container of a file, opened in a thread, so that nobody waits for a decoder that hangs."""
+    options: dict[str, Any] = {"options": {"format_whitelist": FORMATS}, "metadata_errors": "replace"}
+
+    def containers() -> Iterator[Any]:
+        yield import_av().open(str(path), timeout=FILE_SECONDS, **options)
+
+    with Pipeline() as pipeline:
+        return next(pipeline.ahead(containers(), patience=Patience(FILE_SECONDS + 1, hanging(str(path), "header"))))
+
+
 def _lacks_index(path: Path) -> bool:
     """Whether a file begins as an mp4 and holds no box `moov`, without which nothing in it can be found."""
     with path.open("rb") as opened:
         if opened.read(8)[4:] != b"ftyp":
             return False
-        opened.seek(0)
+    return b"moov" not in _boxes(path)
+
+
+def _boxes(path: Path) -> Iterator[bytes]:
+    """The kinds of an mp4's outermost boxes, up to one of no length."""
+    with path.open("rb") as opened:
         while len(header := opened.read(16)) >= 8:
-            if header[4:8] == b"moov":
-                return False
+            yield header[4:8]
             size = int.from_bytes(header[:4], "big")
             length = int.from_bytes(header[8:], "big") if size == 1 else size
             if length < 8:  # to the end of the file, or nonsense
-                break
+                return
             opened.seek(length - len(header), 1)
-    return True
 
 
 def device_address(index: int) -> tuple[str, str, dict[str, str]]:

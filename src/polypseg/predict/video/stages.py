@@ -4,13 +4,15 @@ Decisions:
 - The queues between the stages are bounded, so that the slowest stage sets the pace and memory stays flat.
 - A stage's exception is raised where its items are taken; whoever leaves the pipeline ends all its stages.
 - The main thread only waits, so that Ctrl-C never falls into the middle of a stage's work; after it, taking goes on.
+- No thread can be ended from outside: one that hangs (in a decoder, on a disk) is left to itself once its time is over,
+  and what it may still use stays open. Time in which this process was stopped or suspended does not count.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Generic, NamedTuple, Self, TypeVar
 
 T = TypeVar("T")
 
@@ -19,6 +21,18 @@ QUEUE_LENGTH = 4
 
 _POLL_SECONDS = 0.1
 _JOIN_SECONDS = 5.0
+
+
+class Patience(NamedTuple):
+    """How long whoever takes items waits for one.
+
+    Attributes:
+        seconds: That one item may take.
+        error: Is raised after that.
+    """
+
+    seconds: float
+    error: Exception
 
 
 class _End:
@@ -31,8 +45,8 @@ _END: Final = _End()
 class Ahead(Generic[T]):
     """An iterator over items that a thread of its own makes; from `Pipeline.ahead`."""
 
-    def __init__(self, items: Iterable[T], length: int, abandoned: Event) -> None:
-        self._items, self._abandoned = items, abandoned
+    def __init__(self, items: Iterable[T], length: int, abandoned: Event, patience: Patience | None = None) -> None:
+        self._items, self._abandoned, self._patience = items, abandoned, patience
         self._waiting: Queue[T | _End] = Queue(length)
         self._is_done = Event()
         self._error: BaseException | None = None
@@ -45,6 +59,7 @@ class Ahead(Generic[T]):
 
     def __next__(self) -> T:
         """The next item."""
+        num_waits = 0
         while not self._abandoned.is_set():
             is_last = self._is_done.is_set()
             try:
@@ -52,6 +67,9 @@ class Ahead(Generic[T]):
             except Empty:
                 if is_last:
                     break
+                num_waits += 1
+                if self._patience is not None and num_waits * _POLL_SECONDS >= self._patience.seconds:
+                    raise self._patience.error from None
                 continue
             if not isinstance(item, _End):
                 return item
@@ -92,18 +110,28 @@ class Pipeline:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """End the stages; one that waits for a device is left to itself after some seconds."""
+        """End the stages; one that waits for a device, or hangs, is left to itself after some seconds."""
         self._abandoned.set()
         for thread in self._threads:
             thread.join(_JOIN_SECONDS)
 
-    def ahead(self, items: Iterable[T], length: int = QUEUE_LENGTH) -> Iterator[T]:
+    def finally_close(self, close: Callable[[], None]) -> None:
+        """Close a source after the pipeline's end; not if a thread may still use it, as one that hangs."""
+        if not any(thread.is_alive() for thread in self._threads):
+            close()
+
+    def ahead(self, items: Iterable[T], length: int = QUEUE_LENGTH, patience: Patience | None = None) -> Iterator[T]:
         """The items in their order, made in a thread of their own, up to `length` ahead of whoever takes them.
+
+        Args:
+            items: What the thread makes.
+            length: Of the queue.
+            patience: How long one item may take; None waits.
 
         >>> with Pipeline() as pipeline:
         ...     list(pipeline.ahead(number * number for number in range(4)))
         [0, 1, 4, 9]
         """
-        stage = Ahead(items, length, self._abandoned)
+        stage = Ahead(items, length, self._abandoned, patience)
         self._threads.append(stage.thread)
         return stage
