@@ -18,7 +18,7 @@ from polypseg.data.masks import set_faults
 from polypseg.data.samples import Fault, Sample, check_samples, load_sample, refuse
 from polypseg.errors import DataError
 from polypseg.formats.annotations import POLYP, Region
-from polypseg.formats.finding import Found, format_of_file
+from polypseg.formats.finding import FoundAnnotations, format_of_file
 from polypseg.formats.outlines import component_masks, run_lengths
 from polypseg.formats.writing import Labelled, write_data_set, written_format
 from polypseg.preprocess import AUTOMATIC, MaskRule
@@ -109,7 +109,7 @@ def read_frames(
             raise DataError(
                 f"{source}: of no annotation format that is known; expected a folder, a JSON or an XML file"
             )
-        found = Found(name, (source,), images or source.parent)
+        found = FoundAnnotations(name, (source,), images or source.parent)
         return found.title, *_of_annotations(Part(found.folder, None, annotations=found), rule, empty_masks)
     layout = recognise(source)
     if layout.parts[0].annotations is not None:

@@ -283,7 +283,7 @@ def _cases_in(
     if is_own and selection.mask_rule is None:  # the run's own masks mean what they meant to it, wherever they are now
         samples = [s if s.mask_rule == DRAWN else replace(s, mask_rule=own_rule) for s in samples]
     if selection.negatives and samples and all(sample.mask_path for sample in samples):
-        raise UsageError("--negatives is for images without masks; these have masks, which tell it themselves")
+        raise UsageError("--negatives is for images without masks, but these have masks; leave it out")
     if not is_own:
         refuse(faults, selection.skip_bad, PairingError)
     cases = keep_named(cases_of(samples), selection.names)

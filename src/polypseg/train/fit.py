@@ -240,8 +240,7 @@ def _fit(
 ) -> None:
     """Train to the end; the state after each epoch is on disk before the next begins."""
     settings = config.train
-    readers = make_readers(samples, split, config.data, config.split)
-    trained, validated = readers["train"], readers["validation"]
+    trained, validated, _ = make_readers(samples, split, config.data, config.split).values()
     counter = EpochCounter()
     make = batch_maker()
     batch_size = config.data.batch_size
