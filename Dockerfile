@@ -7,10 +7,10 @@
 # /tmp holds videos while their jobs live (at most 8 of 500 MB and their results); images never leave the memory.
 # A model of your own: -v "$PWD/model.onnx:/model.onnx:ro" -e POLYPSEG_MODEL=/model.onnx
 #
-# The base image is named by a tag, which is given to newer images. For a build that can be made again, name its digest:
+# The base image is named by a tag, which is given to newer images. This builds from the digest that the tag had at the
+# first build (kept in .base-digest; --renew takes the newest):
 #
-#   docker buildx imagetools inspect python:3.12-slim-bookworm --format '{{.Manifest.Digest}}'
-#   docker build --build-arg BASE=python:3.12-slim-bookworm@sha256:… -t polypseg .
+#   python scripts/build_image.py
 #
 # On bare metal the same lines, in their order: RUN in a shell in a clone, ENV as exports, CMD as a user without rights.
 # scripts/exercise_dockerfile.py does exactly that in a scratch folder.

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from polypseg.archive.manifest import ArchiveFacts, Entry, ManifestWriter, read_manifest
+from polypseg.archive.manifest import ArchiveFacts, ManifestEntry, ManifestWriter, read_manifest
 from polypseg.archive.status import archive_status
 from polypseg.archive.store import open_run, the_run
 from polypseg.archive.summary import summarise
@@ -45,7 +45,9 @@ def write_manifest(archive: Path, count: int) -> None:
         for number in range(count):
             path = f"/archive/endoscopy/{number // 10_000:04d}/procedure-{number:08d}.mp4"
             facts = (1800.0, FRAMES_A_VIDEO, "h264", 1080, 1920)
-            writer.add(Entry(digest(number), path, 5_000_000_000, "1700000000000000000", "1700000000000000000", *facts))
+            writer.add(
+                ManifestEntry(digest(number), path, 5_000_000_000, "1700000000000000000", "1700000000000000000", *facts)
+            )
 
 
 def read_again(archive: Path) -> None:

@@ -182,29 +182,31 @@ def _row(setting: Setting, labelled: int, found: tuple[Measured, Measured], how:
 
 
 def draw(rows: list[dict[str, str]], path: Path) -> None:
-    """Curves alone: the mean over seeds, thin lines for each."""
+    """Curves alone, of each trained model and of what the gate lets be served: means, and thin lines for each seed."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6, 4), layout="constrained")
-    for order, colour in zip(ORDERS, ("#0b6e99", "#b3541e"), strict=True):
-        seeds = sorted({row["seed"] for row in rows if row["order"] == order})
-        curves = [curve for seed in seeds if (curve := _curve(rows, order, seed))]
-        for curve in curves:
-            axes.plot(*zip(*sorted(curve.items()), strict=True), color=colour, alpha=0.35, linewidth=1)
-        shared = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
-        means = [float(np.mean([curve[count] for curve in curves])) for count in shared]
-        axes.plot(shared, means, color=colour, marker="o", label=f"{order} first ({len(seeds)} seeds)")
-    axes.set_xlabel("corrected frames")
-    axes.set_ylabel("mean Dice of the trained model on unseen sequences")
-    axes.legend(frameon=False)
+    figure, panels = pyplot.subplots(1, 2, figsize=(8, 3.6), sharey=True, layout="constrained")
+    for axes, column, title in zip(panels, ("trained", "dice"), ("the trained model", "what is served"), strict=True):
+        for order, colour in zip(ORDERS, ("#0b6e99", "#b3541e"), strict=True):
+            seeds = sorted({row["seed"] for row in rows if row["order"] == order})
+            curves = [curve for seed in seeds if (curve := _curve(rows, order, seed, column))]
+            for curve in curves:
+                axes.plot(*zip(*sorted(curve.items()), strict=True), color=colour, alpha=0.35, linewidth=1)
+            shared = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
+            means = [float(np.mean([curve[count] for curve in curves])) for count in shared]
+            axes.plot(shared, means, color=colour, marker="o", label=f"{order} first ({len(seeds)} seeds)")
+        axes.set_title(title)
+        axes.set_xlabel("corrected frames")
+    panels[0].set_ylabel("mean Dice on unseen sequences")
+    panels[0].legend(frameon=False)
     figure.savefig(path, dpi=150)
 
 
-def _curve(rows: list[dict[str, str]], order: str, seed: str) -> dict[int, float]:
-    return {int(r["labelled"]): float(r["trained"]) for r in rows if r["order"] == order and r["seed"] == seed}
+def _curve(rows: list[dict[str, str]], order: str, seed: str, column: str) -> dict[int, float]:
+    return {int(r["labelled"]): float(r[column]) for r in rows if r["order"] == order and r["seed"] == seed}
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

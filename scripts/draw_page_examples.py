@@ -3,7 +3,8 @@
 python scripts/draw_page_examples.py
 
 The wall without a polyp is the calmest of the first 40: fewest vessels, highlights and stains. No model chose it. The
-models learned on real frames, and mark something in a part of such drawn walls; where they do so, the page says it.
+models learned on real frames, and mark something in a part of such drawn walls; where they do so here, the page says
+it.
 """
 
 from pathlib import Path

@@ -61,6 +61,7 @@ def show_examples(page: Page, *names: str) -> None:
     for name in names:
         page.click(f"[data-example='{name}.jpg']")
         page.locator("#result-title", has_text=name).wait_for()
+    page.locator("#strip li[data-state=done]").nth(len(names) - 1).wait_for()
 
 
 def draw(browser: Browser, address: str, film: Path) -> None:

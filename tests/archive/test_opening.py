@@ -10,7 +10,7 @@ import pytest
 
 from archive.archive_making import HereSlot, make_videos
 from polypseg.archive import opening
-from polypseg.archive.manifest import Entry, read_manifest
+from polypseg.archive.manifest import ManifestEntry, read_manifest
 from polypseg.archive.opening import Header, Opener
 from polypseg.archive.options import ArchiveOptions, Job
 from polypseg.archive.plan import plan_archive
@@ -57,7 +57,7 @@ def crash(tmp_path, monkeypatch):
     return set_up
 
 
-def planned(tmp_path: Path) -> tuple[object, list[Entry]]:
+def planned(tmp_path: Path) -> tuple[object, list[ManifestEntry]]:
     summary = plan_archive(str(tmp_path / "videos"), tmp_path / "archive")
     return summary, list(read_manifest(tmp_path / "archive"))
 

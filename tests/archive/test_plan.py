@@ -16,7 +16,7 @@ from archive.archive_making import make_videos
 from polypseg.archive import plan as planning
 from polypseg.archive.forget import forget_video
 from polypseg.archive.inputs import find_paths
-from polypseg.archive.manifest import Entry, ManifestWriter, read_entries, read_manifest
+from polypseg.archive.manifest import ManifestEntry, ManifestWriter, read_entries, read_manifest
 from polypseg.archive.plan import PART_NAME, plan_archive
 from polypseg.errors import ArchiveError, BusyError, DataError, UsageError
 from polypseg.records.lock import alone_in
@@ -218,7 +218,7 @@ def test_entries_are_read_one_after_another(tmp_path):
     path = tmp_path / "manifest.csv"
     with ManifestWriter(path) as writer:
         for number in range(10):
-            writer.add(Entry(f"{number:064x}", f"/{number}", 1, "1"))
+            writer.add(ManifestEntry(f"{number:064x}", f"/{number}", 1, "1"))
     with path.open("a") as opened:
         opened.write("damaged\n")
     entries = read_entries(path)

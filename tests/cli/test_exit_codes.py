@@ -127,7 +127,7 @@ DONE = [
     "data convert frames coco --to coco",
     "data anonymise frames/images shared",
     "models polyp-lite",
-    f"{TRAIN} --set model.filters=2 --set model.depth=2 --set train.tensorboard=false",
+    f"{TRAIN} --set model.filters=2 --set model.depth=1 --set train.tensorboard=false",
     "summary runs/tiny/checkpoints/best.keras -o graph",
     "show runs/tiny --samples 1",
     "evaluate runs/tiny",

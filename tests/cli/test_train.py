@@ -24,6 +24,8 @@ SMALL = [
     *("--set", "split.validation=0.25", "--set", "split.test=0.25", "--set", "split.near_duplicate_bits=-1"),
 ]
 
+SMALLER = [*SMALL, "--set", "model.depth=1"]
+
 
 def call(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -110,7 +112,7 @@ def test_folds_are_one_model_for_evaluate_and_show(sample_folder, tmp_path):
     from polypseg.predict.predictor import load
 
     done = call(
-        "train", "--data", sample_folder, "--runs", tmp_path, "--name", "two", "--folds", 2, "--epochs", 1, *SMALL
+        "train", "--data", sample_folder, "--runs", tmp_path, "--name", "two", "--folds", 2, "--epochs", 1, *SMALLER
     )
     assert done.exit_code == 0, done.output
     run = tmp_path / "two"
@@ -134,7 +136,20 @@ def test_folds_are_one_model_for_evaluate_and_show(sample_folder, tmp_path):
 
 def test_seeds_tell_their_mean(sample_folder, tmp_path):
     done = call(
-        *("train", "--data", sample_folder, "--runs", tmp_path, "--name", "s", "--seeds", "3,4", "--epochs", 1, *SMALL)
+        *(
+            "train",
+            "--data",
+            sample_folder,
+            "--runs",
+            tmp_path,
+            "--name",
+            "s",
+            "--seeds",
+            "3,4",
+            "--epochs",
+            1,
+            *SMALLER,
+        )
     )
     assert done.exit_code == 0, done.output
     assert re.search(r"dice over 2 seeds: 0\.\d{4} \(95 % -?\d", done.output)

@@ -94,9 +94,9 @@ def test_labels_are_chosen_by_name_or_number(folder, rule, areas):
         (
             ("polyp", "tool"),
             MaskRule(),
-            r'COCO \(instances.json\) holds polyp 1, tool 1; .*--polyp-labels "polyp,tool"',
+            r'COCO \(instances.json\) has regions of polyp \(1\), tool \(1\); .*--polyp-labels "polyp,tool"',
         ),
-        (("polyp", ""), MaskRule(), r"\(none\) 1"),
+        (("polyp", ""), MaskRule(), r"\(none\) \(1\)"),
         (
             ("polyp", "tool"),
             MaskRule(labels=("adenoma",)),

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from polypseg.data.catalogue import find_samples
-from polypseg.data.conversion import convert
+from polypseg.data.conversion import ConversionOptions, convert
 from polypseg.data.samples import load_sample
 from polypseg.errors import DataError
 from polypseg.formats.writing import FORMATS
@@ -59,10 +59,10 @@ def test_every_format_gives_back_images_masks_and_groups(tmp_path, source, masks
 def test_an_annotation_file_and_its_images_may_lie_apart(tmp_path, source):
     convert(source, tmp_path / "coco", "coco")
     (tmp_path / "coco" / "annotations.json").rename(tmp_path / "alone.json")
-    done = convert(tmp_path / "alone.json", tmp_path / "out", "masks", source / "images")
+    done = convert(tmp_path / "alone.json", tmp_path / "out", "masks", ConversionOptions(source / "images"))
     assert (done.source, done.num_frames) == ("COCO (alone.json)", 3)
     with pytest.raises(DataError, match="no image of that name"):
-        convert(tmp_path / "alone.json", tmp_path / "other", "masks", tmp_path / "cache")
+        convert(tmp_path / "alone.json", tmp_path / "other", "masks", ConversionOptions(tmp_path / "cache"))
 
 
 def test_what_cannot_be_used_stops_or_is_left_out_on_request(tmp_path, source):
@@ -72,13 +72,13 @@ def test_what_cannot_be_used_stops_or_is_left_out_on_request(tmp_path, source):
         convert(source, tmp_path / "out", "coco")
     assert not (tmp_path / "out").exists()
     with pytest.warns(UserWarning, match="left out 1 file"):
-        assert convert(source, tmp_path / "out", "coco", allow=(False, True)).num_frames == 2
+        assert convert(source, tmp_path / "out", "coco", ConversionOptions(skip_bad=True)).num_frames == 2
 
 
 def test_frames_without_masks_are_empty_only_where_that_is_said(tmp_path, source):
     with pytest.raises(DataError, match="--empty-masks"):
         convert(source / "images", tmp_path / "out", "coco")
-    done = convert(source / "images", tmp_path / "out", "coco", allow=(True, False))
+    done = convert(source / "images", tmp_path / "out", "coco", ConversionOptions(empty_masks=True))
     assert (done.num_frames, done.num_empty) == (3, 3)
 
 

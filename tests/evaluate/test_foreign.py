@@ -143,6 +143,48 @@ def test_maps_of_0_to_100_are_noted(tmp_path):
     assert "0 to 100" in note
 
 
+def test_one_map_that_lies_otherwise_is_named(tmp_path):
+    masks = _references(tmp_path)
+    maps = [_grey(mask) for mask in masks]
+    maps[2], maps[4] = 255 - maps[2], np.ascontiguousarray(maps[4][::-1])
+    (note,) = _plan(tmp_path, maps).notes
+    assert note == "fits its reference only if turned, mirrored or inverted: 2, 4"
+
+
+def test_outlines_are_refused(tmp_path):
+    masks = _references(tmp_path)
+    lines = [cv2.morphologyEx(_grey(mask), cv2.MORPH_GRADIENT, np.ones((3, 3))) for mask in masks]
+    with pytest.raises(ScoreError, match="6 of 6 predictions are outlines without their filling; expected masks: fill"):
+        _plan(tmp_path, lines)
+    mixed = [_grey(mask) for mask in masks]
+    mixed[0] = lines[0]  # one thin answer of a model is none
+    _predictions(tmp_path, mixed)
+    assert not plan_predictions(tmp_path / "pred", tmp_path / "ref").notes
+
+
+def test_maps_that_are_dark_or_bright_everywhere_are_scored_with_a_note(tmp_path):
+    """The sigmoid of probabilities 0 and 1 is 0.5 and 0.73: 127 and 186 of 255."""
+    masks = _references(tmp_path)
+    (note,) = _plan(tmp_path, [np.where(mask, 186, 127).astype(np.uint8) for mask in masks]).notes
+    assert note == "no prediction is darker than 127 of 255 anywhere; was a sigmoid applied twice?"
+    (note,) = _plan(tmp_path, [_grey(mask, 0) for mask in masks]).notes
+    assert note == "all predictions are black: no polyp is found anywhere"
+    for number, mask in enumerate(masks):
+        write_mask(tmp_path / "ref" / f"{number}.png", mask & False)
+    assert not _plan(tmp_path, [_grey(mask, 0) for mask in masks]).notes  # and there is none
+
+
+def test_16_bits_in_colours_that_are_0_to_255_are_refused(tmp_path):
+    masks = _references(tmp_path)
+    for number, mask in enumerate(masks):
+        deep = np.repeat(_grey(mask)[..., None], 3, 2).astype(np.uint16)
+        (tmp_path / "pred").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "pred" / f"{number}.png"), deep)
+    plan = plan_predictions(tmp_path / "pred", tmp_path / "ref")
+    with pytest.raises(ScoreError, match=r"0\.png: 16 bits a channel, values that differ become equal in 8 bits"):
+        evaluate(plan, tmp_path / "out")
+
+
 def test_references_that_do_not_agree_are_refused_and_read_by_a_rule(tmp_path):
     masks = _references(tmp_path)
     _save(tmp_path / "ref" / "3.png", _grey(masks[3], 1))

@@ -95,7 +95,7 @@ def test_negatives_have_no_reference(run, tmp_path):
         plan_run(run.folder, tmp_path / "clean")
     plan = plan_run(run.folder, tmp_path / "clean", Selection(negatives=True))
     assert plan.cases[0].reference_path is None
-    with pytest.raises(UsageError, match="these have masks, which tell it themselves"):
+    with pytest.raises(UsageError, match="but these have masks; leave it out"):
         plan_run(run.folder, selection=Selection(negatives=True, split="all"))
 
 

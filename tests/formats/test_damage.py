@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 
 from polypseg.data.annotated import labelled_frames
 from polypseg.errors import DataError
-from polypseg.formats.finding import Found, find_annotations
+from polypseg.formats.finding import FoundAnnotations, find_annotations
 from polypseg.formats.writing import FORMATS, write_data_set
 from polypseg.preprocess import MaskRule
 
@@ -33,7 +33,7 @@ def outcome(found):
     try:
         again = find_annotations(found.folder)
         if again is not None:
-            labelled_frames(Found(again.format, again.paths, again.folder), ALL)
+            labelled_frames(FoundAnnotations(again.format, again.paths, again.folder), ALL)
     except DataError as error:
         told = str(error)
     assert "\n" not in told

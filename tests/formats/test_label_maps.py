@@ -79,7 +79,7 @@ def test_objects_keep_polyps_apart_that_touch(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda folder: (folder / "SegmentationClass" / "a.png").write_bytes(b"\x89PNG"), "a.png"),
+        (lambda folder: (folder / "SegmentationClass" / "a.png").write_bytes(b"\x89PNG"), "not an image"),
         (lambda folder: palette(folder / "SegmentationObject" / "a.png", LABELS[:2]), "its size is not that of"),
         (
             lambda folder: palette(folder / "SegmentationObject" / "a.png", np.ones_like(LABELS)),

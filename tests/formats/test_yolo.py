@@ -1,5 +1,7 @@
 """YOLO's polygons, as Ultralytics documents them."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
@@ -7,6 +9,7 @@ from PIL import Image as PillowImage
 from polypseg.errors import DataError
 from polypseg.formats.annotations import POLYP, Region
 from polypseg.formats.images import ImageFiles
+from polypseg.formats.writing import write_data_set
 from polypseg.formats.written import Written
 from polypseg.formats.yolo import class_names, label_files, read, write
 
@@ -52,6 +55,7 @@ def test_a_damaged_line_is_told_with_its_file(tmp_path, text, reason):
     lay(tmp_path, text)
     ((name, told),) = found_in(tmp_path).unusable
     assert name.endswith("a.txt")
+    assert told.startswith("not a YOLO label file, or a damaged one")  # the file stands before it already
     assert reason in told
 
 
@@ -98,3 +102,27 @@ def test_what_is_written_is_read_back_with_holes_filled(tmp_path, scene):
     main, part = back["images/ring"].regions  # YOLO has no parts: two lines
     assert main.pixels((24, 30)).sum() + part.pixels((24, 30)).sum() == 12 * 14 + 2 * 2
     assert {region.label for frame in back.values() for region in frame.regions} == {"polyp"}
+
+
+def test_what_is_written_is_read_by_ultralytics_from_any_folder(tmp_path, scene, monkeypatch):
+    utils = pytest.importorskip("ultralytics.data.utils", reason="pip install ultralytics")
+    data_sets = pytest.importorskip("ultralytics.data.dataset")
+    write_data_set(tmp_path / "out", "yolo", scene.frames)
+    monkeypatch.chdir(tmp_path)
+    data = utils.check_det_dataset(str(tmp_path / "out" / "data.yaml"), autodownload=False)
+    assert data["names"] == {0: "polyp"}
+    found = data_sets.YOLODataset(img_path=data["train"], data=data, task="segment", imgsz=32, augment=False).labels
+    segments = {Path(one["im_file"]).stem: (one["shape"], one["segments"]) for one in found}
+    assert {name: len(each) for name, (_, each) in segments.items()} == {"none": 0, "ring": 2, "two": 2}
+    (height, width), drawn = segments["two"]
+    for shares, mask in zip(drawn, scene.masks["two"], strict=True):
+        # The outline's corners are those of the box of pixels: its area is theirs.
+        x, y = (shares * [width, height]).T
+        assert abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2 == pytest.approx(mask.sum(), abs=1e-3)
+
+
+def test_the_list_of_classes_names_no_folder_of_this_machine(tmp_path, scene):
+    """Ultralytics resolves a relative `path` where it is run, not where the file lies."""
+    write_data_set(tmp_path / "out", "yolo", scene.frames)
+    text = (tmp_path / "out" / "data.yaml").read_text()
+    assert text.splitlines() == ["train: images", "val: images", "names:", "  0: polyp"]

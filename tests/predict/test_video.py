@@ -77,7 +77,7 @@ def test_summary_and_table_by_hand(tmp_path, spotted):
     assert (summary.num_frames, summary.num_with_polyp, summary.num_with_withheld) == (14, 10, 0)
     assert (summary.size, summary.codec, summary.is_whole, summary.interrupted) == ((64, 96), "libx264", True, False)
     assert summary.video_seconds == pytest.approx(14 / 25)
-    assert summary.notes() == []
+    assert summary.notes() == ["4 of 14 frames are black or of one colour"]  # the first two and the last two
     rows = rows_of(summary.table)
     assert tuple(rows[0]) == COLUMNS
     assert [row["frame"] for row in rows] == [str(number) for number in range(14)]

@@ -1,5 +1,6 @@
 """Videos as recorders, phones and capture cards make them: jumping clocks, mirrors, fields, HDR, odd containers."""
 
+import re
 import struct
 from fractions import Fraction
 from threading import Event
@@ -67,6 +68,61 @@ class TestEnds:
         assert read(path)[0].fault == ""
         path.write_bytes(whole[: len(whole) * 9 // 10])
         assert read(path)[0].fault.startswith(("the file is cut short", "the file is damaged"))
+
+    def test_packets_that_are_missing_in_a_transport_stream_are_told(self, tmp_path):
+        """Of 188 bytes each, and numbered; the frames after the gap have no damage that the decoder would see."""
+        content = part(tmp_path / "whole.ts", "libx264", 36, g="36", bf="0").read_bytes()
+        packets = [content[place : place + 188] for place in range(0, len(content), 188)]
+        path = tmp_path / "gap.ts"
+        middle = len(packets) // 2
+        path.write_bytes(b"".join(packets[:middle] + packets[middle + 5 :]))
+        assert read(tmp_path / "whole.ts")[0].fault == ""
+        assert read(path)[0].fault == "the file is damaged: packets of it are missing in 1 place"
+
+    @pytest.mark.parametrize(("codec", "suffix"), [("libx264", "ts"), ("mpeg2video", "mpg"), ("mpeg4", "ts")])
+    def test_a_file_that_begins_between_two_key_frames_is_noted(self, tmp_path, codec, suffix):
+        content = part(tmp_path / f"whole.{suffix}", codec, 36, g="12", bf="0").read_bytes()
+        unit = 188 if suffix == "ts" else 2048
+        path = tmp_path / f"late.{suffix}"
+        head = content[: 3 * unit] if suffix == "ts" else b""  # its tables, as a receiver has read them before
+        path.write_bytes(head + content[len(content) // 4 // unit * unit :])
+        reader, frames = read(path)
+        (note,) = reader.notes()
+        assert re.fullmatch(
+            r"it begins between two key frames: \d+ packets before the first give no picture, or a .*", note
+        )
+        assert 24 <= len([frame for frame in frames if not frame.faults]) < 36
+        assert not read(tmp_path / f"whole.{suffix}")[0].notes()
+
+    def test_two_films_in_one_file_are_told(self, tmp_path):
+        film = write_video(tmp_path / "one.mp4", moving_scene(6)).read_bytes()
+        path = tmp_path / "two.mp4"
+        path.write_bytes(film + film)
+        reader, frames = read(path)
+        assert (len(frames), reader.fault) == (
+            6,
+            "it holds 2 films one behind the other, and the first was read; split it",
+        )
+        path.write_bytes(film + b"\0\0\0\x10free" + bytes(8))
+        assert read(path)[0].fault == ""
+
+    def test_a_clock_that_begins_late_is_no_missing_part(self, tmp_path):
+        """A Matroska file of 12 frames at 25 a second that begins after an hour tells 3,600.48 s as its length."""
+        pts = [FRAME * (number + 90_000) for number in range(12)]
+        path = write_video(tmp_path / "late.mkv", moving_scene(12), pts)
+        reader, frames = read(path)
+        assert (len(frames), reader.fault, evenly(frames)) == (12, "", True)
+        source = open_source(path)
+        assert source.seconds_promised == pytest.approx(0.48, abs=0.05)
+        source.container.close()
+
+    @pytest.mark.parametrize("level", [0, 90])
+    def test_a_film_that_shows_nothing_is_a_fault(self, tmp_path, level):
+        nothing = [np.full((64, 96, 3), level, np.uint8)] * 6
+        reader, frames = read(write_video(tmp_path / "nothing.mp4", nothing))
+        assert (len(frames), reader.fault) == (6, "every frame is black or of one colour")
+        reader, _ = read(write_video(tmp_path / "begins.mp4", [*nothing, *moving_scene(4, (64, 96))]))
+        assert (reader.fault, reader.notes()) == ("", ["6 of 10 frames are black or of one colour"])
 
 
 class TestClock:
@@ -348,6 +404,9 @@ class TestContainers:
     @pytest.mark.parametrize("num_b_frames", ["0", "2"])
     def test_an_edit_list_is_followed_and_no_cut(self, tmp_path, num_b_frames):
         images = [np.full((32, 32, 3), 4 * number, np.uint8) for number in range(50)]
+        for image in images:
+            image[:, :16] += 16  # something to be seen
+            image[:, 16:] -= np.minimum(image[:, 16:], 16)
         path = write_video(tmp_path / "cut.mp4", images, options={"g": "10", "bf": num_b_frames, "crf": "1"})
         reader, frames = read(with_edit(path, 25, 20))
         assert evenly(frames)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from polypseg.errors import ScoreError
-from polypseg.records.curves import Curves, read_curves, write_curves
+from polypseg.records.curves import EvaluationCurves, read_curves, write_curves
 
 SHAPES = {"average_precision": (), "histogram": (2, 256), "polyp_free_histogram": (2, 256)}
 SHAPES |= dict.fromkeys(("bin_num_pixels", "bin_mean_probability", "bin_polyp_share"), (15,))
@@ -12,11 +12,11 @@ SHAPES |= dict.fromkeys(("bin_num_pixels", "bin_mean_probability", "bin_polyp_sh
 
 def made():
     """Each array filled with the number of its field: no two are alike."""
-    return {f.name: np.full(SHAPES.get(f.name, (256,)), place) for place, f in enumerate(fields(Curves))}
+    return {f.name: np.full(SHAPES.get(f.name, (256,)), place) for place, f in enumerate(fields(EvaluationCurves))}
 
 
 def test_curves_come_back_under_their_own_names(tmp_path):
-    write_curves(tmp_path / "curves.npz", Curves(**made()))
+    write_curves(tmp_path / "curves.npz", EvaluationCurves(**made()))
     found = read_curves(tmp_path / "curves.npz")
     for name, array in made().items():
         assert np.array_equal(getattr(found, name), array)

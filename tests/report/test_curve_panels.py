@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from polypseg.errors import DataError
-from polypseg.records.curves import Curves
+from polypseg.records.curves import EvaluationCurves
 from polypseg.report import canvas
 from polypseg.report.curve_panels import (
     holds_probabilities,
@@ -36,7 +36,7 @@ def curves(polyp=True, polyp_free=True):
     counts, means, shares = np.zeros(15, np.int64), np.full(15, np.nan), np.full(15, np.nan)
     for place, (count, value, share) in {0: (60, 0.0, 0.0), 2: (20, 0.2, 0.0), 11: (20, 0.8, 1.0)}.items():
         counts[place], means[place], shares[place] = count, value, share
-    return Curves(
+    return EvaluationCurves(
         threshold=(LEVELS - 0.5) / 255,
         histogram=histogram if polyp else np.zeros_like(histogram),
         polyp_free_histogram=free if polyp_free else np.zeros_like(free),

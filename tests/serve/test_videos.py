@@ -81,9 +81,11 @@ def test_a_damaged_video_is_a_failed_job(client, cut):
 
 
 def test_a_cut_video_tells_its_damage(client):
-    content = video(num_frames=30, shows=())
+    content = video(num_frames=30, shows=range(30))
     whole = finished(client, start(client, content))["result"]
     assert (whole["faults"], whole["notes"], whole["frames"][3]["faults"]) == ({}, [], [])
+    grey = finished(client, start(client, video(num_frames=30, shows=range(3))))["result"]
+    assert grey["notes"] == ["27 of 30 frames are black or of one colour"]
     # An AVI has its index behind the pictures, so that its first part can still be played.
     damaged = finished(client, start(client, cut_avi()))["result"]
     assert damaged["faults"] or damaged["notes"]

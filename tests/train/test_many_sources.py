@@ -28,7 +28,7 @@ from train.eager import eagerly
 SMALL = {
     "split": {"near_duplicate_bits": -1, "validation": 0.25, "test": 0.25},
     "data": {"size": 32, "batch_size": 4, "augment": "flip"},
-    "model": {"filters": 4, "depth": 2},
+    "model": {"filters": 4, "depth": 1},
     "train": {"epochs": 2, "tensorboard": False},
 }
 

@@ -86,7 +86,7 @@ def test_batches_carry_what_the_teacher_says_of_the_augmented_image():
 
 
 SMALL = [
-    *("data.size=32", "data.batch_size=4", "data.augment=flip", "model.filters=2", "model.depth=2"),
+    *("data.size=32", "data.batch_size=4", "data.augment=flip", "model.filters=2", "model.depth=1"),
     *("split.kind=ratio", "split.validation=0.25", "split.test=0.25", "split.near_duplicate_bits=-1"),
     *("train.tensorboard=false", "train.epochs=2", "train.deterministic=true"),
 ]

@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polypseg.archive.images import Chunk, chunks_of, digest_of_images, image_names, is_chunk, sizes_and_times
-from polypseg.archive.manifest import Entry, is_url
+from polypseg.archive.manifest import ManifestEntry, is_url
 from polypseg.errors import DataError, missing_extra
 from polypseg.predict.kinds import VIDEO_SUFFIXES, is_video
 from polypseg.records.reading import FileKind, read_text, stream_cells
 
 LIST = FileKind("list of videos", DataError, "name a folder, or a file with a path a line")
-TABLES = (".csv", ".parquet")
 _SERVER_TELLS = (
     *("ETag", "etag", "LastModified", "Last-Modified", "last_modified", "mtime", "created"),
     *("md5Hash", "Content-MD5", "Digest", "checksum"),
@@ -134,7 +133,7 @@ def here(path: str) -> Iterator[Path]:
         yield copy
 
 
-def why_changed(entry: Entry, copy: Path, identify: str) -> str:
+def why_changed(entry: ManifestEntry, copy: Path, identify: str) -> str:
     """What tells that a video is no longer what the manifest says; empty where it is.
 
     Args:

@@ -35,7 +35,7 @@ class ArchiveFacts(Saved):
     identify: str = "content"
 
 
-class Entry(NamedTuple):
+class ManifestEntry(NamedTuple):
     """A video.
 
     Attributes:
@@ -75,7 +75,7 @@ class Entry(NamedTuple):
         return is_url(self.path)
 
 
-COLUMNS = Entry._fields
+COLUMNS = ManifestEntry._fields
 _KINDS: tuple[Any, ...] = (str, str, int, str, str, float, int, str, int, int, str)
 
 
@@ -100,7 +100,7 @@ def read_facts(archive: Path) -> ArchiveFacts:
     return facts
 
 
-def read_manifest(archive: Path) -> Iterator[Entry]:
+def read_manifest(archive: Path) -> Iterator[ManifestEntry]:
     """The videos of an archive, one after another.
 
     Raises:
@@ -110,11 +110,11 @@ def read_manifest(archive: Path) -> Iterator[Entry]:
     return read_entries(archive / MANIFEST_NAME)
 
 
-def read_entries(path: Path) -> Iterator[Entry]:
+def read_entries(path: Path) -> Iterator[ManifestEntry]:
     """The videos of a manifest file, one after another."""
     for number, cells in enumerate(stream_rows(path, COLUMNS, MANIFEST), 2):
         try:
-            yield Entry(*(kind(cell) for kind, cell in zip(_KINDS, cells, strict=True)))
+            yield ManifestEntry(*(kind(cell) for kind, cell in zip(_KINDS, cells, strict=True)))
         except ValueError as error:
             raise MANIFEST.damaged(path, f"row {number}: {error}") from error
 
@@ -133,7 +133,7 @@ class ManifestWriter:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: ManifestEntry) -> None:
         """Add a video."""
         self._writer.writerow(entry)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from polypseg.archive.store import Record
+from polypseg.archive.store import RunSettings
 from polypseg.errors import UsageError, unknown_name
 from polypseg.predict.images.resume import record_of
 from polypseg.predict.predictor import PredictOptions, Predictor, load
@@ -68,7 +68,7 @@ class Job(NamedTuple):
     threads: int | None = None
     options: ArchiveOptions = DEFAULTS
 
-    def load(self) -> tuple[Predictor, Record]:
+    def load(self) -> tuple[Predictor, RunSettings]:
         """The model, ready to predict, and what its results follow from."""
         from polypseg.predict.engines.packaged import resolve
 
@@ -77,10 +77,10 @@ class Job(NamedTuple):
         return predictor, run_record(path, predictor, self.options)
 
 
-def run_record(model: Path, predictor: Predictor, options: ArchiveOptions) -> Record:
+def run_record(model: Path, predictor: Predictor, options: ArchiveOptions) -> RunSettings:
     """What the results of a model and of options follow from; what has no effect is not in it."""
     video = options.video
-    record: Record = {
+    record: RunSettings = {
         "format": FORMAT,
         **record_of(model, predictor),
         "smoothing": video.smoothing,

@@ -22,7 +22,7 @@ from polypseg.archive.manifest import (
     IDENTITIES,
     MANIFEST_NAME,
     ArchiveFacts,
-    Entry,
+    ManifestEntry,
     ManifestWriter,
     read_entries,
     read_facts,
@@ -128,12 +128,12 @@ def _check_facts(archive: Path, identify: str) -> None:
 class _Known:
     """Rows of before, sorted by path, taken in step with the paths that are found."""
 
-    def __init__(self, entries: Iterator[Entry]) -> None:
+    def __init__(self, entries: Iterator[ManifestEntry]) -> None:
         self._entries = entries
         self._next = next(entries, None)
         self._num_passed = 0
 
-    def find(self, path: str) -> Entry | None:
+    def find(self, path: str) -> ManifestEntry | None:
         """The row of a path; None where there was none. Paths are asked for in order."""
         while self._next is not None and self._next.path < path:
             self._step()
@@ -155,20 +155,20 @@ class _Known:
         self._next = next(self._entries, None)
 
 
-def _before(archive: Path) -> Iterator[Entry]:
+def _before(archive: Path) -> Iterator[ManifestEntry]:
     """What is known: the manifest, and what a killed call has read since."""
     files = [path for path in (archive / EARLIER_NAME, archive / MANIFEST_NAME) if path.exists()]
     return _merged([_readable(path) for path in files])
 
 
-def _merged(sources: list[Iterator[Entry]]) -> Iterator[Entry]:
+def _merged(sources: list[Iterator[ManifestEntry]]) -> Iterator[ManifestEntry]:
     """The rows of all, sorted by path; where a path is in several, that of the first."""
     ranked = (((entry.path, rank, entry) for entry in source) for rank, source in enumerate(sources))
     for _, group in groupby(heapq.merge(*ranked), key=lambda item: item[0]):
         yield next(group)[2]
 
 
-def _readable(path: Path) -> Iterator[Entry]:
+def _readable(path: Path) -> Iterator[ManifestEntry]:
     """The rows of a file up to where a kill cut it off."""
     try:
         yield from read_entries(path)
@@ -189,42 +189,42 @@ def _keep_part(archive: Path) -> None:
     part.unlink()
 
 
-def _entry(path: str, before: Entry | None, identify: str, opener: Opener) -> Entry:
+def _entry(path: str, before: ManifestEntry | None, identify: str, opener: Opener) -> ManifestEntry:
     """The row of a path."""
     try:
         stamp = stamp_of(path)
     except OSError as error:
-        return Entry(digest_of_stamp(path, Stamp(0, "")), path, 0, "", fault=_reason(error))
+        return ManifestEntry(digest_of_stamp(path, Stamp(0, "")), path, 0, "", fault=_reason(error))
     is_told = identify == "stamp" or stamp.modified != UNKNOWN  # else only the bytes say whether it changed
     if before is not None and is_told and (before.num_bytes, before.modified, before.changed) == stamp:
         return before
     if is_chunk(path):
         return _chunk_entry(path, stamp, identify)
     if identify == "stamp":
-        entry = Entry(digest_of_stamp(path, stamp), path, *stamp)
+        entry = ManifestEntry(digest_of_stamp(path, stamp), path, *stamp)
         return entry if entry.is_remote else _probed(entry, Path(path), opener)
     try:
         with here(path) as copy:
-            return _probed(Entry(digest_of_content(copy), path, *stamp), copy, opener)
+            return _probed(ManifestEntry(digest_of_content(copy), path, *stamp), copy, opener)
     except OSError as error:
-        return Entry(digest_of_stamp(path, stamp), path, 0, "", fault=_reason(error))
+        return ManifestEntry(digest_of_stamp(path, stamp), path, 0, "", fault=_reason(error))
 
 
-def _chunk_entry(path: str, stamp: Stamp, identify: str) -> Entry:
+def _chunk_entry(path: str, stamp: Stamp, identify: str) -> ManifestEntry:
     """The row of a chunk of images; its frames are its images."""
     try:
         digest = digest_of_stamp(path, stamp) if identify == "stamp" else digest_of_images(path)
-        return Entry(digest, path, *stamp, num_frames=len(Chunk.of(path).images()), codec="images")
+        return ManifestEntry(digest, path, *stamp, num_frames=len(Chunk.of(path).images()), codec="images")
     except OSError as error:
-        return Entry(digest_of_stamp(path, stamp), path, 0, "", fault=_reason(error))
+        return ManifestEntry(digest_of_stamp(path, stamp), path, 0, "", fault=_reason(error))
 
 
-def _probed(entry: Entry, file: Path, opener: Opener) -> Entry:
+def _probed(entry: ManifestEntry, file: Path, opener: Opener) -> ManifestEntry:
     """The row with what the video's header tells, or with its fault."""
     return entry._replace(**opener.header(file)._asdict())
 
 
-def _count(summary: PlanSummary, entry: Entry, before: Entry | None) -> None:
+def _count(summary: PlanSummary, entry: ManifestEntry, before: ManifestEntry | None) -> None:
     summary.num_videos += 1
     summary.num_new += before is None
     summary.num_changed += before is not None and before.video != entry.video

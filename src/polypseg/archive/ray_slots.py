@@ -9,7 +9,7 @@ Decisions:
 
 from typing import Any
 
-from polypseg.archive.manifest import Entry
+from polypseg.archive.manifest import ManifestEntry
 from polypseg.archive.options import Job
 from polypseg.archive.slots import STARTS, WorkerDiedError
 from polypseg.archive.worker import Outcome, Worker
@@ -94,7 +94,7 @@ class RaySlot:
         """As `Slot.begin`; it blocks until the cluster has room."""
         self._started()
 
-    def do(self, entry: Entry) -> Outcome:
+    def do(self, entry: ManifestEntry) -> Outcome:
         """As `Slot.do`."""
         ray, actor = import_ray(), self._started()
         try:
@@ -151,7 +151,7 @@ class _Actor:
         """Load the model."""
         self._worker = Worker(job, run)
 
-    def do(self, entry: Entry) -> Outcome:
+    def do(self, entry: ManifestEntry) -> Outcome:
         """As `Worker.do`."""
         return self._worker.do(entry)
 

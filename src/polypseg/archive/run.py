@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from polypseg.archive.manifest import Entry, read_manifest
+from polypseg.archive.manifest import ManifestEntry, read_manifest
 from polypseg.archive.slots import Slot, WorkerDiedError
 from polypseg.archive.store import State, Store
 from polypseg.archive.worker import Came, Outcome
@@ -97,7 +97,7 @@ class RunSummary:
 class _Came(NamedTuple):
     """What came of a video, and of the worker that was at it."""
 
-    entry: Entry
+    entry: ManifestEntry
     outcome: Outcome
     is_dead: bool = False
 
@@ -144,12 +144,12 @@ class _Source:
         ours = (entry for entry in read_manifest(store.archive) if part.holds(entry.video))
         self._pending = filter(self._is_open, ours)
         self._head, self._num_given = next(self._pending, None), 0
-        self._again: deque[tuple[float, Entry]] = deque()
+        self._again: deque[tuple[float, ManifestEntry]] = deque()
 
-    def _is_open(self, entry: Entry) -> bool:
+    def _is_open(self, entry: ManifestEntry) -> bool:
         return bytes.fromhex(entry.video) not in self._known
 
-    def next(self) -> Entry | None:
+    def next(self) -> ManifestEntry | None:
         """The next video; None where none is ready now."""
         entry = self._head
         if entry is not None:
@@ -158,7 +158,7 @@ class _Source:
             entry = self._again.popleft()[1]
         return entry
 
-    def put_back(self, entry: Entry, delay: float = 0.0) -> None:
+    def put_back(self, entry: ManifestEntry, delay: float = 0.0) -> None:
         """Give a video out again, not before so many seconds."""
         self._again.append((time.monotonic() + delay, entry))
 
@@ -245,7 +245,7 @@ class _Crew:
             slot.close()
 
 
-def _try(slot: Slot, entry: Entry) -> _Came:
+def _try(slot: Slot, entry: ManifestEntry) -> _Came:
     try:
         return _Came(entry, slot.do(entry))
     except WorkerDiedError as error:

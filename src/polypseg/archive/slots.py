@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
-from polypseg.archive.manifest import Entry
+from polypseg.archive.manifest import ManifestEntry
 from polypseg.archive.options import Job
 from polypseg.archive.worker import Outcome, Worker
 from polypseg.errors import ArchiveError
@@ -41,7 +41,7 @@ class Slot(Protocol):
             PolypsegError: No worker can be started, or the slot was closed.
         """
 
-    def do(self, entry: Entry) -> Outcome:
+    def do(self, entry: ManifestEntry) -> Outcome:
         """Predict a video; it blocks until that has come to an end.
 
         Raises:
@@ -75,7 +75,7 @@ class ProcessSlot:
         """As `Slot.begin`."""
         self._started()
 
-    def do(self, entry: Entry) -> Outcome:
+    def do(self, entry: ManifestEntry) -> Outcome:
         """As `Slot.do`."""
         pool = self._started()
         try:
@@ -153,7 +153,7 @@ def _begin(job: Job, run: str) -> int:
     return os.getpid()
 
 
-def _do(entry: Entry) -> Outcome:
+def _do(entry: ManifestEntry) -> Outcome:
     if _worker is None:
         raise ArchiveError("a worker was given a video before it was begun")
     return _worker.do(entry)

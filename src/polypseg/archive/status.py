@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from polypseg.archive.manifest import read_manifest
-from polypseg.archive.store import Record, State, find_runs, the_run
+from polypseg.archive.store import RunSettings, State, find_runs, the_run
 
 
 @dataclass
@@ -21,7 +21,7 @@ class RunStatus:
     """
 
     run: str
-    record: Record
+    record: RunSettings
     states: Counter[State] = field(default_factory=Counter)
     seconds_done: float = 0.0
     num_stray: int = 0

@@ -27,7 +27,7 @@ from polypseg.records.reading import FileKind, read_json, read_text
 RESULTS_NAME, RUN_NAME, FORGOTTEN_NAME = "results", "run.json", "forgotten.txt"
 FAULT, FAILED, ASIDE = ".fault", ".failed", ".aside"
 
-Record = dict[str, str | float | int | bool]
+RunSettings = dict[str, str | float | int | bool]
 """What results follow from, by name."""
 
 RUN = FileKind("record of a run", ArchiveError, "name another archive, or remove this run's folder")
@@ -170,12 +170,12 @@ class Store:
                         yield video, state
 
 
-def run_name(record: Record) -> str:
+def run_name(record: RunSettings) -> str:
     """The name of the run whose results follow from a record."""
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def open_run(archive: Path, record: Record) -> Store:
+def open_run(archive: Path, record: RunSettings) -> Store:
     """The store of a run, made if missing."""
     store = Store(archive, run_name(record))
     if not store.folder.exists():
@@ -185,14 +185,14 @@ def open_run(archive: Path, record: Record) -> Store:
     return store
 
 
-def find_runs(archive: Path) -> list[tuple[Store, Record]]:
+def find_runs(archive: Path) -> list[tuple[Store, RunSettings]]:
     """The runs of an archive and what their results follow from, the oldest first.
 
     Raises:
         ArchiveError: A damaged record.
     """
     records = sorted(archive.glob(f"{RESULTS_NAME}/[!.]*/{RUN_NAME}"), key=lambda path: (path.stat().st_mtime_ns, path))
-    return [(Store(archive, path.parent.name), read_json(path, Record, RUN)) for path in records]
+    return [(Store(archive, path.parent.name), read_json(path, RunSettings, RUN)) for path in records]
 
 
 def the_run(archive: Path, name: str | None = None) -> Store:

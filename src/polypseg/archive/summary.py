@@ -19,7 +19,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from polypseg.archive.manifest import Entry, read_manifest
+from polypseg.archive.manifest import ManifestEntry, read_manifest
 from polypseg.archive.store import State, Store
 from polypseg.archive.tables import (
     DETECTION_COLUMNS,
@@ -139,7 +139,7 @@ def _write_tables(store: Store, folder: Path, summary: Summary, track: Track) ->
             summary.num_detections += detections.add_file(store.place(entry.video) / DETECTIONS_NAME, entry.video)
 
 
-def _procedure(entry: Entry, state: str, store: Store, record: ResultRecord | None) -> dict[str, Any]:
+def _procedure(entry: ManifestEntry, state: str, store: Store, record: ResultRecord | None) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(PROCEDURE_COLUMNS)
     row.update(video=entry.video, path=_readable(entry.path), codec=entry.codec, num_bytes=entry.num_bytes)
     row.update(height=entry.height, width=entry.width, state=state, video_seconds=entry.seconds)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from polypseg.archive.inputs import here, why_changed
-from polypseg.archive.manifest import Entry, read_facts, read_manifest
+from polypseg.archive.manifest import ManifestEntry, read_facts, read_manifest
 from polypseg.archive.store import State, Store, find_runs
 from polypseg.archive.video import RECORD_NAME, digests_below, read_record
 from polypseg.errors import ArchiveError, BusyError
@@ -94,7 +94,7 @@ def _differences(written: dict[str, str], found: dict[str, str]) -> Iterator[str
             yield f"{name} was changed or damaged"
 
 
-def _why_other(entry: Entry, identify: str) -> str:
+def _why_other(entry: ManifestEntry, identify: str) -> str:
     if entry.is_missing:
         return entry.fault
     try:

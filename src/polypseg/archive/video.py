@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from polypseg.archive.images import Chunk, is_chunk, refuse_all_damaged, why_unreadable
-from polypseg.archive.manifest import Entry
+from polypseg.archive.manifest import ManifestEntry
 from polypseg.archive.options import ArchiveOptions
 from polypseg.archive.tables import (
     DETECTION_COLUMNS,
@@ -117,7 +117,9 @@ class Sampler:
                 yield frame
 
 
-def write_result(file: Path, folder: Path, entry: Entry, predictor: Predictor, options: ArchiveOptions) -> ResultRecord:
+def write_result(
+    file: Path, folder: Path, entry: ManifestEntry, predictor: Predictor, options: ArchiveOptions
+) -> ResultRecord:
     """What is known of a video's or a chunk's result, once its files are in a folder.
 
     Args:
@@ -149,7 +151,7 @@ def write_result(file: Path, folder: Path, entry: Entry, predictor: Predictor, o
     return _recorded(folder, entry, files.counts, {**counted, **told, "video_seconds": float(reader.clock.end())})
 
 
-def _write_images(folder: Path, entry: Entry, predictor: Predictor, options: ArchiveOptions) -> ResultRecord:
+def _write_images(folder: Path, entry: ManifestEntry, predictor: Predictor, options: ArchiveOptions) -> ResultRecord:
     """As `write_result`, of a chunk of images: each is predicted by itself, as `polypseg predict` does."""
     began, images, reason, num_damaged = perf_counter(), Chunk.of(entry.path).images(), "", 0
     model = predictor.with_options(attention=False)
@@ -178,7 +180,7 @@ def _write_images(folder: Path, entry: Entry, predictor: Predictor, options: Arc
     return _recorded(folder, entry, files.counts, {**told, "seconds": round(perf_counter() - began, 3)})
 
 
-def _recorded(folder: Path, entry: Entry, counts: "_Counts", told: Mapping[str, Any]) -> ResultRecord:
+def _recorded(folder: Path, entry: ManifestEntry, counts: "_Counts", told: Mapping[str, Any]) -> ResultRecord:
     """The record of a result, beside its files."""
     record = ResultRecord(
         video=entry.video,

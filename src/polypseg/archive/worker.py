@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from polypseg.archive.images import is_chunk
 from polypseg.archive.inputs import here, why_changed
-from polypseg.archive.manifest import Entry, read_facts
+from polypseg.archive.manifest import ManifestEntry, read_facts
 from polypseg.archive.options import Job
 from polypseg.archive.store import State, Store, forgotten_videos, run_name
 from polypseg.archive.video import write_result
@@ -74,7 +74,7 @@ class Worker:
         self._store = Store(job.archive, run)
         self._identify = read_facts(job.archive).identify
 
-    def do(self, entry: Entry) -> Outcome:
+    def do(self, entry: ManifestEntry) -> Outcome:
         """Predict a video, unless that is done.
 
         Raises:
@@ -95,7 +95,7 @@ class Worker:
         except OSError as error:
             raise self._store_error(error) from error
 
-    def _predict(self, entry: Entry) -> Outcome:
+    def _predict(self, entry: ManifestEntry) -> Outcome:
         try:
             with here(entry.path) as copy:
                 reason = why_changed(entry, copy, self._identify)
@@ -111,7 +111,7 @@ class Worker:
                 return Outcome(Came.MISSING, _first_line(error))
             return Outcome(Came.FAILED, f"{type(error).__name__}: {_first_line(error)}")
 
-    def _predicted(self, entry: Entry, copy: Path) -> Outcome:
+    def _predicted(self, entry: ManifestEntry, copy: Path) -> Outcome:
         """What came of a video that is here and unchanged."""
         if not is_chunk(entry.path):
             with copy.open("rb") as opened:  # an error of reading is no fault of the video

@@ -27,7 +27,10 @@ def annotate(
         ),
     ] = None,
     anonymise: Annotated[
-        bool, typer.Option("--anonymise", help="Make the project of copies that show the endoscope's picture alone.")
+        bool,
+        typer.Option(
+            "--anonymise", help="Correct copies in which everything outside the endoscope's picture is blanked."
+        ),
     ] = False,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 allows other machines.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free port.")] = 8000,

@@ -18,7 +18,7 @@ app = typer.Typer(
 Archive = Annotated[Path, typer.Argument(metavar="ARCHIVE", help="Folder of the archive.")]
 RunOption = Annotated[
     str | None,
-    typer.Option("--run", metavar="NAME", help="Run, or how its name begins; needed where there are several."),
+    typer.Option("--run", metavar="NAME", help="Name of the run, or its beginning; needed if there are several."),
 ]
 
 
@@ -112,12 +112,12 @@ def status(archive: Archive, run: RunOption = None) -> None:
 @one_line_errors
 def verify(
     archive: Archive,
-    inputs: Annotated[bool, typer.Option("--inputs", help="Look at the videos too.")] = False,
+    inputs: Annotated[bool, typer.Option("--inputs", help="Check the videos too.")] = False,
     remove: Annotated[
         bool, typer.Option("--remove", help="Remove damaged results; the next run makes them again.")
     ] = False,
 ) -> None:
-    """Check that every result is what was written; with --inputs, that every video is what was planned."""
+    """Check that no result has changed; with --inputs, also that no video has changed since the plan."""
     from polypseg.archive.verify import verify_archive
     from polypseg.cli.console import console, track
     from polypseg.errors import ArchiveError, listed

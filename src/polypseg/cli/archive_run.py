@@ -24,7 +24,11 @@ class Workers:
 
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Workers; default: one per core, or what the cluster holds.", rich_help_panel=WORKERS),
+        typer.Option(
+            min=1,
+            help="Number of workers; default: one per core, or all that fit on the cluster.",
+            rich_help_panel=WORKERS,
+        ),
     ] = None
     part: Annotated[
         str,
@@ -41,16 +45,19 @@ class Workers:
     cpus: Annotated[int, typer.Option(min=1, help="Processor cores per worker.", rich_help_panel=WORKERS)] = 1
     gpus: Annotated[float, typer.Option(min=0, help="GPUs per worker; with --ray only.", rich_help_panel=WORKERS)] = 0
     tries: Annotated[
-        int, typer.Option(min=1, help="Set a video aside after so many failures.", rich_help_panel=WORKERS)
+        int, typer.Option(min=1, help="Set a video aside after this many failures.", rich_help_panel=WORKERS)
     ] = 3
     timeout: Annotated[
         float | None,
         typer.Option(
-            min=0, metavar="SECONDS", help="End a worker after so long at one video.", rich_help_panel=WORKERS
+            min=0,
+            metavar="SECONDS",
+            help="Stop a worker that needs longer than this for one video.",
+            rich_help_panel=WORKERS,
         ),
     ] = None
     retry: Annotated[
-        bool, typer.Option("--retry", help="Try videos again that were set aside.", rich_help_panel=WORKERS)
+        bool, typer.Option("--retry", help="Try the videos again that were set aside.", rich_help_panel=WORKERS)
     ] = False
 
 
@@ -96,8 +103,8 @@ def run(given: ArchiveRunCall) -> None:
 
     A result appears whole or not at all, under a name made of the video's digest, the model's and the options. Call it
     again after a stop, or on several machines at once: only what is missing is done. Damaged videos become rows with
-    their fault. A video at which workers die is set aside after --tries. The exit code is 1 if a video that was open
-    could not be done.
+    their fault. A video that ends its worker --tries times is set aside. The exit code is 1 if a video could not be
+    predicted.
 
     [bold]Examples[/bold]
 

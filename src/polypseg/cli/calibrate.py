@@ -19,7 +19,7 @@ def calibrate(
     ] = None,
     store: Annotated[
         bool,
-        typer.Option("--store", help="Keep it with the model (run or .onnx file): predict and serve find it there."),
+        typer.Option("--store", help="Store it with the model (run or .onnx file): predict and serve find it there."),
     ] = False,
     risk: Annotated[
         list[str] | None,
@@ -31,7 +31,7 @@ def calibrate(
     ] = None,
     level: Annotated[float, typer.Option(help="The share, between 0 and 1.")] = 0.1,
     confidence: Annotated[
-        float | None, typer.Option(help="Hold the share with this confidence, as 0.9; default: hold it on average.")
+        float | None, typer.Option(help="Confidence that the limit holds, as 0.9; default: it holds on average.")
     ] = None,
     family: Annotated[
         str, typer.Option(metavar="NAME", help="Masks by another threshold, or by dilation of the mask.")
@@ -42,7 +42,7 @@ def calibrate(
     polyp_colours: PolypColours = "",
     mask_channel: MaskChannel = "",
 ) -> None:
-    """Calibrate outer and inner masks that hold a share of wrong pixels on new frames of the same kind.
+    """Calibrate outer and inner masks that limit the share of wrong pixels on new frames of the same kind.
 
     Frames of one sequence or patient (groups.csv beside the images) count as one. The calibration belongs to the model,
     its threshold and options. With --store it is kept in the run or in the .onnx file, where predict and serve find it;

@@ -1,4 +1,4 @@
-"""`polypseg data convert` and `anonymise`: a data set in another format, or without what tells the patient."""
+"""`polypseg data convert` and `anonymise`: a data set in another format, or without what identifies the patient."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,7 +38,7 @@ def convert(
     mask_channel: MaskChannel = "",
     polyp_labels: PolypLabels = "",
 ) -> None:
-    """Convert a data set: masks and the annotations of labelling tools, each into the other.
+    """Convert a data set between masks and the annotation formats of labelling tools.
 
     Reads masks in any layout that data check knows, COCO, Label Studio (JSON),
     CVAT (XML), LabelMe, VGG Image Annotator 2, YOLO polygons, Pascal VOC and
@@ -55,11 +55,12 @@ def convert(
 
     polypseg data convert cvat-export labelled --to yolo --polyp-labels "adenoma,hyperplastic"
     """
+    from polypseg.data.conversion import ConversionOptions
     from polypseg.data.conversion import convert as convert_data
     from polypseg.preprocess import mask_rule
 
     rule = mask_rule(polyp_values, polyp_colours, mask_channel, polyp_labels)
-    done = convert_data(source, out, to, images, rule, (empty_masks, skip_bad), track)
+    done = convert_data(source, out, to, ConversionOptions(images, rule, empty_masks, skip_bad), track)
     console.print(
         f"{done.source}: wrote {plural(done.num_frames, 'frame')} with {plural(done.num_polyps, 'polyp')} "
         f"to {out} ({to}); "
@@ -85,7 +86,7 @@ def anonymise(
     mask_channel: MaskChannel = "",
     polyp_labels: PolypLabels = "",
 ) -> None:
-    """Remove what tells the patient: text around the picture, metadata, names, sound.
+    """Remove what identifies the patient: text around the picture, metadata, names, sound.
 
     Blanks everything outside the endoscope's picture, writes the pixels alone
     (PNG; videos as H.264 without sound, tags and chapters), and gives every file

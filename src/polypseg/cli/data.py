@@ -114,9 +114,9 @@ def check(
     (--polyp-values, --polyp-colours) or which channel holds the mask (--mask-channel); train and evaluate have the same
     options.
 
-    Of several folders, the sizes of the splits are shown by folder, as polypseg train makes them by default.
+    For several folders, the sizes of the splits are shown by folder, as polypseg train makes them by default.
 
-    The exit code is 1 if a file cannot be used, or if files that are no images lie among the images.
+    The exit code is 1 if a file cannot be used, or if there are other files among the images.
 
     [bold]Examples[/bold]
 

@@ -211,7 +211,7 @@ class Summing:
     frame_rate: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Frames per second, to report alarms per minute; of folders of frames.", rich_help_panel=SUMMED
+            min=0, help="Frames per second: for alarms per minute, and for folders of frames.", rich_help_panel=SUMMED
         ),
     ] = None
     leaks: Annotated[

@@ -33,9 +33,9 @@ def explain(
     """Score a model's attention: does it lie on the polyp, and does the model follow it?
 
     Writes explanation.csv (one row per map), explanation.json and explanation.png. The gates are compared with the
-    probability, a random map and, for runs and .keras files, the gradient; there the weights are also drawn at random,
-    and each gate is replaced by its mean. polypseg report shows the table and the figure if they are in
-    RUN/explanation/, or in a folder explanation/ beside the scores.
+    probability and a random map. For runs and .keras files, they are also compared with the gradient and with the gates
+    of random weights, and each gate is replaced by its mean. polypseg report shows the table and the figure if they are
+    in RUN/explanation/, or in a folder explanation/ beside the scores.
 
     [bold]Examples[/bold]
 

@@ -24,7 +24,10 @@ def push(
     to: Address,
     card: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.md", help="Model card, as polypseg report writes it; default: made of the file."),
+        typer.Option(
+            metavar="FILE.md",
+            help="Model card, as polypseg report writes it; default: made from the facts in the file.",
+        ),
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
 ) -> None:

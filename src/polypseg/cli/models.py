@@ -27,8 +27,8 @@ def models(
     """List the included models: size, parameters, threshold, training protocol, figures and terms.
 
     With a name, prints the card of the model; with a file that polypseg exported, the facts stored in it. With
-    --check, tells whether this machine reproduces the stated Dice to 0.002, for each data set that lies in the folder;
-    the exit code is 1 where it does not.
+    --check, tells whether this machine reproduces the stated Dice to 0.002, for each data set in the folder; the exit
+    code is 1 if it does not.
 
     [bold]Examples[/bold]
 

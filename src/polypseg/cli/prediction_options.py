@@ -1,7 +1,6 @@
 """The options that say how a model predicts: the same in every command that runs one."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,8 +73,6 @@ Withhold = Annotated[
 Deinterlace = Annotated[
     bool, typer.Option("--deinterlace", help="Deinterlace interlaced video.", rich_help_panel=VIDEO)
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing results.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the results.")]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,7 +50,7 @@ def recalibrate(
     """Recalibrate the probabilities of a model, and store the result with the model.
 
     The pixels around the outlines of polyps are counted: what share of those with a probability of 0.8 is polyp? A
-    rising function corrects them. It is stored in the run (recalibration.json) or in the .onnx file, and applied
+    increasing function corrects them. It is stored in the run (recalibration.json) or in the .onnx file, and applied
     whenever the model is opened. The thresholds move with it, so the masks stay the same.
 
     A calibration made before (polypseg calibrate) no longer fits: make it again.

@@ -30,7 +30,7 @@ def robustness(
     ] = None,
     names: Annotated[Path | None, typer.Option(help="Use only the names in this text file, one per line.")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Use only so many images, spread evenly over the folder.")
+        int | None, typer.Option(min=1, help="Maximum number of images, spread evenly over the folder.")
     ] = None,
     threshold: Threshold = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for corruptions.json.")] = None,

@@ -51,7 +51,7 @@ def metric_table(summary: "Summary") -> Table:
     groups = {column.name: column.group for column in COLUMNS}
     for column, label in LABELS.items():
         star = stretched if groups[column] == "saliency" else ""
-        figures = summary.metrics[column]
+        figures = summary.of(column)
         table.add_row(
             label.format(**vars(summary.settings)) + star,
             figure(figures.mean),

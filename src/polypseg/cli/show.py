@@ -127,5 +127,5 @@ def _draw_test_scores(run: "Run", file_format: str) -> list[Path]:
     evaluation = run_evaluation(run, "test")
     if not evaluation.scores_path.is_file():
         return []
-    values = evaluation.scores().values
-    return [score_figure(values["dice"], values["polyp_share"], run.figures_folder / f"test_scores.{file_format}")]
+    scores = evaluation.scores()
+    return [score_figure(scores.dice, scores.values["polyp_share"], run.figures_folder / f"test_scores.{file_format}")]

@@ -43,7 +43,7 @@ def train(
     validation_names: Annotated[Path | None, typer.Option(help="The same for the validation split.")] = None,
     test_names: Annotated[Path | None, typer.Option(help="The same for the test split.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue RUNS/NAME after its last finished epoch.")] = False,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs in all; also with --resume.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Total number of epochs; also with --resume.")] = None,
     devices: Annotated[
         int | None,
         typer.Option(min=0, help="GPUs that share each batch (JAX backend); 0: all; also with --resume."),
@@ -116,7 +116,7 @@ def train(
         overrides += [f"train.devices={devices}"] if devices is not None else []
         overrides += [f"split.folds={folds}"] if folds is not None else []
         with _told_how_to_go_on(run_folder, runs, name):
-            _start(run_folder, (data or [], negatives or []), config, overrides, split_files, _numbers(seeds))
+            _start(run_folder, data or [], negatives or [], config, overrides, split_files, _numbers(seeds))
     _finish(run_folder, evaluate)
 
 
@@ -178,7 +178,8 @@ def _with_start(settings: "Config") -> "Config":
 
 def _start(
     run_folder: Path,
-    folders: tuple[list[Path], list[Path]],
+    folders: list[Path],
+    negatives: list[Path],
     config: Path | None,
     overrides: list[str],
     split_files: "SplitFiles",
@@ -190,10 +191,10 @@ def _start(
     from polypseg.data.sources import with_folders
     from polypseg.errors import UsageError
 
-    settings = with_folders(load_config(config, overrides), *folders)
-    if not (settings.sources or folders[0]):
+    settings = with_folders(load_config(config, overrides), folders, negatives)
+    if not (settings.sources or folders):
         raise UsageError("--data is missing: the folder of images and masks (polypseg data synth makes one)")
-    data = None if settings.sources else folders[0][0]
+    data = None if settings.sources else folders[0]
     import_keras_quietly()
     from polypseg.train.fit import train
     from polypseg.train.group import train_group

@@ -22,7 +22,7 @@ from polypseg.arrays import Mask
 from polypseg.data.samples import Fault, Sample
 from polypseg.errors import DataError, ImageError
 from polypseg.formats.annotations import Frame, Region
-from polypseg.formats.finding import Found, frame_names, read_annotations
+from polypseg.formats.finding import FoundAnnotations, frame_names, read_annotations
 from polypseg.formats.images import ImageFiles
 from polypseg.formats.outlines import Size
 from polypseg.formats.writing import Labelled
@@ -38,7 +38,9 @@ DRAWN = MaskRule(values=(255,))
 """What means polyp in the masks that are drawn here."""
 
 
-def annotated_samples(found: Found, rule: MaskRule, empty_masks: bool = False) -> tuple[list[Sample], list[Fault]]:
+def annotated_samples(
+    found: FoundAnnotations, rule: MaskRule, empty_masks: bool = False
+) -> tuple[list[Sample], list[Fault]]:
     """The samples of annotations, their masks drawn into the cache, and what cannot be used.
 
     Args:
@@ -59,7 +61,9 @@ def annotated_samples(found: Found, rule: MaskRule, empty_masks: bool = False) -
     return samples, faults
 
 
-def labelled_frames(found: Found, rule: MaskRule, empty_masks: bool = False) -> tuple[list[Labelled], list[Fault]]:
+def labelled_frames(
+    found: FoundAnnotations, rule: MaskRule, empty_masks: bool = False
+) -> tuple[list[Labelled], list[Fault]]:
     """The frames that are annotated, with their polyps, and what cannot be used; arguments as `annotated_samples`.
 
     Raises:
@@ -116,16 +120,16 @@ def mask_folder(folder: Path, rule: MaskRule) -> Path:
 class _Wanted:
     """Tells which regions are polyps."""
 
-    def __init__(self, frames: Sequence[Frame], rule: MaskRule, found: Found) -> None:
+    def __init__(self, frames: Sequence[Frame], rule: MaskRule, found: FoundAnnotations) -> None:
         regions = [region for frame in frames for region in frame.regions]
         present = Counter(region.label for region in regions)
         self._labels, self._values = frozenset(rule.labels), frozenset(rule.values)
         if not self._labels and not self._values:
             unknown = [label for label in present if label.strip().lower() not in POLYP_LABELS]
             if unknown:
-                told = ", ".join(f"{label or '(none)'} {count}" for label, count in present.most_common(12))
+                told = ", ".join(f"{label or '(none)'} ({count})" for label, count in present.most_common(12))
                 raise DataError(
-                    f"{found.folder}: which labels mean polyp? {found.title} holds {told}; say it with "
+                    f"{found.folder}: which labels mean polyp? {found.title} has regions of {told}; say it with "
                     f'--polyp-labels "{",".join(filter(None, present)) or ALL_LABELS}"'
                 )
             self._labels = frozenset(present)

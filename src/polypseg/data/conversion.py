@@ -18,7 +18,7 @@ from polypseg.data.masks import set_faults
 from polypseg.data.samples import Fault, Sample, check_samples, load_sample, refuse
 from polypseg.errors import DataError
 from polypseg.formats.annotations import POLYP, Region
-from polypseg.formats.finding import Found, format_of_file
+from polypseg.formats.finding import FoundAnnotations, format_of_file
 from polypseg.formats.outlines import component_masks, run_lengths
 from polypseg.formats.writing import Labelled, write_data_set, written_format
 from polypseg.preprocess import AUTOMATIC, MaskRule
@@ -45,13 +45,31 @@ class Converted:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class ConversionOptions:
+    """How the data of a conversion are read.
+
+    Attributes:
+        images: Where the images of an annotation file are; None for its own folder.
+        rule: What means polyp.
+        empty_masks: Whether frames without a mask or a region show no polyp.
+        skip_bad: Whether to leave out what cannot be used.
+    """
+
+    images: Path | None = None
+    rule: MaskRule = AUTOMATIC
+    empty_masks: bool = False
+    skip_bad: bool = False
+
+
+PLAIN = ConversionOptions()
+
+
 def convert(
     source: Path,
     out: Path,
     format_name: str,
-    images: Path | None = None,
-    rule: MaskRule = AUTOMATIC,
-    allow: tuple[bool, bool] = (False, False),
+    options: ConversionOptions = PLAIN,
     track: Track = silent,
 ) -> Converted:
     """Write a data set in another format.
@@ -60,9 +78,7 @@ def convert(
         source: A folder as `find_samples` takes it, or an annotation file (JSON or XML).
         out: A new or empty folder.
         format_name: Of `formats.writing.FORMATS`.
-        images: Where the images of an annotation file are; None for its own folder.
-        rule: What means polyp.
-        allow: Whether frames without a mask or a region show no polyp, and whether to leave out what cannot be used.
+        options: How the data are read.
         track: Shows progress.
 
     Raises:
@@ -70,9 +86,8 @@ def convert(
         UsageError: No such format.
     """
     written_format(format_name)
-    empty_masks, skip_bad = allow
-    told, frames, groups, faults = read_frames(source, images, rule, empty_masks, track)
-    refuse(faults, skip_bad)
+    told, frames, groups, faults = read_frames(source, options.images, options.rule, options.empty_masks, track)
+    refuse(faults, options.skip_bad)
     if not frames:
         raise DataError(f"{source}: holds no frame that can be used; look at it with polypseg data check {source}")
     notes = write_data_set(out, format_name, frames, track)
@@ -94,7 +109,7 @@ def read_frames(
             raise DataError(
                 f"{source}: of no annotation format that is known; expected a folder, a JSON or an XML file"
             )
-        found = Found(name, (source,), images or source.parent)
+        found = FoundAnnotations(name, (source,), images or source.parent)
         return found.title, *_of_annotations(Part(found.folder, None, annotations=found), rule, empty_masks)
     layout = recognise(source)
     if layout.parts[0].annotations is not None:

@@ -22,7 +22,7 @@ from polypseg.data.official import is_kvasir_seg
 from polypseg.data.project_frames import project_within
 from polypseg.data.samples import MASK_NAME_SUFFIXES
 from polypseg.errors import PairingError
-from polypseg.formats.finding import TITLES, Found, find_annotations, frame_names
+from polypseg.formats.finding import TITLES, FoundAnnotations, find_annotations, frame_names
 from polypseg.formats.images import ImageFiles
 from polypseg.preprocess import AUTOMATIC, MaskRule, is_image_file, refuse_odd_names, unicode_name
 from polypseg.records.project import MASKS, images_folder, is_project, read_project
@@ -75,7 +75,7 @@ class Part(NamedTuple):
     centre: str | None = None
     is_negative: bool = False
     table: GroupTable = NO_GROUPS
-    annotations: Found | None = None
+    annotations: FoundAnnotations | None = None
     project: Path | None = None
     rule: MaskRule = AUTOMATIC
 

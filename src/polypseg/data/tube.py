@@ -142,6 +142,20 @@ def draw_lesion(rng: np.random.Generator, z: float) -> Lesion:
     return Lesion(z, float(rng.uniform(0, 6.28)), radius, height, lobes.astype(np.float32), colour.astype(np.float32))
 
 
+class _Camera(NamedTuple):
+    """Where the camera is.
+
+    Attributes:
+        pose: Within the tube.
+        middle: (2,): its place across the tube.
+        rays: (H, W, 3): the direction of each pixel.
+    """
+
+    pose: Pose
+    middle: Field
+    rays: Field
+
+
 def view(tube: Tube, pose: Pose, size: tuple[int, int]) -> View:
     """What a camera sees, and where which lesion is.
 
@@ -155,11 +169,12 @@ def view(tube: Tube, pose: Pose, size: tuple[int, int]) -> View:
     coarse = np.ascontiguousarray(rays[::2, ::2])
     distance = cv2.resize(_reach(tube, pose, middle, coarse), (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     picture = _paint_wall(tube, pose, middle, rays, distance)
-    numbers = np.zeros(size, np.uint8)
+    seen = View(picture, np.zeros(size, np.uint8), distance)
+    camera = _Camera(pose, middle, rays)
     for place, lesion in enumerate(tube.lesions):
         if pose.z - 1 < lesion.z < pose.z + 6:
-            _paint_lesion(tube, lesion, (pose, middle, rays), (picture, distance, numbers, place + 1))
-    return View(picture, numbers, distance)
+            _paint_lesion(tube, lesion, camera, seen, place + 1)
+    return seen
 
 
 def _at(table: Field, z: float) -> Field:
@@ -235,15 +250,10 @@ def _lit(colour: Field, facing: Field, distance: Field, wet: Field) -> Field:
     return np.asarray(lit + glint[..., None] * (1 - lit), np.float32)
 
 
-def _paint_lesion(
-    tube: Tube,
-    lesion: Lesion,
-    camera: tuple[Pose, Field, Field],
-    canvas: tuple[Field, Field, NDArray[np.uint8], int],
-) -> None:
-    """Draw a lesion over the picture where it is met before anything else, in place."""
+def _paint_lesion(tube: Tube, lesion: Lesion, camera: _Camera, view: View, number: int) -> None:
+    """Draw a lesion over the view where it is met before anything else, in place."""
     pose, middle, rays = camera
-    picture, distance, numbers, number = canvas
+    picture, numbers, distance = view
     up = np.array([-np.cos(lesion.angle), -np.sin(lesion.angle), 0], np.float32)
     around = np.array([-np.sin(lesion.angle), np.cos(lesion.angle), 0], np.float32)
     ahead = np.array([0, 0, 1], np.float32)

@@ -6,11 +6,13 @@ from numpy.typing import NDArray
 from polypseg.metrics.calibration import reliability
 from polypseg.metrics.saliency import protocol_curves
 from polypseg.metrics.thresholds import NUM_LEVELS, ThresholdCurves, precision_recall
-from polypseg.records.curves import NUM_BINS, Curves
+from polypseg.records.curves import NUM_BINS, EvaluationCurves
 from polypseg.records.scores import Scores
 
 
-def sum_curves(histograms: NDArray[np.int32], scores: Scores, min_max: bool = False, alarm_area_px: int = 1) -> Curves:
+def sum_curves(
+    histograms: NDArray[np.int32], scores: Scores, min_max: bool = False, alarm_area_px: int = 1
+) -> EvaluationCurves:
     """The curves of an evaluation.
 
     Args:
@@ -34,7 +36,7 @@ def sum_curves(histograms: NDArray[np.int32], scores: Scores, min_max: bool = Fa
         protocol = protocol / np.float64(sums.num_polyp_images)
     curve, bins = precision_recall(polyp), reliability(polyp, NUM_BINS)
     pranet_dice, pranet_iou, pranet_e_measure = protocol
-    return Curves(
+    return EvaluationCurves(
         **sums.frames._asdict(),
         mean_dice=sums.mean_dice,
         mean_iou=sums.mean_iou,

@@ -5,6 +5,7 @@ Decisions:
   would know; so all files are looked at before the first is scored.
 - A single file tells little: a confident model's map may have no level but 0 and 1, above all without a polyp. A
   folder of files that all have two levels is one of masks, and there the second must be 255 where there is a polyp.
+- What is dark or bright everywhere may be the answer of a bad model: it is scored, with a note.
 - Maps that fit their references far better turned, mirrored or inverted are refused, and named in a note where the
   folder is too small to be sure.
 """
@@ -26,6 +27,7 @@ from polypseg.data.samples import MaskFacts, Sample, mask_facts
 from polypseg.errors import ImageError, ScoreError, listed
 from polypseg.evaluate.selection import ImageToScore
 from polypseg.preprocess import image_size, read_map, read_mask
+from polypseg.preprocess.outlines import is_outline
 from polypseg.progress import Track
 
 FEW = 8
@@ -40,6 +42,15 @@ SIDE = 64
 
 COMPARED = 40
 """So many pairs are compared."""
+
+BRIGHT = 100
+"""No map is darker: background is no probability of 0.39, unless a sigmoid was applied twice (then it is 0.5)."""
+
+MOST_OUTLINES = 0.8
+"""A folder of so many outlines, among its maps of two levels, was not filled."""
+
+ONE_AS_IT_IS, ONE_UNDONE = 0.3, 0.9
+"""A single map that fits no better than the first as it is, and better than the second undone, is named."""
 
 MOST_AS_IT_IS, GAIN, SURE = 0.4, 0.3, 4
 """Maps that lie wrong fit no better than this as they are, and by so much Dice better undone; in so many pairs at least
@@ -63,14 +74,19 @@ _TURNS: Mapping[str, _Turn] = MappingProxyType(
 
 
 class _Look(NamedTuple):
-    """What a map looks like, and whether its reference holds a polyp (None where it was not read)."""
+    """What a map looks like, and whether its reference holds a polyp (None where it was not read).
+
+    It is an outline only where it has two levels.
+    """
 
     name: str
     has_polyp: bool | None
     levels: tuple[int, ...]
+    darkest: int
     brightest: int
     is_coloured: bool
     is_transparent: bool
+    is_outline: bool
 
 
 def judge_references(cases: Sequence[ImageToScore], track: Track) -> dict[str, bool]:
@@ -115,8 +131,9 @@ def judge_predictions(
     looks = [look for look in found if look is not None]
     _refuse_pictures(folder, looks)
     _refuse_labels(folder, looks)
+    _refuse_outlines(folder, looks)
     _refuse_swapped_sides(folder, cases)
-    return [*_dim_note(looks, cases), *_turned_note(folder, cases)]
+    return [*_dim_note(looks, cases), *_bright_note(looks), *_turned_note(folder, cases)]
 
 
 def _facts(case: ImageToScore) -> MaskFacts | None:
@@ -134,9 +151,10 @@ def _look(case: ImageToScore, has_polyp: bool | None) -> _Look | None:
         found = read_map(case.prediction_path)
         is_few = found.num_levels <= FEW and not found.is_lossy
         levels = tuple(np.unique(found.grey).tolist()) if is_few else ()
-        brightest = int(found.grey.max())
+        darkest, brightest = int(found.grey.min()), int(found.grey.max())
         name = case.prediction_path.name
-        return _Look(name, has_polyp, levels, brightest, found.is_coloured, found.is_transparent)
+        is_line = len(levels) == 2 and is_outline(found.grey == brightest)
+        return _Look(name, has_polyp, levels, darkest, brightest, found.is_coloured, found.is_transparent, is_line)
     return None
 
 
@@ -170,6 +188,16 @@ def _refuse_labels(folder: Path, looks: Sequence[_Look]) -> None:
         )
 
 
+def _refuse_outlines(folder: Path, looks: Sequence[_Look]) -> None:
+    masks = [look for look in looks if len(look.levels) == 2]
+    lines = [look.name for look in masks if look.is_outline]
+    if lines and len(lines) >= MOST_OUTLINES * len(masks):
+        raise ScoreError(
+            f"{folder}: {len(lines)} of {len(looks)} predictions are outlines without their filling; expected masks: "
+            f"fill them{listed(lines, 3)}"
+        )
+
+
 def _refuse_swapped_sides(folder: Path, cases: Sequence[ImageToScore]) -> None:
     swapped = []
     for case in cases:
@@ -187,12 +215,22 @@ def _refuse_swapped_sides(folder: Path, cases: Sequence[ImageToScore]) -> None:
 
 def _dim_note(looks: Sequence[_Look], cases: Sequence[ImageToScore]) -> list[str]:
     highest = max((look.brightest for look in looks), default=0)
-    if not 0 < highest <= 127 or all(case.reference_path is None for case in cases):
+    if not looks or highest > 127 or all(case.reference_path is None for case in cases):
         return []
+    if highest == 0:
+        words = "all predictions are black: no polyp is found anywhere"
+        return [words] if any(look.has_polyp for look in looks) else []
     return [
         f"no prediction is brighter than {highest} of 255, so that none reaches the threshold 0.5; were they stored as "
         "0 to 1 or 0 to 100?"
     ]
+
+
+def _bright_note(looks: Sequence[_Look]) -> list[str]:
+    lowest = min((look.darkest for look in looks), default=0)
+    if lowest < BRIGHT:
+        return []
+    return [f"no prediction is darker than {lowest} of 255 anywhere; was a sigmoid applied twice?"]
 
 
 def _turned_note(folder: Path, cases: Sequence[ImageToScore]) -> list[str]:
@@ -204,12 +242,16 @@ def _turned_note(folder: Path, cases: Sequence[ImageToScore]) -> list[str]:
     pairs = _small_pairs(cases)
     if not pairs:
         return []
-    as_it_is = np.array([_soft_dice(grey, mask) for grey, mask in pairs])
-    undone = {done: np.array([_soft_dice(undo(grey), mask) for grey, mask in pairs]) for done, undo in _TURNS.items()}
+    as_it_is = np.array([_soft_dice(grey, mask) for _, grey, mask in pairs])
+    undone = {
+        done: np.array([_soft_dice(undo(grey), mask) for _, grey, mask in pairs]) for done, undo in _TURNS.items()
+    }
     done, turned = max(undone.items(), key=lambda item: float(item[1].mean()))
     is_better = as_it_is.mean() < MOST_AS_IT_IS and turned.mean() > as_it_is.mean() + GAIN
     if not is_better or np.mean(turned > as_it_is) < 0.8:
-        return []
+        best = np.max(list(undone.values()), axis=0)
+        alone = np.flatnonzero((as_it_is <= ONE_AS_IT_IS) & (best >= ONE_UNDONE))
+        return [_alone_note([pairs[place][0] for place in alone])] if alone.size else []
     words = (
         f"the predictions look {done}: undone, {len(pairs)} of them have a mean Dice of {turned.mean():.2f} "
         f"instead of {as_it_is.mean():.2f}"
@@ -219,8 +261,14 @@ def _turned_note(folder: Path, cases: Sequence[ImageToScore]) -> list[str]:
     return [words]
 
 
-def _small_pairs(cases: Sequence[ImageToScore]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Map and reference of some of the cases with a polyp, both in [0, 1] and of one small size."""
+def _alone_note(names: Sequence[str]) -> str:
+    """Of single maps among others that lie right."""
+    more = ", …" if len(names) > 5 else ""
+    return f"fits its reference only if turned, mirrored or inverted: {', '.join(names[:5])}{more}"
+
+
+def _small_pairs(cases: Sequence[ImageToScore]) -> list[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
+    """Name, map and reference of some of the cases with a polyp, both in [0, 1] and of one small size."""
     chosen = [case for case in cases if case.prediction_path is not None and case.reference_path is not None]
     pairs = []
     for case in chosen[:: max(1, len(chosen) // COMPARED)][:COMPARED]:
@@ -230,7 +278,7 @@ def _small_pairs(cases: Sequence[ImageToScore]) -> list[tuple[NDArray[np.float32
             mask = read_mask(case.reference_path, case.mask_rule)
             grey = read_map(case.prediction_path).grey
             if mask.any():
-                pairs.append((_small((grey / 255).astype(np.float32)), _small(mask.astype(np.float32))))
+                pairs.append((case.name, _small((grey / 255).astype(np.float32)), _small(mask.astype(np.float32))))
     return pairs
 
 

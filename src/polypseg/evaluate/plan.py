@@ -119,7 +119,7 @@ def plan_run(folder: Path, data: Path | None = None, selection: Selection | None
     else:
         found = find_samples(data, selection.negatives, selection.mask_rule or AUTOMATIC)
     own_rule = rule_of(run.config().data)
-    label, cases, faults = _cases_in(data, found, manifest, selection, track, own_rule)
+    label, cases, faults = _cases_in(data, *found, manifest, selection, track, own_rule)
     model = folder if run.members() else run.best_path
     source = EvaluationSource(
         kind="run",
@@ -154,7 +154,7 @@ def plan_model(path: Path, data: Path, selection: Selection | None = None, track
         )
     engine = open_engine(path)
     found = find_samples(data, selection.negatives, selection.mask_rule or AUTOMATIC)
-    label, cases, faults = _cases_in(data, found, manifest, selection, track)
+    label, cases, faults = _cases_in(data, *found, manifest, selection, track)
     source = EvaluationSource(
         kind="model",
         model=str(path),
@@ -269,21 +269,21 @@ def plan_predictions(
 
 def _cases_in(
     data: Path,
-    found: tuple[list[Sample], list[Fault]],
+    samples: list[Sample],
+    faults: list[Fault],
     manifest: Split | None,
     selection: Selection,
     track: Track,
     own_rule: MaskRule = AUTOMATIC,
 ) -> tuple[str, list[ImageToScore], tuple[Fault, ...]]:
     """The label and the cases of the samples of a folder of data, and what was left out."""
-    samples, faults = found
     label, is_own = EXTERNAL, False
     if manifest is not None:
         label, samples, is_own = choose_split(samples, manifest, selection.split, data)
     if is_own and selection.mask_rule is None:  # the run's own masks mean what they meant to it, wherever they are now
         samples = [s if s.mask_rule == DRAWN else replace(s, mask_rule=own_rule) for s in samples]
     if selection.negatives and samples and all(sample.mask_path for sample in samples):
-        raise UsageError("--negatives is for images without masks; these have masks, which tell it themselves")
+        raise UsageError("--negatives is for images without masks, but these have masks; leave it out")
     if not is_own:
         refuse(faults, selection.skip_bad, PairingError)
     cases = keep_named(cases_of(samples), selection.names)

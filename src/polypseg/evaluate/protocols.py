@@ -19,13 +19,13 @@ import numpy as np
 
 from polypseg.errors import UsageError, unknown_name
 from polypseg.metrics.overlap import Counts
-from polypseg.records.curves import Curves
+from polypseg.records.curves import EvaluationCurves
 from polypseg.records.scores import Scores
 
 PROTOCOLS = ("pranet", "kvasir", "duck")
 
 
-def protocol_figures(protocol: str, scores: Scores, curves: Curves) -> dict[str, float]:
+def protocol_figures(protocol: str, scores: Scores, curves: EvaluationCurves) -> dict[str, float]:
     """The figures of one line of papers, by the names that they use; NaN without an image with a polyp.
 
     Args:
@@ -49,7 +49,7 @@ def pooled_counts(scores: Scores) -> Counts:
     return Counts(*(int(scores.values[field].sum()) for field in Counts._fields))
 
 
-def _pranet(scores: Scores, curves: Curves) -> dict[str, float]:
+def _pranet(scores: Scores, curves: EvaluationCurves) -> dict[str, float]:
     return {
         "meanDic": float(curves.pranet_dice.mean()),
         "meanIoU": float(curves.pranet_iou.mean()),

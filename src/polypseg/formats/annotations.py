@@ -11,6 +11,7 @@ Decisions:
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -89,6 +90,11 @@ class Unusable(NamedTuple):
 
     name: str
     reason: str
+
+    @classmethod
+    def of(cls, path: Path, error: Exception) -> "Unusable":
+        """A file and an error, whose message may begin with the file."""
+        return cls(str(path), str(error).removeprefix(f"{path}: "))
 
 
 class Annotations(NamedTuple):

@@ -33,7 +33,7 @@ TITLES = {
 JSON, XML = annotation_file("JSON file"), annotation_file("XML file")
 
 
-class Found(NamedTuple):
+class FoundAnnotations(NamedTuple):
     """Annotations that were found.
 
     Attributes:
@@ -52,16 +52,16 @@ class Found(NamedTuple):
         return TITLES[self.format] + (f" ({self.paths[0].name})" if len(self.paths) == 1 else "")
 
 
-def find_annotations(folder: Path) -> Found | None:
+def find_annotations(folder: Path) -> FoundAnnotations | None:
     """The annotations of a folder; None where no file in it is of a known format.
 
     Raises:
         DataError: There are annotations of two formats, a file is damaged, or it is of a format without outlines.
     """
     if label_maps.is_nnunet(folder):
-        return Found("nnunet", (), folder)
+        return FoundAnnotations("nnunet", (), folder)
     if label_maps.is_voc(folder):
-        return Found("voc", (), folder)
+        return FoundAnnotations("voc", (), folder)
     by_format: dict[str, list[Path]] = {}
     for path, name in _known(folder):
         by_format.setdefault(name, []).append(path)
@@ -71,7 +71,7 @@ def find_annotations(folder: Path) -> Found | None:
     if len(by_format) > 1:
         told = " and ".join(f"{TITLES[name]} ({paths[0].name})" for name, paths in sorted(by_format.items()))
         raise DataError(f"{folder}: holds annotations of several formats: {told}; keep one")
-    return next((Found(name, tuple(paths), folder) for name, paths in by_format.items()), None)
+    return next((FoundAnnotations(name, tuple(paths), folder) for name, paths in by_format.items()), None)
 
 
 def format_of_file(path: Path) -> str | None:
@@ -85,7 +85,7 @@ def format_of_file(path: Path) -> str | None:
     return _format_of_json(path, read_json(path, Any, JSON))  # type: ignore[arg-type]
 
 
-def frame_names(found: Found, images: ImageFiles) -> dict[Path, str]:
+def frame_names(found: FoundAnnotations, images: ImageFiles) -> dict[Path, str]:
     """A unique name for each image of annotations; nnU-Net's number of a channel is no part of it."""
     names = images.names()
     if found.format == "nnunet":
@@ -93,7 +93,7 @@ def frame_names(found: Found, images: ImageFiles) -> dict[Path, str]:
     return names
 
 
-def read_annotations(found: Found, images: ImageFiles) -> Annotations:
+def read_annotations(found: FoundAnnotations, images: ImageFiles) -> Annotations:
     """What the annotations say.
 
     Raises:

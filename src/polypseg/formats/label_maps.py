@@ -81,7 +81,7 @@ def read_voc(folder: Path) -> Annotations:
             objects = folder / OBJECTS / path.name
             parts = _objects(objects, classes) if objects.is_file() else _parts(classes)
         except ImageError as error:
-            unusable.append(Unusable(str(path), str(error)))
+            unusable.append(Unusable.of(path, error))
             continue
         size = classes.shape[0], classes.shape[1]
         frames.append(Frame(f"{FRAMES}/{path.stem}", size, _named(parts, names, {0, VOID}), True))
@@ -196,7 +196,7 @@ def read_nnunet(folder: Path) -> Annotations:
         try:
             labels = _label_image(path, None)
         except ImageError as error:
-            unusable.append(Unusable(str(path), str(error)))
+            unusable.append(Unusable.of(path, error))
             continue
         stem, size = path.name.removesuffix(described.file_ending), (labels.shape[0], labels.shape[1])
         several = (folder / "imagesTr" / f"{stem}_0001{described.file_ending}").is_file()

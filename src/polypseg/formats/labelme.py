@@ -64,7 +64,7 @@ def read(paths: Sequence[Path]) -> Annotations:
         try:
             found = read_json(path, _File, KIND)
         except PolypsegError as error:
-            unusable.append(Unusable(str(path), str(error)))
+            unusable.append(Unusable.of(path, error))
             continue
         has_size = found.imageHeight is not None and found.imageWidth is not None
         size = (found.imageHeight or 0, found.imageWidth or 0) if has_size else None

@@ -72,7 +72,7 @@ def read(folder: Path, paths: Sequence[Path], images: ImageFiles) -> Annotations
         except (LookupError, ImageError) as error:
             frames.append(Frame(file, None, fault=str(error)))
         except DataError as error:
-            unusable.append(Unusable(str(path), str(error)))
+            unusable.append(Unusable.of(path, error))
     return Annotations(frames, unusable, [])
 
 
@@ -131,7 +131,7 @@ def _names_of_yaml(path: Path, text: str) -> dict[int, str]:
 
 
 def write(out: Path, frames: Sequence[Written]) -> list[str]:
-    """Write labels/ beside images/, and data.yaml."""
+    """Write labels/ beside images/, and data.yaml; without `path`, Ultralytics takes its folder, wherever it is run."""
     filled = []
     (out / "labels").mkdir()
     for frame in frames:
@@ -147,7 +147,7 @@ def write(out: Path, frames: Sequence[Written]) -> list[str]:
                 shares = np.clip(np.asarray(polygon, float).reshape(-1, 2) / (width, height), 0, 1).ravel()
                 lines.append(f"0 {' '.join(f'{share:.8g}' for share in shares)}\n")
         write_text(out / "labels" / f"{frame.stem}.txt", "".join(lines))
-    write_text(out / "data.yaml", f"path: .\ntrain: images\nval: images\nnames:\n  0: {POLYP}\n")
+    write_text(out / "data.yaml", f"train: images\nval: images\nnames:\n  0: {POLYP}\n")
     return (
         [f"{plural(len(filled), 'polyp has', 'polyps have')} holes, which YOLO cannot hold; filled: {filled[0]}"]
         if filled

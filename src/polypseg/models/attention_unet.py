@@ -69,7 +69,7 @@ def attention_unet(
     """
     if encoder is not None:
         widths = tuple(decoder_filters) or tuple(filters * width for width in WIDTHS)
-        return _over_encoder(input_shape, (encoder, encoder_weights), widths, depth, dropout, gates)
+        return _over_encoder(input_shape, encoder, encoder_weights, widths, depth, dropout, gates)
     if encoder_weights is not None or decoder_filters:
         raise ModelError("encoder_weights and decoder_filters belong to an encoder; name one, or leave them out")
     return _unet(input_shape, filters, depth, dropout, gates)
@@ -120,7 +120,8 @@ def _unet(
 
 def _over_encoder(
     input_shape: tuple[int | None, int | None, int],
-    encoder: tuple[str, str | Path | None],
+    encoder: str,
+    encoder_weights: str | Path | None,
     widths: Sequence[int],
     depth: int,
     dropout: float,
@@ -134,7 +135,7 @@ def _over_encoder(
         )
     _check(input_shape, min(widths), len(STRIDES), dropout)
     image = keras.Input(input_shape, name="image")
-    *skips, features = encode(encoder[0], image, encoder[1])
+    *skips, features = encode(encoder, image, encoder_weights)
     if dropout:
         features = layers.Dropout(dropout, name="bottleneck_dropout")(features)
     for level in range(num_skips, 0, -1):

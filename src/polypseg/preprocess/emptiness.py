@@ -39,23 +39,35 @@ def checked_frame(image: Image, name: str, is_deep: bool) -> Image:
     Raises:
         ImageError: It is (nearly) black, or of one colour.
     """
+    fault = empty_reason(image, is_deep)
+    if fault:
+        raise ImageError(f"{name}: {fault}")
+    return image
+
+
+def empty_reason(image: Image, is_deep: bool = False) -> str:
+    """Why there is nothing to be seen in an image; empty where there is.
+
+    Args:
+        image: Shape (H, W, 3), uint8.
+        is_deep: Whether it is from a file of more than 8 bits.
+    """
     height, width = image.shape[:2]
     if height * width < SMALLEST_FRAME:
-        return image
+        return ""
     step = max(1, math.isqrt(height * width // 10_000))
     seen = image[::step, ::step]
     limit = DEEP_DARK if is_deep else DARK
     low, high = _range(seen[..., 1])
     if high >= limit and high - low > FLAT:
-        return image  # nearly every frame
+        return ""  # nearly every frame
     brightest = _range(np.maximum(np.maximum(seen[..., 0], seen[..., 1]), seen[..., 2]))[1]
     if brightest < limit:
         why = "; a 16-bit file with 10- or 12-bit values? Scale them, white being 65535" if is_deep else ""
-        raise ImageError(f"{name}: (nearly) black, hardly a pixel is brighter than {brightest} of 255{why}")
+        return f"(nearly) black, hardly a pixel is brighter than {brightest} of 255{why}"
     if all(high - low <= FLAT for low, high in (_range(seen[..., channel]) for channel in range(3))):
-        colour = tuple(image[0, 0].tolist())
-        raise ImageError(f"{name}: of one colour, {colour}; expected an image that shows something")
-    return image
+        return f"of one colour, {tuple(image[0, 0].tolist())}; expected an image that shows something"
+    return ""
 
 
 def _range(levels: NDArray[np.uint8]) -> tuple[int, int]:

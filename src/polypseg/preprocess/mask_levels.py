@@ -57,7 +57,7 @@ _VALUES = "say which are polyp with --polyp-values"
 _COLOURS = "say which are polyp with --polyp-colours"
 
 
-class Found(NamedTuple):
+class PolypLevels(NamedTuple):
     """What a mask file holds.
 
     Attributes:
@@ -71,7 +71,7 @@ class Found(NamedTuple):
     is_soft: bool
 
 
-def grey_levels(grey: NDArray[np.integer], is_lossy: bool) -> Found:
+def grey_levels(grey: NDArray[np.integer], is_lossy: bool) -> PolypLevels:
     """Polyp and background of a grey file (H, W) of any depth.
 
     Raises:
@@ -80,19 +80,19 @@ def grey_levels(grey: NDArray[np.integer], is_lossy: bool) -> Found:
     values, counts = _histogram(grey)
     others = [int(value) for value in values if value]
     if not others:
-        return Found(np.zeros(grey.shape, bool), "", False)
+        return PolypLevels(np.zeros(grey.shape, bool), "", False)
     if len(values) == 1:
         if others[0] not in (255, 65535):
             raise ImageError(f"holds only the value {others[0]}, and nothing says what it means; {_VALUES}")
-        return Found(np.ones(grey.shape, bool), _level_name(others[0]), False)
+        return PolypLevels(np.ones(grey.shape, bool), _level_name(others[0]), False)
     if len(values) == 2 and values[0] == 0 and not (is_lossy and others[0] < 64):
-        return Found(grey > 0, _level_name(others[0]), others[0] not in (255, 65535))
+        return PolypLevels(grey > 0, _level_name(others[0]), others[0] not in (255, 65535))
     if len(values) <= FEW and not is_lossy:
         return _few(grey, values, counts)
     return _many(_eight_bits(grey), values, counts, is_lossy)
 
 
-def coloured_levels(colour: NDArray[np.uint8], is_lossy: bool) -> Found:
+def coloured_levels(colour: NDArray[np.uint8], is_lossy: bool) -> PolypLevels:
     """Polyp and background of a file in colours, (H, W, 3).
 
     Raises:
@@ -125,10 +125,10 @@ def coloured_levels(colour: NDArray[np.uint8], is_lossy: bool) -> Found:
         )
     if not _has_area(strongest <= NEAR_BLACK, SPECK_PX) or total == 0:
         raise ImageError(f"a mask in {name} without black; expected black and one colour: {_COLOURS}")
-    return Found(mask, name, True)
+    return PolypLevels(mask, name, True)
 
 
-def nearest_values(grey: NDArray[np.integer], polyp: Sequence[int], is_lossy: bool) -> Found:
+def nearest_values(grey: NDArray[np.integer], polyp: Sequence[int], is_lossy: bool) -> PolypLevels:
     """Polyp where a grey file (H, W) has one of the values; in a lossy one, or of many, where one is the nearest level.
 
     Raises:
@@ -138,14 +138,14 @@ def nearest_values(grey: NDArray[np.integer], polyp: Sequence[int], is_lossy: bo
     is_noisy = is_lossy or len(values) > FEW
     name = ",".join(map(str, polyp))
     if not is_noisy or max(values) > 255:
-        return Found(np.isin(grey, polyp), name, len(values) > 2)
+        return PolypLevels(np.isin(grey, polyp), name, len(values) > 2)
     levels = sorted({0, *polyp} | ({255} if max(values) > 255 - NEAR else set()))
     distances = np.abs(np.arange(256)[:, None] - np.array(levels)[None])
     is_polyp = np.isin(np.array(levels)[distances.argmin(axis=1)], polyp)
-    return Found(is_polyp[grey], name, True)
+    return PolypLevels(is_polyp[grey], name, True)
 
 
-def nearest_colours(colour: NDArray[np.uint8], polyp: Sequence[tuple[int, int, int]], is_lossy: bool) -> Found:
+def nearest_colours(colour: NDArray[np.uint8], polyp: Sequence[tuple[int, int, int]], is_lossy: bool) -> PolypLevels:
     """Polyp where a picture (H, W, 3) has one of the colours; in a lossy one, or of many, where one is the nearest.
 
     The other colours that a pixel may be nearest to are black, white and the six pure ones.
@@ -154,14 +154,14 @@ def nearest_colours(colour: NDArray[np.uint8], polyp: Sequence[tuple[int, int, i
     packed = _packed(colour)
     wanted = [int(red) << 16 | int(green) << 8 | int(blue) for red, green, blue in polyp]
     if not is_lossy and len(np.unique(packed)) <= FEW:
-        return Found(np.isin(packed, wanted), name, True)
+        return PolypLevels(np.isin(packed, wanted), name, True)
     listed = np.array(polyp, np.int32)
     corners = np.array([(r, g, b) for r in (0, 255) for g in (0, 255) for b in (0, 255)], np.int32)
     rivals = corners[(np.abs(corners[:, None] - listed[None]).sum(axis=2) > 192).all(axis=1)]
     pixels = colour.astype(np.int32)
     near = np.min([((pixels - one) ** 2).sum(axis=2) for one in listed], axis=0)
     far = np.min([((pixels - one) ** 2).sum(axis=2) for one in rivals], axis=0)
-    return Found(near < far, name, True)
+    return PolypLevels(near < far, name, True)
 
 
 def varies(levels: NDArray[np.uint8], where: Mask) -> bool:
@@ -177,7 +177,7 @@ def varies(levels: NDArray[np.uint8], where: Mask) -> bool:
     return _has_area(others, SPECK_PX if np.count_nonzero(number) <= FEW else EDGE_PX)
 
 
-def _few(grey: NDArray[np.integer], values: NDArray[np.integer], counts: NDArray[np.int64]) -> Found:
+def _few(grey: NDArray[np.integer], values: NDArray[np.integer], counts: NDArray[np.int64]) -> PolypLevels:
     """The two levels of a file of few values."""
     if values[0] != 0:
         raise ImageError(f"holds the values {_shares(values, counts)}, and no 0 for background; {_VALUES}")
@@ -187,10 +187,10 @@ def _few(grey: NDArray[np.integer], values: NDArray[np.integer], counts: NDArray
             raise ImageError(
                 f"holds {len(values)} values, {_shares(values, counts)}; expected 0 and one other: {_VALUES}"
             )
-    return Found(grey > polyp // 2, _level_name(polyp), True)
+    return PolypLevels(grey > polyp // 2, _level_name(polyp), True)
 
 
-def _few_colours(packed: NDArray[np.int64], codes: NDArray[np.int64], counts: NDArray[np.int64]) -> Found:
+def _few_colours(packed: NDArray[np.int64], codes: NDArray[np.int64], counts: NDArray[np.int64]) -> PolypLevels:
     names = [f"#{code:06x}" for code in codes]
     shares = ", ".join(f"{name} ({100 * count / packed.size:.1f} %)" for name, count in zip(names, counts, strict=True))
     if codes[0] != 0:
@@ -199,10 +199,12 @@ def _few_colours(packed: NDArray[np.int64], codes: NDArray[np.int64], counts: ND
     for code, count in zip(codes, counts, strict=True):
         if code not in (0, polyp) and _is_level(packed == code, int(count)):
             raise ImageError(f"a mask in {len(codes)} colours, {shares}; expected black and one colour: {_COLOURS}")
-    return Found(packed == polyp, f"#{polyp:06x}", True)
+    return PolypLevels(packed == polyp, f"#{polyp:06x}", True)
 
 
-def _many(grey: NDArray[np.uint8], values: NDArray[np.integer], counts: NDArray[np.int64], is_lossy: bool) -> Found:
+def _many(
+    grey: NDArray[np.uint8], values: NDArray[np.integer], counts: NDArray[np.int64], is_lossy: bool
+) -> PolypLevels:
     """The two levels of a file of many values."""
     number = _counts(grey)
     if not number[64:].any():
@@ -228,7 +230,7 @@ def _many(grey: NDArray[np.uint8], values: NDArray[np.integer], counts: NDArray[
         raise ImageError(
             f"has areas of a third level, about {third} beside 0 and {level}; expected 0 and one other: {_VALUES}"
         )
-    return Found(grey > above, _level_name(level), True)
+    return PolypLevels(grey > above, _level_name(level), True)
 
 
 def _level_name(level: int) -> str:

@@ -24,7 +24,7 @@ from polypseg.errors import ImageError, UsageError, unknown_name
 from polypseg.preprocess.files import file_content
 from polypseg.preprocess.mask_levels import (
     COLOURED,
-    Found,
+    PolypLevels,
     coloured_levels,
     grey_levels,
     nearest_colours,
@@ -233,7 +233,7 @@ def read_mask_file(path: Path | str, rule: MaskRule = AUTOMATIC, max_pixels: int
     return MaskFile(found.mask, found.polyp if found.mask.any() else "", found.is_soft)
 
 
-def _levels(stored: Stored, rule: MaskRule) -> Found:
+def _levels(stored: Stored, rule: MaskRule) -> PolypLevels:
     """What a file holds and what of it is polyp."""
     picture = stored.picture
     if picture.mode == "F":

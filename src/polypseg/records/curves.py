@@ -1,6 +1,6 @@
 """curves.npz of an evaluation: what depends on the threshold, summed over the images.
 
-Everything that a report draws without running the model, as plain arrays under the names of `Curves`.
+Everything that a report draws without running the model, as plain arrays under the names of `EvaluationCurves`.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -22,7 +22,7 @@ Curve = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Curves:
+class EvaluationCurves:
     """The arrays of a curves.npz; NaN where there is no such image.
 
     An alarm is raised by so many predicted pixels as SummaryOptions.alarm_area_px says.
@@ -68,16 +68,16 @@ class Curves:
     pranet_e_measure: Curve
 
 
-NAMES = tuple(field.name for field in fields(Curves))
+NAMES = tuple(field.name for field in fields(EvaluationCurves))
 
 
-def write_curves(path: Path, curves: Curves) -> None:
+def write_curves(path: Path, curves: EvaluationCurves) -> None:
     """Write a curves.npz."""
     with replacing(path) as temporary:
         np.savez(temporary, allow_pickle=False, **asdict(curves))
 
 
-def read_curves(path: Path) -> Curves:
+def read_curves(path: Path) -> EvaluationCurves:
     """The curves of a curves.npz.
 
     Raises:
@@ -86,7 +86,7 @@ def read_curves(path: Path) -> Curves:
     arrays = read_npz(path, NAMES, KIND)
     for name in NAMES:
         _check(path, name, arrays[name])
-    return Curves(**{name: arrays[name] for name in NAMES})
+    return EvaluationCurves(**{name: arrays[name] for name in NAMES})
 
 
 def _check(path: Path, name: str, array: NDArray[Any]) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from polypseg.errors import ScoreError
-from polypseg.metrics.procedures.curves import Curves
+from polypseg.metrics.procedures.curves import FrocCurves
 from polypseg.records.atomic import building, replacing, write_bytes, write_text
 from polypseg.records.reading import FileKind, Saved, read_json, read_npz, stream_cells, stream_rows
 
@@ -324,10 +324,10 @@ class DeploymentFolder:
         """The rows of the table of frames, cells as in `FRAME_COLUMNS`; errors as `read`."""
         return stream_rows(self.table_path("frames"), FRAME_COLUMNS, TABLE)
 
-    def read_curves(self) -> Curves:
+    def read_curves(self) -> FrocCurves:
         """FROC and AFROC; errors as `read`."""
-        arrays = read_npz(self.curves_path, Curves._fields, TABLE)
-        return Curves(*(arrays[name] for name in Curves._fields))
+        arrays = read_npz(self.curves_path, FrocCurves._fields, TABLE)
+        return FrocCurves(*(arrays[name] for name in FrocCurves._fields))
 
     @property
     def pictures_folder(self) -> Path:
@@ -348,7 +348,7 @@ class DeploymentFolder:
             listed = [picture.model_dump() for picture in pictures]
             write_text(temporary / PICTURES_NAME, json.dumps(listed, indent=1) + "\n")
 
-    def write(self, record: Deployment, tables: Mapping[str, "Table"], curves: Curves) -> None:
+    def write(self, record: Deployment, tables: Mapping[str, "Table"], curves: FrocCurves) -> None:
         """Write all but the page; the record last, so that it stands for whole files. Earlier pictures are removed."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if (self.pictures_folder / PICTURES_NAME).exists():  # else they would be shown as cases of these findings

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from polypseg.arrays import MASK_THRESHOLD, Mask
 from polypseg.errors import ScoreError
 from polypseg.preprocess import read_grey
-from polypseg.records.curves import Curves, read_curves
+from polypseg.records.curves import EvaluationCurves, read_curves
 from polypseg.records.evaluation_record import EvaluationRecord
 from polypseg.records.reading import FileKind, open_npy, read_json
 from polypseg.records.run import Run
@@ -121,7 +121,7 @@ class Evaluation:
         """Shape (N, 2, 256), row i that of row i of the scores; read from disk as it is needed."""
         return open_npy(self.histograms_path, _KIND)
 
-    def curves(self) -> Curves:
+    def curves(self) -> EvaluationCurves:
         """What depends on the threshold, read from the folder.
 
         Raises:

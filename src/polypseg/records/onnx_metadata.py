@@ -20,7 +20,7 @@ LARGEST_ENTRY = 1 << 24
 """Bytes of a longer entry are no text of ours."""
 
 
-class Entry(NamedTuple):
+class MetadataEntry(NamedTuple):
     """One entry of the metadata.
 
     Attributes:
@@ -65,7 +65,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     return found
 
 
-def entries_of(content: bytes) -> list[Entry]:
+def entries_of(content: bytes) -> list[MetadataEntry]:
     """The entries of the metadata of a file's bytes, in their order.
 
     Raises:
@@ -87,7 +87,7 @@ def _metadata(opened: BinaryIO, size: int) -> dict[str, str]:
     return {entry.key: entry.value for entry in _entries(opened, size)}
 
 
-def _entries(opened: BinaryIO, size: int) -> Iterator[Entry]:
+def _entries(opened: BinaryIO, size: int) -> Iterator[MetadataEntry]:
     while (begin := opened.tell()) < size:
         key = _number(opened)
         number, kind = key >> 3, key & 7
@@ -96,7 +96,7 @@ def _entries(opened: BinaryIO, size: int) -> Iterator[Entry]:
             raise EOFError("it is cut short")
         if number == METADATA_FIELD and kind == _BYTES and length <= LARGEST_ENTRY:
             name, value = _entry(opened, opened.tell() + length)
-            yield Entry(name, value, begin, opened.tell())
+            yield MetadataEntry(name, value, begin, opened.tell())
         else:
             opened.seek(length, 1)
 

@@ -20,7 +20,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -34,8 +34,6 @@ SavedState = Literal["corrected", "accepted", "no-polyp", "rejected"]
 
 FrameState = Literal["new", "proposed", "corrected", "accepted", "no-polyp", "rejected"]
 
-SAVED_STATES: tuple[SavedState, ...] = get_args(SavedState)
-FRAME_STATES: tuple[FrameState, ...] = get_args(FrameState)
 LABELLED_STATES: tuple[SavedState, ...] = ("corrected", "accepted", "no-polyp")
 """A frame in one of them trains and tests."""
 
@@ -164,9 +162,6 @@ class Comparison(Saved):
     reasons: list[str]
     old_digest: str
     new_digest: str
-
-
-COMPARISON_KIND = FileKind("comparison of models", ProjectError, "train again")
 
 
 class FrameRow(NamedTuple):

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from polypseg.errors import ScoreError
 from polypseg.metrics.statistics import Draws, Interval
 from polypseg.records.evaluation_record import EvaluationSource, LeftOut, SavedSettings
 from polypseg.records.reading import Number, Saved
@@ -298,3 +299,13 @@ class Summary(Saved):
     intervals: Intervals
     settings: SavedSettings
     provenance: Provenance
+
+    def of(self, metric: str) -> MetricFigures:
+        """The figures of a metric.
+
+        Raises:
+            ScoreError: The summary lacks it.
+        """
+        if metric not in self.metrics:
+            raise ScoreError(f"summary.json lacks the figures of {metric}; score again with: polypseg evaluate")
+        return self.metrics[metric]

@@ -35,7 +35,7 @@ class Line(Saved):
 LineT = TypeVar("LineT", bound=Line)
 
 
-class Found(NamedTuple, Generic[LineT]):
+class TrailLines(NamedTuple, Generic[LineT]):
     """What a trail holds.
 
     Attributes:
@@ -62,14 +62,14 @@ class Trail(Generic[LineT]):
         self.path, self._line_type, self._kind = path, line_type, kind
         self._last = ""
 
-    def read(self) -> Found[LineT]:
+    def read(self) -> TrailLines[LineT]:
         """What it holds; nothing where there is no file.
 
         Raises:
             PolypsegError: Of the kind: a line in the middle is damaged, was changed or removed.
         """
         if not self.path.exists():
-            return Found([], 0, b"")
+            return TrailLines([], 0, b"")
         content = read_bytes(self.path, self._kind)
         lines: list[LineT] = []
         place, last = 0, ""
@@ -84,7 +84,7 @@ class Trail(Generic[LineT]):
             lines.append(line)
             place, last = end + 1, line.check
         self._last = last
-        return Found(lines, place, content[place:])
+        return TrailLines(lines, place, content[place:])
 
     def recover(self) -> tuple[list[LineT], str]:
         """The lines, and what was done about a last one that was not written whole, in words; mostly empty.

@@ -250,7 +250,7 @@ def _other(record: ReportInput, is_internal: bool) -> Answer | None:
         return Answer(PART, f"As the model's file states: {stated}.")
     others = record.run.others if record.run else {}
     found = [
-        f"{name}: mean Dice {figure(summary.metrics['dice'].mean)} ({interval(summary.metrics['dice'])}, "
+        f"{name}: mean Dice {figure(summary.of('dice').mean)} ({interval(summary.of('dice'))}, "
         f"{plural(summary.num_polyp_images, 'image')})"
         for name, summary in others.items()
         if summary.num_polyp_images and summary.provenance.split == ("test" if is_internal else "external")
@@ -285,7 +285,7 @@ def _performance(record: ReportInput) -> Answer | None:
 def _diagnostic(record: ReportInput) -> Answer | None:
     words = [f"{label}: {value} ({spread})" for label, value, spread in tables.negative_rows(record.summary)]
     if record.summary.num_polyp_images:
-        lesions = record.summary.metrics["lesion_sensitivity"]
+        lesions = record.summary.of("lesion_sensitivity")
         words.insert(0, f"lesions found, mean over images: {figure(lesions.mean)} ({interval(lesions)})")
     return Answer(PART, f"{'; '.join(words)}.") if words else None
 

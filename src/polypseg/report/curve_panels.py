@@ -1,6 +1,6 @@
 """What hangs on the threshold, and whether the probabilities hold: panels drawn from the curves that evaluate saved.
 
-Every panel takes the `Curves` of an evaluation and draws nothing that is not in them; the
+Every panel takes the `EvaluationCurves` of an evaluation and draws nothing that is not in them; the
 threshold that was used is marked. `plot_NAME(…)` returns a figure of one panel, wide enough for a phone.
 """
 
@@ -15,7 +15,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from polypseg.errors import DataError
-from polypseg.records.curves import Curves
+from polypseg.records.curves import EvaluationCurves
 from polypseg.report.canvas import (
     BLUE,
     FAINT,
@@ -48,7 +48,7 @@ def plot_panel(draw: Callable[[Axes], None], size_in: tuple[float, float] = PANE
     return figure
 
 
-def plot_reliability(curves: Curves) -> Figure:
+def plot_reliability(curves: EvaluationCurves) -> Figure:
     """The share of polyp among the pixels of each predicted probability, and below it how many pixels there are.
 
     Raises:
@@ -64,7 +64,7 @@ def plot_reliability(curves: Curves) -> Figure:
     return figure
 
 
-def plot_precision_recall(curves: Curves, threshold: float) -> Figure:
+def plot_precision_recall(curves: EvaluationCurves, threshold: float) -> Figure:
     """Precision against recall of all pixels of the images with a polyp.
 
     Raises:
@@ -74,7 +74,7 @@ def plot_precision_recall(curves: Curves, threshold: float) -> Figure:
     return plot_panel(lambda axes: draw_precision_recall(axes, curves, threshold))
 
 
-def plot_thresholds(curves: Curves, threshold: float) -> Figure:
+def plot_thresholds(curves: EvaluationCurves, threshold: float) -> Figure:
     """Dice, IoU, recall and the share of frames with a false alarm, against the threshold; what there is of them.
 
     Raises:
@@ -84,7 +84,7 @@ def plot_thresholds(curves: Curves, threshold: float) -> Figure:
     return plot_panel(lambda axes: draw_thresholds(axes, curves, threshold))
 
 
-def plot_alarms(curves: Curves, threshold: float) -> Figure:
+def plot_alarms(curves: EvaluationCurves, threshold: float) -> Figure:
     """Polyp frames that are found against polyp-free frames that raise an alarm, over the threshold.
 
     Raises:
@@ -95,7 +95,7 @@ def plot_alarms(curves: Curves, threshold: float) -> Figure:
     return plot_panel(lambda axes: draw_alarms(axes, curves, threshold))
 
 
-def draw_reliability(axes: Axes, curves: Curves) -> None:
+def draw_reliability(axes: Axes, curves: EvaluationCurves) -> None:
     """Draws the polyp's share against the mean probability of each bin that holds a pixel, and the diagonal."""
     filled = curves.bin_num_pixels > 0
     predicted, true = curves.bin_mean_probability[filled], curves.bin_polyp_share[filled]
@@ -106,7 +106,7 @@ def draw_reliability(axes: Axes, curves: Curves) -> None:
     _legend(axes, "upper left")
 
 
-def draw_bin_sizes(axes: Axes, curves: Curves) -> None:
+def draw_bin_sizes(axes: Axes, curves: EvaluationCurves) -> None:
     """Draws how many pixels each bin of the reliability diagram holds, on a log scale."""
     counts = np.asarray(curves.bin_num_pixels)
     edges = np.linspace(0, 1, counts.size + 1)
@@ -120,7 +120,7 @@ def draw_bin_sizes(axes: Axes, curves: Curves) -> None:
     axes.grid(False)
 
 
-def draw_precision_recall(axes: Axes, curves: Curves, threshold: float) -> None:
+def draw_precision_recall(axes: Axes, curves: EvaluationCurves, threshold: float) -> None:
     """Draws precision against recall, with the used threshold; levels that predict nothing are left out."""
     precision, recall = curves.precision, curves.recall
     predicts = (precision > 0) | (recall > 0)
@@ -133,7 +133,7 @@ def draw_precision_recall(axes: Axes, curves: Curves, threshold: float) -> None:
     _legend(axes, (0.01, 0.12))
 
 
-def draw_thresholds(axes: Axes, curves: Curves, threshold: float) -> None:
+def draw_thresholds(axes: Axes, curves: EvaluationCurves, threshold: float) -> None:
     """Draws every curve over the threshold that has values, and a line at the used threshold."""
     x = curves.threshold
     for name, label, colour, dashes in _BY_THRESHOLD:
@@ -145,7 +145,7 @@ def draw_thresholds(axes: Axes, curves: Curves, threshold: float) -> None:
     _legend(axes, "best")
 
 
-def draw_alarms(axes: Axes, curves: Curves, threshold: float) -> None:
+def draw_alarms(axes: Axes, curves: EvaluationCurves, threshold: float) -> None:
     """Draws the share of polyp frames that are found against that of polyp-free frames that raise an alarm.
 
     Between two thresholds the lower of their sensitivities is drawn: no threshold reaches more.
@@ -169,12 +169,14 @@ def level_of(threshold: float) -> int:
     return min(math.ceil(255 * threshold - 1e-9), 255)
 
 
-def holds_probabilities(curves: Curves) -> bool:
+def holds_probabilities(curves: EvaluationCurves) -> bool:
     """Whether any pixel lies between black and white: maps that are masks have no curves worth drawing."""
     return bool(curves.histogram[:, 1:-1].any() or curves.polyp_free_histogram[:, 1:-1].any())
 
 
-def _mark(axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], curves: Curves, threshold: float) -> None:
+def _mark(
+    axes: Axes, x: NDArray[np.float64], y: NDArray[np.float64], curves: EvaluationCurves, threshold: float
+) -> None:
     place = level_of(threshold)
     label = f"used: {threshold:.3g}"
     axes.plot([x[place]], [y[place]], "o", markersize=6.5, mfc="none", mec=ORANGE, mew=1.5, label=label, zorder=4)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from polypseg import __version__
 from polypseg.errors import plural
-from polypseg.metrics.procedures.curves import Curves
+from polypseg.metrics.procedures.curves import FrocCurves
 from polypseg.preprocess import read_image
 from polypseg.records.atomic import write_text
 from polypseg.records.deployment import TABLE, Deployment, DeploymentFolder, Figure, LesionFigures, Point
@@ -262,7 +262,7 @@ def _timeline_chart(name: str, course: Course, threshold: float, number: int) ->
 
 
 def _curve_charts(folder: DeploymentFolder, record: Deployment) -> Iterator[Chart]:
-    drawn = Curves(*map(_thinned, folder.read_curves()))
+    drawn = FrocCurves(*map(_thinned, folder.read_curves()))
     if not len(drawn.thresholds) or np.isnan(drawn.sensitivity).all():
         return
     for name, label, title in (
@@ -274,12 +274,11 @@ def _curve_charts(folder: DeploymentFolder, record: Deployment) -> Iterator[Char
         caption = f"{title}: lesions found, counted in each of their frames, at every threshold"
         if name == "false_positive_rate" and record.afroc_area is not None:
             caption += f"; area {record.afroc_area:.3f}"
-        chart = plot_panel(partial(_draw, drawn=drawn, record=record, what=(name, label, title)))
+        chart = plot_panel(partial(_draw, drawn=drawn, record=record, name=name, label=label, title=title))
         yield Chart(trusted(inline_svg(chart, name, caption)), caption)
 
 
-def _draw(axes: Axes, drawn: Curves, record: Deployment, what: tuple[str, str, str]) -> None:
-    name, label, title = what
+def _draw(axes: Axes, drawn: FrocCurves, record: Deployment, name: str, label: str, title: str) -> None:
     axes.plot(np.append(0, getattr(drawn, name)), np.append(0, drawn.sensitivity), color=BLUE, linewidth=1.2)
     for point, colour in zip(record.points, (INK, ORANGE), strict=False):
         x = getattr(point.frames, name).value

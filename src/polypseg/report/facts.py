@@ -170,7 +170,7 @@ def warnings(record: ReportInput) -> Iterator[str]:
         yield "the threshold was given by hand; nothing tells on which images it was chosen"
     if record.source.checkpoint_chosen_by == UNKNOWN:
         yield "it is not known on which images the checkpoint was chosen; if on these, the figures flatter it"
-    if summary.num_polyp_images and summary.metrics["dice"].low is None:
+    if summary.num_polyp_images and summary.of("dice").low is None:
         yield "all images with a polyp are one image or one group: no interval can be told"
     if summary.negatives is None:
         yield "no image without a polyp was scored: how often the model raises a false alarm is unknown"
@@ -345,7 +345,7 @@ def scored_words(record: ReportInput) -> str:
 
 def headline(record: ReportInput, metric: str) -> str:
     """Mean of a metric with its interval, in words."""
-    figures = record.summary.metrics[metric]
+    figures = record.summary.of(metric)
     if figures.mean is None:
         return UNKNOWN
     if figures.low is None:

@@ -123,13 +123,14 @@ def _kinds(record: ReportInput) -> list[tuple[str, Colour]]:
 
 def _tiles(record: ReportInput) -> Iterator[tuple[str, str, str]]:
     """The figures that the page begins with: label, value, detail."""
-    metrics, negatives = record.summary.metrics, record.summary.negatives
+    summary, negatives = record.summary, record.summary.negatives
     if record.summary.num_polyp_images:
         counted = plural(record.summary.num_polyp_images, "image")
         for name in ("dice", "iou"):
-            spread = "" if metrics[name].low is None else f"{interval(metrics[name])}, "
-            yield f"mean {LABELS[name]}", figure(metrics[name].mean), spread + counted
-        lesions = metrics["lesion_sensitivity"]
+            figures = summary.of(name)
+            spread = "" if figures.low is None else f"{interval(figures)}, "
+            yield f"mean {LABELS[name]}", figure(figures.mean), spread + counted
+        lesions = summary.of("lesion_sensitivity")
         if lesions.num_images:
             found = lesions.pooled
             yield "lesions found", "–" if found is None else f"{100 * found:.1f} %", "pooled over all lesions"
@@ -163,8 +164,8 @@ def _curve_charts(record: ReportInput) -> Iterator[Chart]:
     """Reliability, precision and recall, and the threshold: of maps that hold probabilities."""
     if not record.has_probabilities or not record.summary.num_polyp_images:
         return
-    curves, metrics, threshold = record.curves, record.summary.metrics, record.source.threshold
-    error, brier = figure(metrics["ece"].pooled), figure(metrics["brier"].pooled)
+    curves, summary, threshold = record.curves, record.summary, record.source.threshold
+    error, brier = figure(summary.of("ece").pooled), figure(summary.of("brier").pooled)
     caption = (
         f"Expected calibration error {error}, Brier score {brier}; all pixels of the images with a polyp, read at 8 "
         "bits. Most pixels are easy background: look at the diagram, not at the error alone."
@@ -254,7 +255,7 @@ def _other_rows(record: ReportInput) -> list[list[str]]:
     """Name, images with a polyp, mean Dice, interval, images without a polyp, frames with a false alarm."""
     rows = []
     for name, summary in (record.run.others if record.run else {}).items():
-        dice = summary.metrics["dice"]
+        dice = summary.of("dice")
         alarm = summary.negatives.alarm.mean if summary.negatives else None
         rows.append(
             [

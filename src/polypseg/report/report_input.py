@@ -18,7 +18,7 @@ import numpy as np
 from polypseg.config import Config
 from polypseg.data.terms_of_use import TermsOfUse, terms_of_sources, terms_of_split, terms_of_use
 from polypseg.errors import PolypsegError
-from polypseg.records.curves import Curves
+from polypseg.records.curves import EvaluationCurves
 from polypseg.records.digests import file_digests
 from polypseg.records.environment import Environment
 from polypseg.records.evaluation import RUN_FOLDER, Evaluation, open_evaluation
@@ -123,7 +123,7 @@ class ReportInput:
     scores: Scores
     summary: Summary
     details: EvaluationRecord
-    curves: Curves
+    curves: EvaluationCurves
     run: RunFacts | None = None
     unreadable: tuple[str, ...] = ()
     explanation: Explanation | None = None

@@ -102,17 +102,17 @@ def read_timeline(table: Path) -> Timeline:
         DataError: As `plot_timeline`.
     """
     seconds, area = array("d"), array("f")
-    states = {name: array("b") for name, _ in ROWS}
+    states = [array("b") for _ in ROWS]
     for row in read_video_table(table):
         seconds.append(row.seconds)
         area.append(row.area_percent)
-        states["polyp shown"].append(row.num_components > 0)
-        states["withheld"].append(row.num_withheld > 0)
-        states["dropped"].append("dropped" in row.faults)
-        states["damaged"].append(bool(row.faults) and "dropped" not in row.faults)
+        is_dropped = "dropped" in row.faults
+        found = (row.num_components > 0, row.num_withheld > 0, bool(row.faults) and not is_dropped, is_dropped)
+        for state, value in zip(states, found, strict=True):
+            state.append(value)
     if not seconds:
         raise DataError(f"{table}: holds no frames")
-    as_masks = {name: np.array(values, bool) for name, values in states.items()}
+    as_masks = {name: np.array(values, bool) for (name, _), values in zip(ROWS, states, strict=True)}
     return Timeline(np.array(seconds), np.array(area, np.float32), as_masks)
 
 

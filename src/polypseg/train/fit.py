@@ -139,20 +139,20 @@ def resume(
     """
     run = open_run(folder)
     with alone_in(run.folder):
-        return _go_on(run, data, (epochs, devices), track, on_epoch, callbacks)
+        return _go_on(run, data, epochs, devices, track, on_epoch, callbacks)
 
 
 def _go_on(
     run: Run,
     data: Path | None,
-    changes: tuple[int | None, int | None],
+    epochs: int | None,
+    devices: int | None,
     track: Track,
     on_epoch: OnEpoch,
     callbacks: Sequence[keras.callbacks.Callback],
 ) -> Run:
     """As `resume`, of a run that nobody else works on."""
-    (epochs, devices), folder = changes, run.folder
-    config = with_devices(run.config(), devices)
+    folder, config = run.folder, with_devices(run.config(), devices)
     num_devices(config)
     if removed := removed_settings(run.config_path):
         raise RunError(f"{folder} was trained with {', '.join(removed)}, which polypseg has no more; start a new run")
@@ -240,8 +240,7 @@ def _fit(
 ) -> None:
     """Train to the end; the state after each epoch is on disk before the next begins."""
     settings = config.train
-    readers = make_readers(samples, split, config.data, config.split)
-    trained, validated = readers["train"], readers["validation"]
+    trained, validated, _ = make_readers(samples, split, config.data, config.split).values()
     counter = EpochCounter()
     make = batch_maker()
     batch_size = config.data.batch_size

@@ -78,7 +78,7 @@ def train_group(
     group.folder.mkdir(parents=True, exist_ok=True)
     with alone_in(group.folder):
         refuse_a_run(group)  # again: another process may have begun one meanwhile
-        _write(group, data, [fault.name for fault in faults], config, (whole, parts))
+        _write(group, data, [fault.name for fault in faults], config, whole, parts)
         _train_members(group, data, track, on_epoch, callbacks)
     return group
 
@@ -117,10 +117,9 @@ def member_config(config: Config, name: str) -> Config:
 
 
 def _write(
-    group: Run, data: Path, skipped: Sequence[str], config: Config, splits: tuple[Split, dict[str, Split]]
+    group: Run, data: Path, skipped: Sequence[str], config: Config, whole: Split, parts: dict[str, Split]
 ) -> None:
     """All that a resume needs; config.toml last, for it is what makes the folder a run."""
-    whole, parts = splits
     for name, part in parts.items():
         member = Run(group.folder / name)
         member.folder.mkdir(parents=True, exist_ok=True)

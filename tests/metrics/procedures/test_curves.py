@@ -5,7 +5,7 @@ import pytest
 
 from metrics.procedures.conftest import build
 from polypseg.errors import ScoreError, UsageError
-from polypseg.metrics.procedures.curves import FALSE_POSITIVE_RATE, Curves, burdens, curves, match
+from polypseg.metrics.procedures.curves import FALSE_POSITIVE_RATE, FrocCurves, burdens, curves, match
 
 
 def test_by_hand(two):
@@ -20,7 +20,9 @@ def test_by_hand(two):
 
 def test_area_by_hand():
     # From (0, 0) to (0, 1/2), to (1/2, 1/2), to (1, 1): 1/4 below the flat part, 3/8 below the slope.
-    drawn = Curves(np.array([0.9, 0.5]), np.array([0.5, 0.5]), np.array([0.5, 0.5]), np.zeros(2), np.array([0.0, 0.5]))
+    drawn = FrocCurves(
+        np.array([0.9, 0.5]), np.array([0.5, 0.5]), np.array([0.5, 0.5]), np.zeros(2), np.array([0.0, 0.5])
+    )
     assert drawn.afroc_area == 0.625
 
 

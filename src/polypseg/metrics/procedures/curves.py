@@ -27,7 +27,7 @@ FALSE_POSITIVE_RATE = "false-positive-rate"
 """The burden that is a share of the clean frames; every other one is false alerts a minute."""
 
 
-class Curves(NamedTuple):
+class FrocCurves(NamedTuple):
     """A value a threshold, shape (T,); the highest threshold is first.
 
     Attributes:
@@ -70,12 +70,12 @@ class Matched(NamedTuple):
     is_within: bool
 
 
-def curves(procedures: Procedures) -> Curves:
+def curves(procedures: Procedures) -> FrocCurves:
     """FROC, AFROC and frame sensitivity at every threshold."""
     thresholds = procedures.thresholds
     false = procedures.finding_score[~procedures.is_true]
     clean = ~procedures.has_lesion
-    return Curves(
+    return FrocCurves(
         thresholds,
         _share(procedures.sight_score, thresholds),
         _share(procedures.found_score[procedures.has_lesion], thresholds),

@@ -7,6 +7,10 @@ Decisions:
 - FFmpeg hands out damaged JPEG frames without a word; its decoder is told to refuse them, and what a lenient second one
   restores is `damaged`.
 - Nobody waits for a frame longer than `FILE_SECONDS` (`frames_ahead`): a decoder may hang in a damaged file.
+- A file that begins between two key frames gives damaged pictures, or none, up to the next one: that is noted.
+- A frame that shows nothing (black, of one colour) is predicted like any other, as a film may hold some; they are
+  counted, and a film of nothing else is a fault.
+- Packets of MPEG-TS are numbered: a gap is damage, but not right before a key frame, where recordings were joined.
 - Time is counted from the first frame, in the source's own units (clock.py). A frame whose time stamp is not after the
   one before is `mistimed` and set one unit after it; one before which the source's clock jumps is `rejoined`. A frame
   without a time stamp follows at the source's rate.
@@ -32,6 +36,7 @@ from polypseg.predict.video.interlace import LOOK_EVERY, Deinterlacer, Pending, 
 from polypseg.predict.video.orientation import UPRIGHT, orientation
 from polypseg.predict.video.source import FILE_SECONDS, VideoSource, hanging, import_av, open_source
 from polypseg.predict.video.stages import Patience, Pipeline
+from polypseg.preprocess.emptiness import empty_reason
 
 DROPPED, DAMAGED, MISTIMED, RESIZED = "dropped", "damaged", "mistimed", "resized"
 REJOINED = "rejoined"
@@ -41,6 +46,9 @@ MAX_FAILURES = 20
 
 SHORT_BY_SECONDS = 0.25
 """A file that ends so much before its header says is cut short; less is rounding."""
+
+JOINT_PACKETS = 4
+"""A gap in the numbers of packets is a joint of two recordings if a key frame follows before so many others."""
 
 FEW_INTERLACED = 0.05
 """A smaller share of the frames looked at is chance: stripes, text."""
@@ -114,13 +122,15 @@ class FrameReader:
         self.clock = Clock(base, source.rate)
         self._stretches = Stretches(base, source.rate, source.may_leap)
         self._num_packets = self._num_pictures = self._number = 0
-        self._num_seen = self._num_interlaced = 0
+        self._num_seen = self._num_interlaced = self._num_empty = self._num_before_key = 0
         self._is_broken = False
         self._shape: tuple[int, ...] | None = None
         self._lenient: Any = None
         self._complaints = Complaints(source.stream.codec_context.name)
         self._container_complaints = Complaints("" if source.is_device else source.container.format.name)
         self._is_container_damaged = False
+        self._num_gaps = self._num_jumps_seen = 0
+        self._since_gap: int | None = None
         self._complained_of: deque[int] = deque(maxlen=REORDERED)
 
     def frames_ahead(self, pipeline: Pipeline) -> Iterator[Frame]:
@@ -154,10 +164,19 @@ class FrameReader:
                 f"{self.source.name}: not one of its {self._num_packets:,} frames can be decoded; is it damaged?"
             )
         self.fault = self.fault or self._cut_short()
+        if self._num_empty == self._num_pictures and not self.source.is_device:
+            self.fault = self.fault or "every frame is black or of one colour"
 
     def notes(self) -> list[str]:
         """The remarks, and what the frames so far tell of the whole."""
         found = list(self.remarks)
+        if self._num_before_key:
+            found.append(
+                f"it begins between two key frames: {plural(self._num_before_key, 'packet')} before the first give no "
+                "picture, or a damaged one"
+            )
+        if 0 < self._num_empty < self._num_pictures:
+            found.append(f"{self._num_empty:,} of {self._num_pictures:,} frames are black or of one colour")
         if self._num_interlaced > FEW_INTERLACED * self._num_seen:
             done = "taken apart by bwdif" if self.deinterlace else "moving outlines are torn: use --deinterlace"
             found.append(f"{self._num_interlaced:,} of {self._num_seen:,} frames looked at are interlaced, {done}")
@@ -197,8 +216,13 @@ class FrameReader:
 
     def _seen(self) -> Iterator[Pending[Frame]]:
         """Number, time and faults of each frame, still without its picture, and what the decoder gave."""
+        has_key = self.source.is_device
         for packet in self._packets():
             self._stretches.move(packet)
+            has_key = has_key or packet.is_keyframe
+            self._num_before_key += not has_key and packet.size > 0
+            self._is_broken = self._is_broken or not has_key
+            self._look_for_gap(packet)
             try:
                 with self._complaints:
                     decoded = packet.decode()
@@ -213,6 +237,17 @@ class FrameReader:
                 is_damaged = bool(frame.is_corrupt) or frame.pts in self._complained_of
                 self._is_broken = is_damaged or (self._is_broken and not frame.key_frame)
                 yield self._stamped(frame, self._time_of(frame), self._is_broken)
+
+    def _look_for_gap(self, packet: Any) -> None:
+        """Count a gap before a packet once so many others came that it is no joint of two recordings."""
+        if packet.is_keyframe or self._stretches.num_jumps > self._num_jumps_seen:
+            self._since_gap = None
+        elif self._since_gap is not None:
+            self._since_gap += 1
+            self._num_gaps += self._since_gap == JOINT_PACKETS
+        if packet.is_corrupt:
+            self._since_gap = 0
+        self._num_jumps_seen = self._stretches.num_jumps
 
     def _restored(self, packet: Any) -> Iterator[Pending[Frame]]:
         """The frame of a packet that the decoder refuses."""
@@ -260,6 +295,7 @@ class FrameReader:
         elif self._shape != image.shape:
             faults = (*faults, RESIZED)
         self._num_pictures += 1
+        self._num_empty += bool(empty_reason(image))
         return frame._replace(image=image, faults=faults)
 
     def _upright(self, decoded: Any) -> Image:
@@ -285,12 +321,16 @@ class FrameReader:
         return self._number - 1
 
     def _cut_short(self) -> str:
+        if self._num_gaps:
+            return f"the file is damaged: packets of it are missing in {plural(self._num_gaps, 'place')}"
         if self.stopped.is_set() or self._stretches.num_jumps:
             return ""
         promised, seconds = self.source.num_promised, self.source.seconds_promised
         if self._num_packets < promised:
             return f"the file is cut short: it promises {plural(promised, 'frame')}, {self._num_packets:,} are there"
         found = float(self.clock.end())
+        if self.source.num_films > 1:
+            return f"it holds {self.source.num_films} films one behind the other, and the first was read; split it"
         if not promised and seconds - found >= SHORT_BY_SECONDS:
             return f"the file is cut short: it promises {seconds:.1f} s, {found:.1f} s are there"
         if self.source.ends_within_packet:

@@ -99,14 +99,24 @@ class VideoSource(NamedTuple):
 
     @property
     def seconds_promised(self) -> float:
-        """The video's length by its header; 0 where it does not tell, or where it may be the sound's."""
+        """The video's length by its header; 0 where it does not tell, or where it may be the sound's.
+
+        A Matroska file tells where its clock ends, which need not begin at 0.
+        """
         if self.is_device:
             return 0.0
+        begin = float(self.container.start_time or 0) / 1_000_000 if "matroska" in self.container.format.name else 0.0
         if self.stream.duration is not None:
-            return float(self.stream.duration * self.stream.time_base)
+            return max(0.0, float(self.stream.duration * self.stream.time_base) - begin)
         if self.container.duration is not None and len(self.container.streams) == 1:
-            return float(self.container.duration) / 1_000_000
+            return max(0.0, float(self.container.duration) / 1_000_000 - begin)
         return 0.0
+
+    @property
+    def num_films(self) -> int:
+        """How many mp4 files lie one behind the other in this one, of which FFmpeg reads the first."""
+        is_mp4 = not self.is_device and "mp4" in self.container.format.name
+        return sum(kind == b"moov" for kind in _boxes(Path(self.name))) if is_mp4 else 1
 
     @property
     def ends_within_packet(self) -> bool:
@@ -212,16 +222,19 @@ def _lacks_index(path: Path) -> bool:
     with path.open("rb") as opened:
         if opened.read(8)[4:] != b"ftyp":
             return False
-        opened.seek(0)
+    return b"moov" not in _boxes(path)
+
+
+def _boxes(path: Path) -> Iterator[bytes]:
+    """The kinds of an mp4's outermost boxes, up to one of no length."""
+    with path.open("rb") as opened:
         while len(header := opened.read(16)) >= 8:
-            if header[4:8] == b"moov":
-                return False
+            yield header[4:8]
             size = int.from_bytes(header[:4], "big")
             length = int.from_bytes(header[8:], "big") if size == 1 else size
             if length < 8:  # to the end of the file, or nonsense
-                break
+                return
             opened.seek(length - len(header), 1)
-    return True
 
 
 def device_address(index: int) -> tuple[str, str, dict[str, str]]:
