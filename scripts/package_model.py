@@ -8,12 +8,16 @@
     python scripts/package_model.py repaired.onnx --name polyp-lite --splits splits.json \
         --evaluate test=data/kvasir-seg --evaluate validation=data/kvasir-seg
 
+    python scripts/package_model.py src/polypseg/predict/weights/polyp-lite.onnx --name polyp-lite --prove runs/many \
+        --evaluate test --evaluate validation --evaluate cvc-clinicdb=data/cvc-clinicdb --work work
+
 Before it, choose the run's threshold: `polypseg evaluate RUN --tune-threshold`. Every figure of the card is of the file
 that ships: it is exported and proved, then scored on each data set in the default engine, then its Dice is measured
 through every engine and instruction set of this machine, and the file is written once more with these figures in it.
 What is finished is kept in the folder `--work` and not made again: the same command continues where it was stopped.
 A file that was exported already keeps its card; what it says of figures is replaced, and without --evaluate only what
-it says of the engines.
+it says of the engines. With --prove it is proved again against what it computes in float, and looks again at close
+calls: on the validation images of a run of the same split, or of the folder that it was trained on.
 """
 
 import argparse
@@ -36,9 +40,11 @@ from polypseg.evaluate.reproduce import dices_by_engine, figure_of
 from polypseg.evaluate.score import ScoreOptions
 from polypseg.evaluate.selection import Selection
 from polypseg.evaluate.strata import AREA_WAY, UNKNOWN
+from polypseg.export.exported import open_exported
 from polypseg.export.facts import figures_of
+from polypseg.export.int8 import proved
 from polypseg.export.onnx import ExportOptions, export_model
-from polypseg.export.proof import proving_engines
+from polypseg.export.proof import Prover, proving_engines
 from polypseg.predict.engines.model_file import read_model_file, write_model_file
 from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.engines.packaged import FOLDER
@@ -75,8 +81,10 @@ def main() -> None:
     run = open_run(arguments.source) if arguments.source.is_dir() else None
     made = _exported(arguments, run, work)
     facts = read_model_file(made)[1]
-    summaries = {name: _summary(made, plan, work / name) for name, plan in _plans(arguments, run, made)}
-    dices = _dices(made, [plan for _, plan in _plans(arguments, run, made)], summaries, work / "dice.json")
+    split = run or (open_run(arguments.prove) if arguments.prove and _is_run(arguments.prove) else None)
+    plans = _plans(arguments, split, made)
+    summaries = {name: _summary(made, plan, work / name) for name, plan in plans}
+    dices = _dices(made, [plan for _, plan in plans], summaries, work / "dice.json")
     figures = {name: figures_of(summary) for name, summary in summaries.items()} or facts.figures
     proved = facts.dice_by_engine  # it knows the Dice of the source too
     dices = {
@@ -107,6 +115,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--notes", type=Path, help="Markdown: known failures and remarks, for the card")
     parser.add_argument("--default", action="store_true", help="taken where no model is named")
     parser.add_argument("--work", type=Path, help="folder for what is finished; default: SOURCE-package")
+    parser.add_argument("--prove", type=Path, help="prove the file again, on a run's validation images or a folder's")
     parser.add_argument("--splits", type=Path, help="split manifest, where the source is a file")
     evaluated = "NAME or NAME=DIR: a split of the run (or of --splits, in DIR), or all images in DIR; can be repeated"
     parser.add_argument("--evaluate", action="append", default=[], help=evaluated)
@@ -120,7 +129,7 @@ def _arguments() -> argparse.Namespace:
 def _exported(arguments: argparse.Namespace, run: Run | None, work: Path) -> Path:
     """The exported and proved file: made now, or by an earlier call from the same checkpoint."""
     if run is None:
-        return arguments.source
+        return _proved_again(arguments, work) if arguments.prove else arguments.source
     path = work / f"{arguments.name}.onnx"
     if path.is_file():
         facts = read_model_file(path)[1]
@@ -140,6 +149,39 @@ def _exported(arguments: argparse.Namespace, run: Run | None, work: Path) -> Pat
     for note in export_model(arguments.source, path, options, arguments.data, track).notes:
         print(f"note: {note}")
     return path
+
+
+def _proved_again(arguments: argparse.Namespace, work: Path) -> Path:
+    """The file with a new proof, of the second look too; made now, or by an earlier call from the same file."""
+    path, digest = work / f"{arguments.name}.onnx", model_digest(arguments.source)
+    told = work / "proved-from.txt"
+    if path.is_file() and told.is_file() and told.read_text(encoding="utf-8") == digest:
+        print(f"{path}: proved by an earlier call")
+        return path
+    is_of_run = _is_run(arguments.prove)
+    opened = open_exported(arguments.source, None if is_of_run else arguments.prove)
+    source = opened.source
+    if is_of_run:
+        source = replace(source, validation=_samples(plan_run(arguments.prove, None, Selection(split="validation"))))
+    prover = Prover(source, bool(opened.facts.attention_levels), track)
+    facts = opened.facts.model_copy(update={"second_look": opened.facts.precision == "int8"})
+    facts = proved(opened.stored, facts, path, prover)
+    write_model_file(path, opened.stored.SerializeToString(), facts)
+    write_text(told, digest)
+    return path
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.toml").is_file()
+
+
+def _samples(plan: Plan) -> list[Sample]:
+    """The images of a plan that have masks."""
+    return [
+        Sample(case.name, case.image_path, case.reference_path, mask_rule=case.mask_rule)
+        for case in plan.cases
+        if case.image_path and case.reference_path
+    ]
 
 
 def _plans(arguments: argparse.Namespace, run: Run | None, made: Path) -> list[tuple[str, Plan]]:
@@ -180,11 +222,7 @@ def _dices(made: Path, plans: list[Plan], summaries: dict[str, Summary], kept: P
         for (name, summary), plan in zip(summaries.items(), plans, strict=True):
             if name in figures or not summary.num_polyp_images:
                 continue
-            samples = [
-                Sample(case.name, case.image_path, case.reference_path, mask_rule=case.mask_rule)
-                for case in plan.cases
-                if case.image_path and case.reference_path
-            ]
+            samples = _samples(plan)
             figures[name] = figure_of(dices_by_engine(engines, samples, track), samples)
             write_text(kept, as_json(Measured(model_digest=digest, figures=figures)) + "\n")
     return figures
@@ -245,12 +283,13 @@ def _negative_rows(summaries: dict[str, Summary]) -> list[list[str]]:
 def _mended(card: Path, rows: str, figures: str) -> str:
     """A card whose run is not at hand, with other rows on its precision and proof, and other figures.
 
-    Where nothing was scored now, its own table stays, and the table of the engines follows it.
+    Where nothing was scored now, its own table stays, and the table of the engines follows it. Other sections stay.
     """
     old = ("| precision |", "| saturating sums |", "| largest difference")
     lines = [line for line in card.read_text(encoding="utf-8").splitlines() if not line.startswith(old)]
     place = next(number for number, line in enumerate(lines) if line.startswith("| licence |"))
-    begin, end = lines.index("## Figures"), lines.index("## How it was trained")
+    begin = lines.index("## Figures")
+    end = next(n for n in range(begin + 1, len(lines)) if lines[n].startswith("## "))
     if not figures.startswith("## Figures"):
         begin = next((n for n in range(begin, end) if lines[n].startswith(figures.split("(")[0])), end)
     new = [*rows.strip().splitlines(), *lines[place:begin], *figures.strip().splitlines(), "", *lines[end:]]

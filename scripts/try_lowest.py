@@ -23,7 +23,6 @@ TOOLS = (
     "sybil>=9",
     "scipy>=1.13",
     "matplotlib>=3.8.4",
-    "onnx>=1.17",
 )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from polypseg.arrays import check_image, check_mask, check_probability, check_same_shape
 from polypseg.errors import DataError
@@ -34,6 +35,13 @@ def test_check_image_refuses(image: object) -> None:
 def test_check_image_of_a_path_names_the_way_to_read_it(path: object) -> None:
     with pytest.raises(DataError, match=r"found the path 'frame\.jpg'; predict a file with predict_file\(path\)"):
         check_image(path)
+
+
+def test_check_image_of_a_picture_of_pillows_names_the_way_to_an_array() -> None:
+    picture = PillowImage.fromarray(np.zeros((4, 5, 3), np.uint8))
+    with pytest.raises(DataError, match=r"found PIL\.Image\.Image; give numpy\.asarray\(image\)"):
+        check_image(picture)
+    assert check_image(np.asarray(picture)).shape == (4, 5, 3)
 
 
 def test_check_mask_returns_the_mask_itself() -> None:

@@ -27,7 +27,7 @@ def check_image(image: Any, name: str = "image") -> Image:
     """The image itself, once it is known to be (H, W, 3) uint8.
 
     Raises:
-        DataError: Another shape or dtype, or a path instead of an array.
+        DataError: Another shape or dtype, or a path or a picture of Pillow's instead of an array.
     """
     if isinstance(image, str | PathLike):
         raise DataError(
@@ -40,6 +40,9 @@ def check_image(image: Any, name: str = "image") -> Image:
             f"{name}: expected (H, W, 3) uint8 RGB, found {array.shape} {array.dtype}; "
             "convert floats with (255 * image).round().astype('uint8')"
         )
+    if not hasattr(image, "shape"):
+        kind = f"{type(image).__module__}.{type(image).__name__}"
+        raise DataError(f"{name}: expected an array (H, W, 3) uint8 RGB, found {kind}; give numpy.asarray(image)")
     return array
 
 

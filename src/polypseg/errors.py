@@ -109,7 +109,6 @@ EXTRA_OF = {
     "keras": "train",
     "matplotlib": "evaluate",
     "nncf": "export",
-    "onnx": "export",
     "openvino": "openvino",
     "prometheus_client": "serve",
     "pyarrow": "archive",

@@ -53,6 +53,22 @@ def save(project, name, state="corrected", mask=None, labeller="Ann", revision=0
     return project.save(frame_named(project, name), state, mask, labeller, revision, "polyp-lite 2.0 sha256:ab")
 
 
+def test_what_a_person_drew_is_not_doubted_and_what_was_changed_since_is(folder):
+    """A polyp before the lens covers more than half of the border; a thin ring is an outline elsewhere."""
+    close, ring = np.ones(SIZE, bool), np.zeros(SIZE, bool)
+    cv2.circle(ring.view(np.uint8), (15, 10), 8, 1)
+    with opened_project(folder) as project:
+        save(project, "a", mask=close)
+        save(project, "b", mask=ring)
+    assert [one.fault for one in inspect([folder]).samples] == [None, None]
+    path = mask_path(folder, "a")
+    cv2.imwrite(str(path), cv2.imread(str(path), 0) // 255)  # 1 instead of 255, by another program
+    cv2.imwrite(str(mask_path(folder, "b")), np.where(ring, 200, 0).astype(np.uint8))
+    reasons = [one.fault for one in inspect([folder]).samples]
+    assert "holds only the value 1" in reasons[0]
+    assert "an outline without its filling" in reasons[1]
+
+
 def test_saved_frames_are_a_data_set(folder):
     with opened_project(folder) as project:
         save(project, "a")

@@ -150,14 +150,14 @@ def test_what_int8_gains_and_costs_is_of_this_engine_and_processor(monkeypatch):
     [("AVX2", None, True), ("AVX2", 7, True), ("AVX2", 0, False), ("AVX-512 VNNI", None, False)],
 )
 def test_a_file_that_may_saturate_is_told_where_it_does(monkeypatch, instruction_set, saturating_sums, is_warned):
-    monkeypatch.setattr(module, "int8_gain", lambda *_: None)
+    monkeypatch.setattr(module, "int8_gain", lambda *_: 1.5)
     lines = list(int8_lines(Path("a.onnx"), of_int8(instruction_set, saturating_sums)))
     assert any("adds two 8-bit products in 16 bits" in line for line in lines) == is_warned
-    assert any("onnx is not installed" in line for line in lines)
 
 
 def test_a_missing_openvino_is_told(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(module, "int8_gain", lambda *_: 1.5)
     lines = list(int8_lines(Path("a.onnx"), report(measured())))
     assert lines[1].startswith("OpenVINO is not installed; it runs most models faster: pip install")
     assert list(int8_lines(Path("run"), report(measured("keras")))) == []

@@ -5,10 +5,11 @@ import onnxruntime
 import pytest
 
 from export.integer_graph import integer_graph, squares, weights_of
-from polypseg.export.in_float import convolution_weights, in_float
+from polypseg.export.float_weights import convolution_weights
 from polypseg.export.pair_sums import count_saturating, unsafe_layers
 from polypseg.export.proof import proving_engines
 from polypseg.export.rounding import round_safely
+from polypseg.predict.engines.float_graph import in_float
 from polypseg.predict.engines.model_file import write_model_file
 from polypseg.preprocess import normalise
 from polypseg.records.model_facts import ModelFacts

@@ -224,6 +224,7 @@ def test_strata_by_area_and_by_a_users_table(tmp_path):
         ({"strata_table": "none.csv", "strata_columns": ("light",)}, ScoreError, "cannot read the table"),
         ({"strata_table": "other.csv", "strata_columns": ("light",)}, ScoreError, "names none of the 2 images"),
         ({"strata_table": "twice.csv", "strata_columns": ("light",)}, ScoreError, "tells 1 image twice"),
+        ({"strata_table": "moved.csv", "strata_columns": ("light",)}, ScoreError, "line 2: 3 cells, 2 expected"),
     ],
 )
 def test_strata_that_cannot_be_made_are_refused(tmp_path, monkeypatch, options, error, message):
@@ -232,6 +233,7 @@ def test_strata_that_cannot_be_made_are_refused(tmp_path, monkeypatch, options, 
     monkeypatch.chdir(tmp_path)
     Path("t.csv").write_text("name,light\na,white\n")
     Path("other.csv").write_text("name,light\nq,white\n")
+    Path("moved.csv").write_text("name,light\na,white, cold\n")  # a comma that no quotes protect
     Path("twice.csv").write_text("name,light\na,white\na,blue\n")
     options = {key: Path(value) if key == "strata_table" else value for key, value in options.items()}
     evaluation = scored(tmp_path, masks({"a": HALF, "b": WHOLE}))

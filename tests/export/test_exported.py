@@ -52,9 +52,20 @@ def test_int8_of_a_file_that_is_right_everywhere_is_that_file(tmp_path):
     write_model_file(path, integer_graph(*weights_of(60)).SerializeToString(), facts)
     exported = export_model(path, tmp_path / "again.onnx", ExportOptions("int8", name="mine"))
     assert exported.notes == ("safe.onnx is right on every processor already: the same weights",)
+    assert not exported.facts.second_look
     given, again = onnx.load(path), onnx.load(exported.path)
     assert given.graph == again.graph
     assert read_model_file(exported.path)[1] == facts.model_copy(update={"name": "mine"})
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_second_look_of_a_file_can_be_given_up(tmp_path, kept):
+    path = tmp_path / "safe.onnx"
+    facts = ModelFacts(size=SIZE, name="safe", precision="int8", saturating_sums=0, second_look=True)
+    write_model_file(path, integer_graph(*weights_of(60)).SerializeToString(), facts)
+    again = export_model(path, tmp_path / "again.onnx", ExportOptions("int8", second_look=kept))
+    assert read_model_file(again.path)[1].second_look == kept
+    assert not export_model(path, tmp_path / "float.onnx").facts.second_look
 
 
 def test_int8_of_a_file_that_may_saturate_needs_images(integers, tmp_path):
@@ -118,3 +129,4 @@ def test_self_test_and_count_of_a_run_are_in_the_file(red_run, tmp_path):
     assert (figure.images, sorted(figure.engines)[0].split()[0]) == (4, "onnxruntime")
     assert all(found.apart == 0 for found in figure.engines.values())
     assert json.loads(facts.self_test)["tolerance"] >= 0.005
+    assert facts.second_look

@@ -3,9 +3,10 @@ import onnxruntime
 import pytest
 
 from export.integer_graph import integer_graph, squares, weights_of
-from polypseg.export.in_float import convolution_weights, in_float, keep_in_float
+from polypseg.export.float_weights import convolution_weights, keep_in_float
 from polypseg.export.pair_sums import quantised_convolutions, unsafe_layers
 from polypseg.export.rounding import layer_statistics, round_rows, round_safely
+from polypseg.predict.engines.float_graph import in_float
 from polypseg.preprocess import normalise
 
 

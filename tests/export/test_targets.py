@@ -100,9 +100,6 @@ def test_what_is_not_installed_is_one_line(monkeypatch):
         check_installed(".xml")
     without("keras", "tensorflow", "tf2onnx")
     check_installed(".onnx", is_exported=True)
-    without("onnx")
-    with pytest.raises(MissingExtraError, match=r'onnx is not installed.*"polypseg\[export\]"'):
-        check_installed(".onnx", is_exported=True)
     without("tf2onnx")
     with pytest.raises(MissingExtraError, match=r'tf2onnx is not installed.*"polypseg\[export\]"'):
         check_installed(".onnx")

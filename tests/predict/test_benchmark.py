@@ -51,6 +51,17 @@ def test_report_of_synthetic_images(model, commands):
     assert said == ["onnxruntime: 1 runs of warm-up, 3 measured", "onnxruntime: 4 fresh processes"]
 
 
+def test_share_of_close_calls_is_told(tmp_path, commands):
+    # At a threshold of one half, a picture of 0.51 all over is a close call, one of 0.98 is none
+    paths = [write_picture(tmp_path / f"{red}.png", red) for red in (130, 250)]
+    options = BenchmarkOptions(engine="onnxruntime", runs=4, warm_up=2)
+    for second_look, expected in ((True, 0.5), (False, None)):
+        model = write_tiny_model(tmp_path / f"{second_look}.onnx", precision="int8", second_look=second_look)
+        report = benchmark(model, options, paths)
+        assert [measured.share_again for measured in report.measured] == [expected]
+        assert report.record().engines[0].share_again == expected
+
+
 def test_fresh_processes_predict_one_image_then_all_in_batches(model, commands, tmp_path):
     paths = [write_picture(tmp_path / name, 200) for name in ("a.png", "b.png", "c.png")]
     benchmark(model, BenchmarkOptions(**FEW, threads=1, batch_size=2), paths)

@@ -255,3 +255,26 @@ def test_standard_input_without_end_is_refused(here, monkeypatch):
     monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": Endless()})())
     with pytest.raises(DataError, match="standard input: more than the allowed 1,000 bytes"):
         find_sources(["-"])
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("images", "masks"),
+        ("videos/procedure001", "masks/procedure001"),  # as polypseg data synth --procedure writes them
+        ("Frame/case1", "GT/case1"),  # as SUN-SEG
+        (".", "Ground Truth"),
+        ("hospital/patient", "hospital/labels"),
+    ],
+)
+def test_masks_of_a_data_set_are_not_predicted_wherever_its_images_are(tmp_path, images, masks):
+    for folder in (images, masks):
+        write_picture(tmp_path / folder / "frame.png", 200)
+    with pytest.warns(PassedOverWarning, match="1 file or folder of masks beside images not predicted"):
+        found = find_sources([str(tmp_path)])
+    assert [source.name for source in found] == [Path(images, "frame").as_posix()]
+
+
+def test_a_folder_with_the_name_of_masks_that_is_named_or_alone_is_predicted(tmp_path):
+    write_picture(tmp_path / "labels" / "frame.png", 200)
+    assert len(find_sources([str(tmp_path)])) == len(find_sources([str(tmp_path / "labels")])) == 1

@@ -78,6 +78,16 @@ def test_frames_that_came_before_are_given_and_the_file_is_left_open(hang, film)
     hanging.end()
 
 
+def test_who_takes_frames_may_take_longer(monkeypatch, film):
+    """The limit is of the file, not of the model: FFmpeg's own clock starts again at each packet."""
+    for module in (frames, source):
+        monkeypatch.setattr(module, "FILE_SECONDS", 0.3)
+    with frames_of(film) as (_, read):
+        assert next(read).number == 0
+        time.sleep(1)
+        assert [frame.number for frame in read] == list(range(1, 12))
+
+
 def test_a_file_that_is_read_to_its_end_is_closed(film):
     with frames_of(film) as (reader, read):
         assert len(list(read)) == 12

@@ -132,6 +132,8 @@ def rare_tiffs(rng: Rng, height: int, width: int) -> Iterator[Rare]:
     yield Rare("white is zero, 16 bits", "tif", tiff((65535 - deep_grey).tobytes(), size, 16, 1, 0), None)
     signed = (grey.astype(np.int16) - 128).astype(np.int8)
     yield Rare("bytes with a sign", "tif", tiff(signed.tobytes(), size, 8, 1, 1, {339: 2}), None)
+    half = grey.astype("<i2") * 128
+    yield Rare("16 bits with a sign", "tif", tiff(half.tobytes(), size, 16, 1, 1, {339: 2}), None)
     yield Rare("CIELab", "tif", tiff(seen.tobytes(), size, 8, 3, 8), None)
     twelve = np.rint(grey * (4095 / 255)).astype(int)
     yield Rare("12 bits, packed", "tif", tiff(packed(twelve, 12), size, 12), None)

@@ -39,6 +39,13 @@ def export(
     name: Annotated[str, typer.Option(help="Name of the model.", show_default="the run's")] = "",
     model_version: Annotated[str, typer.Option(help="Version of the model.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the weights.", show_default="not stated")] = "",
+    second_look: Annotated[
+        bool,
+        typer.Option(
+            "--second-look/--no-second-look",
+            help="For int8 in .onnx: images on which 8 bits may decide otherwise are predicted again in float.",
+        ),
+    ] = True,
 ) -> None:
     """Export a model as one self-describing file, and check it against its source.
 
@@ -74,7 +81,7 @@ def export(
         import_keras_quietly("export")
     from polypseg.export.onnx import ExportOptions, export_model
 
-    options = ExportOptions(precision, attention, any_size, method, name, model_version, licence)
+    options = ExportOptions(precision, attention, any_size, method, name, model_version, licence, second_look)
     exported = export_model(path, out, options, data, track)
     facts = exported.facts
     for note in exported.notes:

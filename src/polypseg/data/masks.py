@@ -64,7 +64,7 @@ def inverted(facts: Sequence[MaskFacts], rule: MaskRule) -> list[Fault]:
             f"right, with {_as_meant(fact)}",
         )
         for fact in facts
-        if fact.border_share > MOST_OF_BORDER
+        if fact.border_share > MOST_OF_BORDER and not fact.is_stated
     ]
 
 

@@ -13,12 +13,13 @@ Decisions:
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from polypseg.data.samples import Fault, Sample, pair_samples
 from polypseg.errors import PairingError, ProjectError, listed, plural
-from polypseg.preprocess import is_image_file, refuse_odd_names, unicode_name
+from polypseg.preprocess import AUTOMATIC, MaskRule, is_image_file, refuse_odd_names, unicode_name
 from polypseg.records.project import (
     LABELLED_STATES,
     Correction,
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
 HELD_OUT_OF = 5
 """One of so many groups is held out."""
+
+
+AS_SAVED = MaskRule(values=(255,))
+"""What a person drew is not questioned, such as a polyp that fills the frame; a file that was changed since is."""
 
 
 class ProjectFrame(NamedTuple):
@@ -100,13 +105,21 @@ def labelled_samples(folder: Path) -> tuple[list[Sample], list[Fault]]:
         elif not mask.is_file():
             faults.append(Fault(str(mask), "the mask is gone; open the project to bring it back: polypseg annotate"))
         else:
-            samples.append(Sample(name, frames[name].image_path, mask, frames[name].group, is_held_out=name in apart))
+            rule = AS_SAVED if _is_as_saved(mask, line.mask) else AUTOMATIC
+            frame, is_held_out = frames[name], name in apart
+            samples.append(Sample(name, frame.image_path, mask, frame.group, mask_rule=rule, is_held_out=is_held_out))
     if not samples and not faults:
         raise ProjectError(
             f"{folder}: no frame of this project is labelled yet ({plural(len(frames), 'frame')}); "
             f"correct or accept some: polypseg annotate {folder}"
         )
     return samples, faults
+
+
+def _is_as_saved(mask: Path, digest: str) -> bool:
+    with suppress(OSError):
+        return hashlib.sha256(mask.read_bytes()).hexdigest() == digest
+    return False
 
 
 def held_out(lines: Iterable[Correction], groups: Mapping[str, str | None], seed: str) -> set[str]:

@@ -94,6 +94,7 @@ class MaskFacts(NamedTuple):
         share: Area of the polyp over that of the image, 0 to 1.
         border_share: Share of the image's outermost pixels that are polyp, 0 to 1.
         is_soft: Whether the file has other values than two.
+        is_stated: Whether somebody said what is polyp in it, the user or the project that it was saved in.
     """
 
     name: str
@@ -101,6 +102,7 @@ class MaskFacts(NamedTuple):
     share: float
     border_share: float
     is_soft: bool
+    is_stated: bool = False
 
 
 def pair_samples(images_dir: Path, masks_dir: Path, rule: MaskRule = AUTOMATIC) -> tuple[list[Sample], list[Fault]]:
@@ -241,8 +243,8 @@ def mask_facts(sample: Sample) -> tuple[Mask, MaskFacts]:
     found = read_mask_file(sample.mask_path, sample.mask_rule)
     mask = found.mask
     border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
-    facts = MaskFacts(sample.name, found.polyp, float(mask.mean()), float(border.mean()), found.is_soft)
-    return mask, facts
+    shares = float(mask.mean()), float(border.mean())
+    return mask, MaskFacts(sample.name, found.polyp, *shares, found.is_soft, sample.mask_rule.is_explicit)
 
 
 def refuse(faults: Sequence[Fault], skip_bad: bool, error: type[DataError] = DataError) -> None:

@@ -11,18 +11,17 @@ Decisions:
 
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from polypseg.config import Config
 from polypseg.data.catalogue import find_samples
 from polypseg.data.splits import make_split
-from polypseg.errors import DataError, missing_extra
-from polypseg.export.in_float import in_float
+from polypseg.errors import DataError
 from polypseg.export.source import Source
 from polypseg.predict.engines.checking import ATTENTION
-from polypseg.predict.engines.model_file import read_model_file, write_model_file
+from polypseg.predict.engines.model_file import OpenedModel, read_model_file, write_model_file
 from polypseg.predict.engines.onnx_engine import OnnxEngine
+from polypseg.predict.engines.second_look import model_in_float
 from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import ModelFacts
 from polypseg.records.seen import unpack
@@ -55,12 +54,9 @@ def open_exported(path: Path, data: Path | None, attention: bool = True) -> Expo
     Raises:
         ModelError: Not an exported model, or damaged.
         DataError: The folder holds none of the images that the model has seen.
-        MissingExtraError: onnx is not installed.
     """
-    try:
-        import onnx
-    except ModuleNotFoundError as error:
-        raise missing_extra("onnx", "export") from error
+    import onnx
+
     content, facts = read_model_file(path)
     stored = onnx.load_from_string(content)
     del stored.metadata_props[:]
@@ -68,24 +64,16 @@ def open_exported(path: Path, data: Path | None, attention: bool = True) -> Expo
         for output in [o for o in stored.graph.output if o.name.startswith(ATTENTION)]:
             stored.graph.output.remove(output)
         facts = facts.model_copy(update={"attention_levels": ()})
-    plain = in_float(stored)
-    with TemporaryDirectory() as folder:
-        engine = OnnxEngine(_write_plain(plain, facts, Path(folder) / "plain.onnx"))
-    source = Source(engine, path, without="no folder of data was named (--data)")
+    opened = model_in_float(OpenedModel(path, stored.SerializeToString(), facts))
+    plain = onnx.load_from_string(opened.content)
+    source = Source(OnnxEngine(opened), path, without="no folder of data was named (--data)")
     return Exported(_with_images(source, facts, data) if data else source, stored, plain, facts)
 
 
 def write_in_float(path: Path, out: Path) -> Path:
     """Write what an exported file computes as a file in fp32, unproved, and give its path."""
-    import onnx
-
-    content, facts = read_model_file(path)
-    return _write_plain(in_float(onnx.load_from_string(content)), facts, out)
-
-
-def _write_plain(plain: Any, facts: ModelFacts, out: Path) -> Path:
-    del plain.metadata_props[:]
-    write_model_file(out, plain.SerializeToString(), facts.model_copy(update={"precision": "fp32", "self_test": ""}))
+    opened = model_in_float(OpenedModel(path, *read_model_file(path)))
+    write_model_file(out, opened.content, opened.facts)
     return out
 
 

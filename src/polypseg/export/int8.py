@@ -17,7 +17,7 @@ import numpy as np
 
 from polypseg.arrays import Image
 from polypseg.errors import ModelError
-from polypseg.export.in_float import Weights, convolution_weights, keep_in_float
+from polypseg.export.float_weights import Weights, convolution_weights, keep_in_float
 from polypseg.export.pair_sums import count_saturating, quantised_convolutions, unsafe_layers
 from polypseg.export.proof import Prover, evenly, installed_engines, proving_engines, sample_squares, synthetic_squares
 from polypseg.export.quantize import NUM_CALIBRATION, methods, processor_seconds, quantise, variants

@@ -44,6 +44,10 @@ from polypseg.records.paired_models import BESIDE, second_file, write_litert
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
+MADE_ANEW = ("saturating_sums", "counted_on", "self_test", "second_look")
+"""What a file that is exported again does not take over."""
+
+
 @dataclass(frozen=True)
 class ExportOptions:
     """What is exported, and how.
@@ -57,6 +61,8 @@ class ExportOptions:
         name: Of the model; empty for the run's or the file's.
         model_version: Of the model.
         licence: Of the weights.
+        second_look: Of int8 as `.onnx`: whether polypseg's engines predict close calls again in float
+            (predict/engines/second_look.py).
     """
 
     precision: str = "fp32"
@@ -66,6 +72,7 @@ class ExportOptions:
     name: str = ""
     model_version: str = ""
     licence: str = ""
+    second_look: bool = True
 
     def __post_init__(self) -> None:
         """Refuse names that are not known.
@@ -177,16 +184,16 @@ def _export_again(path: Path, out: Path, options: ExportOptions, data: Path | No
             "exported_by": made_by,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "quantised_by": known.quantised_by if options.precision == "int8" == known.precision else "",
-            **{key: ModelFacts.model_fields[key].default for key in ("saturating_sums", "counted_on", "self_test")},
+            **{key: ModelFacts.model_fields[key].default for key in MADE_ANEW},
         }
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     if options.precision == "int8" == known.precision and known.saturating_sums == 0 and out.suffix.lower() == ".onnx":
-        write_model_file(
-            out, stored.SerializeToString(), known.model_copy(update={k: v for k, v in given.items() if v})
-        )
+        told = {key: value for key, value in given.items() if value}
+        facts = known.model_copy(update={**told, "second_look": known.second_look and options.second_look})
+        write_model_file(out, stored.SerializeToString(), facts)
         note = f"{path.name} is right on every processor already: the same weights"
-        return Exported(out, known, out.stat().st_size, (note,))
+        return Exported(out, facts, out.stat().st_size, (note,))
     if options.precision == "int8" and not (source.calibration and source.validation):
         raise UsageError(
             f"{path}: int8 needs images to calibrate with and to be proved on; name the folder that the model was "
@@ -218,6 +225,7 @@ def _export_graph(
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         if options.precision == "int8":
+            facts = facts.model_copy(update={"second_look": options.second_look and out.suffix.lower() == ".onnx"})
             graph, facts, notes = best_int8((graph, facts), path, prover, options.method, integers)
         else:
             graph = store_as_float16(graph) if options.precision == "fp16" else graph

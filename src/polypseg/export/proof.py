@@ -34,7 +34,7 @@ from polypseg.export.source import Source
 from polypseg.machine import onednn_instruction_set
 from polypseg.metrics.overlap import dice
 from polypseg.predict.engines.engine import Engine, Outputs
-from polypseg.predict.engines.opening import open_engine
+from polypseg.predict.engines.opening import open_engine, with_second_look
 from polypseg.predict.engines.restricted import OLDEST, RestrictedEngine, engine_label
 from polypseg.predict.predictor import run_augmented
 from polypseg.preprocess import ModelView, model_view, normalise, read_image, read_mask, resize_image, restore, to_mask
@@ -92,7 +92,7 @@ def proving_engines(path: Path) -> Iterator[dict[str, Engine]]:
         engines: dict[str, Engine] = {engine_label(name): open_engine(path, name) for name in installed_engines()}
         if "openvino" in installed_engines() and onednn_instruction_set() not in (OLDEST, ""):
             restricted = stack.enter_context(RestrictedEngine(path))
-            engines[restricted.name] = restricted
+            engines[restricted.name] = with_second_look(restricted, path)
         yield engines
 
 

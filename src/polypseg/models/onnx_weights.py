@@ -24,7 +24,7 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from polypseg.errors import ModelError, missing_extra
+from polypseg.errors import ModelError
 from polypseg.models.blocks import gates_of
 
 Array = NDArray[np.float32]
@@ -54,7 +54,6 @@ def copy_onnx_weights(model: keras.Model, path: Path | str) -> None:
 
     Raises:
         ModelError: No ONNX file, or one of another network.
-        MissingExtraError: The package onnx is not installed.
     """
     path = Path(path)
     graph = _graph(path)
@@ -94,10 +93,8 @@ def gates_of_file(path: Path) -> str:
 
 
 def _graph(path: Path) -> Any:
-    try:
-        import onnx
-    except ImportError as error:
-        raise missing_extra("onnx", "export") from error
+    import onnx
+
     try:
         return onnx.load(path).graph
     except FileNotFoundError:

@@ -25,6 +25,7 @@ from polypseg.errors import UsageError, plural, unknown_name
 from polypseg.machine import instruction_set, machine, onednn_instruction_set, versions
 from polypseg.predict.child_process import run_in_child_process
 from polypseg.predict.engines.engine import ENGINES
+from polypseg.predict.engines.second_look import share_looked_at_again
 from polypseg.predict.predictor import load
 from polypseg.predict.timing import Percentiles, Timings, Verdict, percentiles, time_runs, verdicts
 from polypseg.preprocess import read_image
@@ -93,6 +94,7 @@ class Measured:
         cold_start_seconds: Of `polypseg predict` of one image, from the process' start to its end.
         peak_mib: Of a process that predicts all images at the batch size; None where the system does not tell.
         instruction_set: That the engine uses here, as `AVX2`; empty where it is not known.
+        share_again: Of the images, predicted again in float (engines/second_look.py); None where nothing looks again.
     """
 
     engine: str
@@ -102,6 +104,7 @@ class Measured:
     cold_start_seconds: float
     peak_mib: float | None
     instruction_set: str = ""
+    share_again: float | None = None
 
     @property
     def end_to_end(self) -> Percentiles:
@@ -190,7 +193,7 @@ def _measure(
     name, facts = predictor.engine.name, predictor.engine.facts
     say(f"{name}: {options.warm_up} runs of warm-up, {options.runs} measured")
     timings = time_runs(predictor, paths, options.runs, options.batch_size, options.warm_up)
-    device = _device(name)
+    device, share_again = _device(name), share_looked_at_again(predictor.engine)
     del predictor
     say(f"{name}: {options.cold_starts + 1} fresh processes")
     with TemporaryDirectory() as folder:
@@ -202,7 +205,8 @@ def _measure(
         whole = run_in_child_process([*command, "--batch-size", str(options.batch_size), *copies])
     cold_start = median(start.seconds for start in starts)
     own = onednn_instruction_set() if name == "openvino" else instruction_set()
-    return Measured(name, device, facts, timings, cold_start, whole.peak_mib, own if device == "CPU" else "")
+    used = own if device == "CPU" else ""
+    return Measured(name, device, facts, timings, cold_start, whole.peak_mib, used, share_again)
 
 
 def _numbered_copies(paths: Sequence[Path], folder: Path) -> list[str]:
@@ -252,6 +256,7 @@ def _record_of(measured: Measured) -> EngineTimes:
         engine=measured.engine,
         device=measured.device,
         instruction_set=measured.instruction_set,
+        share_again=measured.share_again,
         name=measured.facts.name,
         precision=measured.facts.precision,
         size=measured.facts.size,

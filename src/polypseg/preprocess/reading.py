@@ -28,7 +28,7 @@ from polypseg.preprocess.damage import decode_jpeg, pixels_fault, png_fault, tai
 from polypseg.preprocess.depth import is_deep, loses_levels
 from polypseg.preprocess.emptiness import checked_frame
 from polypseg.preprocess.files import EMPTY, UNREADABLE, check_regular, file_content, reason_of
-from polypseg.preprocess.tiffs import tiff_fault
+from polypseg.preprocess.tiffs import has_sign, tiff_fault
 from polypseg.preprocess.turning import UPRIGHT, refuse_turn_by_note, upright
 
 MAX_PIXELS = 64_000_000
@@ -148,6 +148,8 @@ def read_page(opened: PillowImage.Image, page: int, name: str, max_pixels: int =
         _check_pixels(opened, name, max_pixels)
         refuse_turn_by_note(opened, name)
         deep, fault = is_deep(opened, b""), tiff_fault(opened)
+        if not fault and has_sign(opened):
+            fault = "values that have a sign; expected 0 to 255, or 16 bit, white being 65535: store it so"
         if fault:
             raise ImageError(f"{name}: {fault}")
         opened.load()
@@ -265,9 +267,10 @@ def to_eight_bits(picture: PillowImage.Image, name: str) -> PillowImage.Image:
     if picture.mode.startswith("I"):  # 16- and 32-bit grey: Pillow itself would clip at 255
         deep = np.asarray(picture).astype(np.int64)
         low, high = int(deep.min()), int(deep.max())
-        if low < 0 or high > 65535 or 0 < high < 257:
+        if low < 0 or high > 65535 or 0 < high < 257 or (high > 0 and has_sign(picture)):
+            sign = " that have a sign" if has_sign(picture) else ""
             raise ImageError(
-                f"{name}: a deep grey file with values from {low} to {high}; expected 16 bit, white being 65535: "
+                f"{name}: a deep grey file with values from {low} to {high}{sign}; expected 16 bit, white being 65535: "
                 "store it as 8 bit, 0 to 255"
             )
         return PillowImage.fromarray(np.rint(deep / 257).astype(np.uint8))

@@ -58,6 +58,11 @@ def _misread(tags: Any) -> str:
     return ""
 
 
+def has_sign(picture: PillowImage.Image) -> bool:
+    """Whether a TIFF's values have a sign, so that its white is not that of its depth; False for any other file."""
+    return picture.format == "TIFF" and 2 in _several(picture.tag_v2.get(_SIGN, 1))  # type: ignore[attr-defined]
+
+
 def _several(value: Any) -> tuple[int, ...]:
     """The values of a tag, one or several."""
     return tuple(value) if isinstance(value, tuple) else (value,)

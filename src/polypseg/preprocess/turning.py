@@ -49,7 +49,10 @@ def refuse_turn_by_note(opened: PillowImage.Image, name: str) -> None:
     Raises:
         ImageError: It does.
     """
-    if b"tiff:Orientation" not in opened.info.get("xmp", b"") or "Raw profile type exif" in opened.info:
+    note = opened.info.get("xmp", b"")  # a TIFF may hold it as text
+    if b"tiff:Orientation" not in (note if isinstance(note, bytes) else str(note).encode("utf-8", "replace")):
+        return
+    if "Raw profile type exif" in opened.info:
         return
     try:
         exif = PillowImage.Exif()

@@ -55,6 +55,7 @@ class EngineTimes(Saved):
         cold_start_seconds: Of a fresh process.
         peak_mib: Memory; None where the system does not tell.
         verdicts: By limit.
+        share_again: Of the images, predicted again in float; None where nothing looks again.
     """
 
     engine: str
@@ -70,6 +71,7 @@ class EngineTimes(Saved):
     cold_start_seconds: float
     peak_mib: float | None
     verdicts: tuple[KeptLimit, ...]
+    share_again: float | None = None
 
 
 class BenchmarkRecord(Saved):

@@ -166,6 +166,9 @@ class ModelFacts(BaseModel):
     dice_by_engine: dict[str, DiceByEngine] = Field(
         default_factory=dict, description="mean Dice of this very file by data set, engine and instruction set"
     )
+    second_look: bool = Field(
+        False, description="int8: images on which 8 bits may decide otherwise are predicted again in float"
+    )
     recalibration: Recalibration | None = Field(
         None, description="what the probabilities are turned into when the file is opened; None: they stay"
     )

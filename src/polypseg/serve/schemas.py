@@ -65,7 +65,9 @@ class VideoFramesQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     numbers: str = Field(
-        pattern=r"^\d{1,7}(,\d{1,7})*$", max_length=10_000, description="Of the frames, from 0, with commas between."
+        pattern=r"^[0-9]{1,7}(,[0-9]{1,7})*$",
+        max_length=10_000,
+        description="Of the frames, from 0, with commas between.",
     )
 
 

@@ -6,6 +6,7 @@ by hashing it once, without a library and before a runtime sees it.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 from polypseg.errors import ModelError
 from polypseg.records.atomic import write_bytes
@@ -15,6 +16,20 @@ from polypseg.records.reading import check_regular
 from polypseg.records.sealing import DIGEST_KEY as DIGEST_KEY
 from polypseg.records.sealing import is_intact, sealed, with_stored
 from polypseg.records.sealing import is_sealed as is_sealed
+
+
+class OpenedModel(NamedTuple):
+    """An exported model in memory.
+
+    Attributes:
+        path: Of the file that it comes from, for messages.
+        content: The bytes of the graph, of that file or made of it.
+        facts: What the file says of itself.
+    """
+
+    path: Path
+    content: bytes
+    facts: ModelFacts
 
 
 def seal(graph: bytes, facts: ModelFacts) -> bytes:

@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from polypseg.errors import ModelError
 from polypseg.predict.engines.checking import ATTENTION, IMAGE, PROBABILITY, Port, check_ports, refuse_external_weights
 from polypseg.predict.engines.engine import Outputs
-from polypseg.predict.engines.model_file import read_model_file
+from polypseg.predict.engines.model_file import OpenedModel, read_model_file
 from polypseg.records.model_facts import ModelFacts
 
 
 class OnnxEngine:
-    """Implements `Engine` for an `.onnx` file."""
+    """Implements `Engine` for an `.onnx` file, or for one in memory."""
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, threads: int | None = None, streams: int = 1) -> None:
+    def __init__(self, model: Path | OpenedModel, threads: int | None = None, streams: int = 1) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -27,7 +27,8 @@ class OnnxEngine:
             threads = 1  # of each caller: they run side by side
         if threads is not None:
             options.intra_op_num_threads = threads
-        content, self.facts = read_model_file(path)
+        opened = model if isinstance(model, OpenedModel) else OpenedModel(model, *read_model_file(model))
+        path, content, self.facts = opened
         refuse_external_weights(content, str(path))
         try:
             self._session: Any = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -5,6 +5,8 @@ Decisions:
   the one that runs a `.keras` file.
 - Unless the caller names one, an `.onnx` file runs in OpenVINO where that is installed, else in ONNX Runtime; an IR
   runs in OpenVINO and a `.tflite` file in LiteRT, and in nothing else.
+- An int8 `.onnx` file looks again in float at close calls (second_look.py), after its self-test, which is of the first
+  look.
 """
 
 from importlib.util import find_spec
@@ -13,6 +15,8 @@ from pathlib import Path
 from polypseg.errors import ModelError, UsageError, unknown_name
 from polypseg.predict.engines.checking import ask
 from polypseg.predict.engines.engine import ENGINES, Engine
+from polypseg.predict.engines.model_file import OpenedModel, read_model_file
+from polypseg.predict.engines.second_look import SecondLook, model_in_float
 from polypseg.predict.engines.self_test import check_once
 from polypseg.preprocess import FieldRule
 from polypseg.records.digests import model_file_digest
@@ -53,7 +57,32 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
     exported = _open_exported(path, engine, threads, streams)
     ask(exported, str(path))
     check_once(exported, path)
-    return exported
+    return with_second_look(exported, path, threads, streams)
+
+
+def with_second_look(first: Engine, path: Path, threads: int | None = None, streams: int = 1) -> Engine:
+    """An engine of an exported file that looks again at close calls, where the file says that it does.
+
+    Args:
+        first: Of the file; an engine of OpenVINO looks again in OpenVINO, any other in ONNX Runtime.
+        path: The file.
+        threads: As of `open_engine`.
+        streams: As of `open_engine`.
+    """
+    if not first.facts.second_look or path.suffix.lower() != ".onnx":
+        return first
+
+    def open_second() -> Engine:
+        model = model_in_float(OpenedModel(path, *read_model_file(path)))
+        if first.name.startswith("openvino"):
+            from polypseg.predict.engines.openvino_engine import OpenVinoEngine
+
+            return OpenVinoEngine(model, threads, streams)
+        from polypseg.predict.engines.onnx_engine import OnnxEngine
+
+        return OnnxEngine(model, threads, streams)
+
+    return SecondLook(first, open_second)
 
 
 KNOWN = "a run folder, an .onnx, a .keras, an .xml (OpenVINO) or a .tflite file (LiteRT)"

@@ -29,6 +29,7 @@ from polypseg.errors import ModelError, PolypsegWarning
 from polypseg.machine import instruction_set, onednn_instruction_set, processor
 from polypseg.predict.engines.engine import Engine
 from polypseg.predict.engines.openvino_graph import enlarging_matrix
+from polypseg.predict.engines.second_look import without_second_look
 from polypseg.records.atomic import write_text
 from polypseg.records.reading import FileKind, Saved, as_json, parse_json, read_json
 
@@ -168,7 +169,7 @@ def _means(engine: Engine, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The mean probability of each block of each picture."""
     matrix = enlarging_matrix(pictures.shape[1], engine.size)
     batch = np.einsum("ya,nabc,xb->nyxc", matrix, pictures.astype(np.float32) / 255, matrix, optimize=True)
-    found = engine.run(np.ascontiguousarray(np.clip(batch, 0, 1), np.float32))[..., 0]
+    found = without_second_look(engine).run(np.ascontiguousarray(np.clip(batch, 0, 1), np.float32))[..., 0]
     edges = np.arange(BLOCKS) * engine.size // BLOCKS
     sums = np.add.reduceat(np.add.reduceat(found, edges, axis=1), edges, axis=2)
     sizes = np.diff([*edges, engine.size])

@@ -26,7 +26,7 @@ from threading import Lock
 from PIL import Image as PillowImage
 
 from polypseg.arrays import Image
-from polypseg.data.layouts import image_and_mask_folders
+from polypseg.data.layouts import MASK_FOLDERS, image_and_mask_folders
 from polypseg.data.samples import MASK_NAME_SUFFIXES
 from polypseg.errors import DataError, ImageError, UsageError, listed, plural
 from polypseg.predict.kinds import VIDEO_SUFFIXES
@@ -196,9 +196,9 @@ def _in_folder(folder: str, leave_out: Path | None) -> Iterator[tuple[str, str]]
     top = os.path.realpath(folder)
     above = {folder: frozenset({closed, top, *map(str, Path(top).parents)})}  # where a link within must not lead to
     for here, folders, files in os.walk(folder, onerror=_cannot_search, followlinks=True):
-        masks = _masks_within(here)
-        passed += [str(masks)] if masks is not None else []
-        skipped = above[here] | ({os.path.realpath(masks)} if masks is not None else set())
+        masks = _masks_within(here, folders, files)
+        passed += masks
+        skipped = above[here] | {os.path.realpath(each) for each in masks}
         places = {name: os.path.join(here, name) for name in sorted(folders) if name[0] != "."}  # noqa: PTH118
         folders[:] = [name for name, place in places.items() if os.path.realpath(place) not in skipped]
         above |= {places[name]: above[here] | {os.path.realpath(places[name])} for name in folders}
@@ -224,13 +224,18 @@ def _in_folder(folder: str, leave_out: Path | None) -> Iterator[tuple[str, str]]
         )
 
 
-def _masks_within(folder: str) -> Path | None:
-    """The folder of masks of a data set whose root is a folder."""
+def _masks_within(folder: str, folders: Sequence[str], files: Sequence[str]) -> list[str]:
+    """The folders of masks of a data set whose root is a folder: beside its images, or beside folders of them."""
     try:
         pair = image_and_mask_folders(Path(folder))
     except OSError as error:
         raise DataError(f"{folder}: cannot search the folder: {error.strerror}") from error
-    return pair[1] if pair is not None else None
+    found = {str(pair[1])} if pair is not None else set()
+    named = {name for name in folders if name.lower() in MASK_FOLDERS}
+    others = [name for name in folders if name not in named and name[0] != "."]
+    if others or any(is_image_file(Path(name)) for name in files):
+        found |= {os.path.join(folder, name) for name in named}  # noqa: PTH118
+    return sorted(found)
 
 
 def _is_mask_beside(stem: str, stems: Container[str]) -> bool:

@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from polypseg.export.pair_sums import CONVOLUTIONS
-
-Weights = dict[str, NDArray[np.float32]]
+_Weights = dict[str, NDArray[np.float32]]
 
 
 def in_float(graph: Any) -> Any:
@@ -25,7 +23,7 @@ def in_float(graph: Any) -> Any:
     copy.CopyFrom(graph)
     values = {stored.name: numpy_helper.to_array(stored) for stored in copy.graph.initializer}
     makers = {output: node for node in copy.graph.node for output in node.output}
-    nodes, made = [], Weights()
+    nodes, made = [], _Weights()
     for node in copy.graph.node:
         if node.op_type == "Cast" and node.input[0] in values:
             made[node.output[0]] = values[node.input[0]].astype(np.float32)
@@ -45,39 +43,6 @@ def in_float(graph: Any) -> Any:
     del copy.graph.node[:], copy.graph.initializer[:], copy.graph.value_info[:]
     copy.graph.node.extend(nodes)
     copy.graph.initializer.extend(kept)
-    return copy
-
-
-def convolution_weights(graph: Any) -> Weights:
-    """The kernels of a graph in fp32, by the name of the convolution's node."""
-    from onnx import numpy_helper
-
-    stored = {value.name: value for value in graph.graph.initializer}
-    return {
-        node.name: numpy_helper.to_array(stored[node.input[1]]).astype(np.float32)
-        for node in graph.graph.node
-        if node.op_type in CONVOLUTIONS and node.input[1] in stored
-    }
-
-
-def keep_in_float(graph: Any, weights: Mapping[str, NDArray[np.float32]]) -> Any:
-    """A copy of a quantised graph in which the named convolutions have kernels in fp32; what goes in stays rounded."""
-    from onnx import ModelProto, numpy_helper
-
-    copy = ModelProto()
-    copy.CopyFrom(graph)
-    makers = {output: node for node in copy.graph.node for output in node.output}
-    for node in copy.graph.node:
-        if node.name not in weights:
-            continue
-        dequantising = makers[node.input[1]]
-        name = f"{node.name}_in_float"
-        copy.graph.initializer.append(numpy_helper.from_array(np.asarray(weights[node.name], np.float32), name))
-        node.input[1] = name
-        copy.graph.node.remove(dequantising)
-        for stored in [value for value in copy.graph.initializer if value.name in dequantising.input]:
-            if not any(stored.name in other.input for other in copy.graph.node):
-                copy.graph.initializer.remove(stored)
     return copy
 
 
