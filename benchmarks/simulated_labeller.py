@@ -197,11 +197,12 @@ def draw(rows: list[dict[str, str]], path: Path) -> None:
                 axes.plot(*zip(*sorted(curve.items()), strict=True), color=colour, alpha=0.35, linewidth=1)
             shared = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
             means = [float(np.mean([curve[count] for curve in curves])) for count in shared]
-            axes.plot(shared, means, color=colour, marker="o", label=f"{order} first ({len(seeds)} seeds)")
+            words = "most useful first" if order == "useful" else "at random"
+            axes.plot(shared, means, color=colour, marker="o", label=f"{words}, {len(seeds)} seeds")
         axes.set_title(title)
         axes.set_xlabel("corrected frames")
     panels[0].set_ylabel("mean Dice on unseen sequences")
-    panels[0].legend(frameon=False)
+    panels[1].legend(frameon=False, loc="lower right")
     figure.savefig(path, dpi=150)
 
 
