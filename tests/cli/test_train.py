@@ -300,7 +300,7 @@ def labelled(sample_folder, tmp_path):
 
 
 def test_what_means_polyp_is_recorded_with_the_run(labelled, tmp_path):
-    words = ("train", "--data", labelled, "--runs", tmp_path, "--epochs", 1, *SMALL)
+    words = ("train", "--data", labelled, "--runs", tmp_path, "--epochs", 1, *SMALLER)
     refused = call(*words, "--name", "a")
     assert refused.exit_code == 1
     assert "holds 3 values" in refused.output
@@ -334,7 +334,7 @@ def test_sets_that_are_no_references_stop_a_training(sample_folder, tmp_path, ho
         with Image.open(path) as opened:
             values = np.asarray(opened.convert("L"))
         Image.fromarray(how(values).astype(np.uint8)).save(path)
-    words = ("train", "--data", folder, "--runs", tmp_path, "--epochs", 1, "--no-evaluate", *SMALL)
+    words = ("train", "--data", folder, "--runs", tmp_path, "--epochs", 1, "--no-evaluate", *SMALLER)
     done = call(*words)
     assert done.exit_code == 1
     assert message in done.output

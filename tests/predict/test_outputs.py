@@ -15,7 +15,7 @@ from polypseg.predict.images.outputs import (
     sixteen_bits,
     write_bytes_in_one_step,
 )
-from polypseg.predict.images.sources import find_sources
+from polypseg.predict.images.sources import PassedOverWarning, find_sources
 from polypseg.predict.predictor import PredictOptions, load
 from polypseg.preprocess import read_grey
 from predict.tiny_model import write_picture, write_tiny_model
@@ -115,7 +115,7 @@ class TestCheck:
         write_picture(here / "in" / "b.png", 0)
 
     def test_a_new_folder_passes(self):
-        OutputFolder(Path("out"), ALL, (1,)).check(find_sources(["in"]), may_replace=False)
+        OutputFolder(Path("out"), ALL, (1,)).check(find_sources(["in/b.png", "in/masks"]), may_replace=False)
 
     @pytest.mark.parametrize("may_replace", [False, True])
     def test_an_input_is_never_replaced(self, may_replace):
@@ -150,6 +150,8 @@ class TestCheck:
         write_picture(here / "in" / "b.png.d.png", 0)
         (here / "in" / "b.png.d").rename(here / "in" / "x.png")
         write_picture(here / "in" / "x.bmp", 0)
+        with pytest.warns(PassedOverWarning, match="in/masks"):
+            found = find_sources(["in"])
         # in/x.bmp gives masks/x.png, in/x.png/c.png gives masks/x.png/c.png.
         with pytest.raises(DataError, match=r"both a file and a folder(.|\n)*out/masks/x\.png"):
-            OutputFolder(Path("out"), OutputOptions()).check(find_sources(["in"]), may_replace=False)
+            OutputFolder(Path("out"), OutputOptions()).check(found, may_replace=False)
