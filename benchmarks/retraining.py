@@ -38,7 +38,12 @@ CANDIDATES = {
     "rate 1e-4, frozen normalisation": Recipe(learning_rate=1e-4, freezes_normalisation=True),
     "rate 1e-4": Recipe(learning_rate=1e-4),
     "rate 3e-4, frozen normalisation, twice the known images": Recipe(freezes_normalisation=True, known_share=2.0),
+    "rate 1e-4, frozen normalisation, mean of the weights": Recipe(
+        learning_rate=1e-4, freezes_normalisation=True, ema_momentum=0.95
+    ),
+    "rate 3e-5, frozen normalisation": Recipe(learning_rate=3e-5, freezes_normalisation=True),
 }
+"""The last two were added when the first two had been measured, and lost."""
 COLUMNS = ("new", "seed", "recipe", "shown", "unseen_before", "unseen", "low", "high", "held_out", "known_before",
            "known", "passed", "seconds")  # fmt: skip
 
@@ -62,7 +67,8 @@ def main() -> None:
         samples = {sample.name: sample for sample in find_samples(new)[0]}
         for seed in arguments.seeds:
             pool, unseen = _drawn(list(samples.values()), seed)
-            for name, recipe in CANDIDATES.items():
+            for name in arguments.recipes:
+                recipe = CANDIDATES[name]
                 if any(row["new"] == new.name and row["seed"] == str(seed) and row["recipe"] == name
                        for row in _rows(results)):  # fmt: skip
                     continue
@@ -136,6 +142,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--known", type=Path, required=True, help="what the model was trained on")
     parser.add_argument("--out", type=Path, default=Path("trials"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--recipes", nargs="+", default=list(CANDIDATES), choices=CANDIDATES, help="all by default")
     parser.add_argument("--shown", type=int, default=Recipe().num_shown, help="images shown in each training")
     return parser.parse_args()
 

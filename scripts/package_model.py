@@ -87,10 +87,7 @@ def main() -> None:
     dices = _dices(made, [plan for _, plan in plans], summaries, work / "dice.json")
     figures = {name: figures_of(summary) for name, summary in summaries.items()} or facts.figures
     proved = facts.dice_by_engine  # it knows the Dice of the source too
-    dices = {
-        name: proved[name].model_copy(update=figure.stated()) if name in proved else figure
-        for name, figure in dices.items()
-    }
+    dices = {name: _joined(proved[name], figure) if name in proved else figure for name, figure in dices.items()}
     facts = facts.model_copy(update={"figures": figures, "dice_by_engine": {**proved, **dices}})
     path = FOLDER / f"{arguments.name}.onnx"
     graph = onnx.load(made)
@@ -226,6 +223,15 @@ def _dices(made: Path, plans: list[Plan], summaries: dict[str, Summary], kept: P
             figures[name] = figure_of(dices_by_engine(engines, samples, track), samples)
             write_text(kept, as_json(Measured(model_digest=digest, figures=figures)) + "\n")
     return figures
+
+
+def _joined(proved: DiceByEngine, measured: DiceByEngine) -> DiceByEngine:
+    """A figure measured again, with what the proof alone knows: the source, and the images that are far from it."""
+    engines = dict(measured.engines)
+    for name, found in engines.items():
+        if name in proved.engines:
+            engines[name] = found.model_copy(update={"apart": proved.engines[name].apart})
+    return measured.model_copy(update={"source": proved.source, "engines": engines})
 
 
 def _card(run: Run | None, facts: ModelFacts, summaries: dict[str, Summary], arguments: argparse.Namespace) -> str:

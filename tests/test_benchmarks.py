@@ -115,7 +115,7 @@ def test_each_recipe_is_tried_once(hospital, trained, monkeypatch):
     run_script("retraining.py", monkeypatch, *words)  # nothing is left to do
     with (hospital / "out" / "results.csv").open(newline="") as opened:
         rows = list(csv.DictReader(opened))
-    assert len(rows) == len(trained) == 5
+    assert len(rows) == len(trained) == 7
     assert [row["recipe"] for row in rows][:2] == ["rate 3e-4", "rate 3e-4, frozen normalisation"]
     assert {(recipe.num_shown, start.threshold) for start, recipe, _ in trained} == {(160, 0.99)}
     # 25 frames are labelled, 5 of them held out, for each is a group of its own in the project; 15 of 30 are mixed in.

@@ -78,3 +78,13 @@ def test_errors_of_export_are_one_line(folder, words, code, message):
     assert output.startswith("error: ")
     assert len(output.strip().splitlines()) == 1
     assert not (folder / "a.onnx").exists()
+
+
+def test_an_included_model_without_its_second_look(tmp_path):
+    out = tmp_path / "fast.onnx"
+    output = typed("export", "polyp-lite", "-o", out, "--precision", "int8", "--no-second-look")
+    assert "its figures were measured with the second look and are left out" in output
+    assert "proved on" not in output
+    assert not read_model_file(out)[1].second_look
+    assert typed("export", "polyp-lite", "-o", out, "--precision", "int8").count("openvino on AVX2") > 1
+    assert read_model_file(out)[1].second_look

@@ -61,10 +61,16 @@ def test_int8_of_a_file_that_is_right_everywhere_is_that_file(tmp_path):
 @pytest.mark.parametrize("kept", [True, False])
 def test_second_look_of_a_file_can_be_given_up(tmp_path, kept):
     path = tmp_path / "safe.onnx"
-    facts = ModelFacts(size=SIZE, name="safe", precision="int8", saturating_sums=0, second_look=True)
+    told = {"dice_change": 0.001, "proved_on": "8 images", "figures": {"test": {"dice": 0.9}}}
+    facts = ModelFacts(size=SIZE, name="safe", precision="int8", saturating_sums=0, second_look=True, **told)
     write_model_file(path, integer_graph(*weights_of(60)).SerializeToString(), facts)
     again = export_model(path, tmp_path / "again.onnx", ExportOptions("int8", second_look=kept))
-    assert read_model_file(again.path)[1].second_look == kept
+    known = read_model_file(again.path)[1]
+    assert known.second_look == kept
+    assert (known.dice_change, known.proved_on, list(known.figures)) == (
+        (0.001, "8 images", ["test"]) if kept else (None, "", [])
+    )
+    assert len(again.notes) == (1 if kept else 2)
     assert not export_model(path, tmp_path / "float.onnx").facts.second_look
 
 

@@ -56,12 +56,14 @@ class Recipe(NamedTuple):
         learning_rate: The highest.
         freezes_normalisation: Whether batch normalisation stays as it is in the served model.
         known_share: So many images of the reference set are shown for each of the project, where it has as many.
+        ema_momentum: Of the mean of the weights over the steps, as `train.ema_momentum`; 0 for the last ones.
     """
 
     num_shown: int = 1300
     learning_rate: float = 3e-4
     freezes_normalisation: bool = False
     known_share: float = 1.0
+    ema_momentum: float = 0.0
 
 
 class Start(NamedTuple):
@@ -219,6 +221,7 @@ class Training:
                 "optimizer": "adamw",
                 "learning_rate": recipe.learning_rate,
                 "freeze_normalisation": recipe.freezes_normalisation,
+                "ema_momentum": recipe.ema_momentum,
                 "encoder_rate": 0.33,
                 "weight_decay": 0.01,
                 "clip_norm": 5.0,

@@ -67,6 +67,8 @@ def export(
     polypseg export best.keras -o best.xml --precision fp16
 
     polypseg export polyp-lite -o polyp-lite-fp32.onnx
+
+    polypseg export polyp-lite -o fast.onnx --precision int8 --no-second-look
     """
     from polypseg.cli.console import console, import_keras_quietly, messages, track
     from polypseg.cli.models import engine_words
@@ -90,11 +92,12 @@ def export(
         f"{facts.name}: {facts.size} px, {facts.precision}, threshold {facts.threshold:.4g} ({facts.threshold_source})",
         markup=False,
     )
-    dice = "" if facts.dice_change is None else f", change of the mean Dice {facts.dice_change:+.4f}"
-    console.print(
-        f"proved on {facts.proved_on}: largest difference from its source {facts.largest_difference:.2g}{dice}",
-        markup=False,
-    )
+    if facts.largest_difference is not None:
+        dice = "" if facts.dice_change is None else f", change of the mean Dice {facts.dice_change:+.4f}"
+        console.print(
+            f"proved on {facts.proved_on}: largest difference from its source {facts.largest_difference:.2g}{dice}",
+            markup=False,
+        )
     for words, figures in facts.dice_by_engine.items():
         console.print(f"mean Dice, {words}: {engine_words(figures)}", markup=False)
     console.print(f"wrote {exported.path} ({exported.num_bytes / 1e6:.1f} MB)", markup=False)

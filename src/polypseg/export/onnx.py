@@ -46,6 +46,8 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 MADE_ANEW = ("saturating_sums", "counted_on", "self_test", "second_look")
 """What a file that is exported again does not take over."""
+WITH_SECOND_LOOK = ("second_look", "figures", "dice_by_engine", "largest_difference", "dice_change", "proved_on")
+"""What a file that gives its second look up does not take over."""
 
 
 @dataclass(frozen=True)
@@ -189,11 +191,15 @@ def _export_again(path: Path, out: Path, options: ExportOptions, data: Path | No
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     if options.precision == "int8" == known.precision and known.saturating_sums == 0 and out.suffix.lower() == ".onnx":
-        told = {key: value for key, value in given.items() if value}
-        facts = known.model_copy(update={**told, "second_look": known.second_look and options.second_look})
+        facts = known.model_copy(update={key: value for key, value in given.items() if value})
+        notes = [f"{path.name} is right on every processor already: the same weights"]
+        if known.second_look and not options.second_look:
+            fields = ((key, ModelFacts.model_fields[key]) for key in WITH_SECOND_LOOK)
+            anew = {key: field.get_default(call_default_factory=True) for key, field in fields}
+            facts = facts.model_copy(update=anew)
+            notes.append("its figures were measured with the second look and are left out: polypseg evaluate")
         write_model_file(out, stored.SerializeToString(), facts)
-        note = f"{path.name} is right on every processor already: the same weights"
-        return Exported(out, facts, out.stat().st_size, (note,))
+        return Exported(out, facts, out.stat().st_size, tuple(notes))
     if options.precision == "int8" and not (source.calibration and source.validation):
         raise UsageError(
             f"{path}: int8 needs images to calibrate with and to be proved on; name the folder that the model was "

@@ -14,11 +14,21 @@ from polypseg.records.model_facts import ModelFacts
 
 
 class OnnxEngine:
-    """Implements `Engine` for an `.onnx` file, or for one in memory."""
+    """Implements `Engine` for an `.onnx` file, or for one in memory.
+
+    Args:
+        model: The file, or what was read of it.
+        threads: Processor cores to use at most; None leaves it to the runtime.
+        streams: As of `open_engine`.
+        spins: Whether its threads keep a core busy for a while when they have nothing to do, so that the next image
+            begins at once; not beside another engine, which they would slow.
+    """
 
     name = "onnxruntime"
 
-    def __init__(self, model: Path | OpenedModel, threads: int | None = None, streams: int = 1) -> None:
+    def __init__(
+        self, model: Path | OpenedModel, threads: int | None = None, streams: int = 1, spins: bool = True
+    ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -27,6 +37,8 @@ class OnnxEngine:
             threads = 1  # of each caller: they run side by side
         if threads is not None:
             options.intra_op_num_threads = threads
+        if not spins:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         opened = model if isinstance(model, OpenedModel) else OpenedModel(model, *read_model_file(model))
         path, content, self.facts = opened
         refuse_external_weights(content, str(path))

@@ -63,8 +63,10 @@ def open_engine(model: Path | str, engine: str = "auto", threads: int | None = N
 def with_second_look(first: Engine, path: Path, threads: int | None = None, streams: int = 1) -> Engine:
     """An engine of an exported file that looks again at close calls, where the file says that it does.
 
+    The second look is ONNX Runtime's, whatever takes the first: it opens fastest, and is the same for all.
+
     Args:
-        first: Of the file; an engine of OpenVINO looks again in OpenVINO, any other in ONNX Runtime.
+        first: Of the file.
         path: The file.
         threads: As of `open_engine`.
         streams: As of `open_engine`.
@@ -73,14 +75,10 @@ def with_second_look(first: Engine, path: Path, threads: int | None = None, stre
         return first
 
     def open_second() -> Engine:
-        model = model_in_float(OpenedModel(path, *read_model_file(path)))
-        if first.name.startswith("openvino"):
-            from polypseg.predict.engines.openvino_engine import OpenVinoEngine
-
-            return OpenVinoEngine(model, threads, streams)
         from polypseg.predict.engines.onnx_engine import OnnxEngine
 
-        return OnnxEngine(model, threads, streams)
+        model = model_in_float(OpenedModel(path, *read_model_file(path)))
+        return OnnxEngine(model, threads, streams, spins=False)
 
     return SecondLook(first, open_second)
 

@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from polypseg.errors import ModelError, missing_extra
 from polypseg.predict.engines.checking import ATTENTION, PROBABILITY, Port, check_ports, refuse_external_weights
 from polypseg.predict.engines.engine import Outputs
-from polypseg.predict.engines.model_file import OpenedModel, read_model_file
+from polypseg.predict.engines.model_file import read_model_file
 from polypseg.predict.engines.onnx_engine import carried_levels, first_line
 from polypseg.predict.engines.openvino_graph import speed_up
 from polypseg.records.paired_models import read_ir
 
 
 class OpenVinoEngine:
-    """Implements `Engine` for an `.onnx` file, for one in memory, or for an IR (`.xml` with its `.bin`)."""
+    """Implements `Engine` for an `.onnx` file, or for an IR (`.xml` with its `.bin`)."""
 
     name = "openvino"
 
-    def __init__(self, model: Path | OpenedModel, threads: int | None = None, streams: int = 1) -> None:
+    def __init__(self, path: Path, threads: int | None = None, streams: int = 1) -> None:
         try:
             import openvino
         except ModuleNotFoundError as error:
@@ -33,18 +33,14 @@ class OpenVinoEngine:
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
             settings["ENABLE_CPU_PINNING"] = False  # else engines side by side are all pinned to the same first cores
-        graph: Path | bytes
-        if isinstance(model, OpenedModel):
-            path, graph, self.facts = model
-        elif model.suffix.lower() == ".xml":
-            path, graph, self.facts = model, model, read_ir(model)
+        if path.suffix.lower() == ".xml":
+            self.facts = read_ir(path)
         else:
-            path, graph = model, model
-            content, self.facts = read_model_file(model)
-            refuse_external_weights(content, str(model))
+            content, self.facts = read_model_file(path)
+            refuse_external_weights(content, str(path))
         try:
             core = openvino.Core()
-            read = core.read_model(graph)
+            read = core.read_model(path)
             check_ports(_ports(read.inputs), _ports(read.outputs), self.facts.attention_levels, str(path))
             speed_up(read)
             self._compiled = core.compile_model(read, "CPU", settings)
