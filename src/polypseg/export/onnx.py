@@ -195,8 +195,8 @@ def _export_again(path: Path, out: Path, options: ExportOptions, data: Path | No
         notes = [f"{path.name} is right on every processor already: the same weights"]
         if known.second_look and not options.second_look:
             fields = ((key, ModelFacts.model_fields[key]) for key in WITH_SECOND_LOOK)
-            anew = {key: field.get_default(call_default_factory=True) for key, field in fields}
-            facts = facts.model_copy(update=anew)
+            unset = {key: field.get_default(call_default_factory=True) for key, field in fields}
+            facts = facts.model_copy(update=unset)
             notes.append("its figures were measured with the second look and are left out: polypseg evaluate")
         write_model_file(out, stored.SerializeToString(), facts)
         return Exported(out, facts, out.stat().st_size, tuple(notes))
