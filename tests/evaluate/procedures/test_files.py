@@ -146,7 +146,7 @@ def test_procedures_of_a_single_frame_have_no_alerts_a_minute(tmp_path):
     assert "1 procedure is a single frame and has no timeline." in page
     assert '<th scope="row">alerts-2s, a procedure</th><td class="number">–</td>' in page
     assert '<th scope="row">still</th><td class="number">0.00</td><td class="number">–</td>' in page  # lasts: unknown
-    assert "1 procedures are a single frame without a length: false alerts a minute are unknown" in record.notes
+    assert "1 procedure is a single frame without a length: false alerts per minute are unknown" in record.notes
 
 
 def test_a_soft_mask_is_no_mask_of_numbers(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg import __version__
-from polypseg.errors import ScoreError
+from polypseg.errors import ScoreError, plural
 from polypseg.evaluate.procedures.facts import Facts
 from polypseg.evaluate.procedures.figures import FigureOptions, known, point
 from polypseg.evaluate.procedures.findings import NO_TRACK, TABLE_COLUMNS
@@ -164,7 +164,8 @@ def _notes(procedures: Procedures, facts: Facts, matched: MatchedPoint | None) -
         )
     if not np.isfinite(procedures.frame_seconds).all():
         single = int(np.count_nonzero(~np.isfinite(procedures.frame_seconds)))
-        yield f"{single} procedures are a single frame without a length: false alerts a minute are unknown"
+        counted = plural(single, "procedure is", "procedures are")
+        yield f"{counted} a single frame without a length: false alerts per minute are unknown"
     if not procedures.is_located:
         yield "the references tell when a lesion is visible, not where: any finding in such a frame counts as found"
     if len(procedures.names) < 2:
