@@ -136,3 +136,11 @@ def test_self_test_and_count_of_a_run_are_in_the_file(red_run, tmp_path):
     assert all(found.apart == 0 for found in figure.engines.values())
     assert json.loads(facts.self_test)["tolerance"] >= 0.005
     assert facts.second_look
+
+
+def test_a_single_channel_whose_step_has_no_dimension_is_rounded(red_run, tmp_path):
+    pytest.importorskip("nncf")
+    exported = export_model(red_run.folder, tmp_path / "red.onnx", ExportOptions("int8", method="nncf"))
+    assert exported.facts.saturating_sums == 0
+    stored = {value.name: value for value in onnx.load(exported.path).graph.initializer}
+    assert any(not value.dims for value in stored.values() if value.data_type == onnx.TensorProto.FLOAT)

@@ -233,7 +233,8 @@ def _bias(stored: Mapping[str, "TensorProto"], layer: QuantisedConvolution) -> A
     from onnx import numpy_helper
 
     if not layer.stored[2]:
-        return np.zeros(stored[layer.stored[1]].dims[0])
+        steps = stored[layer.stored[1]]  # a quantiser may write that of a single channel without a dimension
+        return np.zeros(steps.dims[0] if steps.dims else 1)
     values, steps = (numpy_helper.to_array(stored[name]).astype(np.float64) for name in layer.stored[2:])
     return np.asarray(values * steps)
 
@@ -244,7 +245,8 @@ def _store(
     values = from_rows(rounded.values.astype(np.int8), layer.kind, shape)
     places = layer.kernel[0] * layer.kernel[1] if layer.kind == "ConvTranspose" else 1
     _put(stored, layer.stored[0], values)
-    _put(stored, layer.stored[1], rounded.steps.ravel()[::places].astype(np.float32))
+    steps = rounded.steps.ravel()[::places].astype(np.float32)
+    _put(stored, layer.stored[1], steps.reshape(tuple(stored[layer.stored[1]].dims)))
 
 
 def _store_bias(stored: Mapping[str, "TensorProto"], layer: QuantisedConvolution, bias: Array) -> None:
