@@ -10,9 +10,11 @@ import pytest
 from PIL import Image as PillowImage
 
 from polypseg.arrays import Image
+from polypseg.data import duplicates
 from polypseg.data.duplicates import (
     ORIENTATIONS,
     Candidate,
+    SeenImages,
     SimilarPair,
     find_candidates,
     join,
@@ -175,6 +177,25 @@ def _write(folder: Path, images: list[Image]) -> list[Path]:
 def test_near_duplicate_groups_join_through_a_third(images: list[Image], tmp_path: Path) -> None:
     given = [images[0], images[1], _jpeg(images[0], 50), images[2], _scaled(images[0], 0.5), _jpeg(images[2], 50)]
     assert near_duplicate_groups(_write(tmp_path / "set", given)) == [[0, 2, 4], [3, 5]]
+
+
+def test_images_that_were_decoded_before_are_not_read_again(
+    images: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [images[0], images[1], images[0], images[2]]
+    paths = _write(tmp_path / "set", given)
+    seen = SeenImages()
+    read: list[Path] = []
+    for path in paths[:3]:
+        seen.see(path, read_image(path))
+
+    def reading(path: Path) -> Image:
+        read.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(duplicates, "read_image", reading)
+    assert near_duplicate_groups(paths, seen=seen) == [[0, 2]]
+    assert read == paths[3:]
 
 
 def test_near_duplicate_groups_of_distinct_images_are_none(images: list[Image], tmp_path: Path) -> None:

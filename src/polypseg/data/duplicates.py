@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from polypseg.arrays import Image
 from polypseg.data.fingerprints import COARSE_SIDE, SIDE, Fingerprint, fingerprint
 from polypseg.preprocess import read_image
 from polypseg.progress import Track, silent
@@ -85,28 +86,53 @@ class Candidate(NamedTuple):
     orientation: int
 
 
-def near_duplicate_groups(image_paths: Sequence[Path], bits: int = HASH_BITS, track: Track = silent) -> list[list[int]]:
+class SeenImages:
+    """Fingerprints of images that were decoded for something else, so that they are decoded once."""
+
+    def __init__(self) -> None:
+        self._prints: dict[Path, Fingerprint] = {}
+
+    def see(self, path: Path, image: Image) -> None:
+        """Keep the fingerprint of an image (H, W, 3) uint8 of that file; from any thread."""
+        self._prints[path] = fingerprint(image)
+
+    def print_of(self, path: Path) -> Fingerprint:
+        """The fingerprint of a file, which is read where it was not seen.
+
+        Raises:
+            ImageError: It cannot be read.
+        """
+        return self._prints[path] if path in self._prints else fingerprint(read_image(path))
+
+
+def near_duplicate_groups(
+    image_paths: Sequence[Path], bits: int = HASH_BITS, track: Track = silent, seen: SeenImages | None = None
+) -> list[list[int]]:
     """The places of images that are near-duplicates of one another, directly or through a third, two or more each.
 
     Args:
         image_paths: Readable images.
         bits: As in `similar_pairs`.
         track: Shows progress.
+        seen: Images that were decoded before.
 
     Raises:
         ImageError: A file cannot be read.
     """
-    return join(len(image_paths), similar_pairs(fingerprints(image_paths, track), bits, track))
+    return join(len(image_paths), similar_pairs(fingerprints(image_paths, track, seen), bits, track))
 
 
-def fingerprints(image_paths: Sequence[Path], track: Track = silent) -> list[Fingerprint]:
-    """The fingerprint of each image file.
+def fingerprints(
+    image_paths: Sequence[Path], track: Track = silent, seen: SeenImages | None = None
+) -> list[Fingerprint]:
+    """The fingerprint of each image file; arguments as `near_duplicate_groups`.
 
     Raises:
         ImageError: A file cannot be read.
     """
+    known = seen or SeenImages()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        prints = pool.map(lambda path: fingerprint(read_image(path)), image_paths)
+        prints = pool.map(known.print_of, image_paths)
         return list(track(prints, "reading images", len(image_paths)))
 
 

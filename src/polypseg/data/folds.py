@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polypseg.config import SplitConfig
+from polypseg.data.duplicates import SeenImages
 from polypseg.data.samples import Sample
 from polypseg.data.splits import make_split, parted_units
 from polypseg.errors import SplitError, plural
@@ -34,7 +35,11 @@ class Folds(NamedTuple):
 
 
 def make_folds(
-    samples: Sequence[Sample], config: SplitConfig, track: Track = silent, manifest: Split | None = None
+    samples: Sequence[Sample],
+    config: SplitConfig,
+    track: Track = silent,
+    manifest: Split | None = None,
+    seen: SeenImages | None = None,
 ) -> Folds:
     """The folds of the samples, as many as the config asks.
 
@@ -43,15 +48,16 @@ def make_folds(
         config: Kind and share of the test split, number of folds, seed.
         track: Shows the progress of hashing.
         manifest: A split whose test samples are the test split, instead of a new one.
+        seen: Images that were decoded before.
 
     Raises:
         SplitError: There are fewer groups that must stay together than folds, or as of `make_split`.
     """
-    base = manifest or make_split(samples, config, track)
+    base = manifest or make_split(samples, config, track, seen=seen)
     chosen = sorted((sample for sample in samples if sample.name in base.entries), key=lambda sample: sample.name)
     names = [sample.name for sample in chosen]
     is_test = [base.entries[name].split == "test" for name in names]
-    units = parted_units(chosen, config, track)
+    units = parted_units(chosen, config, track, seen)
     free = [unit for unit in units if not any(is_test[index] for index in unit)]
     fold_of = _share_out(free, config)
     source = f"{base.source}; {config.folds} folds of all but the test split"

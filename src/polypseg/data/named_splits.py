@@ -20,6 +20,7 @@ import numpy as np
 
 from polypseg.config import SplitConfig
 from polypseg.data.dividing import fill_split
+from polypseg.data.duplicates import SeenImages
 from polypseg.data.samples import Sample
 from polypseg.data.sources import own_name
 from polypseg.data.splits import parted_units, split_of
@@ -90,7 +91,11 @@ NO_FILES = SplitFiles()
 
 
 def split_by_names(
-    samples: Sequence[Sample], files: SplitFiles, config: SplitConfig, track: Track = silent
+    samples: Sequence[Sample],
+    files: SplitFiles,
+    config: SplitConfig,
+    track: Track = silent,
+    seen: SeenImages | None = None,
 ) -> tuple[Split, list[str]]:
     """The split that the lists tell, and the groups (and near-duplicates) that they part, a line each.
 
@@ -99,6 +104,7 @@ def split_by_names(
         files: Whose names are followed.
         config: Share of validation where no list names it, near-duplicates, seed.
         track: Shows progress.
+        seen: Images that were decoded before.
 
     Raises:
         SplitError: A list cannot be read, or names an unknown image; or nothing is left for train or validation.
@@ -108,7 +114,7 @@ def split_by_names(
     places = _places(ordered, named)
     rest: SplitName | None = None if "train" in named else "train"
     assigned: list[SplitName | None] = [places.get(index, rest) for index in range(len(ordered))]
-    units = parted_units(ordered, config, track)
+    units = parted_units(ordered, config, track, seen)
     if "validation" not in named:
         free = [unit for unit in units if all(assigned[index] == "train" for index in unit)]
         wanted = max(1, round(config.validation * sum(map(len, free))))

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -192,15 +193,25 @@ def load_sample(sample: Sample, size: int | None = None, field: FieldRule = "who
 
 
 def check_samples(
-    samples: Sequence[Sample], track: Track = silent, workers: int | None = None
+    samples: Sequence[Sample],
+    track: Track = silent,
+    workers: int | None = None,
+    see: Callable[[Path, Image], None] | None = None,
 ) -> tuple[list[Sample], list[Fault], list[MaskFacts]]:
-    """The samples that can be used, the faults of the others, and what the masks say; every file is decoded."""
+    """The samples that can be used, the faults of the others, and what the masks say; every file is decoded.
+
+    Args:
+        samples: As they were found.
+        track: Shows progress.
+        workers: Threads; None for one a core.
+        see: Is given each image and its file, so that nobody has to decode it again.
+    """
     warn_of_further_pictures(files_of(samples))
     usable: list[Sample] = []
     faults: list[Fault] = []
     facts: list[MaskFacts] = []
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        found = pool.map(_look_at, samples)
+        found = pool.map(partial(_look_at, see=see), samples)
         for sample, seen in zip(samples, track(found, "checking images", len(samples)), strict=True):
             if isinstance(seen, Fault):
                 faults.append(seen)
@@ -267,16 +278,20 @@ def refuse(faults: Sequence[Fault], skip_bad: bool, error: type[DataError] = Dat
     )
 
 
-def _look_at(sample: Sample) -> Fault | MaskFacts | None:
+def _look_at(sample: Sample, see: Callable[[Path, Image], None] | None = None) -> Fault | MaskFacts | None:
     """Why a sample cannot be used, or what its mask says; sizes are compared from the headers before all is decoded."""
     try:
         if sample.mask_path is None:
-            read_image(sample.image_path)
+            image = read_image(sample.image_path)
+            if see is not None:
+                see(sample.image_path, image)
             return None
         sizes = image_size(sample.image_path), image_size(sample.mask_path)
         if sizes[0] != sizes[1]:
             return Fault(sample.name, _unlike(sample, *sizes))
         image = read_image(sample.image_path)
+        if see is not None:
+            see(sample.image_path, image)
         mask, facts = mask_facts(sample)
         return (
             facts if image.shape[:2] == mask.shape else Fault(sample.name, _unlike(sample, image.shape[:2], mask.shape))

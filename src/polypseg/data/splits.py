@@ -17,7 +17,7 @@ import numpy as np
 
 from polypseg.config import SourceConfig, SplitConfig
 from polypseg.data.dividing import by_group, fill_split, join_units
-from polypseg.data.duplicates import near_duplicate_groups
+from polypseg.data.duplicates import SeenImages, near_duplicate_groups
 from polypseg.data.official import is_kvasir_seg, official_test_names
 from polypseg.data.samples import Sample
 from polypseg.data.source_splits import assign_sources
@@ -32,6 +32,7 @@ def make_split(
     config: SplitConfig,
     track: Track = silent,
     sources: Mapping[str, SourceConfig] = MappingProxyType({}),
+    seen: SeenImages | None = None,
 ) -> Split:
     """A new split of the samples, as the config asks.
 
@@ -40,6 +41,7 @@ def make_split(
         config: Kind, shares and seed.
         track: Shows the progress of hashing.
         sources: Where the samples come from several folders: the rule of each, by name.
+        seen: Images that were decoded before.
 
     Raises:
         SplitError: Names repeat, there are too few samples, or an official split was asked for
@@ -51,7 +53,7 @@ def make_split(
         repeated = sorted({name for name in names if names.count(name) > 1})
         raise SplitError(f"sample names repeat; expected each once:{listed(repeated)}")
     paths = [s.image_path for s in ordered]
-    joined = _near_duplicates(paths, config, track)
+    joined = _near_duplicates(paths, config, track, seen)
     assigned, source = assign_samples(ordered, joined, config, sources)
     return split_of(ordered, assigned, source, config.seed, track)
 
@@ -183,14 +185,19 @@ def verify_split(split: Split, samples: Sequence[Sample], track: Track = silent)
         )
 
 
-def parted_units(samples: Sequence[Sample], config: SplitConfig, track: Track = silent) -> list[list[int]]:
+def parted_units(
+    samples: Sequence[Sample], config: SplitConfig, track: Track = silent, seen: SeenImages | None = None
+) -> list[list[int]]:
     """The places of samples that must stay together: groups and near-duplicates, directly or through a third."""
-    joined = _near_duplicates([sample.image_path for sample in samples], config, track)
+    joined = _near_duplicates([sample.image_path for sample in samples], config, track, seen)
     return join_units(len(samples), [*by_group([sample.group for sample in samples]), *joined])
 
 
-def _near_duplicates(paths: Sequence[Path], config: SplitConfig, track: Track) -> list[list[int]]:
-    return near_duplicate_groups(paths, config.near_duplicate_bits, track) if config.near_duplicate_bits >= 0 else []
+def _near_duplicates(
+    paths: Sequence[Path], config: SplitConfig, track: Track, seen: SeenImages | None
+) -> list[list[int]]:
+    bits = config.near_duplicate_bits
+    return near_duplicate_groups(paths, bits, track, seen) if bits >= 0 else []
 
 
 def _carve_official(

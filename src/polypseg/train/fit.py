@@ -43,6 +43,7 @@ from polypseg.train.numerics import numerics
 from polypseg.train.samples import (
     first_folder,
     run_samples,
+    seen_images,
     source_counts,
     split_samples,
     training_draws,
@@ -84,8 +85,9 @@ def train(
     num_devices(config)
     config = with_absolute_paths(config)
     named_digests(config, has_begun=False)  # what is missing is missed before hours of work
-    samples, faults = usable_samples(data, config, track)
-    split = split_samples(samples, config, split_files, track)
+    seen = seen_images(config, split_files)
+    samples, faults = usable_samples(data, config, track, seen)
+    split = split_samples(samples, config, split_files, track, seen)
     warn_of_seen_images(config, split)
     data = first_folder(data, config)
     run.folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from polypseg.records.split import Split
 from polypseg.records.training_state import load_state
 from polypseg.train.devices import num_devices, with_devices
 from polypseg.train.fit import OnEpoch, refuse_a_run, resume, train
-from polypseg.train.samples import first_folder, split_samples, usable_samples
+from polypseg.train.samples import first_folder, seen_images, split_samples, usable_samples
 
 
 def train_group(
@@ -64,15 +64,16 @@ def train_group(
     refuse_a_run(group)
     num_devices(config)
     config = with_absolute_paths(config)
-    samples, faults = usable_samples(data, config, track)
+    seen = seen_images(config, split_files)
+    samples, faults = usable_samples(data, config, track, seen)
     is_given = split_files != NO_FILES
-    given = split_samples(samples, config, split_files, track) if is_given or config.sources else None
+    given = split_samples(samples, config, split_files, track, seen) if is_given or config.sources else None
     data = first_folder(data, config)
     if seeds:
-        whole = given or split_samples(samples, config, split_files, track)
+        whole = given or split_samples(samples, config, split_files, track, seen)
         parts = {f"seed-{seed}": whole for seed in seeds}
     else:
-        folds = make_folds(samples, config.split, track, given)
+        folds = make_folds(samples, config.split, track, given, seen)
         whole = folds.whole
         parts = {f"fold-{number}": part for number, part in enumerate(folds.parts, start=1)}
     group.folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from polypseg.config import Config, DataConfig
 from polypseg.data.catalogue import find_samples
+from polypseg.data.duplicates import SeenImages
 from polypseg.data.masks import inverted, rule_of, set_faults
 from polypseg.data.named_splits import SplitFiles, split_by_names
 from polypseg.data.samples import Fault, MaskFacts, Sample, check_samples, refuse
@@ -22,8 +23,16 @@ class PartedGroupsWarning(PolypsegWarning):
     """A user's own split parts groups or near-duplicates; the message lists them."""
 
 
-def usable_samples(data: Path | None, config: Config, track: Track = silent) -> tuple[list[Sample], list[Fault]]:
+def usable_samples(
+    data: Path | None, config: Config, track: Track = silent, seen: SeenImages | None = None
+) -> tuple[list[Sample], list[Fault]]:
     """The samples of a folder, or of the config's sources, each checked by decoding it, and what was left out.
+
+    Args:
+        data: The folder; None for the sources.
+        config: The settings.
+        track: Shows progress.
+        seen: Takes the images' fingerprints, for `split_samples`.
 
     Raises:
         DataError: Something cannot be used and `data.skip_bad` is False, or nothing is left; or the masks of a source
@@ -33,7 +42,7 @@ def usable_samples(data: Path | None, config: Config, track: Track = silent) -> 
     samples, faults = _find(data, config)
     skip_bad = config.data.skip_bad
     refuse(faults, skip_bad)
-    usable, bad, facts = check_samples(samples, track)
+    usable, bad, facts = check_samples(samples, track, see=seen.see if seen else None)
     refuse(bad, skip_bad)
     doubtful = _judge_masks(usable, facts, config.data)
     refuse(doubtful, skip_bad)
@@ -62,14 +71,20 @@ def _judge_masks(samples: Sequence[Sample], facts: Sequence[MaskFacts], config: 
     return doubtful
 
 
-def split_samples(samples: Sequence[Sample], config: Config, files: SplitFiles, track: Track = silent) -> Split:
+def split_samples(
+    samples: Sequence[Sample],
+    config: Config,
+    files: SplitFiles,
+    track: Track = silent,
+    seen: SeenImages | None = None,
+) -> Split:
     """The split of a new training: a given one, or one that the config makes.
 
     Raises:
         SplitError: A given one does not fit the samples, or none can be made.
     """
     if files.has_names:
-        split, parted = split_by_names(samples, files, config.split, track)
+        split, parted = split_by_names(samples, files, config.split, track, seen)
         if parted:
             warnings.warn(
                 f"{plural(len(parted), 'group or near-duplicate lies', 'groups or near-duplicates lie')} "
@@ -79,10 +94,15 @@ def split_samples(samples: Sequence[Sample], config: Config, files: SplitFiles, 
             )
         return split
     if files.manifest is None:
-        return make_split(samples, config.split, track, config.sources)
+        return make_split(samples, config.split, track, config.sources, seen)
     split = load_split(files.manifest)
     verify_split(split, samples, track)
     return split
+
+
+def seen_images(config: Config, files: SplitFiles) -> SeenImages | None:
+    """Takes the fingerprints that a new split will look for; None where it looks for none."""
+    return SeenImages() if config.split.near_duplicate_bits >= 0 and files.manifest is None else None
 
 
 def training_draws(samples: Sequence[Sample], split: Split, config: Config) -> tuple[float, ...]:
