@@ -55,6 +55,10 @@ class ModelError(PolypsegError):
     """A model cannot be built or loaded."""
 
 
+class ModelRunError(ModelError):
+    """A model was opened and fails while it runs: no fault of the image."""
+
+
 class ProjectError(PolypsegError):
     """A project of corrections is missing, damaged, of another program, or cannot be written."""
 

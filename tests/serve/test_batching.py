@@ -3,7 +3,7 @@ import threading
 import numpy as np
 import pytest
 
-from polypseg.errors import RequestError
+from polypseg.errors import ModelRunError, RequestError
 from polypseg.serve.batching import BatchedEngine, Batcher
 from serve.models import SIZE, GatedEngine
 from serve.running import wait_until
@@ -62,7 +62,7 @@ def test_cancelled_ones_are_passed_over(batcher, engine):
 
 def test_an_error_reaches_its_callers_and_the_thread_lives(batcher, engine):
     engine.gate.set()
-    with pytest.raises(AttributeError):
+    with pytest.raises(ModelRunError):
         batcher.submit(image(0.1), attention=True).result(10)  # this engine has no run_with_attention
     assert batcher.submit(image(0.3)).result(10).seconds >= 0
 

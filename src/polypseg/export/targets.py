@@ -48,7 +48,7 @@ def check_installed(target: str, is_exported: bool = False) -> None:
     Raises:
         MissingExtraError: Something is not; the message says how to install it.
     """
-    packages = () if is_exported else ("keras", "tensorflow", "tf2onnx")
+    packages = ("scipy",) if is_exported else ("keras", "tensorflow", "tf2onnx")
     needed = dict.fromkeys(packages, "export")
     if target == ".xml":
         needed["openvino"] = "openvino"

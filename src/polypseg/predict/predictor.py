@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Image, Mask, Probability, check_image
-from polypseg.errors import ModelError, PolypsegError, UsageError, plural, unknown_name
+from polypseg.errors import ModelRunError, PolypsegError, UsageError, plural, unknown_name
 from polypseg.predict.attention import AttentionMap
 from polypseg.predict.doubt import doubt_of
 from polypseg.predict.engines.checking import check_probabilities
@@ -311,7 +311,8 @@ def run_augmented(engine: Engine, batch: NDArray[np.float32], tta: str = "none",
         attention: Whether the gates' coefficients are wanted; they are of the image as it is.
 
     Raises:
-        ModelError: What it says are no probabilities, or it cannot say anything.
+        ModelError: What it says are no probabilities.
+        ModelRunError: It fails.
     """
     total: NDArray[np.float32] | None = None
     maps: dict[int, NDArray[np.float32]] = {}
@@ -326,7 +327,7 @@ def run_augmented(engine: Engine, batch: NDArray[np.float32], tta: str = "none",
             raise
         except Exception as error:  # the runtimes' own exceptions share no class
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelError(
+            raise ModelRunError(
                 f"{engine.facts.name or engine.name}: the model cannot run {plural(len(batch), 'picture')} at once "
                 f"({reason}); export it again"
             ) from error

@@ -17,7 +17,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 
-from polypseg.errors import ConflictError, CorrectionError, DataError, PolypsegError, ProjectError, RequestError
+from polypseg.errors import (
+    ConflictError,
+    CorrectionError,
+    DataError,
+    ModelRunError,
+    PolypsegError,
+    ProjectError,
+    RequestError,
+)
 from polypseg.serve.schemas import Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -43,12 +51,12 @@ def problem_of(error: Exception) -> Problem:
         return Problem(title="The project does not allow it", status=409, detail=str(error))
     if isinstance(error, DataError):
         return Problem(title="Not an image that can be read", status=400, detail=str(error))
-    if isinstance(error, PolypsegError):
+    if isinstance(error, PolypsegError) and not isinstance(error, ModelRunError):
         return Problem(title="The request does not fit", status=422, detail=str(error))
     if isinstance(error, HTTPException):
         phrase = HTTPStatus(error.status_code).phrase
         return Problem(title=phrase, status=error.status_code, detail=str(error.detail))
-    logger.error("internal error: %s", type(error).__name__)
+    logger.error("internal error: %s", type(error.__cause__ or error).__name__)
     return Problem(title="Internal error", status=500, detail="the server failed; this is a fault of its own")
 
 
