@@ -65,7 +65,7 @@ def names(page):
 
 
 def test_frames_are_listed_the_most_useful_first(page, project):
-    assert names(page) == ["frame-1.png", "frame-2.png", "frame-0.png"]
+    until_true(page, lambda: names(page) == ["frame-1.png", "frame-2.png", "frame-0.png"], "the frames")
     assert page.locator("#project-progress").inner_text() == "0 of 3 frames reviewed"
     assert "doubt 0.90" in page.locator("#frames button").first.inner_text()
     page.locator("#frames-order").select_option("name")
@@ -120,7 +120,7 @@ def test_the_list_follows_the_masks_that_are_proposed(page, project):
     for name, doubt in (("frame-0", 0.3), ("frame-1", 0.1), ("frame-2", 0.8)):
         project.records[name].update(state="proposed", doubt=doubt)
     page.locator("#project-counts", has_text="3 proposed").wait_for()
-    assert names(page) == ["frame-2.png", "frame-0.png", "frame-1.png"]
+    until_true(page, lambda: names(page) == ["frame-2.png", "frame-0.png", "frame-1.png"], "the frames")
     assert page.locator("#project-counts").inner_text() == "3 proposed"
 
 
@@ -143,7 +143,8 @@ def test_frames_are_accepted_emptied_and_rejected_one_after_another(page, projec
     page.locator("#editor-leave").click()
     page.locator("#project-progress", has_text="3 of 3 frames reviewed").wait_for()
     assert page.locator("#project-counts").inner_text() == "1 accepted, 1 no polyp, 1 rejected"
-    assert page.locator(".frame-state").all_inner_texts() == ["accepted", "no polyp", "rejected"]
+    shown_states = page.locator(".frame-state")  # an empty text until the list is drawn
+    until_true(page, lambda: shown_states.all_inner_texts() == ["accepted", "no polyp", "rejected"], "the states")
 
 
 def test_a_corrected_mask_stays_corrected_when_it_is_accepted(page, project):
