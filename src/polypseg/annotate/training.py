@@ -4,7 +4,7 @@ Decisions:
 - It begins with the served model and sees corrected frames and the stored share of what the model knew, about as many
   of each: a few corrections are shown several times an epoch, in new augmentations.
 - A low rate that rises and comes down to 0, normalisation as it was, and the mean of the weights over the steps: of
-  five recipes tried (benchmarks/retraining.py) the one that forgets least. About 1,300 images are shown in all, which takes
+  five recipes tried (benchmarks/retraining.py) the one that forgets least. About 1,300 images are shown in all, for
   minutes on two cores. docs/explanation/experiments.md says what came of it.
 - The children end with this process, however that ends (`child.py`). What they print goes to a file beside the model.
 - A training that is cancelled leaves nothing in the project.
