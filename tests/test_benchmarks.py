@@ -125,6 +125,7 @@ def test_each_recipe_is_tried_once(hospital, trained, monkeypatch):
         assert min(float(row["unseen"]), float(row["known"]), float(row["held_out"])) > 0.8  # to the edge's pixels
 
 
+@pytest.mark.slow
 def test_labeller_goes_on_where_it_was_stopped(hospital, trained, monkeypatch):
     words = (
         hospital / "new",

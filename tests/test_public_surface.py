@@ -82,6 +82,7 @@ def test_version_is_the_one_of_the_distribution():
 LOAD = "import keras; keras.models.load_model({path!r})"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before",
     [

@@ -82,6 +82,7 @@ def check_random_kills(tmp_path, num_videos, num_kills):
     return len(killed)
 
 
+@pytest.mark.slow
 def test_workers_killed_at_random_change_no_row(tmp_path):
     check_random_kills(tmp_path, 8, 4)
 
@@ -102,7 +103,7 @@ def test_the_video_at_which_workers_are_killed_is_set_aside_and_no_other(tmp_pat
         while not stopped.wait(0.001):
             with suppress(OSError, ValueError, KeyError):
                 pid = json.loads(held.read_text())["pid"]
-                if pid in {child.pid for child in multiprocessing.active_children()}:
+                if pid != os.getpid():
                     os.kill(pid, signal.SIGKILL)
 
     thread = threading.Thread(target=kill_its_worker, daemon=True)
@@ -111,13 +112,9 @@ def test_the_video_at_which_workers_are_killed_is_set_aside_and_no_other(tmp_pat
     stopped.set()
     thread.join()
     assert (summary.came[Came.DONE], summary.num_aside, summary.num_deaths) == (2, 1, 2)
-    assert (
-        opened(job).reasons(poison)
-        == [
-            "its worker died of signal 9 (SIGKILL: out of memory, or killed)",
-        ]
-        * 2
-    )
+    first, second = opened(job).reasons(poison)
+    told = "its worker died of signal 9 (SIGKILL: out of memory, or killed)"
+    assert {first, second} <= {told, "its worker died"}  # the shorter where the pool's own thread asked first
     assert opened(job).state(poison) is State.ASIDE
 
 

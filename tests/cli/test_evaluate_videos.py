@@ -45,6 +45,7 @@ def test_saved_findings(files, tmp_path):
     assert "| frame sensitivity |" in card
 
 
+@pytest.mark.slow
 def test_validation_and_budget(files, tmp_path):
     truth, found = files
     words = ("evaluate", "--predictions", found, "--references", truth, "--frame-rate", "30", "-o", tmp_path / "out")

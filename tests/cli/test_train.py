@@ -108,6 +108,7 @@ def test_show_draws_as_many_samples_as_asked(trained):
     assert len(list((run / "figures").glob("attention_*"))) == 2
 
 
+@pytest.mark.slow
 def test_folds_are_one_model_for_evaluate_and_show(sample_folder, tmp_path):
     from polypseg.predict.predictor import load
 
@@ -134,6 +135,7 @@ def test_folds_are_one_model_for_evaluate_and_show(sample_folder, tmp_path):
     assert (refused.exit_code, "--threshold: the validation of a cross-validation" in refused.output) == (2, True)
 
 
+@pytest.mark.slow
 def test_seeds_tell_their_mean(sample_folder, tmp_path):
     done = call(
         *(
@@ -242,6 +244,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_interrupted_training_says_how_to_go_on(tmp_path):
     make_synthetic(tmp_path / "data", 12, seed=3, side_range=(32, 40))
     settings = ["data.size=32", "model.filters=2", "model.depth=2", "train.early_stopping_patience=500"]
@@ -264,6 +267,7 @@ def test_interrupted_training_says_how_to_go_on(tmp_path):
     assert told[2] == "polypseg train --name cut --resume"
 
 
+@pytest.mark.slow
 def test_start_from_a_packaged_model_by_its_name(sample_folder, tmp_path):
     settings = [
         *("--set", "data.size=32", "--set", "data.batch_size=4", "--set", "train.tensorboard=false"),
@@ -299,6 +303,7 @@ def labelled(sample_folder, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_what_means_polyp_is_recorded_with_the_run(labelled, tmp_path):
     words = ("train", "--data", labelled, "--runs", tmp_path, "--epochs", 1, *SMALLER)
     refused = call(*words, "--name", "a")

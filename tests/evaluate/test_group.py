@@ -49,7 +49,7 @@ def test_each_image_is_scored_by_the_member_that_did_not_see_it(group):
     scores = evaluation.scores()
     assert evaluation.folder == group.folder / "evaluation" / "out-of-fold"
     assert scores.names == ["s0", "s1", "s2", "s3"]
-    assert set(scores.text["split"]) == {"validation"}
+    assert set(scores.text.split) == {"validation"}
     # The red model finds the left half of each polyp (conftest): 2/3 where no pixel moves.
     assert scores.values["dice"][0] == 2 / 3
     assert summary.metrics["dice"].mean == pytest.approx(scores.values["dice"].mean())

@@ -233,7 +233,7 @@ def test_image_that_cannot_be_read_stops_with_its_name_or_is_left_out(plan, data
     evaluation, _ = score(plan, tmp_path / "skipping", ScoreOptions(skip_bad=True))
     scores = evaluation.scores()
     assert scores.is_scored.tolist() == [True, True, False, True, True, True]
-    assert "is empty" in scores.text["fault"][2]
+    assert "is empty" in scores.text.fault[2]
     whole, _ = score(replace(plan, cases=[*plan.cases[:2], *plan.cases[3:]]), tmp_path / "whole")
     assert np.array_equal(scores.select(scores.is_scored).values["dice"], whole.scores().values["dice"])
 

@@ -8,9 +8,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 openvino = pytest.importorskip("openvino")
 
-from polypseg.predict.engines.openvino_graph import enlarging_matrix, joined_kernel, speed_up  # noqa: E402
+from polypseg.predict.engines.openvino_graph import (  # noqa: E402
+    LARGEST_HALF,
+    enlarging_matrix,
+    joined_kernel,
+    kernel_halves,
+    speed_up,
+)
 
-NOTHING = {"upsampling": 0, "enlargement": 0, "rounding": 0}
+NOTHING = {"upsampling": 0, "enlargement": 0, "rounding": 0, "halves": 0}
 
 
 def noise(*shape):
@@ -132,3 +138,52 @@ def test_what_goes_on_in_eight_bits_stays_rounded():
     assert counts == NOTHING
     np.testing.assert_allclose(given, expected, atol=1e-6)
     assert np.all(given % 0.25 == 0)
+
+
+def test_kernel_halves_by_hand():
+    # Outputs of one input each: 100 gives steps of 100/64 and of 100/64/128. 37 is 23.68 of the first: 24, which leaves
+    # -0.5 = -40.96 of the second: -41. A channel of zeros is two of zeros.
+    (coarse, step), (left, finer) = kernel_halves(np.float32([[[[100, 37]]], [[[0, 0]]]]))
+    np.testing.assert_array_equal(coarse[:, 0, 0], [[64, 24], [0, 0]])
+    np.testing.assert_array_equal(left[:, 0, 0], [[0, -41], [0, 0]])
+    np.testing.assert_array_equal(step[0], [[[1.5625]]])
+    np.testing.assert_array_equal(finer[0], [[[0.01220703125]]])
+
+
+def test_kernel_halves_sum_to_the_kernel_and_cannot_leave_16_bits():
+    kernel = noise(40, 30, 3, 3)
+    halves = kernel_halves(kernel)
+    largest = np.abs(kernel).max(axis=(1, 2, 3), keepdims=True)
+    assert np.all(np.abs(sum(step * whole for whole, step in halves) - kernel) <= largest / 16384 * 1.01)
+    assert max(np.abs(whole.astype(int)).max() for whole, _ in halves) == LARGEST_HALF
+    assert 2 * 255 * LARGEST_HALF < 2**15
+
+
+def convolution_after(rounding, kernel=3):
+    """3 channels, rounded to steps of 1/4 from -32 on or not, and a convolution in float to 5."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"], "q"),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"], "d"),
+    ]
+    last = helper.make_node(
+        "Conv", ["d" if rounding else "x", "w", "b"], ["y"], "conv", pads=[kernel // 2] * 4, strides=[2, 2]
+    )
+    weights = {"w": noise(5, 3, kernel, kernel), "b": noise(5)}
+    if rounding:
+        weights |= {"scale": np.float32(0.25), "zero": np.uint8(128)}
+    given = [*nodes, last] if rounding else [last]
+    return graph(given, {"x": ["N", 3, 6, 8]}, {"y": ["N", 5, 3, 4]}, weights)
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_convolution_of_eight_bits_is_the_sum_of_two_in_integers(kernel):
+    x = 20 * noise(2, 3, 6, 8)
+    counts, given, expected = rewritten_and_expected(convolution_after(rounding=True, kernel=kernel), x=x)
+    assert counts == {**NOTHING, "halves": 1}
+    np.testing.assert_allclose(given, expected, atol=np.abs(expected).max() * 2e-4)
+
+
+def test_a_convolution_of_floats_stays_one():
+    counts, given, expected = rewritten_and_expected(convolution_after(rounding=False), x=noise(1, 3, 6, 8))
+    assert counts == NOTHING
+    np.testing.assert_allclose(given, expected, atol=1e-5)

@@ -77,7 +77,7 @@ def test_an_old_run_is_scored_as_it_was(old):
     polypseg("evaluate", old / "run", "--data", old / "data", "--out", old / "again")
     after = open_evaluation(old / "again").scores()
     assert after.names == before.names
-    assert after.text["reference_digest"] == before.text["reference_digest"]
+    assert after.text.reference_digest == before.text.reference_digest
     assert after.values["dice"] == pytest.approx(before.values["dice"], abs=1e-3)
 
 

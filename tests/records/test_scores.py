@@ -14,8 +14,8 @@ def test_scores_read_again_are_the_same_to_the_last_bit(tmp_path):
     third = 1 / 3
     scores = write(tmp_path / "scores.csv", {"name": "a, b", "group": "7", "reference_px": 4, "dice": third})
     assert scores.names == ["a, b"]
-    assert scores.text["group"] == ["7"]
-    assert scores.text["centre"] == [""]
+    assert scores.text.group == ["7"]
+    assert scores.text.centre == [""]
     assert scores.values["dice"][0] == third
     assert np.isnan(scores.values["hd95_px"][0])  # not given: undefined, not 0
 

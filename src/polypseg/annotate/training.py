@@ -203,13 +203,8 @@ class Training:
         if num_reference:
             share = min(1.0, recipe.known_share * shown / num_reference)
             path = self._folder.resolve() / REFERENCE / "train"
-            sources["reference"] = {
-                "path": str(path),
-                "split": "ratio",
-                "validation": 0.2,
-                "test": 0.0,
-                "weight": share,
-            }
+            known = {"path": str(path), "split": "ratio", "validation": 0.2, "test": 0.0, "weight": share}
+            sources |= {"reference": known}
             shown += share * num_reference
         self.epochs = max(FEWEST_EPOCHS, min(20, round(recipe.num_shown / shown)))
         config = {

@@ -25,6 +25,8 @@ STARTS = 5
 """So many workers in a row that die before they have a video end the run."""
 
 _GRACE_SECONDS = 5.0
+_UNTOLD = 255
+"""What multiprocessing says of a process whose end another thread has asked for already."""
 
 
 class WorkerDiedError(ArchiveError):
@@ -125,7 +127,7 @@ class ProcessSlot:
             process.join(_GRACE_SECONDS)
             code = process.exitcode
         self._end()
-        if code is None:
+        if code in (None, _UNTOLD):
             return "its worker died"
         if code < 0:
             hint = ": out of memory, or killed" if -code == signal.SIGKILL else ""

@@ -37,6 +37,9 @@ MASK_FOLDERS = (
 """Names of folders, in lower case, the first that is there counts: CVC-EndoSceneStill (CVC-300, CVC-612) has bbdd and
 gtpolyp, ETIS-Larib a folder of its own name and Ground Truth."""
 
+SUN_FOLDERS = ("frame", "gt")
+"""Of SUN-SEG, in lower case."""
+
 BKAI_FOLDERS = ("train", "train_gt")
 BKAI_STEM = re.compile(r"[0-9a-f]{32}")
 BKAI_RULE = MaskRule(colours=("#ff0000", "#00ff00", "#ffffff"))
@@ -147,8 +150,8 @@ def _layout(folder: Path, depth: int) -> Layout | None:
         parts = tuple(_polypgen_parts(folder))
         if parts:
             return Layout("polypgen", f"PolypGen, {len(parts)} centres and sequences", parts)
-    if {"frame", "gt"} <= folders.keys():
-        parts = tuple(_sun_parts(folders["frame"], folders["gt"]))
+    if folders.keys() >= set(SUN_FOLDERS):
+        parts = tuple(_sun_parts(*(folders[name] for name in SUN_FOLDERS)))
         if parts:
             return Layout("sun-seg", f"SUN-SEG, {len(parts)} clips", parts)
     if folders.keys() >= set(BKAI_FOLDERS):

@@ -227,7 +227,7 @@ def _same_names(labels: tuple[str, str], first: Scores, second: Scores) -> None:
 
 
 def _same_references(labels: tuple[str, str], first: Scores, second: Scores) -> None:
-    digests = zip(first.names, first.text["reference_digest"], second.text["reference_digest"], strict=True)
+    digests = zip(first.names, first.text.reference_digest, second.text.reference_digest, strict=True)
     differing = [name for name, one, other in digests if one != other]
     if differing:
         raise ScoreError(
@@ -265,9 +265,7 @@ def _same_settings(evaluations: Sequence[tuple[str, Evaluation]]) -> None:
 
 
 def _sorted(scores: Scores) -> Scores:
-    order = np.array(sorted(range(len(scores)), key=lambda place: scores.names[place]), int)
-    text = {key: [column[place] for place in order] for key, column in scores.text.items()}
-    return Scores(text, {key: column[order] for key, column in scores.values.items()})
+    return scores.take(sorted(range(len(scores)), key=lambda place: scores.names[place]))
 
 
 def _record(result: PairedResult) -> ComparisonRecord:

@@ -75,7 +75,7 @@ def negative_figures(
 def _means(chosen: Scores, alarm_area_px: int, frame_rate: float | None, draws: Draws) -> dict[str, MeanFigures]:
     """The fields of `NegativeFigures` that are means."""
     values = chosen.values
-    largest_px = values["largest_false_px"]
+    largest_px, num_false = values["largest_false_px"], values["num_false"]
     alarm = np.where(np.isnan(largest_px), np.nan, largest_px >= alarm_area_px)
     columns = {
         "any_false_positive": (chosen.predicted_px > 0).astype(np.float64),
@@ -84,12 +84,12 @@ def _means(chosen: Scores, alarm_area_px: int, frame_rate: float | None, draws: 
         "false_positive_px": chosen.predicted_px,
         "false_positive_percent": chosen.predicted_percent,
         "specificity": values["specificity"],
-        "false_findings": values["num_false"],
+        "false_findings": num_false,
     }
     if frame_rate is not None:
         columns |= {
             "alarms_a_minute": alarm * frame_rate * 60,
-            "false_findings_a_minute": values["num_false"] * frame_rate * 60,
+            "false_findings_a_minute": num_false * frame_rate * 60,
         }
     table = np.stack(list(columns.values()), axis=1)
     means = map(MeanFigures.of, bootstrap_means(table, chosen.groups(), *draws))

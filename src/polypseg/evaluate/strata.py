@@ -56,9 +56,9 @@ def all_strata(
     """
     ways = {AREA_WAY: area_strata(scores, limits)}
     known: dict[str, Sequence[str]] = {
-        "centre": scores.text["centre"],
+        "centre": scores.text.centre,
         "source": scores.sources,
-        "group": scores.text["group"],
+        "group": scores.text.group,
         "split": scores.splits,
         "sub-set": [name.rpartition("/")[0] for name in scores.names],
     }

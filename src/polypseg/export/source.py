@@ -90,11 +90,11 @@ def open_source(path: Path | str, data: Path | None = None) -> Source:
         if data is not None:
             raise
         return replace(source, without=f"the run's data are not at {folder} any more")
-    chosen = {split: manifest.select(samples, split) for split in ("train", "validation")}
-    names = {sample.name for found in chosen.values() for sample in found}
+    training, validation = (manifest.select(samples, split) for split in ("train", "validation"))
+    names = {sample.name for sample in (*training, *validation)}
     seen = Split(manifest.source, manifest.seed, {n: e for n, e in manifest.entries.items() if n in names})
     verify_split(seen, samples)
-    return replace(source, data=folder, calibration=chosen["train"], validation=_with_masks(chosen["validation"]))
+    return replace(source, data=folder, calibration=training, validation=_with_masks(validation))
 
 
 def _with_own_halves(source: Source, data: Path) -> Source:

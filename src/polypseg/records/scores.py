@@ -11,7 +11,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,39 @@ from polypseg.records.reading import FileKind, read_text
 
 Row = dict[str, str | float]
 
-TEXT_COLUMNS = ("name", "split", "group", "centre", "source", "reference_digest", "resized_from", "fault")
-"""name; train, validation, test or external; sequence or patient; hospital; which of a run's folders of data; SHA-256
-of the reference's pixels (first 16 digits); height x width of a prediction that was resized; why an image could not
-be scored."""
+
+@dataclass(frozen=True)
+class TextColumns:
+    """The columns of texts, N values each, empty where unknown.
+
+    Attributes:
+        name: Of the image.
+        split: train, validation, test or external.
+        group: Sequence or patient.
+        centre: The hospital.
+        source: Which of a run's folders of data.
+        reference_digest: SHA-256 of the reference's pixels, the first 16 digits.
+        resized_from: Height x width of a prediction that was resized.
+        fault: Why the image could not be scored.
+    """
+
+    name: Sequence[str]
+    split: Sequence[str]
+    group: Sequence[str]
+    centre: Sequence[str]
+    source: Sequence[str]
+    reference_digest: Sequence[str]
+    resized_from: Sequence[str]
+    fault: Sequence[str]
+
+    def take(self, places: Sequence[int]) -> "TextColumns":
+        """The rows at these places, in their order."""
+        columns = (getattr(self, column) for column in TEXT_COLUMNS)
+        return TextColumns(*([column[place] for place in places] for column in columns))
+
+
+TEXT_COLUMNS = tuple(column.name for column in fields(TextColumns))
+"""In the order of the file."""
 
 KIND = FileKind("table of scores", ScoreError, "evaluate again")
 
@@ -51,11 +80,11 @@ class Scores:
     """The rows of a scores.csv, column by column.
 
     Attributes:
-        text: Each of TEXT_COLUMNS, N values; empty where unknown.
+        text: The columns of texts.
         values: Each column of numbers, shape (N,), float64; NaN where undefined.
     """
 
-    text: Mapping[str, Sequence[str]]
+    text: TextColumns
     values: Mapping[str, NDArray[np.float64]]
 
     def __len__(self) -> int:
@@ -64,27 +93,27 @@ class Scores:
     @property
     def names(self) -> Sequence[str]:
         """The N names."""
-        return self.text["name"]
+        return self.text.name
 
     @property
     def splits(self) -> Sequence[str]:
         """Of each image: train, validation, test or external."""
-        return self.text["split"]
+        return self.text.split
 
     @property
     def sources(self) -> Sequence[str]:
         """Which of a run's folders of data each image is from; empty where there is one."""
-        return self.text["source"]
+        return self.text.source
 
     @property
     def faults(self) -> Sequence[str]:
         """Why each image could not be scored; empty where it was."""
-        return self.text["fault"]
+        return self.text.fault
 
     @property
     def num_resized(self) -> int:
         """How many predictions were resized to their reference's size."""
-        return sum(1 for size in self.text["resized_from"] if size)
+        return sum(1 for size in self.text.resized_from if size)
 
     @property
     def dice(self) -> NDArray[np.float64]:
@@ -133,16 +162,19 @@ class Scores:
 
     def groups(self) -> list[str] | None:
         """The group of each image, an image without one being its own; None where no image has a group."""
-        given = self.text["group"]
+        given = self.text.group
         if not any(given):
             return None
         return [f"group {group}" if group else f"image {name}" for group, name in zip(given, self.names, strict=True)]
 
     def select(self, chosen: NDArray[np.bool_]) -> "Scores":
         """The rows where `chosen`, shape (N,), is True."""
-        places = np.flatnonzero(chosen).tolist()
-        text = {key: [column[place] for place in places] for key, column in self.text.items()}
-        return Scores(text, {key: column[places] for key, column in self.values.items()})
+        return self.take(np.flatnonzero(chosen).tolist())
+
+    def take(self, places: Sequence[int]) -> "Scores":
+        """The rows at these places, in their order."""
+        rows = np.array(places, np.int64)
+        return Scores(self.text.take(places), {key: column[rows] for key, column in self.values.items()})
 
 
 def header() -> str:
@@ -173,7 +205,7 @@ def read_scores(path: Path) -> Scores:
     if not rows or not needed <= rows[0].keys():
         lacking = sorted(needed - (rows[0].keys() if rows else set()))
         raise ScoreError(f"{path}: not a scores.csv of polypseg evaluate; it lacks {', '.join(lacking) or 'rows'}")
-    text = {key: [row.get(key) or "" for row in rows] for key in TEXT_COLUMNS}
+    text = TextColumns(*([row.get(key) or "" for row in rows] for key in TEXT_COLUMNS))
     try:
         numbers = [key for key in rows[0] if key not in TEXT_COLUMNS]
         values = {key: np.array([float(row[key]) for row in rows]) for key in numbers}

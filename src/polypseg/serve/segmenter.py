@@ -152,5 +152,5 @@ class Segmenter:
 
 
 def _as_json(described: dict[str, object], seconds: dict[str, float]) -> Answer:
-    described["seconds"] = {name: round(value, 6) for name, value in seconds.items()}
-    return Answer(json.dumps(described, separators=(",", ":"), allow_nan=False).encode(), "application/json")
+    answer = described | {"seconds": {name: round(value, 6) for name, value in seconds.items()}}
+    return Answer(json.dumps(answer, separators=(",", ":"), allow_nan=False).encode(), "application/json")

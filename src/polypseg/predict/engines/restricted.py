@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from polypseg.errors import ModelError
 from polypseg.machine import instruction_set, onednn_instruction_set
 from polypseg.predict.engines.checking import ATTENTION, PROBABILITY
-from polypseg.predict.engines.engine import Outputs
+from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.onnx_engine import carried_levels
 from polypseg.records.onnx_metadata import read_facts
 
@@ -100,12 +100,16 @@ def serve(path: Path, questions: BinaryIO, answers: BinaryIO) -> None:
 
     engine = OpenVinoEngine(path)
     while (question := _receive(questions)) is not None:
-        if question["with_attention"]:
-            found = engine.run_with_attention(question["batch"])
-            maps = {f"{ATTENTION}{level}": values for level, values in found.attention.items()}
-            _send(answers, **{PROBABILITY: found.probabilities, **maps})
-        else:
-            _send(answers, **{PROBABILITY: engine.run(question["batch"])})
+        _send(answers, **_answer(engine, **question))
+
+
+def _answer(engine: Engine, batch: NDArray[Any], with_attention: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """The arrays of an answer."""
+    if not with_attention:
+        return {PROBABILITY: engine.run(batch)}
+    found = engine.run_with_attention(batch)
+    maps = {f"{ATTENTION}{level}": values for level, values in found.attention.items()}
+    return {PROBABILITY: found.probabilities, **maps}
 
 
 def _send(pipe: BinaryIO | Any, **arrays: Any) -> None:
