@@ -241,15 +241,18 @@ def int8_gains(workers: Sequence[Worker]) -> Iterator[str]:
             yield f"\n{CONTESTANTS[name].title}: {ratio(plain, worker):.2f} times as fast as in fp32"
 
 
-def end_to_end(model: Path, runs: int) -> str:
-    """From a JPEG file of 600x530 to the mask at its own size, in the default engine."""
+def end_to_end(model: Path, runs: int, frames: Sequence[Path]) -> str:
+    """From a JPEG file to the mask at its own size, in the default engine: drawn files of 600x530, or the user's."""
     from polypseg.predict.benchmark import BenchmarkOptions, benchmark
 
-    (measured,) = benchmark(model, BenchmarkOptions(runs=runs, cold_starts=1)).measured
+    report = benchmark(model, BenchmarkOptions(runs=runs, cold_starts=1), frames)
+    (measured,) = report.measured
     p50, p95, p99 = measured.end_to_end
+    again = "" if measured.share_again is None else f"; {100 * measured.share_again:.1f} % looked at again"
     return (
-        f"{model.stem} in {measured.engine}, a JPEG of 600x530 to its mask, {runs} runs: p50 {p50:.1f}, p95 {p95:.1f}, "
-        f"p99 {p99:.1f} ms; decode, resize and resize back are {100 * measured.timings.share_around:.0f} % of it"
+        f"{model.stem} in {measured.engine} ({measured.instruction_set}), {report.images}, to the mask, {runs} runs: "
+        f"p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} ms; decode, resize and resize back are "
+        f"{100 * measured.timings.share_around:.0f} % of it{again}"
     )
 
 
@@ -296,6 +299,7 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=3, help="predictions before them")
     parser.add_argument("--size", type=int, default=256, help="side of the square image in pixels")
     parser.add_argument("--runs", type=int, default=200, help="of the way from JPEG to mask; 0 leaves it out")
+    parser.add_argument("--frames", type=Path, nargs="+", default=[], help="JPEGs for that, instead of drawn ones")
     parser.add_argument("--images", type=int, default=1000, help="for the use of the cores; 0 leaves it out")
     parser.add_argument("--make-models", action="store_true", help="make the models and stop")
     parser.add_argument("--verbose", action="store_true", help="show what the contestants print")
@@ -341,7 +345,7 @@ def compare(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Non
     print("\n".join([*table(workers, rate), *int8_gains(workers)]), flush=True)
     lite = options.models / "polyp-lite-int8.onnx"
     if options.runs:
-        print(f"\n{end_to_end(lite, options.runs)}", flush=True)
+        print(f"\n{end_to_end(lite, options.runs, options.frames)}", flush=True)
     if options.images:
         print(f"\n{core_use(lite, options.images)}", flush=True)
     print(f"\nAt the end: {machine()}")

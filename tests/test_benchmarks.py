@@ -108,6 +108,7 @@ def run_script(script, monkeypatch, *arguments):
     runpy.run_path(str(FOLDER / script), run_name="__main__")
 
 
+@pytest.mark.slow
 def test_each_recipe_is_tried_once(hospital, trained, monkeypatch):
     old = write_red_model(hospital / "old.onnx", size=64, threshold=0.99)  # it finds nothing: red is 250 of 255
     words = (old, "--new", hospital / "new", "--known", hospital / "known", "--out", hospital / "out", "--shown", 160)

@@ -68,6 +68,7 @@ def test_import_and_help_load_nothing_heavy():
     assert modules_after(code) & heavy == set()
 
 
+@pytest.mark.slow
 def test_scoring_and_predicting_rooms_import_no_training_framework():
     code = "\n".join(f"import polypseg.{name}" for name in LIGHT)
     assert modules_after(code) & {"keras", "tensorflow", "jax", "torch"} == set()

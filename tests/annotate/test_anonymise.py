@@ -175,6 +175,7 @@ def test_kinds_of_a_tiff_and_of_no_image(tmp_path):
     assert metadata_kinds(tmp_path / "b.png") == ()
 
 
+@pytest.mark.slow
 def test_a_video_loses_sound_tags_surround_and_its_title_page(tmp_path):
     av = pytest.importorskip("av")
     frames = [write(picture(seed)[0], "DOE JANE 1970", (14, 24), 0.5) for seed in range(10)]

@@ -131,6 +131,7 @@ def test_recipe_acts(project, calls):
     assert found["train"]["epochs"] == max(4, min(20, round(80 / max(10, num_train))))
 
 
+@pytest.mark.slow
 def test_known_images_are_shown_as_often_as_the_recipe_says(project, tmp_path, calls, monkeypatch):
     monkeypatch.setattr("polypseg.annotate.reference.FEWEST", 4)
     stored = store_reference(project, data_set(tmp_path / "known", 160))

@@ -27,7 +27,7 @@ from polypseg.archive.worker import Came
 from polypseg.errors import ArchiveError, BusyError, ModelError
 from polypseg.records import lock
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="signals")]
 
 
 def expected(tmp_path):
@@ -82,12 +82,10 @@ def check_random_kills(tmp_path, num_videos, num_kills):
     return len(killed)
 
 
-@pytest.mark.slow
 def test_workers_killed_at_random_change_no_row(tmp_path):
     check_random_kills(tmp_path, 8, 4)
 
 
-@pytest.mark.slow
 def test_fifty_workers_killed_in_sixty_videos_change_no_row(tmp_path):
     assert check_random_kills(tmp_path, 64, 50) == 50
 
@@ -181,7 +179,6 @@ def assert_ended(workers):
     assert not any(worker.is_running() for worker in workers)
 
 
-@pytest.mark.slow
 def test_a_driver_that_is_killed_leaves_no_worker_and_goes_on(tmp_path):
     make_videos(tmp_path / "videos", 12)
     job = make_job(tmp_path)
@@ -206,7 +203,6 @@ def test_a_driver_that_is_killed_leaves_no_worker_and_goes_on(tmp_path):
     assert tables(job) == expected(tmp_path)
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path):
     make_videos(tmp_path / "videos", 12, times=250)
     job = make_job(tmp_path)
@@ -226,7 +222,6 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path):
     assert_whole(job)
 
 
-@pytest.mark.slow
 def test_two_drivers_at_once_share_the_work(tmp_path):
     make_videos(tmp_path / "videos", 12)
     job = make_job(tmp_path)

@@ -117,6 +117,7 @@ def test_a_changed_video_is_noticed_and_never_takes_the_name(tmp_path):
     assert [row["num_components"] for row in frames_of(job, videos_of(job)[0])] == [1] * 4
 
 
+@pytest.mark.slow
 def test_a_video_that_is_changed_at_work_is_noticed(tmp_path, monkeypatch):
     from polypseg.archive import worker
 

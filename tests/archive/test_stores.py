@@ -44,6 +44,7 @@ def check_remote(tmp_path, source, replace):
     assert opened(job).states().keys() >= {bytes.fromhex(entry.video) for entry in read_manifest(job.archive)}
 
 
+@pytest.mark.slow
 def test_a_web_server(tmp_path):
     pytest.importorskip("aiohttp")
     videos = make_videos(tmp_path / "videos", 2)

@@ -234,6 +234,7 @@ class TestStatus:
             the_run(job.archive)
 
 
+@pytest.mark.slow
 def test_importing_the_room_loads_nothing_heavy():
     modules = sorted(path.stem for path in Path(sys.modules[summarise.__module__].__file__).parent.glob("*.py"))
     code = "\n".join(f"import polypseg.archive.{name}" for name in modules if name != "__init__")

@@ -34,6 +34,7 @@ def predicted(*words, code=0):
     return said("run", "out", "--model", "tiny.onnx", "--engine", "onnxruntime", *words, code=code)
 
 
+@pytest.mark.slow
 def test_from_a_folder_to_tables_and_back_to_nothing():
     assert "3 videos, 0.0 hours, 0.00 GB: 3 new, 0 changed, 0 gone, 0 faulty" in said("plan", "videos", "-o", "out")
     assert "no run yet: polypseg archive run" in said("status", "out")

@@ -92,6 +92,7 @@ def test_engines_are_compared_with_the_fastest():
     assert not any("gives" in line for line in lines[:-1])
 
 
+@pytest.mark.slow
 def test_a_model_is_measured_for_real(here):
     picture = write_picture(here / "frame.png", 200)
     words = ("tiny.onnx", "--image", picture, "--runs", 2, "--warm-up", 1, "--engine", "onnxruntime")

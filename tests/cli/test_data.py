@@ -268,6 +268,7 @@ def test_download_then_check(mirror: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert "is already there" in again.stderr
 
 
+@pytest.mark.slow
 def test_download_wrong_checksum_is_one_line(mirror: str, tmp_path: Path) -> None:
     result = _run(
         "download", "kvasir-seg", "--to", tmp_path / "set", "--mirror", mirror, "--accept-terms", "--sha256", "00"

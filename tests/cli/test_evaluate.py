@@ -51,6 +51,7 @@ def test_evaluate_of_a_run_writes_and_prints(run):
     assert "note: --restart is now --overwrite" in typed("evaluate", run.folder, "--restart")
 
 
+@pytest.mark.slow
 def test_packaged_model_is_scored_by_its_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     typed("data", "synth", "frames", "--num-images", "3")

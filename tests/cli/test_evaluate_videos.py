@@ -151,6 +151,7 @@ def test_no_folder_stays_of_a_call_that_failed(files, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_pictures_of_cases_are_made_where_they_are_asked_for(clinic, monkeypatch):  # noqa: F811
     monkeypatch.setattr("polypseg.predict.predictor.load", lambda path, options: Predictor(RedEngine(), options))
     words = (

@@ -9,6 +9,8 @@ from export.models import make_red_run
 from polypseg.cli import app
 from polypseg.predict.engines.model_file import read_model_file
 
+pytestmark = pytest.mark.keras
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -104,6 +104,7 @@ def test_report_help_gives_examples():
     assert "--no-images" in text
 
 
+@pytest.mark.slow
 def test_report_needs_no_training_framework():
     code = "import sys, polypseg.report.html, polypseg.report.card, polypseg.report.claim; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

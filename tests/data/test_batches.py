@@ -10,6 +10,8 @@ from polypseg.data.splits import make_split
 from polypseg.data.synthetic import make_synthetic
 from polypseg.errors import DataError, SplitError, UsageError
 
+pytestmark = pytest.mark.keras
+
 CONFIG = DataConfig(size=32, batch_size=4, augment="flip")
 RATIO = SplitConfig(kind="ratio", validation=0.25, test=0.25, near_duplicate_bits=-1)
 

@@ -96,11 +96,13 @@ def test_similar_pairs_finds_copies_turned_and_mirrored_and_says_how(
     assert {pair.orientation for pair in pairs} == {ORIENTATIONS[back]}
 
 
+@pytest.mark.slow
 def test_similar_pairs_no_false_alarm_among_distinct_scenes() -> None:
     many = [fingerprint(synthetic_image(np.random.default_rng(number), (128, 160))[0]) for number in range(120)]
     assert similar_pairs(many) == []
 
 
+@pytest.mark.slow
 def test_similar_pairs_no_false_alarm_even_where_every_pair_is_a_candidate() -> None:
     many = [fingerprint(synthetic_image(np.random.default_rng(number), (128, 160))[0]) for number in range(30)]
     assert len({(candidate.first, candidate.second) for candidate in find_candidates(many, bits=64)}) == 30 * 29 / 2

@@ -61,6 +61,7 @@ def test_file_of_groups_that_lacks_an_image_stops_the_loading(folder):
         load_polyp_dataset(folder / "images", folder / "masks", size=16)
 
 
+@pytest.mark.slow
 def test_plain_tuple_is_taken_for_a_data_set():
     noise = np.random.default_rng(0).random((8, 16, 16, 3), np.float32)
     data = (noise, np.zeros((8, 16, 16, 1)), [str(index) for index in range(8)])

@@ -80,6 +80,7 @@ def test_the_nearer_lesion_hides_the_other():
     assert (both.numbers[overlap] == 2).all()
 
 
+@pytest.mark.slow
 def test_lesions_come_and_leave_and_the_same_seed_repeats():
     first, again = (list(draw_procedure(5, 1, SMALL)) for _ in range(2))
     assert len(first) == 40

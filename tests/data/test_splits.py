@@ -102,6 +102,7 @@ def test_repeated_names_are_refused(samples):
         make_split([*samples, samples[0]], SplitConfig(**NO_SEARCH))
 
 
+@pytest.mark.slow
 def test_copy_of_an_image_stays_with_it(samples, tmp_path):
     copy = tmp_path / "zz_copy.jpg"
     copy.write_bytes(samples[0].image_path.read_bytes())

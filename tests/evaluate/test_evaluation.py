@@ -168,6 +168,7 @@ def test_damaged_history_is_named(run):
         read_evaluations(run)
 
 
+@pytest.mark.slow
 def test_importing_evaluate_imports_no_framework():
     import subprocess
     import sys

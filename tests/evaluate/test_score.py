@@ -70,6 +70,7 @@ def test_killed_evaluation_goes_on_to_an_identical_file(plan, tmp_path, count):
     assert sorted(p.name for p in resumed.masks_folder.iterdir()) == [f"s{n}.png" for n in range(6)]
 
 
+@pytest.mark.slow
 def test_process_killed_for_good_leaves_what_the_next_one_goes_on_with(tmp_path):
     for number in range(12):
         mask = rectangle(20, 24, (2, 3 + number), (4, 16))
@@ -207,6 +208,7 @@ def test_workers_and_batches_change_no_number(plan, tmp_path, workers, batch_siz
     assert one.scores_path.read_bytes() == other.scores_path.read_bytes()
 
 
+@pytest.mark.slow
 def test_processes_change_no_number(plan, tmp_path, monkeypatch):
     one, _ = score(plan, tmp_path / "one")
     monkeypatch.setattr("polypseg.evaluate.score._WORTH_PROCESSES", 1)
@@ -267,6 +269,7 @@ def test_open_evaluation_takes_a_folder_a_file_and_a_run(plan, run, tmp_path):
         assert open_evaluation(path).scores().names == evaluation.scores().names
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_whatever_the_number_of_images(run, tmp_path):
     # 400 predictions of 256x256 in flight would be 100 MB; a few at a time are 5.
     import tracemalloc

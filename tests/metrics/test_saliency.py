@@ -83,6 +83,7 @@ def test_saliency_scores_equal_pysodmetrics(seed, kind):
         assert getattr(scores, name) == pytest.approx(expected, abs=1e-6), name
 
 
+@pytest.mark.slow
 @given(
     arrays(np.uint8, (6, 7), elements=st.sampled_from([0, 1, 100, 128, 254, 255])),
     arrays(bool, (6, 7)),

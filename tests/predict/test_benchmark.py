@@ -76,6 +76,7 @@ def test_fresh_processes_predict_one_image_then_all_in_batches(model, commands, 
     assert commands[3][commands[3].index("--batch-size") + 1] == "2"
 
 
+@pytest.mark.slow
 def test_images_of_one_name_are_both_predicted(model, tmp_path):
     paths = [write_picture(tmp_path / "frame.png", 200), write_picture(tmp_path / "frame.bmp", 200)]
     report = benchmark(model, BenchmarkOptions(**FEW, cold_starts=1), paths)  # in real processes

@@ -90,6 +90,7 @@ def test_batch_size_does_not_change_the_maps(run_folder):
         np.testing.assert_allclose(alone, together, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_run_and_its_checkpoint_are_one_model(run_folder):
     picture = images((20, 20))[0]
     first, _ = predict_mask(open_engine(run_folder), picture)

@@ -58,6 +58,7 @@ def test_attention_of_unlike_gates_is_refused():
         EnsembleEngine([Constant(0.2), Constant(0.2, levels=())], 0.5).run_with_attention(BATCH)
 
 
+@pytest.mark.slow
 def test_folder_of_a_group_opens_as_its_ensemble(tmp_path):
     import keras
 

@@ -138,6 +138,7 @@ def test_smoothing_by_hand(tmp_path, spotted):
     assert column(mean.table, "max_probability")[13] == pytest.approx(0.245, abs=0.02)
 
 
+@pytest.mark.slow
 def test_views_and_quality(tmp_path, spotted):
     def run(name, **options):
         return predict_video(spotted, tmp_path / f"{name}.mp4", red_predictor(), VideoOptions(**options)).video
@@ -456,6 +457,7 @@ sys.exit(3 if summary.interrupted else 0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_killed_run_leaves_a_playable_part(tmp_path, suffix):
     # 25 frames lie between two key frames: once the file has grown by several, those before are safe.
@@ -471,6 +473,7 @@ def test_killed_run_leaves_a_playable_part(tmp_path, suffix):
     assert [row["frame"] for row in rows][:125] == [str(number) for number in range(125)]
 
 
+@pytest.mark.slow
 def test_ctrl_c_of_a_process_ends_it_in_order(tmp_path):
     path = write_video(tmp_path / "long.mp4", moving_scene(600))
     with run_in_a_process(SLOWLY, path, tmp_path / "out.mp4") as process:
@@ -491,6 +494,7 @@ def wait_until(is_so, seconds=60):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_full_disk_is_told_and_leaves_what_was_written(tmp_path):
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (64, 96, 3), np.uint8) for _ in range(150)]
@@ -509,6 +513,7 @@ def test_full_disk_is_told_and_leaves_what_was_written(tmp_path):
     assert len(read_video(tmp_path / "out.part.mp4")[0]) >= 25
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_video(tmp_path):
     """As many frames are held after a long video as after a short one: those in queues, and those that wait."""
     held, most = set(), []
@@ -567,6 +572,7 @@ def test_writer_keeps_time_rising(tmp_path):
     assert read_video(writer.finish())[1] == [0, 0.04, 0.08]
 
 
+@pytest.mark.slow
 def test_video_needs_no_training_framework():
     code = (
         "import polypseg.predict.video.work, sys; assert not {'av', 'keras', 'tensorflow', 'torch'} & set(sys.modules)"

@@ -139,6 +139,7 @@ app(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_the_command_ends_though_a_thread_hangs(film, tmp_path):
     write_tiny_model(tmp_path / "tiny.onnx")
     words = ["predict", "tiny.onnx", "film.mp4", "-o", "out.mp4", "--engine", "onnxruntime"]

@@ -163,6 +163,7 @@ class TestPrediction:
     """The packaged model, told to look at the lit field."""
 
     @pytest.mark.parametrize("scale", [0.3, 0.5, 0.7, 0.9])
+    @pytest.mark.slow
     def test_mask_in_a_canvas_is_the_mask_of_the_frame(self, predictor, scale):
         for seed in range(3):
             image = synthetic_image(np.random.default_rng(seed), (288, 384))[0]

@@ -23,6 +23,7 @@ def whole(path):
     return found[""] if path.read_text(encoding="utf-8-sig").lstrip()[0] == "[" else found
 
 
+@pytest.mark.slow
 @given(content=st.lists(VALUES) | st.dictionaries(st.text(), VALUES), indent=st.none() | st.just(1))
 def test_equal_to_the_standard_library(content, indent, tmp_path_factory):
     path = tmp_path_factory.mktemp("json") / "a.json"

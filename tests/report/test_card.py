@@ -54,6 +54,7 @@ def test_card_of_a_run_tells_model_data_and_figures(run_record):
     assert cells(card, "Hausdorff 95 %, % diagonal (lower is better)")
 
 
+@pytest.mark.slow
 def test_report_of_a_packaged_model_tells_what_its_file_says_and_no_absolute_path(tmp_path):
     write_data(tmp_path / "data")
     facts = resolve("polyp-lite")

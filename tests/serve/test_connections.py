@@ -133,6 +133,7 @@ def test_a_body_that_trickles_is_408(red_model, monkeypatch):
         assert b"fewer than 1,000 bytes a second" in answer
 
 
+@pytest.mark.slow
 def test_an_answer_that_nobody_reads_is_given_up(red_model):
     noise = png(np.random.default_rng(0).integers(0, 255, (700, 900, 3), np.uint8))
     with serving(red_model, stall_seconds=0.5) as client, socket.socket() as connection:

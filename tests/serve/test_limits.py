@@ -130,6 +130,7 @@ def test_a_declared_length_is_refused_before_it_comes(red_model):
             assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
+@pytest.mark.slow
 def test_all_uploads_together_are_bounded(red_model):
     with serving(red_model, max_upload_memory=150_000) as client:
         held = [upload(client, 100_000, b"x" * 60_000) for _ in range(2)]

@@ -57,6 +57,7 @@ def num_accepted(client):
     return float(re.search(r"^polypseg_images_accepted (\S+)", client.get("/metrics").text, re.MULTILINE)[1])
 
 
+@pytest.mark.slow
 def test_answers_and_ends_with_the_accepted_work_done(process):
     started, client = process
     assert httpx.get(client.base_url.join("/v1/models"), trust_env=False).status_code == 401
@@ -169,12 +170,14 @@ def test_without_the_extra_the_line_that_installs_it_is_told(monkeypatch, red_mo
     assert 'pip install "polypseg[serve]"' in done.stderr
 
 
+@pytest.mark.slow
 def test_serving_imports_no_training_framework():
     code = "import polypseg.serve.api, polypseg.serve.server, polypseg.serve.videos, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"keras", "tensorflow", "jax", "torch"} & set(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_no_runtime_sends_statistics(tmp_path):
     pytest.importorskip("openvino")
     code = (
@@ -188,6 +191,7 @@ def test_no_runtime_sends_statistics(tmp_path):
     assert not (tmp_path / "intel").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's memory")
 def test_threads_share_few_parts_of_memory_unless_the_user_set_their_number():
     # 16 threads, alive together, each hold 1 MB in small pieces: without the setting each gets an arena of its own,

@@ -46,6 +46,7 @@ def test_a_video_from_upload_to_delete(client):
     assert client.delete(f"/v1/jobs/{job}").status_code == 404
 
 
+@pytest.mark.slow
 def test_parameters_act(client):
     few = finished(client, start(client, withhold=4))["result"]
     assert [frame["components"] for frame in few["frames"]] == [0] * 10

@@ -50,6 +50,7 @@ for work in (report, evaluate_files):
 """
 
 
+@pytest.mark.slow
 def test_a_frame_costs_few_bytes(tmp_path):
     for num_frames in (200, 1000, 6000):
         truth, results = toy.drawn(0, num_frames // 2)
