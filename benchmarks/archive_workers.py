@@ -23,7 +23,7 @@ from threading import Event
 from video import make_video
 
 from polypseg.archive.manifest import read_manifest
-from polypseg.archive.options import Job
+from polypseg.archive.options import ArchiveJob
 from polypseg.archive.plan import plan_archive
 from polypseg.archive.run import run_archive
 from polypseg.archive.slots import ProcessSlot
@@ -39,7 +39,7 @@ from polypseg.predict.video.stages import Pipeline
 CORES = os.sched_getaffinity(0)
 
 
-def bare(paths: list[str], predictor: Predictor, job: Job) -> int:
+def bare(paths: list[str], predictor: Predictor, job: ArchiveJob) -> int:
     """Predict all frames and keep nothing; how many there were."""
     count = 0
     for path in paths:
@@ -58,7 +58,7 @@ def timed(work) -> tuple[float, float, object]:
     return time.process_time() - cpu, time.perf_counter() - wall, found
 
 
-def compare(job: Job, rounds: int) -> None:
+def compare(job: ArchiveJob, rounds: int) -> None:
     """Print the CPU times of bare work and of the archive's worker."""
     predictor, record = job.load()
     entries = list(read_manifest(job.archive))
@@ -74,7 +74,7 @@ def compare(job: Job, rounds: int) -> None:
     print(f"archive over bare: median {statistics.median(ratios):.3f} of {rounds} rounds, {count:,} frames each")
 
 
-def spread(job: Job, num_workers: int) -> float:
+def spread(job: ArchiveJob, num_workers: int) -> float:
     """Print and give the frames a second of a run with so many workers."""
     shutil.rmtree(job.archive / "results", ignore_errors=True)
     store = open_run(job.archive, job.load()[1])
@@ -106,7 +106,7 @@ def main() -> None:
         for number in range(given.videos):
             make_video(videos / f"{number}.mp4", (720, 1280), given.frames + number)  # no two of the same bytes
         plan_archive(str(videos), Path(folder) / "archive")
-        job = Job(Path(folder) / "archive", given.model, given.engine, 1)
+        job = ArchiveJob(Path(folder) / "archive", given.model, given.engine, 1)
         if given.rounds:
             compare(job, given.rounds)
         rates = {number: spread(job, number) for number in given.workers}

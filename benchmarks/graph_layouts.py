@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from polypseg.models.graph import draw_model
 from polypseg.models.graph.blocks import blocks_of
-from polypseg.models.graph.layout import Block, block_size, lines_of
+from polypseg.models.graph.layout import GraphBlock, block_size, lines_of
 from polypseg.models.registry import build_model, preset
 
 Places = list[tuple[float, float]]
@@ -52,7 +52,7 @@ def by_fast_sugiyama(sizes: Sequence[tuple[float, float]], edges: Edges) -> Plac
     return [(places[number][0], -0.9 * places[number][1]) for number in range(len(sizes))]
 
 
-def draw(blocks: Sequence[Block], places: Places, edges: Edges, path: Path) -> None:
+def draw(blocks: Sequence[GraphBlock], places: Places, edges: Edges, path: Path) -> None:
     xs, ys = zip(*places, strict=True)
     width, height = max(xs) - min(xs) + 3, max(ys) - min(ys) + 2
     figure = Figure(figsize=(width, height))

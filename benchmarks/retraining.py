@@ -23,7 +23,7 @@ from polypseg.annotate.beginning import begin_project
 from polypseg.annotate.gate import Compared, Models, compare_models
 from polypseg.annotate.project import opened_project
 from polypseg.annotate.reference import store_reference
-from polypseg.annotate.training import Recipe, Start, Training
+from polypseg.annotate.training import Recipe, StartModel, Training
 from polypseg.cli import app
 from polypseg.data.catalogue import find_samples
 from polypseg.data.samples import Sample, load_sample
@@ -83,7 +83,7 @@ def main() -> None:
 def trial(folder: Path, model: Path, recipe: Recipe, unseen: list[Compared]) -> dict[str, str]:
     """Train again, and compare before and after."""
     old = load(model)
-    start = Start(str(model.resolve()), model, "trial", "0", old.threshold, old.peak_threshold)
+    start = StartModel(str(model.resolve()), model, "trial", "0", old.threshold, old.peak_threshold)
     trained = InProcess(folder, start, recipe).work()
     found = compare_models(Models(old, load(trained.path), ("", "")), unseen, []).project
     project, known = trained.comparison.project, trained.comparison.reference

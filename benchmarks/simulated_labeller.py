@@ -37,7 +37,7 @@ from polypseg.metrics.statistics import bootstrap_mean
 from polypseg.predict.predictor import Predictor, load
 from polypseg.preprocess import read_image
 from polypseg.records.atomic import write_text
-from polypseg.serve.served import ServedFile, ServedModels
+from polypseg.serve.served import ServedFile, ServedHistory
 
 COLUMNS = ("seed", "order", "labelled", "shown", "trained", "dice", "low", "high", "frames", "sequences", "passed",
            "seconds")  # fmt: skip
@@ -94,7 +94,7 @@ def steps(setting: Setting, counts: list[int], done: list[dict[str, str]]) -> It
     """A row for each number of labelled frames, 0 first; those that are done are passed over."""
     rows = {int(r["labelled"]): r for r in done if r["seed"] == str(setting.seed) and r["order"] == setting.order}
     with opened_project(setting.folder) as project:
-        models = ServedModels(setting.folder)
+        models = ServedHistory(setting.folder)
         served = models.at_start(None)
         if 0 not in rows:
             before = _measured(setting, load(served.path))

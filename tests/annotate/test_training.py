@@ -18,10 +18,10 @@ from polypseg.annotate import training
 from polypseg.annotate.beginning import begin_project
 from polypseg.annotate.project import opened_project
 from polypseg.annotate.reference import store_reference
-from polypseg.annotate.training import CHILD, CancelledError, Recipe, Start, Training
+from polypseg.annotate.training import CHILD, CancelledError, Recipe, StartModel, Training
 from polypseg.errors import ProjectError
 
-START = Start("polyp-lite", Path("polyp-lite.onnx"), "polyp-lite", "2.0+x", 0.4, 0.9)
+START = StartModel("polyp-lite", Path("polyp-lite.onnx"), "polyp-lite", "2.0+x", 0.4, 0.9)
 
 
 def data_set(folder, count, masks=True, groups=False):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pyarrow import parquet
 
-from polypseg.archive.options import ArchiveOptions, Job
+from polypseg.archive.options import ArchiveJob, ArchiveOptions
 from polypseg.archive.plan import plan_archive
 from polypseg.archive.run import WHOLE, run_archive
 from polypseg.archive.slots import ProcessSlot
@@ -57,7 +57,7 @@ def make_videos(folder: Path, count: int, times: int = 1) -> list[Path]:
     return made
 
 
-def make_job(folder: Path, count: int = 3, archive: str = "archive", is_planned: bool = False, **options) -> Job:
+def make_job(folder: Path, count: int = 3, archive: str = "archive", is_planned: bool = False, **options) -> ArchiveJob:
     """The job of an archive of so many videos, planned; several archives may share the videos."""
     if not (folder / "videos").exists():
         make_videos(folder / "videos", count)
@@ -66,26 +66,26 @@ def make_job(folder: Path, count: int = 3, archive: str = "archive", is_planned:
         write_tiny_model(model)
     if not is_planned:
         plan_archive(str(folder / "videos"), folder / archive)
-    return Job(folder / archive, str(model), "onnxruntime", 1, ArchiveOptions(**options))
+    return ArchiveJob(folder / archive, str(model), "onnxruntime", 1, ArchiveOptions(**options))
 
 
-def opened(job: Job):
+def opened(job: ArchiveJob):
     """The store of a job."""
     return open_run(job.archive, job.load()[1])
 
 
-def run_in(slot, job: Job, num_slots=1, tries=3, part=WHOLE, **options):
+def run_in(slot, job: ArchiveJob, num_slots=1, tries=3, part=WHOLE, **options):
     """Runs it in slots of a kind; the summary."""
     store = opened(job)
     return run_archive(store, [slot(job, store.run, **options) for _ in range(num_slots)], part, tries)
 
 
-def run_here(job: Job, **how):
+def run_here(job: ArchiveJob, **how):
     """Runs it in this process; the summary."""
     return run_in(HereSlot, job, **how)
 
 
-def tables(job: Job):
+def tables(job: ArchiveJob):
     """All rows of the summary's tables."""
     folder = summarise(opened(job), overwrite=True).folder
     frames = {path.parent.name: parquet.read_table(path).to_pylist() for path in folder.glob("frames/*/*.parquet")}
@@ -93,5 +93,5 @@ def tables(job: Job):
     return frames, *others, (folder / "procedures.csv").read_text()
 
 
-def frames_of(job: Job, video: str):
+def frames_of(job: ArchiveJob, video: str):
     return parquet.read_table(opened(job).place(video) / "frames.parquet").to_pylist()

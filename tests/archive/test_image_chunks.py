@@ -12,7 +12,7 @@ from archive.archive_making import make_videos, opened, run_here, tables
 from polypseg.archive import images as image_chunks
 from polypseg.archive.images import Chunk, chunks_of
 from polypseg.archive.manifest import read_manifest
-from polypseg.archive.options import ArchiveOptions, Job
+from polypseg.archive.options import ArchiveJob, ArchiveOptions
 from polypseg.archive.plan import plan_archive
 from polypseg.archive.verify import verify_archive
 from polypseg.archive.worker import Came
@@ -50,7 +50,7 @@ def job_of(tmp_path, **options):
     model = tmp_path / "tiny.onnx"
     if not model.exists():
         write_tiny_model(model)
-    return Job(tmp_path / "archive", str(model), "onnxruntime", 1, ArchiveOptions(**options))
+    return ArchiveJob(tmp_path / "archive", str(model), "onnxruntime", 1, ArchiveOptions(**options))
 
 
 def test_a_chunk_ends_where_the_names_say():

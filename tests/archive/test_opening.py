@@ -12,7 +12,7 @@ from archive.archive_making import HereSlot, make_videos
 from polypseg.archive import opening
 from polypseg.archive.manifest import ManifestEntry, read_manifest
 from polypseg.archive.opening import Header, Opener
-from polypseg.archive.options import ArchiveOptions, Job
+from polypseg.archive.options import ArchiveJob, ArchiveOptions
 from polypseg.archive.plan import plan_archive
 from polypseg.archive.run import run_archive
 from polypseg.archive.store import open_run
@@ -136,7 +136,9 @@ def test_a_run_tries_a_file_that_was_planned_as_faulty(tmp_path, crash):
     videos = make_videos(tmp_path / "videos", 2)
     videos[0].rename(videos[0].with_name("poison.mp4"))
     planned(tmp_path)
-    job = Job(tmp_path / "archive", str(write_tiny_model(tmp_path / "t.onnx")), "onnxruntime", 1, ArchiveOptions())
+    job = ArchiveJob(
+        tmp_path / "archive", str(write_tiny_model(tmp_path / "t.onnx")), "onnxruntime", 1, ArchiveOptions()
+    )
     store = open_run(job.archive, job.load()[1])
     # a run has workers of its own, which tell what comes of it; here the decoder does not crash
     assert run_archive(store, [HereSlot(job, store.run)]).came == Counter({Came.DONE: 2})

@@ -48,8 +48,8 @@ def test_a_video_that_cannot_be_read_is_a_row_and_the_others_follow(tmp_path):
 
 
 def test_a_process_loads_the_model_once(tmp_path, monkeypatch):
-    job, loads, load = make_job(tmp_path, 2), [], module.Job.load
-    monkeypatch.setattr(module.Job, "load", lambda self: loads.append(1) or load(self))
+    job, loads, load = make_job(tmp_path, 2), [], module.ArchiveJob.load
+    monkeypatch.setattr(module.ArchiveJob, "load", lambda self: loads.append(1) or load(self))
     module._predictor.cache_clear()
     for path in sorted((tmp_path / "videos").iterdir()):
         list(predict_videos([path], job.model, engine="onnxruntime"))

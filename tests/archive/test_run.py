@@ -14,7 +14,7 @@ from archive.archive_making import HereSlot, frames_of, make_job, make_videos, o
 from polypseg.archive.manifest import read_manifest
 from polypseg.archive.options import ArchiveOptions
 from polypseg.archive.plan import plan_archive
-from polypseg.archive.run import Part, run_archive
+from polypseg.archive.run import ArchivePart, run_archive
 from polypseg.archive.slots import WorkerDiedError
 from polypseg.archive.store import State, find_runs, the_run
 from polypseg.archive.worker import Came
@@ -180,12 +180,12 @@ def test_two_copies_of_a_video_are_done_once(tmp_path):
 
 def test_parts_share_out_every_video_once(tmp_path):
     job = make_job(tmp_path, 5)
-    done = [run_here(job, part=Part.of(f"{index}/3")).came[Came.DONE] for index in (1, 2, 3)]
+    done = [run_here(job, part=ArchivePart.of(f"{index}/3")).came[Came.DONE] for index in (1, 2, 3)]
     assert sum(done) == 5
     assert done == [sum(int(video[:8], 16) % 3 == index for video in videos_of(job)) for index in range(3)]
     for text in ("0/3", "4/3", "1", "a/b", "-1/3"):
         with pytest.raises(UsageError, match="expected I/N"):
-            Part.of(text)
+            ArchivePart.of(text)
 
 
 class Poisoned(HereSlot):

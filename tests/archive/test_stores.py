@@ -11,7 +11,7 @@ import pytest
 
 from archive.archive_making import make_job, make_videos, opened, run_here, tables
 from polypseg.archive.manifest import read_manifest
-from polypseg.archive.options import Job
+from polypseg.archive.options import ArchiveJob
 from polypseg.archive.plan import plan_archive
 from polypseg.archive.verify import verify_archive
 from polypseg.archive.worker import Came
@@ -28,7 +28,7 @@ def check_remote(tmp_path, source, replace):
     """What is predicted from a store equals what is predicted from the disk; `replace` changes its first video."""
     local = make_job(tmp_path, 2, archive="local")
     run_here(local)
-    job = Job(tmp_path / "remote", local.model, "onnxruntime", 1)
+    job = ArchiveJob(tmp_path / "remote", local.model, "onnxruntime", 1)
     summary = plan_archive(source, job.archive)
     assert (summary.num_videos, summary.num_faulty) == (2, 0)
     entries = list(read_manifest(job.archive))

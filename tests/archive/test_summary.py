@@ -13,7 +13,7 @@ from polypseg.archive.forget import forget_video
 from polypseg.archive.manifest import MANIFEST_NAME, read_manifest
 from polypseg.archive.options import ArchiveOptions
 from polypseg.archive.plan import plan_archive
-from polypseg.archive.run import Part
+from polypseg.archive.run import ArchivePart
 from polypseg.archive.status import archive_status
 from polypseg.archive.store import State, the_run
 from polypseg.archive.summary import summarise
@@ -208,7 +208,7 @@ class TestStatus:
         (tmp_path / "videos/copy.mp4").write_bytes(videos[0].read_bytes())
         videos[2].unlink()
         plan_archive(str(tmp_path / "videos"), job.archive)
-        run_here(job, part=Part(1, 1 << 32))  # no video falls into it
+        run_here(job, part=ArchivePart(1, 1 << 32))  # no video falls into it
         faulty = next(entry.video for entry in read_manifest(job.archive) if entry.fault)
         with opened(job).alone(faulty):
             opened(job).mark_faulty(faulty, "why")

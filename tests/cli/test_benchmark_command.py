@@ -12,7 +12,7 @@ from export.integer_graph import SIZE, integer_graph, weights_of
 from polypseg.cli import app
 from polypseg.cli.benchmark import int8_gain, int8_lines, lines_of, parse_size
 from polypseg.errors import UsageError
-from polypseg.predict.benchmark import BenchmarkOptions, Measured, Report
+from polypseg.predict.benchmark import BenchmarkOptions, EngineFigures, Report
 from polypseg.predict.engines.model_file import write_model_file
 from polypseg.predict.timing import STAGES, Timings
 from polypseg.records.model_facts import DiceByEngine, EngineDice, ModelFacts
@@ -41,7 +41,7 @@ def measured(engine="onnxruntime", milliseconds=10.0, device="CPU", batch_size=1
     parts = dict(zip(STAGES, (0.04, 0.1, 0.04, 0.68, 0.1, 0.04), strict=True))
     seconds = {stage: [part * milliseconds / 1000] * 2 for stage, part in parts.items()}
     facts = ModelFacts(size=256, name="tiny", precision="int8")
-    return Measured(engine, device, facts, Timings(batch_size, seconds), 0.876, peak_mib)
+    return EngineFigures(engine, device, facts, Timings(batch_size, seconds), 0.876, peak_mib)
 
 
 def report(*entries, **options):

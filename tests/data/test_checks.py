@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 from polypseg.arrays import Image
 from polypseg.config import SplitConfig
 from polypseg.data.catalogue import find_samples
-from polypseg.data.checks import Findings, inspect
+from polypseg.data.checks import CheckFindings, inspect
 from polypseg.data.leak_pictures import write_pictures
 from polypseg.data.splits import make_split
 from polypseg.data.synthetic import synthetic_image
@@ -44,7 +44,7 @@ def _split(folder: Path, splits: dict[str, str]) -> Split:
     return Split("by hand", 0, entries)
 
 
-def _pairs(findings: Findings) -> list[tuple[str, str, str]]:
+def _pairs(findings: CheckFindings) -> list[tuple[str, str, str]]:
     return [(leak.where, leak.first.sample.name, leak.second.sample.name) for leak in findings.leaks]
 
 

@@ -14,7 +14,7 @@ from polypseg.data import duplicates
 from polypseg.data.duplicates import (
     ORIENTATIONS,
     Candidate,
-    SeenImages,
+    DecodedImages,
     SimilarPair,
     find_candidates,
     join,
@@ -186,7 +186,7 @@ def test_images_that_were_decoded_before_are_not_read_again(
 ) -> None:
     given = [images[0], images[1], images[0], images[2]]
     paths = _write(tmp_path / "set", given)
-    seen = SeenImages()
+    seen = DecodedImages()
     read: list[Path] = []
     for path in paths[:3]:
         seen.see(path, read_image(path))

@@ -10,7 +10,7 @@ import pytest
 
 from evaluate.conftest import RedEngine, rectangle, write_image, write_mask
 from polypseg.errors import ScoreError
-from polypseg.evaluate.measure import Measured
+from polypseg.evaluate.measure import MeasuredImage
 from polypseg.evaluate.plan import plan_predictions, plan_run
 from polypseg.evaluate.score import ScoreOptions, _append, predict_cases, score
 from polypseg.evaluate.selection import Selection
@@ -298,5 +298,5 @@ def test_full_disk_is_an_error_and_leaves_no_row_without_its_histogram(tmp_path)
     evaluation = Evaluation(tmp_path)
     evaluation.histograms_path.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
-        _append(evaluation, [Measured({"name": "a"}, np.ones((2, 256), np.int64))], 1)
+        _append(evaluation, [MeasuredImage({"name": "a"}, np.ones((2, 256), np.int64))], 1)
     assert evaluation.unfinished_path.read_text() == ""

@@ -18,7 +18,7 @@ from polypseg.export.proof import (
     sample_squares,
     synthetic_squares,
 )
-from polypseg.export.source import Source
+from polypseg.export.source import ExportSource
 from polypseg.predict.engines.engine import Outputs
 from polypseg.records.model_facts import ModelFacts
 
@@ -121,7 +121,7 @@ def test_peak_threshold_makes_the_masks_too(samples):
 
 
 def prover(samples):
-    return Prover(Source(Red(), path=None, validation=samples), attention=False)
+    return Prover(ExportSource(Red(), path=None, validation=samples), attention=False)
 
 
 def test_int8_is_proved_by_its_dice(samples):
@@ -177,7 +177,7 @@ def test_so_many_images_are_perturbed_at_most(samples, two_kinds, monkeypatch):
 
 def test_a_rise_is_refused_as_a_fall_is(samples):
     # Lowered by 0.3 nothing is found; at 0.6 more than it is all is polyp: 2 * 16 / (64 + 16) = 0.4 in both images.
-    low = Prover(Source(Red(-0.3), path=None, validation=samples), attention=False)
+    low = Prover(ExportSource(Red(-0.3), path=None, validation=samples), attention=False)
     with pytest.raises(ModelError, match=r"over 2 validation images from 0\.0000 to 0\.4000 in high; at most 0\.002"):
         low.prove({"high": Red(0.6)}, "int8")
 

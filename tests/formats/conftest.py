@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from polypseg.formats.annotations import POLYP, Region
+from polypseg.formats.annotations import POLYP, AnnotatedRegion
 from polypseg.formats.outlines import run_lengths
 from polypseg.formats.writing import Labelled
 
@@ -25,7 +25,7 @@ def box(height, width, top, left, high, wide):
 
 
 def bitmap(mask):
-    return Region(POLYP, (), tuple(run_lengths(mask)))
+    return AnnotatedRegion(POLYP, (), tuple(run_lengths(mask)))
 
 
 @pytest.fixture

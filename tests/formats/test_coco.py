@@ -10,7 +10,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from polypseg.errors import DataError
-from polypseg.formats.annotations import POLYP, Region
+from polypseg.formats.annotations import POLYP, AnnotatedRegion
 from polypseg.formats.coco import read, write
 from polypseg.formats.outlines import run_lengths
 from polypseg.formats.written import Written
@@ -104,8 +104,8 @@ def test_a_damaged_file_is_one_line(tmp_path):
 
 
 def test_what_is_written_is_read_by_cocos_own_tools_pixel_by_pixel(tmp_path, scene):
-    crowd = Region(POLYP, (), tuple(run_lengths(scene.masks["two"][1])), is_crowd=True)
-    drawn = Region(POLYP, ((1, 1, 5, 1, 5, 5, 1, 5), (7, 7, 9, 7, 9, 9, 7, 9)))
+    crowd = AnnotatedRegion(POLYP, (), tuple(run_lengths(scene.masks["two"][1])), is_crowd=True)
+    drawn = AnnotatedRegion(POLYP, ((1, 1, 5, 1, 5, 5, 1, 5), (7, 7, 9, 7, 9, 9, 7, 9)))
     frames = [Written(f"{f.name}.png", f.size, f.regions) for f in scene.frames]
     frames.append(Written("drawn.png", (12, 12), (drawn, crowd._replace(runs=tuple(run_lengths(np.eye(12) > 0))))))
     write(tmp_path, frames)

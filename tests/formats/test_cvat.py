@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from polypseg.errors import DataError
-from polypseg.formats.annotations import POLYP, Region
+from polypseg.formats.annotations import POLYP, AnnotatedRegion
 from polypseg.formats.cvat import read, write
 from polypseg.formats.writing import write_data_set
 from polypseg.formats.written import Written
@@ -33,7 +33,7 @@ def test_polygons_are_read_and_groups_joined(tmp_path):
         ((0, 0, 1, 0, 1, 1),),
         (),
     ]
-    assert frame.regions[2] == Region("tool", fault="a box is no outline; draw a polygon or a mask")
+    assert frame.regions[2] == AnnotatedRegion("tool", fault="a box is no outline; draw a polygon or a mask")
 
 
 def test_masks_are_read_row_by_row_within_their_box(tmp_path):
@@ -113,7 +113,7 @@ def test_another_encoding_hides_nothing(tmp_path):
 
 
 def test_what_is_written_is_read_back(tmp_path, scene):
-    parts = Region(POLYP, ((1, 1, 5, 1, 5.125, 5), (7, 7, 9, 7, 9, 9)))
+    parts = AnnotatedRegion(POLYP, ((1, 1, 5, 1, 5.125, 5), (7, 7, 9, 7, 9, 9)))
     frames = [Written(f"{f.name}.png", f.size, f.regions) for f in scene.frames]
     frames.append(Written("parts.png", (12, 10), (parts,)))
     write(tmp_path, frames)

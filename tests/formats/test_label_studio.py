@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from polypseg.errors import DataError
-from polypseg.formats.annotations import POLYP, Region
+from polypseg.formats.annotations import POLYP, AnnotatedRegion
 from polypseg.formats.label_studio import read, write
 from polypseg.formats.label_studio_runs import decode, encode
 from polypseg.formats.written import Written
@@ -39,7 +39,7 @@ def test_polygons_are_shares_of_width_and_height(tmp_path):
     (frame,) = frames_of(tmp_path, task({"result": [POLYGON]}))
     assert (frame.file, frame.size, frame.is_labelled) == ("data/upload/3/0a1b2c3d-frame 1.jpg", (4, 6), True)
     # 50 % of 6 is 3, 100 % is 6; 25 % of 4 is 1, 75 % is 3
-    assert frame.regions == (Region("polyp", ((3, 1, 6, 1, 6, 3),)),)
+    assert frame.regions == (AnnotatedRegion("polyp", ((3, 1, 6, 1, 6, 3),)),)
 
 
 def test_a_brush_of_their_own_converter_is_read(tmp_path):
@@ -122,7 +122,7 @@ def test_a_damaged_export_stops(tmp_path):
 
 
 def test_what_is_written_is_read_back(tmp_path, scene):
-    drawn = Region(POLYP, ((1.5, 1, 5, 1, 5, 5.25),))
+    drawn = AnnotatedRegion(POLYP, ((1.5, 1, 5, 1, 5, 5.25),))
     frames = [Written(f"{f.name}.png", f.size, f.regions) for f in scene.frames]
     frames.append(Written("drawn.png", (12, 10), (drawn,)))
     write(tmp_path, frames)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from polypseg.formats.annotations import POLYP, Region
+from polypseg.formats.annotations import POLYP, AnnotatedRegion
 from polypseg.formats.labelme import read, write
 from polypseg.formats.writing import write_data_set
 from polypseg.formats.written import Written
@@ -83,7 +83,7 @@ def test_a_damaged_file_leaves_the_others(tmp_path):
 
 
 def test_what_is_written_is_read_back(tmp_path, scene):
-    parts = Region(POLYP, ((1, 1, 5, 1, 5.125, 5), (7, 7, 9, 7, 9, 9)))
+    parts = AnnotatedRegion(POLYP, ((1, 1, 5, 1, 5.125, 5), (7, 7, 9, 7, 9, 9)))
     frames = [Written(f"{f.name}.png", f.size, f.regions) for f in scene.frames]
     frames.append(Written("parts.png", (12, 10), (parts,)))
     (tmp_path / "images").mkdir()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from polypseg.errors import DataError
-from polypseg.formats.annotations import Region
+from polypseg.formats.annotations import AnnotatedRegion
 from polypseg.formats.via import read
 
 
@@ -31,7 +31,7 @@ def test_polygons_of_projects_and_exports_are_read(tmp_path, is_project, as_tabl
     regions = [region(POLYGON, type="polyp")]
     frame = frame_of(tmp_path, {"0": regions[0]} if as_table else regions, is_project)
     assert (frame.file, frame.size, frame.is_labelled) == ("a.jpg", None, False)
-    assert frame.regions == (Region("polyp", ((0, 0, 4, 0, 4.5, 3),)),)
+    assert frame.regions == (AnnotatedRegion("polyp", ((0, 0, 4, 0, 4.5, 3),)),)
 
 
 def test_circles_and_ellipses_have_their_area(tmp_path):

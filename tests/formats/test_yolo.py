@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from polypseg.errors import DataError
-from polypseg.formats.annotations import POLYP, Region
+from polypseg.formats.annotations import POLYP, AnnotatedRegion
 from polypseg.formats.images import ImageFiles
 from polypseg.formats.writing import write_data_set
 from polypseg.formats.written import Written
@@ -31,8 +31,9 @@ def test_lines_are_polygons_in_shares(tmp_path):
     (frame,) = found_in(tmp_path).frames
     assert (frame.file, frame.size, frame.is_labelled) == ("images/train/a", (4, 8), True)
     assert frame.regions == (  # 0.5 of 8 is 4, 0.25 of 4 is 1
-        Region("polyp", ((4, 1, 8, 1, 8, 4),), value=0), Region("tool", ((0, 0, 1, 0, 1, 2),), value=1),
-    )  # fmt: skip
+        AnnotatedRegion("polyp", ((4, 1, 8, 1, 8, 4),), value=0),
+        AnnotatedRegion("tool", ((0, 0, 1, 0, 1, 2),), value=1),
+    )
 
 
 def test_an_empty_file_says_that_there_is_no_polyp(tmp_path):
@@ -44,7 +45,7 @@ def test_an_empty_file_says_that_there_is_no_polyp(tmp_path):
 def test_a_box_is_no_outline(tmp_path):
     lay(tmp_path, "0 0.5 0.5 0.1 0.1")
     assert found_in(tmp_path).frames[0].regions == (
-        Region("0", value=0, fault="a box is no outline; draw a polygon or a mask"),
+        AnnotatedRegion("0", value=0, fault="a box is no outline; draw a polygon or a mask"),
     )
 
 
@@ -89,7 +90,7 @@ def test_names_that_cannot_be_understood_stop(tmp_path, text, reason):
 
 def test_what_is_written_is_read_back_with_holes_filled(tmp_path, scene):
     frames = [Written(f"{f.name}.png", f.size, f.regions) for f in scene.frames]
-    frames.append(Written("drawn.png", (10, 16), (Region(POLYP, ((1.5, 1, 5, 1, 5, 5.25),)),)))
+    frames.append(Written("drawn.png", (10, 16), (AnnotatedRegion(POLYP, ((1.5, 1, 5, 1, 5, 5.25),)),)))
     (tmp_path / "images").mkdir()
     for frame in frames:
         PillowImage.new("RGB", frame.size[::-1]).save(tmp_path / "images" / frame.file)

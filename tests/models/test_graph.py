@@ -18,7 +18,7 @@ from polypseg.errors import MissingExtraError, ModelError
 from polypseg.models.attention_unet import attention_unet, unet
 from polypseg.models.graph import draw, draw_model
 from polypseg.models.graph.blocks import blocks_of
-from polypseg.models.graph.layout import COLUMN_GAP, Block, Part, arrange
+from polypseg.models.graph.layout import COLUMN_GAP, GraphBlock, LayerPart, arrange
 from polypseg.models.graph.paint import paint
 from polypseg.models.graph.trace import trace
 
@@ -35,7 +35,7 @@ def anonymous_gate(skip, gating):
 
 
 def block(level, *parents, kind="convolution"):
-    return Block(kind, (Part((f"layer_{level}",), "3×3 conv", 8, ("BN", "ReLU"), "8×8×8"),), level, parents)
+    return GraphBlock(kind, (LayerPart((f"layer_{level}",), "3×3 conv", 8, ("BN", "ReLU"), "8×8×8"),), level, parents)
 
 
 def texts(blocks):

@@ -11,7 +11,7 @@ import pytest
 
 from polypseg.errors import DataError
 from polypseg.predict.images import table as prediction_table
-from polypseg.predict.images.sources import Source
+from polypseg.predict.images.sources import ImageSource
 from polypseg.predict.images.table import (
     PredictionTable,
     Row,
@@ -47,7 +47,7 @@ def row(source, found):
 def test_a_row_by_hand():
     # 3 x 5 pixels; two components: three pixels at rows 0-1, columns 1-2, and one at row 2, column 4.
     found = prediction([[0, 0.5, 0.75, 0, 0], [0, 0, 0.5, 0, 0], [0.25, 0, 0, 0, 1]])
-    got = row(Source("x/a", "in/x/a.png"), found)
+    got = row(ImageSource("x/a", "in/x/a.png"), found)
     assert (got.name, got.path, got.page, got.fault) == ("x/a", "in/x/a.png", "", "")
     assert (got.height, got.width, got.area_px, got.num_components) == (3, 5, 4, 2)
     assert got.area_percent == pytest.approx(100 * 4 / 15, abs=1e-6)
@@ -57,13 +57,13 @@ def test_a_row_by_hand():
 
 
 def test_a_row_of_an_empty_mask():
-    got = row(Source("a", "a.tif", 2), prediction([[0, 0.25]]))
+    got = row(ImageSource("a", "a.tif", 2), prediction([[0, 0.25]]))
     assert (got.page, got.area_px, got.area_percent, got.num_components, got.max_probability) == ("2", 0, 0, 0, 0.25)
     assert all(math.isnan(v) for v in (got.box_x, got.box_y, got.box_width, got.box_height, got.mean_probability))
 
 
 def test_rows_come_back_as_written(path):
-    rows = [Row("a,b", 'x/"a,b".png', height=3, seconds=0.1), fault_row(Source("ä", "ä.png"), "no, not\nan image")]
+    rows = [Row("a,b", 'x/"a,b".png', height=3, seconds=0.1), fault_row(ImageSource("ä", "ä.png"), "no, not\nan image")]
     with PredictionTable(path) as table:
         for each in rows:
             table.add(each)
@@ -122,7 +122,7 @@ def test_another_table_is_refused(tmp_path):
 
 
 def test_rows_that_are_read_and_written_again_are_the_same_bytes(path, tmp_path):
-    found = row(Source("a", "a.png"), prediction([[0.9, 0.1], [0.123456789, 0.7]]))
+    found = row(ImageSource("a", "a.png"), prediction([[0.9, 0.1], [0.123456789, 0.7]]))
     with PredictionTable(path) as table:
         for each in (found, replace(found, name="b", page="2", look_again=3, look_again_for="mark")):
             table.add(each)

@@ -7,12 +7,12 @@ import pytest
 
 from polypseg.errors import ProjectError
 from polypseg.records.reading import FileKind
-from polypseg.records.trail import Line, Trail
+from polypseg.records.trail import Trail, TrailLine
 
 KIND = FileKind("test trail", ProjectError, "put it back")
 
 
-class Said(Line):
+class Said(TrailLine):
     who: str
     number: int
 

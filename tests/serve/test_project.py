@@ -15,7 +15,7 @@ from polypseg.annotate.beginning import begin_project
 from polypseg.annotate.training import CancelledError, Trained
 from polypseg.data.catalogue import find_samples
 from polypseg.errors import BusyError, ModelError, ProjectError
-from polypseg.records.project import Comparison, SetComparison
+from polypseg.records.project import GateComparison, SetComparison
 from polypseg.serve import retraining
 from polypseg.serve.api import create_app
 from polypseg.serve.settings import Settings
@@ -321,7 +321,7 @@ class FakeTraining:
             old_marked=0, new_marked=0,
         )  # fmt: skip
         worse = ["on it its mean Dice is lower"] if self.difference < 0 else []
-        compared = Comparison(
+        compared = GateComparison(
             project=one, reference=None, is_worse=bool(worse), reasons=worse, old_digest="", new_digest=""
         )
         return Trained(path, compared, 1.0)

@@ -42,7 +42,7 @@ from polypseg.records.project import is_project
 
 
 @dataclass(frozen=True)
-class Item:
+class FileToAnonymise:
     """One file to anonymise.
 
     Attributes:
@@ -122,21 +122,21 @@ def anonymise(
     return done
 
 
-def _items(source: Path, rule: MaskRule, track: Track) -> tuple[list[Item], list[Fault]]:
+def _items(source: Path, rule: MaskRule, track: Track) -> tuple[list[FileToAnonymise], list[Fault]]:
     """What is to be anonymised, and what is left out."""
     if source.is_file():
-        return [Item(source)], []
+        return [FileToAnonymise(source)], []
     if not source.is_dir():
         raise DataError(f"{source}: no such file or folder; expected images, videos or a data set")
     if _has_masks(source):
         _, frames, samples, faults = read_frames(source, None, rule, True, track)
         groups = {sample.name: sample.group or "" for sample in samples}
-        return [Item(f.image_path, mask_of(f), groups.get(f.name, "")) for f in frames], faults
+        return [FileToAnonymise(f.image_path, mask_of(f), groups.get(f.name, "")) for f in frames], faults
     files = sorted(path for path in walk_files(source) if path.is_file() and not path.name.startswith("."))
     wanted = [path for path in files if is_image_file(path) or is_dicom(path) or is_video(str(path))]
     others = [path for path in files if path not in wanted and is_left_out(path)]
     faults = [Fault(str(path), "neither an image, a video nor DICOM") for path in others]
-    return [Item(path) for path in wanted], [*faults, *map(_left_out_project, projects_within(source))]
+    return [FileToAnonymise(path) for path in wanted], [*faults, *map(_left_out_project, projects_within(source))]
 
 
 def _left_out_project(folder: Path) -> Fault:
@@ -151,7 +151,7 @@ def _has_masks(source: Path) -> bool:
     return False
 
 
-def _anonymise(item: Item, folder: Path, name: str, uids: dict[str, str], blank_text: bool) -> Anonymised:
+def _anonymise(item: FileToAnonymise, folder: Path, name: str, uids: dict[str, str], blank_text: bool) -> Anonymised:
     """Write one file; errors name it."""
     if is_dicom(item.path):
         return anonymise_dicom(item.path, folder, name, uids, blank_text)
@@ -184,7 +184,7 @@ def _write_mask(path: Path, mask: Mask) -> None:
     write_bytes(path, content.tobytes())
 
 
-def _new_groups(items: Sequence[Item], order: random.Random) -> dict[str, str]:
+def _new_groups(items: Sequence[FileToAnonymise], order: random.Random) -> dict[str, str]:
     names = sorted({item.group for item in items if item.group})
     order.shuffle(names)
     return {name: f"g{number:04d}" for number, name in enumerate(names, 1)}

@@ -9,7 +9,7 @@ from polypseg.errors import ProjectError
 from polypseg.formats.writing import write_png
 from polypseg.preprocess import read_image
 from polypseg.preprocess.reading import is_turned
-from polypseg.records.project import FRAMES_NAME, MASKS, FrameRow, frames_table, mask_path
+from polypseg.records.project import FRAMES_NAME, MASKS, ProjectFrameRow, frames_table, mask_path
 
 ZIP_NAME = "project.zip"
 
@@ -26,7 +26,7 @@ def write_zip(project: Project) -> Path:
     frames = project.labelled()
     if not frames:
         raise ProjectError("nothing is labelled yet: correct or accept some frames first")
-    rows: list[FrameRow] = []
+    rows: list[ProjectFrameRow] = []
     with tempfile.NamedTemporaryFile(suffix=".zip", prefix="polypseg-", delete=False) as opened:
         path = Path(opened.name)
     try:

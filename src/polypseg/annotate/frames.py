@@ -13,7 +13,7 @@ from polypseg.preprocess import image_size
 from polypseg.records.project import SavedState
 
 
-class Frame(NamedTuple):
+class FrameInProject(NamedTuple):
     """A frame of an open project.
 
     Attributes:
@@ -42,9 +42,9 @@ def frame_id(name: str) -> str:
     return hashlib.blake2b(name.encode(), digest_size=8).hexdigest()
 
 
-def readable_frames(found: Sequence[ProjectFrame]) -> tuple[Mapping[str, Frame], list[Fault]]:
+def readable_frames(found: Sequence[ProjectFrame]) -> tuple[Mapping[str, FrameInProject], list[Fault]]:
     """The frames whose images can be opened, by their identifiers, and the others."""
-    frames: dict[str, Frame] = {}
+    frames: dict[str, FrameInProject] = {}
     faults: list[Fault] = []
     for one in found:
         try:
@@ -53,11 +53,11 @@ def readable_frames(found: Sequence[ProjectFrame]) -> tuple[Mapping[str, Frame],
             faults.append(Fault(one.name, str(error)))
             continue
         identifier = frame_id(one.name)
-        frames[identifier] = Frame(identifier, one.name, one.image_path, size, one.group, one.mask_path)
+        frames[identifier] = FrameInProject(identifier, one.name, one.image_path, size, one.group, one.mask_path)
     return frames, faults
 
 
-def check_mask_of(frame: Frame, state: SavedState, mask: Mask | None) -> None:
+def check_mask_of(frame: FrameInProject, state: SavedState, mask: Mask | None) -> None:
     """Nothing, where a mask fits a frame and what is said of it.
 
     Raises:

@@ -24,7 +24,7 @@ from polypseg.metrics.statistics import bootstrap_mean
 from polypseg.predict.predictor import Predictor
 from polypseg.preprocess import read_image, read_mask
 from polypseg.progress import Track, silent
-from polypseg.records.project import REFERENCE, Comparison, SetComparison
+from polypseg.records.project import REFERENCE, GateComparison, SetComparison
 
 MOST_LOST_ON_PROJECT, MOST_LOST_ON_REFERENCE = 0.005, 0.01
 """Of the mean Dice."""
@@ -84,7 +84,7 @@ def reference_frames(folder: Path, groups: dict[str, str]) -> list[Compared]:
 
 def compare_models(
     models: Models, project: Sequence[Compared], reference: Sequence[Compared], track: Track = silent
-) -> Comparison:
+) -> GateComparison:
     """What both models do on both sets, and whether the new one is worse.
 
     Raises:
@@ -101,7 +101,7 @@ def compare_models(
     if of_reference is not None:
         allowed = math.floor(MOST_MORE_MARKED * of_reference.negatives)
         reasons += _reasons("the reference set", of_reference, MOST_LOST_ON_REFERENCE, allowed)
-    return Comparison(
+    return GateComparison(
         project=of_project,
         reference=of_reference,
         is_worse=bool(reasons),

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from polypseg.annotate.frames import Frame, check_mask_of, readable_frames
+from polypseg.annotate.frames import FrameInProject, check_mask_of, readable_frames
 from polypseg.annotate.mask_file import encode_mask
 from polypseg.arrays import Mask
 from polypseg.data.project_frames import find_frames, held_out
@@ -29,8 +29,8 @@ from polypseg.records.project import (
     LABELLED_STATES,
     MASKS,
     Correction,
-    FrameRow,
     FrameState,
+    ProjectFrameRow,
     SavedState,
     corrections,
     images_folder,
@@ -101,7 +101,7 @@ class Project:
         self._mend()
         self.write_table()
 
-    def frame(self, identifier: str) -> Frame:
+    def frame(self, identifier: str) -> FrameInProject:
         """A frame by its identifier.
 
         Raises:
@@ -109,16 +109,16 @@ class Project:
         """
         return self.frames[identifier]
 
-    def last(self, frame: Frame) -> Correction | None:
+    def last(self, frame: FrameInProject) -> Correction | None:
         """What was said last of a frame; None where nobody said anything."""
         lines = self._history.get(frame.name)
         return lines[-1] if lines else None
 
-    def history(self, frame: Frame) -> Sequence[Correction]:
+    def history(self, frame: FrameInProject) -> Sequence[Correction]:
         """All that was said of a frame, the oldest first."""
         return tuple(self._history.get(frame.name, ()))
 
-    def state(self, frame: Frame) -> FrameState:
+    def state(self, frame: FrameInProject) -> FrameState:
         """What a frame is now."""
         line = self.last(frame)
         if line is not None:
@@ -133,7 +133,7 @@ class Project:
         """The names of those who saved something."""
         return sorted({line.labeller for lines in self._history.values() for line in lines if line.labeller})
 
-    def mask_content(self, frame: Frame, revision: int | None = None) -> bytes | None:
+    def mask_content(self, frame: FrameInProject, revision: int | None = None) -> bytes | None:
         """The PNG of what a person saved last, or of an earlier revision; None where there is none."""
         line = self.last(frame)
         if revision is not None:
@@ -145,7 +145,7 @@ class Project:
         except OSError as error:
             raise ProjectError(f"{self.folder}: a mask of {HISTORY}/ is gone; put it back from a copy") from error
 
-    def labelled(self) -> list[Frame]:
+    def labelled(self) -> list[FrameInProject]:
         """The frames that train and test."""
         return [frame for frame in self.frames.values() if self.state(frame) in LABELLED_STATES]
 
@@ -155,7 +155,7 @@ class Project:
         return held_out(self._lines, groups, self._created)
 
     def save(
-        self, frame: Frame, state: SavedState, mask: Mask | None, labeller: str, revision: int, proposal: str
+        self, frame: FrameInProject, state: SavedState, mask: Mask | None, labeller: str, revision: int, proposal: str
     ) -> Correction:
         """Save what a person says of a frame; it is on the disk when this returns.
 
@@ -215,7 +215,7 @@ class Project:
             apart = self.held_out()
             write_frames(self.folder, [self.row(frame, apart) for frame in self.frames.values()])
 
-    def row(self, frame: Frame, held_out_names: set[str] | None = None) -> FrameRow:
+    def row(self, frame: FrameInProject, held_out_names: set[str] | None = None) -> ProjectFrameRow:
         """A frame's row of frames.csv.
 
         Args:
@@ -227,9 +227,9 @@ class Project:
         image = frame.image_path.relative_to(self.images).as_posix()
         said = (line.labeller, line.time, line.revision, line.proposal) if line else ("", "", 0, "")
         apart = "yes" if frame.name in (self.held_out() if held_out_names is None else held_out_names) else "no"
-        return FrameRow(frame.name, image, mask, frame.group or "", self.state(frame), apart, *said)
+        return ProjectFrameRow(frame.name, image, mask, frame.group or "", self.state(frame), apart, *said)
 
-    def _write(self, frame: Frame, line: Correction, content: bytes) -> None:
+    def _write(self, frame: FrameInProject, line: Correction, content: bytes) -> None:
         """First the mask's revision, then the line that makes it count, then what follows from it."""
         try:
             if content:
@@ -283,7 +283,7 @@ class Project:
                 "masks are kept, put the images back"
             )
 
-    def _note_size(self, name: str, frame: Frame | None) -> None:
+    def _note_size(self, name: str, frame: FrameInProject | None) -> None:
         """Tell of an image that is not of the size of its saved mask."""
         if frame is None or self.state(frame) not in LABELLED_STATES:
             return
@@ -295,7 +295,7 @@ class Project:
                 "back that was labelled"
             )
 
-    def _take_over(self, frame: Frame, kept: Path, line: Correction) -> None:
+    def _take_over(self, frame: FrameInProject, kept: Path, line: Correction) -> None:
         """A mask that another program changed: a revision of its own, or moved aside where it is none."""
         path = mask_path(self.folder, frame.name)
         try:

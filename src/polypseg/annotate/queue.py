@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from polypseg.annotate.frames import Frame
+from polypseg.annotate.frames import FrameInProject
 from polypseg.annotate.project import Project
 from polypseg.annotate.proposals import Proposals
 from polypseg.annotate.usefulness import useful_order
 
 
-def by_usefulness(project: Project, proposals: Proposals) -> list[Frame]:
+def by_usefulness(project: Project, proposals: Proposals) -> list[FrameInProject]:
     """Frames to label by usefulness, then those without a proposal yet, then those that a person has seen."""
     frames = list(project.frames.values())
     looks = {frame.id: proposals.look(frame.name) for frame in frames}

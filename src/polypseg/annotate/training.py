@@ -29,7 +29,7 @@ from polypseg.predict.predictor import load
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import write_text
 from polypseg.records.digests import model_file_digest
-from polypseg.records.project import COMPARISON_NAME, MODEL_FILE, MODELS, REFERENCE, Comparison
+from polypseg.records.project import COMPARISON_NAME, MODEL_FILE, MODELS, REFERENCE, GateComparison
 from polypseg.records.run import Run
 from polypseg.records.threshold import Threshold, save_threshold
 
@@ -67,7 +67,7 @@ class Recipe(NamedTuple):
     ema_momentum: float = 0.95
 
 
-class Start(NamedTuple):
+class StartModel(NamedTuple):
     """The model that a training begins with.
 
     Attributes:
@@ -97,7 +97,7 @@ class Trained(NamedTuple):
     """
 
     path: Path
-    comparison: Comparison
+    comparison: GateComparison
     seconds: float
 
 
@@ -115,7 +115,7 @@ class Training:
         stage: training or comparing.
     """
 
-    def __init__(self, folder: Path, start: Start, recipe: Recipe = Recipe()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, folder: Path, start: StartModel, recipe: Recipe = Recipe()) -> None:  # noqa: B008 (frozen)
         self._folder, self._start, self._recipe = folder, start, recipe
         self._is_cancelled = threading.Event()
         self.run = Run(folder / MODELS / str(_next_number(folder / MODELS)))
@@ -253,7 +253,7 @@ class Training:
         if process.returncode:
             raise ProjectError(f"polypseg {arguments[0]} failed: {_last_words(log)} (all of it: {log})")
 
-    def _compare(self, new: Path, track: Track) -> Comparison:
+    def _compare(self, new: Path, track: Track) -> GateComparison:
         reference = reference_of(self._folder)
         old = self._start.path
         models = Models(load(old), load(new), (model_file_digest(old), model_file_digest(new)))

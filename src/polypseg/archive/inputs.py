@@ -36,7 +36,7 @@ UNKNOWN = "unknown"
 """The time of a file whose server tells no time and no tag."""
 
 
-class Stamp(NamedTuple):
+class FileStamp(NamedTuple):
     """What tells whether a file is what it was.
 
     Attributes:
@@ -80,22 +80,22 @@ def find_paths(source: str, leave_out: Path, with_images: bool = False) -> Itera
     yield from sorted(names)
 
 
-def stamp_of(path: str) -> Stamp:
+def stamp_of(path: str) -> FileStamp:
     """Size and times of a file or an address.
 
     Raises:
         OSError: It is not there, or cannot be looked at.
     """
     if is_chunk(path):
-        return Stamp(*sizes_and_times(path))
+        return FileStamp(*sizes_and_times(path))
     if is_url(path):
         files, inner = _file_system(path)
         with _refusal(path):
             told = files.info(inner)
         words = [str(told[key]) for key in _SERVER_TELLS if told.get(key)]
-        return Stamp(int(told.get("size") or 0), " ".join(words) or UNKNOWN)
+        return FileStamp(int(told.get("size") or 0), " ".join(words) or UNKNOWN)
     found = Path(path).stat()
-    return Stamp(found.st_size, str(found.st_mtime_ns), str(found.st_ctime_ns))
+    return FileStamp(found.st_size, str(found.st_mtime_ns), str(found.st_ctime_ns))
 
 
 def digest_of_content(path: Path) -> str:
@@ -104,7 +104,7 @@ def digest_of_content(path: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def digest_of_stamp(path: str, stamp: Stamp) -> str:
+def digest_of_stamp(path: str, stamp: FileStamp) -> str:
     """The SHA-256 of path, size and time of change, in hex."""
     words = f"{path}\0{stamp.num_bytes}\0{stamp.modified}"
     return hashlib.sha256(words.encode("utf-8", "surrogateescape")).hexdigest()
@@ -145,7 +145,9 @@ def why_changed(entry: ManifestEntry, copy: Path, identify: str) -> str:
         OSError: It cannot be read.
     """
     stamp = stamp_of(entry.path)
-    if stamp == Stamp(entry.num_bytes, entry.modified, entry.changed) and not (entry.is_remote and identify != "stamp"):
+    if stamp == FileStamp(entry.num_bytes, entry.modified, entry.changed) and not (
+        entry.is_remote and identify != "stamp"
+    ):
         return ""
     if identify == "content":
         found = digest_of_images(entry.path) if is_chunk(entry.path) else digest_of_content(copy)

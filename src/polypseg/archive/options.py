@@ -51,7 +51,7 @@ DEFAULTS = ArchiveOptions()
 """Every frame's own result, in tables alone."""
 
 
-class Job(NamedTuple):
+class ArchiveJob(NamedTuple):
     """What a worker needs to begin: everything but the video.
 
     Attributes:

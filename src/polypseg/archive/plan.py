@@ -16,7 +16,7 @@ from pathlib import Path
 from time import monotonic, perf_counter
 
 from polypseg.archive.images import Chunk, digest_of_images, is_chunk
-from polypseg.archive.inputs import UNKNOWN, Stamp, digest_of_content, digest_of_stamp, find_paths, here, stamp_of
+from polypseg.archive.inputs import UNKNOWN, FileStamp, digest_of_content, digest_of_stamp, find_paths, here, stamp_of
 from polypseg.archive.manifest import (
     FACTS_NAME,
     IDENTITIES,
@@ -194,7 +194,7 @@ def _entry(path: str, before: ManifestEntry | None, identify: str, opener: Opene
     try:
         stamp = stamp_of(path)
     except OSError as error:
-        return ManifestEntry(digest_of_stamp(path, Stamp(0, "")), path, 0, "", fault=_reason(error))
+        return ManifestEntry(digest_of_stamp(path, FileStamp(0, "")), path, 0, "", fault=_reason(error))
     is_told = identify == "stamp" or stamp.modified != UNKNOWN  # else only the bytes say whether it changed
     if before is not None and is_told and (before.num_bytes, before.modified, before.changed) == stamp:
         return before
@@ -210,7 +210,7 @@ def _entry(path: str, before: ManifestEntry | None, identify: str, opener: Opene
         return ManifestEntry(digest_of_stamp(path, stamp), path, 0, "", fault=_reason(error))
 
 
-def _chunk_entry(path: str, stamp: Stamp, identify: str) -> ManifestEntry:
+def _chunk_entry(path: str, stamp: FileStamp, identify: str) -> ManifestEntry:
     """The row of a chunk of images; its frames are its images."""
     try:
         digest = digest_of_stamp(path, stamp) if identify == "stamp" else digest_of_images(path)

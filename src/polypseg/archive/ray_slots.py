@@ -10,7 +10,7 @@ Decisions:
 from typing import Any
 
 from polypseg.archive.manifest import ManifestEntry
-from polypseg.archive.options import Job
+from polypseg.archive.options import ArchiveJob
 from polypseg.archive.slots import STARTS, WorkerDiedError
 from polypseg.archive.worker import Outcome, Worker
 from polypseg.errors import ArchiveError, PolypsegError, missing_extra
@@ -82,7 +82,7 @@ class RaySlot:
     """
 
     def __init__(
-        self, job: Job, run: str, timeout_seconds: float | None = None, num_cpus: float = 1, num_gpus: float = 0
+        self, job: ArchiveJob, run: str, timeout_seconds: float | None = None, num_cpus: float = 1, num_gpus: float = 0
     ) -> None:
         self._job, self._run, self._timeout = job, run, timeout_seconds
         self._needs = {"num_cpus": num_cpus, "num_gpus": num_gpus}
@@ -147,7 +147,7 @@ class RaySlot:
 class _Actor:
     """A worker that is begun by a call, whose error comes back as it is; one of a constructor would not."""
 
-    def begin(self, job: Job, run: str) -> None:
+    def begin(self, job: ArchiveJob, run: str) -> None:
         """Load the model."""
         self._worker = Worker(job, run)
 

@@ -10,7 +10,7 @@ from threading import Event
 from typing import Any
 
 from polypseg.archive.inputs import here
-from polypseg.archive.options import DEFAULTS, ArchiveOptions, Job
+from polypseg.archive.options import DEFAULTS, ArchiveJob, ArchiveOptions
 from polypseg.archive.tables import frame_cells, frame_columns
 from polypseg.archive.video import Sampler
 from polypseg.errors import DataError
@@ -86,4 +86,4 @@ def _rows(file: Path, predictor: Predictor, options: ArchiveOptions) -> Iterator
 
 @lru_cache(maxsize=1)
 def _predictor(model: str | None, options: ArchiveOptions, engine: str, threads: int | None) -> Predictor:
-    return Job(Path(), model, engine, threads, options).load()[0]
+    return ArchiveJob(Path(), model, engine, threads, options).load()[0]

@@ -31,7 +31,7 @@ NOT_DONE = (Came.FAULTY, Came.CHANGED, Came.MISSING)
 
 
 @dataclass(frozen=True)
-class Part:
+class ArchivePart:
     """One of several parts into which the videos fall by their digests.
 
     Attributes:
@@ -45,13 +45,13 @@ class Part:
     def holds(self, video: str) -> bool:
         """Whether a video falls into this part; each falls into one, whatever else the archive holds.
 
-        >>> [Part(index, 3).holds("00000004" + "0" * 56) for index in (1, 2, 3)]
+        >>> [ArchivePart(index, 3).holds("00000004" + "0" * 56) for index in (1, 2, 3)]
         [False, True, False]
         """
         return int(video[:8], 16) % self.count == self.index - 1
 
     @staticmethod
-    def of(text: str) -> "Part":
+    def of(text: str) -> "ArchivePart":
         """The part of a text as "2/5".
 
         Raises:
@@ -59,11 +59,11 @@ class Part:
         """
         index, _, count = text.partition("/")
         if index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count):
-            return Part(int(index), int(count))
+            return ArchivePart(int(index), int(count))
         raise UsageError(f"part {text!r}: expected I/N with I from 1 to N, as 2/5")
 
 
-WHOLE = Part()
+WHOLE = ArchivePart()
 
 
 @dataclass
@@ -103,7 +103,7 @@ class _Came(NamedTuple):
 
 
 def run_archive(
-    store: Store, slots: Sequence[Slot], part: Part = WHOLE, tries: int = 3, track: Track = silent
+    store: Store, slots: Sequence[Slot], part: ArchivePart = WHOLE, tries: int = 3, track: Track = silent
 ) -> RunSummary:
     """What came of it, once every video of this part has been dealt with.
 
@@ -135,7 +135,7 @@ def run_archive(
 class _Source:
     """Gives out the videos that are open, then those that must be tried again."""
 
-    def __init__(self, store: Store, part: Part, summary: RunSummary) -> None:
+    def __init__(self, store: Store, part: ArchivePart, summary: RunSummary) -> None:
         self._known = store.states()
         ours = (entry for entry in read_manifest(store.archive) if part.holds(entry.video))
         counted = Counter(self._known.get(bytes.fromhex(entry.video), State.OPEN) for entry in ours)

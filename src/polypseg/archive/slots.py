@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from typing import Protocol
 
 from polypseg.archive.manifest import ManifestEntry
-from polypseg.archive.options import Job
+from polypseg.archive.options import ArchiveJob
 from polypseg.archive.worker import Outcome, Worker
 from polypseg.errors import ArchiveError
 
@@ -66,7 +66,7 @@ class ProcessSlot:
 
     start_method = "spawn"
 
-    def __init__(self, job: Job, run: str, timeout_seconds: float | None = None) -> None:
+    def __init__(self, job: ArchiveJob, run: str, timeout_seconds: float | None = None) -> None:
         self._job, self._run, self._timeout = job, run, timeout_seconds
         self._pool: ProcessPoolExecutor | None = None
         self._process: BaseProcess | None = None
@@ -148,7 +148,7 @@ class ProcessSlot:
 _worker: Worker | None = None
 
 
-def _begin(job: Job, run: str) -> int:
+def _begin(job: ArchiveJob, run: str) -> int:
     """The number of this process, once its worker is ready."""
     global _worker
     _worker = Worker(job, run)

@@ -62,7 +62,7 @@ PROCEDURE_COLUMNS = {
 
 
 @dataclass
-class Summary:
+class WrittenTables:
     """What was written.
 
     Attributes:
@@ -82,7 +82,9 @@ class Summary:
     seconds: float = 0.0
 
 
-def summarise(store: Store, folder: Path | None = None, overwrite: bool = False, track: Track = silent) -> Summary:
+def summarise(
+    store: Store, folder: Path | None = None, overwrite: bool = False, track: Track = silent
+) -> WrittenTables:
     """What was written, of the results of a run.
 
     Args:
@@ -101,7 +103,7 @@ def summarise(store: Store, folder: Path | None = None, overwrite: bool = False,
         raise UsageError(f"{folder}: exists; replace it with --overwrite, or name another folder")
     if folder.exists() and not (folder / f"{PROCEDURES_NAME}.parquet").is_file():
         raise UsageError(f"{folder}: is no summary, and is not overwritten; name another folder")
-    summary = Summary(folder)
+    summary = WrittenTables(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with building(folder, overwrite) as new:
         _write_tables(store, new, summary, track)
@@ -109,7 +111,7 @@ def summarise(store: Store, folder: Path | None = None, overwrite: bool = False,
     return summary
 
 
-def _write_tables(store: Store, folder: Path, summary: Summary, track: Track) -> None:
+def _write_tables(store: Store, folder: Path, summary: WrittenTables, track: Track) -> None:
     states = store.states()
     (folder / "frames").mkdir()
     with ExitStack() as stack:

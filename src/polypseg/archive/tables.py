@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from polypseg.errors import missing_extra
-from polypseg.predict.video.temporal import Component, Detection
+from polypseg.predict.video.temporal import Component, ComponentChain
 from polypseg.records.video_table import FrameRow
 
 ROWS_A_GROUP = 10_000
@@ -143,7 +143,7 @@ class _Sums:
     first: tuple[int, float]
     last: tuple[int, float]
     peak: _Peak
-    chain: Detection
+    chain: ComponentChain
 
     def join(self, other: "_Sums") -> None:
         self.first, self.last = min(self.first, other.first), max(self.last, other.last)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from polypseg.archive.images import is_chunk
 from polypseg.archive.inputs import here, why_changed
 from polypseg.archive.manifest import ManifestEntry, read_facts
-from polypseg.archive.options import Job
+from polypseg.archive.options import ArchiveJob
 from polypseg.archive.store import State, Store, forgotten_videos, run_name
 from polypseg.archive.video import write_result
 from polypseg.errors import ArchiveError, BusyError, DataError, MissingExtraError
@@ -62,7 +62,7 @@ class Worker:
         ModelError: The model cannot be loaded.
     """
 
-    def __init__(self, job: Job, run: str) -> None:
+    def __init__(self, job: ArchiveJob, run: str) -> None:
         self._job = job
         self._predictor, record = job.load()
         found = run_name(record)

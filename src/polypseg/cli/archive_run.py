@@ -11,7 +11,7 @@ from polypseg.cli.prediction_options import VIDEO, Deinterlace, EngineName, Mask
 from polypseg.errors import plural
 
 if TYPE_CHECKING:
-    from polypseg.archive.options import ArchiveOptions, Job
+    from polypseg.archive.options import ArchiveJob, ArchiveOptions
     from polypseg.archive.run import RunSummary
     from polypseg.archive.slots import Slot
 
@@ -115,12 +115,12 @@ def run(given: ArchiveRunCall) -> None:
     polypseg archive run archive --ray auto --gpus 0.5
     """
     from polypseg.archive.manifest import read_facts
-    from polypseg.archive.run import Part, run_archive
+    from polypseg.archive.run import ArchivePart, run_archive
     from polypseg.archive.store import open_run
     from polypseg.cli.console import console, track
 
     staff = given.staff
-    options, chosen = given.options(), Part.of(staff.part)
+    options, chosen = given.options(), ArchivePart.of(staff.part)
     read_facts(given.archive)  # before a model is loaded for nothing
     num_workers = _num_workers(staff)
     job = _job(given.archive, given.model, given.engine, staff.cpus, options)
@@ -143,9 +143,9 @@ def _seconds(text: str) -> float:
         raise UsageError(f"--frames-every {text}: expected seconds, as 0.2s") from None
 
 
-def _job(archive: Path, model: str | None, engine: str, cpus: int, options: "ArchiveOptions") -> "Job":
+def _job(archive: Path, model: str | None, engine: str, cpus: int, options: "ArchiveOptions") -> "ArchiveJob":
     """The job, with paths that hold on every machine."""
-    from polypseg.archive.options import Job
+    from polypseg.archive.options import ArchiveJob
     from polypseg.cli.console import import_keras_for
     from polypseg.predict.engines.hub import fetch, is_hub
     from polypseg.predict.engines.packaged import resolve
@@ -155,7 +155,7 @@ def _job(archive: Path, model: str | None, engine: str, cpus: int, options: "Arc
     if is_hub(model):
         model = fetch(str(model)).address  # each machine fetches this very commit
     named = model if model is None or not Path(model).exists() else str(path.absolute())
-    return Job(archive.absolute(), named, engine, cpus, options)
+    return ArchiveJob(archive.absolute(), named, engine, cpus, options)
 
 
 def _num_workers(staff: Workers) -> int:
@@ -177,7 +177,7 @@ def _num_workers(staff: Workers) -> int:
     return workers
 
 
-def _slot(job: "Job", run: str, staff: Workers) -> "Slot":
+def _slot(job: "ArchiveJob", run: str, staff: Workers) -> "Slot":
     """Where one video at a time is predicted."""
     if staff.ray is None:
         from polypseg.archive.slots import ProcessSlot

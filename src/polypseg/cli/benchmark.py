@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from polypseg.predict.benchmark import Measured, Report
+    from polypseg.predict.benchmark import EngineFigures, Report
 
 
 def benchmark(
@@ -98,7 +98,7 @@ def lines_of(report: "Report") -> Iterator[str]:
         yield from _ratio_lines(report.measured)
 
 
-def _engine_lines(measured: "Measured") -> Iterator[str]:
+def _engine_lines(measured: "EngineFigures") -> Iterator[str]:
     from polypseg.predict.timing import percentiles
 
     facts, timings = measured.facts, measured.timings
@@ -126,7 +126,7 @@ def _engine_lines(measured: "Measured") -> Iterator[str]:
         yield f"{name} ({limit:.0f} ms): {answer} (p50 {p50:.1f} ms, p95 {p95:.1f} ms{of})"
 
 
-def _ratio_lines(measured: list["Measured"]) -> Iterator[str]:
+def _ratio_lines(measured: list["EngineFigures"]) -> Iterator[str]:
     fastest = max(measured, key=lambda each: each.timings.images_per_second)
     for each in measured:
         if each is not fastest:

@@ -13,7 +13,7 @@ from polypseg.errors import plural
 
 if TYPE_CHECKING:
     from polypseg.data.catalogue import PublicDataSet
-    from polypseg.data.checks import Findings
+    from polypseg.data.checks import CheckFindings
 
 SHOWN_PAIRS = 12
 SHOWN_FAULTS = 20
@@ -245,7 +245,7 @@ def _show_terms(known: "PublicDataSet", accepted: bool) -> None:
         raise UsageError("the terms were not accepted; nothing was downloaded")
 
 
-def _show_samples(findings: "Findings") -> None:
+def _show_samples(findings: "CheckFindings") -> None:
     """Counts, sizes, areas and splits."""
     from collections import Counter
 
@@ -287,7 +287,7 @@ def _show_samples(findings: "Findings") -> None:
         console.print(f"[yellow]note:[/yellow] {_escaped(note)}")
 
 
-def _show_planned(findings: "Findings") -> None:
+def _show_planned(findings: "CheckFindings") -> None:
     """The sizes of the splits by source, of several folders."""
     from rich.table import Table
 
@@ -308,7 +308,7 @@ def _show_planned(findings: "Findings") -> None:
     console.print(table)
 
 
-def _show_faults(findings: "Findings") -> None:
+def _show_faults(findings: "CheckFindings") -> None:
     faults = findings.faults
     if not faults:
         console.print("[green]every file can be used[/green]")
@@ -320,7 +320,7 @@ def _show_faults(findings: "Findings") -> None:
         console.print(f"  … and {len(faults) - SHOWN_FAULTS} more (all of them with --json)")
 
 
-def _show_leaks(findings: "Findings") -> None:
+def _show_leaks(findings: "CheckFindings") -> None:
     """Near-duplicates by where they lie; the crossing ones by name."""
     from collections import Counter
 

@@ -251,7 +251,7 @@ class Summing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Procedures:
+class ProcedureOptions:
     """How whole procedures are evaluated."""
 
     validation: Annotated[
@@ -311,7 +311,7 @@ class EvaluateCall:
     running: Running = field(default_factory=Running)
     scoring: Scoring = field(default_factory=Scoring)
     summing: Summing = field(default_factory=Summing)
-    procedures: Procedures = field(default_factory=Procedures)
+    procedures: ProcedureOptions = field(default_factory=ProcedureOptions)
     over_time: OverTime = field(default_factory=OverTime)
     out: Annotated[
         Path | None,

@@ -11,7 +11,7 @@ from polypseg.errors import plural
 
 if TYPE_CHECKING:
     from polypseg.predict.images.outputs import OutputOptions
-    from polypseg.predict.images.work import Summary, WorkOptions
+    from polypseg.predict.images.work import PredictedImages, WorkOptions
     from polypseg.predict.predictor import PredictOptions, Predictor
     from polypseg.predict.video.options import VideoOptions
 
@@ -233,7 +233,7 @@ def _predict_images(
     _show_images(predict_images(sources, output, predictor, record, options, track))
 
 
-def _show_images(summary: "Summary") -> None:
+def _show_images(summary: "PredictedImages") -> None:
     """Print what was done; raise where files are faulty."""
     from rich.markup import escape
 

@@ -28,7 +28,7 @@ MAX_PIXELS_LIMIT = 178_956_970
 
 
 @dataclass(frozen=True, kw_only=True)
-class Written:
+class ExtraOutputs:
     """What is written beside the masks of images."""
 
     probabilities: Annotated[
@@ -149,6 +149,6 @@ class PredictCall:
     engine: EngineName = "auto"
     threads: Threads = None
     calibration: CalibrationChoice = None
-    written: Written = field(default_factory=Written)
+    written: ExtraOutputs = field(default_factory=ExtraOutputs)
     over_time: OverTime = field(default_factory=OverTime)
     film: FilmMaking = field(default_factory=FilmMaking)

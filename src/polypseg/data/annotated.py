@@ -21,7 +21,7 @@ import numpy as np
 from polypseg.arrays import Mask
 from polypseg.data.samples import Fault, Sample
 from polypseg.errors import DataError, ImageError
-from polypseg.formats.annotations import Frame, Region
+from polypseg.formats.annotations import AnnotatedFrame, AnnotatedRegion
 from polypseg.formats.finding import FoundAnnotations, frame_names, read_annotations
 from polypseg.formats.images import ImageFiles
 from polypseg.formats.outlines import Size
@@ -120,7 +120,7 @@ def mask_folder(folder: Path, rule: MaskRule) -> Path:
 class _Wanted:
     """Tells which regions are polyps."""
 
-    def __init__(self, frames: Sequence[Frame], rule: MaskRule, found: FoundAnnotations) -> None:
+    def __init__(self, frames: Sequence[AnnotatedFrame], rule: MaskRule, found: FoundAnnotations) -> None:
         regions = [region for frame in frames for region in frame.regions]
         present = Counter(region.label for region in regions)
         self._labels, self._values = frozenset(rule.labels), frozenset(rule.values)
@@ -137,12 +137,14 @@ class _Wanted:
             given = ", ".join([*rule.labels, *map(str, rule.values)])
             raise DataError(f"{found.folder}: no region is labelled {given}; the labels are: {', '.join(present)}")
 
-    def takes(self, region: Region) -> bool:
+    def takes(self, region: AnnotatedRegion) -> bool:
         """Whether a region is a polyp."""
         return ALL_LABELS in self._labels or region.label in self._labels or region.value in self._values
 
 
-def _checked(frame: Frame, path: Path, wanted: _Wanted, empty_masks: bool) -> tuple[Size, tuple[Region, ...]]:
+def _checked(
+    frame: AnnotatedFrame, path: Path, wanted: _Wanted, empty_masks: bool
+) -> tuple[Size, tuple[AnnotatedRegion, ...]]:
     """The size of a frame and its polyps.
 
     Raises:

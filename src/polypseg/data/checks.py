@@ -30,7 +30,7 @@ from polypseg.errors import DataError
 from polypseg.preprocess import AUTOMATIC, MaskRule, header_note, read_noted
 from polypseg.progress import Track, silent
 from polypseg.records.data_check import DataCheck, NearDuplicate
-from polypseg.records.evaluation_record import LeftOut
+from polypseg.records.evaluation_record import LeftOutImage
 from polypseg.records.split import Split
 
 AREA_BOUNDS = (0.01, 0.05, 0.1, 0.2, 0.4)
@@ -87,7 +87,7 @@ class Leak(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Findings:
+class CheckFindings:
     """What `inspect` found.
 
     Attributes:
@@ -149,7 +149,7 @@ class Findings:
             soft_masks=sum(found.is_soft for found in self.samples),
             polyp_values=self.polyp_values(),
             notes=self.notes,
-            faults=tuple(LeftOut(**fault._asdict()) for fault in self.faults),
+            faults=tuple(LeftOutImage(**fault._asdict()) for fault in self.faults),
             near_duplicates=tuple(_leak_record(leak) for leak in self.leaks),
             groups_in_several_splits=dict(self.split_groups),
         ).model_copy(update=planned)
@@ -163,7 +163,7 @@ def inspect(
     track: Track = silent,
     rule: MaskRule = AUTOMATIC,
     negatives: Sequence[Path] = (),
-) -> Findings:
+) -> CheckFindings:
     """What there is to know about one or several data sets.
 
     Args:
@@ -202,7 +202,7 @@ def inspect(
     leaks = _leaks(inspected, prints, bits, track) if bits >= 0 else []
     found_groups = _split_groups(inspected)
     planned = _planned(folders, negatives, inspected, leaks) if split is None and len(every) > 1 else None
-    return Findings(
+    return CheckFindings(
         *(tuple(inspected), tuple(unpaired), tuple(leaks), found_groups, tuple(strangers), tuple(sets), tuple(notes)),
         planned,
     )

@@ -17,7 +17,7 @@ from polypseg.data.layouts import Part, recognise
 from polypseg.data.masks import set_faults
 from polypseg.data.samples import Fault, Sample, check_samples, load_sample, refuse
 from polypseg.errors import DataError
-from polypseg.formats.annotations import POLYP, Region
+from polypseg.formats.annotations import POLYP, AnnotatedRegion
 from polypseg.formats.finding import FoundAnnotations, format_of_file
 from polypseg.formats.outlines import component_masks, run_lengths
 from polypseg.formats.writing import Labelled, write_data_set, written_format
@@ -131,7 +131,7 @@ def _of_annotations(part: Part, rule: MaskRule, empty_masks: bool) -> tuple[list
 
 def _frame(sample: Sample) -> Labelled:
     _, mask = load_sample(sample)
-    regions = tuple(Region(POLYP, (), tuple(run_lengths(part))) for part in component_masks(mask))
+    regions = tuple(AnnotatedRegion(POLYP, (), tuple(run_lengths(part))) for part in component_masks(mask))
     return Labelled(sample.name, sample.image_path, (mask.shape[0], mask.shape[1]), regions)
 
 

@@ -86,7 +86,7 @@ class Candidate(NamedTuple):
     orientation: int
 
 
-class SeenImages:
+class DecodedImages:
     """Fingerprints of images that were decoded for something else, so that they are decoded once."""
 
     def __init__(self) -> None:
@@ -106,7 +106,7 @@ class SeenImages:
 
 
 def near_duplicate_groups(
-    image_paths: Sequence[Path], bits: int = HASH_BITS, track: Track = silent, seen: SeenImages | None = None
+    image_paths: Sequence[Path], bits: int = HASH_BITS, track: Track = silent, seen: DecodedImages | None = None
 ) -> list[list[int]]:
     """The places of images that are near-duplicates of one another, directly or through a third, two or more each.
 
@@ -123,14 +123,14 @@ def near_duplicate_groups(
 
 
 def fingerprints(
-    image_paths: Sequence[Path], track: Track = silent, seen: SeenImages | None = None
+    image_paths: Sequence[Path], track: Track = silent, seen: DecodedImages | None = None
 ) -> list[Fingerprint]:
     """The fingerprint of each image file; arguments as `near_duplicate_groups`.
 
     Raises:
         ImageError: A file cannot be read.
     """
-    known = seen or SeenImages()
+    known = seen or DecodedImages()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         prints = pool.map(known.print_of, image_paths)
         return list(track(prints, "reading images", len(image_paths)))

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polypseg.config import SplitConfig
-from polypseg.data.duplicates import SeenImages
+from polypseg.data.duplicates import DecodedImages
 from polypseg.data.samples import Sample
 from polypseg.data.splits import make_split, parted_units
 from polypseg.errors import SplitError, plural
@@ -39,7 +39,7 @@ def make_folds(
     config: SplitConfig,
     track: Track = silent,
     manifest: Split | None = None,
-    seen: SeenImages | None = None,
+    seen: DecodedImages | None = None,
 ) -> Folds:
     """The folds of the samples, as many as the config asks.
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from polypseg.config import SplitConfig
 from polypseg.data.dividing import fill_split
-from polypseg.data.duplicates import SeenImages
+from polypseg.data.duplicates import DecodedImages
 from polypseg.data.samples import Sample
 from polypseg.data.sources import own_name
 from polypseg.data.splits import parted_units, split_of
@@ -95,7 +95,7 @@ def split_by_names(
     files: SplitFiles,
     config: SplitConfig,
     track: Track = silent,
-    seen: SeenImages | None = None,
+    seen: DecodedImages | None = None,
 ) -> tuple[Split, list[str]]:
     """The split that the lists tell, and the groups (and near-duplicates) that they part, a line each.
 

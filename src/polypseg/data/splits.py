@@ -17,7 +17,7 @@ import numpy as np
 
 from polypseg.config import SourceConfig, SplitConfig
 from polypseg.data.dividing import by_group, fill_split, join_units
-from polypseg.data.duplicates import SeenImages, near_duplicate_groups
+from polypseg.data.duplicates import DecodedImages, near_duplicate_groups
 from polypseg.data.official import is_kvasir_seg, official_test_names
 from polypseg.data.samples import Sample
 from polypseg.data.source_splits import assign_sources
@@ -32,7 +32,7 @@ def make_split(
     config: SplitConfig,
     track: Track = silent,
     sources: Mapping[str, SourceConfig] = MappingProxyType({}),
-    seen: SeenImages | None = None,
+    seen: DecodedImages | None = None,
 ) -> Split:
     """A new split of the samples, as the config asks.
 
@@ -186,7 +186,7 @@ def verify_split(split: Split, samples: Sequence[Sample], track: Track = silent)
 
 
 def parted_units(
-    samples: Sequence[Sample], config: SplitConfig, track: Track = silent, seen: SeenImages | None = None
+    samples: Sequence[Sample], config: SplitConfig, track: Track = silent, seen: DecodedImages | None = None
 ) -> list[list[int]]:
     """The places of samples that must stay together: groups and near-duplicates, directly or through a third."""
     joined = _near_duplicates([sample.image_path for sample in samples], config, track, seen)
@@ -194,7 +194,7 @@ def parted_units(
 
 
 def _near_duplicates(
-    paths: Sequence[Path], config: SplitConfig, track: Track, seen: SeenImages | None
+    paths: Sequence[Path], config: SplitConfig, track: Track, seen: DecodedImages | None
 ) -> list[list[int]]:
     bits = config.near_duplicate_bits
     return near_duplicate_groups(paths, bits, track, seen) if bits >= 0 else []

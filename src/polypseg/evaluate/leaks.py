@@ -22,13 +22,13 @@ from polypseg.records.atomic import write_text
 from polypseg.records.evaluation import RUN_FOLDER
 from polypseg.records.reading import FileKind, as_json, read_json
 from polypseg.records.seen import unpack
-from polypseg.records.summary import Leak, LeakReport
+from polypseg.records.summary import LeakRecord, LeakReport
 from polypseg.train.samples import run_samples
 
 TRAINING = ("train", "validation")
 
 
-_Kept = dict[str, tuple[Leak, ...]]
+_Kept = dict[str, tuple[LeakRecord, ...]]
 """Leaks by the digests of both sides."""
 
 
@@ -74,13 +74,13 @@ def _is_asked_for(case: ImageToScore, plan: Plan) -> bool:
     return plan.label == "all" and case.split in TRAINING
 
 
-def _identical(cases: Sequence[ImageToScore], plan: Plan) -> tuple[Leak, ...]:
+def _identical(cases: Sequence[ImageToScore], plan: Plan) -> tuple[LeakRecord, ...]:
     """Cases whose bytes are those of a training image."""
     entries = plan.manifest.entries.items() if plan.manifest else ()
     seen = {entry.image_digest: (name, entry.split) for name, entry in entries if entry.split in TRAINING}
     found = [(case.name, *seen[case.digests[0]]) for case in cases if case.digests[0] in seen]
     return tuple(
-        Leak(scored=scored, training=training, split=split, similarity=1.0, is_identical=True)
+        LeakRecord(scored=scored, training=training, split=split, similarity=1.0, is_identical=True)
         for scored, training, split in found
     )
 
@@ -104,7 +104,9 @@ def _training_samples(plan: Plan) -> list[Sample]:
     return []
 
 
-def _similar(cases: Sequence[ImageToScore], training: Sequence[Sample], plan: Plan, track: Track) -> tuple[Leak, ...]:
+def _similar(
+    cases: Sequence[ImageToScore], training: Sequence[Sample], plan: Plan, track: Track
+) -> tuple[LeakRecord, ...]:
     with_image = [case for case in cases if case.image_path is not None]
     digests = "".join(case.digests[0] for case in with_image) + (plan.manifest.digest() if plan.manifest else "")
     key = hashlib.sha256(digests.encode()).hexdigest()
@@ -118,11 +120,11 @@ def _similar(cases: Sequence[ImageToScore], training: Sequence[Sample], plan: Pl
     return kept[key]
 
 
-def _search(cases: Sequence[ImageToScore], training: Sequence[Sample], plan: Plan, track: Track) -> list[Leak]:
+def _search(cases: Sequence[ImageToScore], training: Sequence[Sample], plan: Plan, track: Track) -> list[LeakRecord]:
     paths = [case.image_path for case in cases if case.image_path is not None]
     entries = plan.manifest.entries if plan.manifest else {}
     return [
-        Leak(
+        LeakRecord(
             scored=cases[pair.first].name,
             training=training[pair.second].name,
             split=entries[training[pair.second].name].split,

@@ -50,7 +50,7 @@ class PredictedMap(NamedTuple):
     recalibration: Recalibration | None = None
 
 
-class Measured(NamedTuple):
+class MeasuredImage(NamedTuple):
     """What one image gives: a row of scores.csv and its (2, 256) histogram."""
 
     row: Row
@@ -79,7 +79,7 @@ class Measure:
     outer: Bound | None = None
     inner: Bound | None = None
 
-    def __call__(self, case: ImageToScore, prediction: PredictedMap) -> Measured:
+    def __call__(self, case: ImageToScore, prediction: PredictedMap) -> MeasuredImage:
         """The row and the histogram of one image; its mask is on disk afterwards.
 
         Raises:
@@ -91,7 +91,7 @@ class Measure:
             message = str(error) if case.name in str(error) else f"{case.name}: {error}"
             if not self.skip_bad:
                 raise ScoreError(f"{message}; mend or remove it, or leave it out with --skip-bad") from error
-            return Measured({**case.texts(), "fault": message}, np.zeros((2, NUM_LEVELS), np.int64))
+            return MeasuredImage({**case.texts(), "fault": message}, np.zeros((2, NUM_LEVELS), np.int64))
 
     def _nested_columns(self, name: str, found: tuple[Probability, Mask], reference: Mask) -> Row:
         """What the outer mask misses and what of the inner one is false; both masks are on disk afterwards."""
@@ -106,11 +106,11 @@ class Measure:
             write_grey(self.evaluation.nested_path(side, name), mask.astype(np.uint8) * np.uint8(255))
         return row
 
-    def of_pair(self, pair: tuple[ImageToScore, PredictedMap]) -> Measured:
+    def of_pair(self, pair: tuple[ImageToScore, PredictedMap]) -> MeasuredImage:
         """As a call, of an image and its prediction."""
         return self(*pair)
 
-    def _measured(self, case: ImageToScore, prediction: PredictedMap) -> Measured:
+    def _measured(self, case: ImageToScore, prediction: PredictedMap) -> MeasuredImage:
         probability, reference, resized_from = _read_pair(case, prediction)
         scored = score_image(probability, reference, self.settings)
         predicted = to_mask(probability, self.settings.threshold, self.settings.peak_threshold)
@@ -130,7 +130,7 @@ class Measure:
         write_grey(self.evaluation.mask_path(case.name), predicted.astype(np.uint8) * np.uint8(255))
         if self.save_maps:
             write_grey(self.evaluation.map_path(case.name), to_levels(probability))
-        return Measured(row, scored.histogram)
+        return MeasuredImage(row, scored.histogram)
 
 
 def missed_share(outer: Mask, reference: Mask) -> float:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from polypseg import __version__
 from polypseg.data.perturbations import AS_IT_IS, Perturbation
 from polypseg.errors import DataError, ScoreError
-from polypseg.evaluate.measure import Measure, Measured, PredictedMap
+from polypseg.evaluate.measure import Measure, MeasuredImage, PredictedMap
 from polypseg.evaluate.plan import Plan
 from polypseg.evaluate.selection import ImageToScore
 from polypseg.metrics.table import ScoreSettings
@@ -41,7 +41,7 @@ from polypseg.preprocess import FieldRule, ModelView, model_view, normalise, rea
 from polypseg.progress import Track, silent
 from polypseg.records.atomic import put_in_place, write_text
 from polypseg.records.evaluation import Evaluation
-from polypseg.records.evaluation_record import EvaluationRecord, LeftOut, saved_settings
+from polypseg.records.evaluation_record import EvaluationRecord, LeftOutImage, saved_settings
 from polypseg.records.lock import LOCK_NAME, alone_at
 from polypseg.records.reading import FileKind, as_json, open_npy
 from polypseg.records.scores import COLUMNS, format_row, header
@@ -115,7 +115,7 @@ def score(
 
 def measure_all(
     cases: Sequence[ImageToScore], plan: Plan, measure: Measure, options: ScoreOptions, pool: Executor
-) -> Iterator[Measured]:
+) -> Iterator[MeasuredImage]:
     """What each case gives, in order."""
     predictions: Iterator[PredictedMap] = (PredictedMap() for _ in cases)
     if plan.engine is not None:
@@ -239,7 +239,7 @@ def _record(plan: Plan, options: ScoreOptions) -> EvaluationRecord:
         skip_bad=options.skip_bad,
         columns=COLUMNS,
         data_digest=plan.data_digest(),
-        skipped=tuple(LeftOut(**fault._asdict()) for fault in plan.skipped),
+        skipped=tuple(LeftOutImage(**fault._asdict()) for fault in plan.skipped),
         samples=tuple(case.record() for case in plan.cases),
     )
 
@@ -270,7 +270,7 @@ def _identity(record: EvaluationRecord) -> dict[str, object]:
     }
 
 
-def _append(evaluation: Evaluation, measured: Iterable[Measured], num_pending: int) -> None:
+def _append(evaluation: Evaluation, measured: Iterable[MeasuredImage], num_pending: int) -> None:
     """Write each row as it comes; a row is in the file only after its histogram.
 
     Histograms are written, not mapped: on a full disk a write is an error, and a touch of mapped memory is the end.

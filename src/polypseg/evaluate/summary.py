@@ -30,7 +30,7 @@ from polypseg.metrics.table import COLUMNS
 from polypseg.records.atomic import write_text
 from polypseg.records.curves import write_curves
 from polypseg.records.evaluation import Evaluation
-from polypseg.records.evaluation_record import EvaluationRecord, LeftOut
+from polypseg.records.evaluation_record import EvaluationRecord, LeftOutImage
 from polypseg.records.reading import as_json
 from polypseg.records.scores import Scores
 from polypseg.records.summary import (
@@ -248,9 +248,9 @@ def _provenance(record: EvaluationRecord, scores: Scores, circumstances: Circums
     )
 
 
-def _left_out(scores: Scores, record: EvaluationRecord) -> tuple[LeftOut, ...]:
+def _left_out(scores: Scores, record: EvaluationRecord) -> tuple[LeftOutImage, ...]:
     faulty = zip(scores.names, scores.faults, strict=True)
-    return (*record.skipped, *(LeftOut(name=name, reason=fault) for name, fault in faulty if fault))
+    return (*record.skipped, *(LeftOutImage(name=name, reason=fault) for name, fault in faulty if fault))
 
 
 def _with_spread(interval: Interval, scores: Scores) -> Interval:

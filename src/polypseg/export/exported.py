@@ -17,7 +17,7 @@ from polypseg.config import Config
 from polypseg.data.catalogue import find_samples
 from polypseg.data.splits import make_split
 from polypseg.errors import DataError
-from polypseg.export.source import Source
+from polypseg.export.source import ExportSource
 from polypseg.predict.engines.checking import ATTENTION
 from polypseg.predict.engines.model_file import OpenedModel, read_model_file, write_model_file
 from polypseg.predict.engines.onnx_engine import OnnxEngine
@@ -27,7 +27,7 @@ from polypseg.records.model_facts import ModelFacts
 from polypseg.records.seen import unpack
 
 
-class Exported(NamedTuple):
+class ExportedFile(NamedTuple):
     """An exported file, opened to be exported again.
 
     Attributes:
@@ -37,13 +37,13 @@ class Exported(NamedTuple):
         facts: Of the file.
     """
 
-    source: Source
+    source: ExportSource
     stored: Any
     plain: Any
     facts: ModelFacts
 
 
-def open_exported(path: Path, data: Path | None, attention: bool = True) -> Exported:
+def open_exported(path: Path, data: Path | None, attention: bool = True) -> ExportedFile:
     """A file that polypseg exported.
 
     Args:
@@ -66,8 +66,8 @@ def open_exported(path: Path, data: Path | None, attention: bool = True) -> Expo
         facts = facts.model_copy(update={"attention_levels": ()})
     opened = model_in_float(OpenedModel(path, stored.SerializeToString(), facts))
     plain = onnx.load_from_string(opened.content)
-    source = Source(OnnxEngine(opened), path, without="no folder of data was named (--data)")
-    return Exported(_with_images(source, facts, data) if data else source, stored, plain, facts)
+    source = ExportSource(OnnxEngine(opened), path, without="no folder of data was named (--data)")
+    return ExportedFile(_with_images(source, facts, data) if data else source, stored, plain, facts)
 
 
 def write_in_float(path: Path, out: Path) -> Path:
@@ -77,7 +77,7 @@ def write_in_float(path: Path, out: Path) -> Path:
     return out
 
 
-def _with_images(source: Source, facts: ModelFacts, data: Path) -> Source:
+def _with_images(source: ExportSource, facts: ModelFacts, data: Path) -> ExportSource:
     """The source with the images of a folder that the model has seen.
 
     Raises:

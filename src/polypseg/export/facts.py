@@ -12,7 +12,7 @@ from polypseg.data.protocols import protocol_of
 from polypseg.data.terms_of_use import terms_of_split, terms_of_use
 from polypseg.errors import ModelError, ScoreError
 from polypseg.export.graph import OPSET
-from polypseg.export.source import Source
+from polypseg.export.source import ExportSource
 from polypseg.machine import installed_versions
 from polypseg.records.digests import file_digests
 from polypseg.records.evaluation import RUN_FOLDER, Evaluation
@@ -25,7 +25,7 @@ TOOLS = ("keras", "tensorflow-cpu", "tensorflow", "tf2onnx", "onnx", "onnxruntim
 LICENCE = "not stated; the terms of the training data apply"
 
 
-def facts_of(source: Source, name: str = "", model_version: str = "", licence: str = "") -> ModelFacts:
+def facts_of(source: ExportSource, name: str = "", model_version: str = "", licence: str = "") -> ModelFacts:
     """The facts of a source, before its graph is proved.
 
     Args:
@@ -71,7 +71,7 @@ class _Training(NamedTuple):
     seen_images: str = ""
 
 
-def _training_facts(source: Source) -> _Training:
+def _training_facts(source: ExportSource) -> _Training:
     if source.run is None or source.manifest is None:
         return _Training(terms_of_use("", []).text)
     environment, manifest = source.run.environment(), source.manifest
@@ -89,7 +89,7 @@ def _training_facts(source: Source) -> _Training:
     )
 
 
-def _threshold_source(source: Source, digest: str) -> str:
+def _threshold_source(source: ExportSource, digest: str) -> str:
     stored = load_threshold(source.run.folder) if source.run else DEFAULT
     if source.run and not stored.is_for(digest):
         raise ModelError(
@@ -99,7 +99,7 @@ def _threshold_source(source: Source, digest: str) -> str:
     return stored.words
 
 
-def _figures(source: Source, digest: str, own: ModelFacts) -> dict[str, StatedFigures]:
+def _figures(source: ExportSource, digest: str, own: ModelFacts) -> dict[str, StatedFigures]:
     """Scores with intervals by the name of the evaluation."""
     threshold = own.shown(own.threshold)
     found = {}

@@ -22,7 +22,7 @@ from polypseg.export.pair_sums import count_saturating, quantised_convolutions, 
 from polypseg.export.proof import Prover, evenly, installed_engines, proving_engines, sample_squares, synthetic_squares
 from polypseg.export.quantize import NUM_CALIBRATION, methods, processor_seconds, quantise, variants
 from polypseg.export.rounding import NUM_IMAGES, round_safely
-from polypseg.export.source import Source
+from polypseg.export.source import ExportSource
 from polypseg.predict.engines.model_file import write_model_file
 from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.engines.self_test import BLOCKS, SIDE, make_self_test, pack
@@ -154,7 +154,7 @@ def proved(graph: Any, facts: ModelFacts, path: Path, prover: Prover) -> ModelFa
     return facts.model_copy(update={"self_test": pack(stored)})
 
 
-def calibration_squares(source: Source) -> list[Image]:
+def calibration_squares(source: ExportSource) -> list[Image]:
     """The images that int8 is calibrated with, as the model sees them, (size, size, 3) uint8 each."""
     chosen = evenly(source.calibration, NUM_CALIBRATION)
     return [seen.square for seen in sample_squares(chosen, source.engine.facts)]

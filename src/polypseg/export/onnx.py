@@ -24,7 +24,7 @@ from polypseg.export.graph import convert, free_size, largest_stride, multiply_a
 from polypseg.export.int8 import best_int8, calibration_squares, proved
 from polypseg.export.proof import LARGEST_DIFFERENCE, Prover
 from polypseg.export.quantize import METHODS
-from polypseg.export.source import Source, open_source
+from polypseg.export.source import ExportSource, open_source
 from polypseg.export.targets import (
     check_installed,
     target_of,
@@ -144,7 +144,7 @@ def export_model(
         return _export(open_source(source, data), out, target, options, track)
 
 
-def _export(opened: Source, out: Path, target: str, options: ExportOptions, track: Track) -> Exported:
+def _export(opened: ExportSource, out: Path, target: str, options: ExportOptions, track: Track) -> Exported:
     """As `export_model`, to a file that nobody else writes."""
     if options.precision == "int8" and not (opened.calibration and opened.validation):
         raise UsageError(
@@ -210,14 +210,14 @@ def _export_again(path: Path, out: Path, options: ExportOptions, data: Path | No
     return _exported(out, facts, notes, source)
 
 
-def _exported(out: Path, facts: ModelFacts, notes: Sequence[str], source: Source) -> Exported:
+def _exported(out: Path, facts: ModelFacts, notes: Sequence[str], source: ExportSource) -> Exported:
     if source.without:
         notes = [*notes, f"{source.without}: proved on synthetic images only"]
     return Exported(out, facts, sum(path.stat().st_size for path in _written(out)), tuple(notes))
 
 
 def _export_graph(
-    source: Source,
+    source: ExportSource,
     out: Path,
     made: tuple[Any, ModelFacts],
     options: ExportOptions,
@@ -275,7 +275,7 @@ def check_other_size(graph: Any, model: Any, facts: ModelFacts) -> None:
         )
 
 
-def _export_litert(source: Source, out: Path, facts: ModelFacts, prover: Prover) -> tuple[ModelFacts, list[str]]:
+def _export_litert(source: ExportSource, out: Path, facts: ModelFacts, prover: Prover) -> tuple[ModelFacts, list[str]]:
     squares: list[Image] = []
     if facts.precision == "int8":
         squares = calibration_squares(source)

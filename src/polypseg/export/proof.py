@@ -30,7 +30,7 @@ from polypseg.data.perturbations import AS_IT_IS, PERTURBATIONS, PLAIN, Perturba
 from polypseg.data.samples import Sample
 from polypseg.data.synthetic import synthetic_image
 from polypseg.errors import ModelError
-from polypseg.export.source import Source
+from polypseg.export.source import ExportSource
 from polypseg.machine import onednn_instruction_set
 from polypseg.metrics.overlap import dice
 from polypseg.predict.engines.engine import Engine, Outputs
@@ -167,7 +167,7 @@ class Prover:
         track: Shows progress.
     """
 
-    source: Source
+    source: ExportSource
     attention: bool
     track: Track = silent
 

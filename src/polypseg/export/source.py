@@ -25,7 +25,7 @@ from polypseg.train.samples import run_samples
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """A model to export.
 
     Attributes:
@@ -60,7 +60,7 @@ class Source:
         return self.engine.model
 
 
-def open_source(path: Path | str, data: Path | None = None) -> Source:
+def open_source(path: Path | str, data: Path | None = None) -> ExportSource:
     """The model of a run folder (its best checkpoint) or of a `.keras` file.
 
     Args:
@@ -77,12 +77,12 @@ def open_source(path: Path | str, data: Path | None = None) -> Source:
     if path.suffix.lower() == ".onnx":
         raise UsageError(f"{path}: exported already; open_exported takes it, this the run folder or the .keras file")
     if not path.is_dir():
-        source = Source(_keras_engine(path), path)
+        source = ExportSource(_keras_engine(path), path)
         return _with_own_halves(source, data) if data else replace(source, without="no folder of data was named")
     run = open_run(path)
     engine = _keras_engine(path)
     manifest = run.split()
-    source = Source(engine, run.best_path, run, manifest)
+    source = ExportSource(engine, run.best_path, run, manifest)
     folder = data or Path(run.environment().data)
     try:
         samples, _ = run_samples(run, data)
@@ -97,7 +97,7 @@ def open_source(path: Path | str, data: Path | None = None) -> Source:
     return replace(source, data=folder, calibration=training, validation=_with_masks(validation))
 
 
-def _with_own_halves(source: Source, data: Path) -> Source:
+def _with_own_halves(source: ExportSource, data: Path) -> ExportSource:
     samples, _ = find_samples(data)
     masked = _with_masks(samples)
     return replace(source, data=data, calibration=masked[::2], validation=masked[1::2])

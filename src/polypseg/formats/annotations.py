@@ -28,7 +28,7 @@ TOLERANCE_PX = 1.0
 """A corner may lie so far outside of the frame: tools round."""
 
 
-class Region(NamedTuple):
+class AnnotatedRegion(NamedTuple):
     """One annotated region.
 
     Attributes:
@@ -67,7 +67,7 @@ class Region(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Frame:
+class AnnotatedFrame:
     """What an annotation file says of one image.
 
     Attributes:
@@ -80,7 +80,7 @@ class Frame:
 
     file: str
     size: Size | None
-    regions: tuple[Region, ...] = ()
+    regions: tuple[AnnotatedRegion, ...] = ()
     is_labelled: bool = False
     fault: str = ""
 
@@ -106,7 +106,7 @@ class Annotations(NamedTuple):
         notes: What a user should know, a line each.
     """
 
-    frames: list[Frame]
+    frames: list[AnnotatedFrame]
     unusable: list[Unusable]
     notes: list[str]
 
@@ -135,6 +135,6 @@ def polygon_fault(polygon: Sequence[float], size: Size) -> str:
     return ""
 
 
-def without_outline(label: str, kind: str, value: int | None = None) -> Region:
+def without_outline(label: str, kind: str, value: int | None = None) -> AnnotatedRegion:
     """A region of a kind that does not outline anything: a box, a line, a point."""
-    return Region(label, value=value, fault=f"{kind} is no outline; draw a polygon or a mask")
+    return AnnotatedRegion(label, value=value, fault=f"{kind} is no outline; draw a polygon or a mask")

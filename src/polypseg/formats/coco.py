@@ -15,7 +15,14 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from polypseg.formats.annotations import POLYP, Annotations, Frame, Region, annotation_file, without_outline
+from polypseg.formats.annotations import (
+    POLYP,
+    AnnotatedFrame,
+    AnnotatedRegion,
+    Annotations,
+    annotation_file,
+    without_outline,
+)
 from polypseg.formats.outlines import Size, compress_run_lengths, expand_run_lengths, has_holes, outlines, run_lengths
 from polypseg.formats.written import Written
 from polypseg.records.atomic import write_text
@@ -67,12 +74,12 @@ def read(paths: Sequence[Path]) -> Annotations:
     return Annotations([frame for path in paths for frame in _frames(path)], [], [])
 
 
-def _frames(path: Path) -> list[Frame]:
+def _frames(path: Path) -> list[AnnotatedFrame]:
     found = read_json(path, _File, KIND)
     names = _unique(path, "category", [(category.id, category.name) for category in found.categories])
     images = _unique(path, "image", [(image.id, image) for image in found.images])
     _unique(path, "annotation", [(a.id, a) for a in found.annotations if a.id is not None])
-    regions: dict[int | str, list[Region]] = {key: [] for key in images}
+    regions: dict[int | str, list[AnnotatedRegion]] = {key: [] for key in images}
     for annotation in found.annotations:
         if annotation.image_id not in images:
             raise KIND.damaged(path, f"an annotation is of the image {annotation.image_id}, which is not listed")
@@ -80,7 +87,10 @@ def _frames(path: Path) -> list[Frame]:
             raise KIND.damaged(path, f"an annotation is of the category {annotation.category_id}, which is not listed")
         image = images[annotation.image_id]
         regions[annotation.image_id].append(_region(annotation, names[annotation.category_id], _size(image)))
-    return [Frame(image.file_name, _size(image), tuple(regions[key]), image.labelled) for key, image in images.items()]
+    return [
+        AnnotatedFrame(image.file_name, _size(image), tuple(regions[key]), image.labelled)
+        for key, image in images.items()
+    ]
 
 
 def _unique(path: Path, what: str, pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -96,12 +106,12 @@ def _size(image: _Image) -> Size | None:
     return None if image.height is None or image.width is None else (image.height, image.width)
 
 
-def _region(annotation: _Annotation, label: str, size: Size | None) -> Region:
+def _region(annotation: _Annotation, label: str, size: Size | None) -> AnnotatedRegion:
     given, value = annotation.segmentation, annotation.category_id
     if not given:
         return without_outline(label, "a box alone", value)
     if isinstance(given, list):
-        return Region(label, tuple(map(tuple, given)), value=value, is_crowd=bool(annotation.iscrowd))
+        return AnnotatedRegion(label, tuple(map(tuple, given)), value=value, is_crowd=bool(annotation.iscrowd))
     fault, counts = "", given.counts
     if isinstance(counts, str):
         try:
@@ -112,7 +122,7 @@ def _region(annotation: _Annotation, label: str, size: Size | None) -> Region:
         fault = f"its run lengths are of {given.size[0]}x{given.size[1]} pixels, the image of {size[0]}x{size[1]}"
     elif not fault and (min(counts, default=-1) < 0 or sum(counts) != given.size[0] * given.size[1]):
         fault = f"its run lengths do not add up to {given.size[0]}x{given.size[1]} pixels"
-    return Region(label, (), tuple(counts), value, bool(annotation.iscrowd), fault)
+    return AnnotatedRegion(label, (), tuple(counts), value, bool(annotation.iscrowd), fault)
 
 
 def write(out: Path, frames: Sequence[Written]) -> list[str]:
@@ -137,7 +147,7 @@ def write(out: Path, frames: Sequence[Written]) -> list[str]:
     return []
 
 
-def _segmentation(region: Region, size: Size) -> dict[str, object]:
+def _segmentation(region: AnnotatedRegion, size: Size) -> dict[str, object]:
     mask = region.pixels(size)
     segmentation: Any = [list(polygon) for polygon in region.polygons]
     if region.is_crowd or (region.runs and has_holes(mask)):

@@ -17,9 +17,9 @@ import numpy as np
 
 from polypseg.formats.annotations import (
     POLYP,
+    AnnotatedFrame,
+    AnnotatedRegion,
     Annotations,
-    Frame,
-    Region,
     annotation_file,
     without_outline,
 )
@@ -43,7 +43,7 @@ def read(paths: Sequence[Path]) -> Annotations:
     Raises:
         DataError: One is damaged.
     """
-    frames: list[Frame] = []
+    frames: list[AnnotatedFrame] = []
     for path in paths:
         root = read_xml(path, KIND)
         try:
@@ -53,37 +53,39 @@ def read(paths: Sequence[Path]) -> Annotations:
     return Annotations(frames, [], [])
 
 
-def _frame(image: ElementTree.Element) -> Frame:
+def _frame(image: ElementTree.Element) -> AnnotatedFrame:
     size = number(image, "height", int), number(image, "width", int)
     if "name" not in image.attrib:
         raise ValueError("<image> has no name")
     is_labelled = any(tag.get("label") == NO_POLYP for tag in image.iter("tag"))
     shapes = [shape for shape in image if shape.tag != "tag"]
-    return Frame(
+    return AnnotatedFrame(
         image.attrib["name"], size, _joined(shapes, [_region(s, s.get("label", ""), size) for s in shapes]), is_labelled
     )
 
 
-def _video_frames(root: ElementTree.Element) -> list[Frame]:
+def _video_frames(root: ElementTree.Element) -> list[AnnotatedFrame]:
     found = root.find("meta//original_size")
     size = None
     if found is not None and found.find("height") is not None and found.find("width") is not None:
         size = int(found.findtext("height", "")), int(found.findtext("width", ""))
-    regions: dict[int, list[Region]] = {}
+    regions: dict[int, list[AnnotatedRegion]] = {}
     for track in root.iter("track"):
         for shape in track:
             if shape.get("outside") != "1":
                 region = _region(shape, track.get("label", ""), size)
                 regions.setdefault(number(shape, "frame", int), []).append(region)
-    return [Frame(f"frame_{place:06d}", size, tuple(found)) for place, found in sorted(regions.items())]
+    return [AnnotatedFrame(f"frame_{place:06d}", size, tuple(found)) for place, found in sorted(regions.items())]
 
 
-def _region(shape: ElementTree.Element, label: str, size: Size | None) -> Region:
+def _region(shape: ElementTree.Element, label: str, size: Size | None) -> AnnotatedRegion:
     if shape.tag == "polygon":
-        return Region(label, (_points(shape.get("points", "")),))
+        return AnnotatedRegion(label, (_points(shape.get("points", "")),))
     if shape.tag == "ellipse":
         x, y, radius_x, radius_y = (number(shape, name, float) for name in ("cx", "cy", "rx", "ry"))
-        return Region(label, (ellipse(x, y, radius_x, radius_y, math.radians(float(shape.get("rotation", "0")))),))
+        return AnnotatedRegion(
+            label, (ellipse(x, y, radius_x, radius_y, math.radians(float(shape.get("rotation", "0")))),)
+        )
     if shape.tag == "mask":
         return _bitmap(shape, label, size)
     return without_outline(label, f"a {shape.tag}")
@@ -101,23 +103,25 @@ def _points(text: str) -> Polygon:
     return tuple(float(value) for pair in pairs for value in pair)
 
 
-def _bitmap(shape: ElementTree.Element, label: str, size: Size | None) -> Region:
+def _bitmap(shape: ElementTree.Element, label: str, size: Size | None) -> AnnotatedRegion:
     left, top, width, height = (number(shape, name, int) for name in ("left", "top", "width", "height"))
     counts = [int(count) for count in shape.get("rle", "").split(",") if count.strip()]
     if size is None or size[0] * size[1] > MAX_PIXELS:
-        return Region(label, fault="a mask in a frame of unknown size")
+        return AnnotatedRegion(label, fault="a mask in a frame of unknown size")
     if min(left, top, width, height) < 0 or top + height > size[0] or left + width > size[1]:
-        return Region(label, fault=f"its mask lies outside of the frame, which is {size[0]}x{size[1]} (height x width)")
+        return AnnotatedRegion(
+            label, fault=f"its mask lies outside of the frame, which is {size[0]}x{size[1]} (height x width)"
+        )
     if min(counts, default=-1) < 0 or sum(counts) != width * height:
-        return Region(label, fault=f"its run lengths do not add up to {height}x{width} pixels")
+        return AnnotatedRegion(label, fault=f"its run lengths do not add up to {height}x{width} pixels")
     whole = np.zeros(size, bool)
     whole[top : top + height, left : left + width] = from_row_run_lengths(counts, (height, width))
-    return Region(label, (), tuple(run_lengths(whole)))
+    return AnnotatedRegion(label, (), tuple(run_lengths(whole)))
 
 
-def _joined(shapes: Sequence[ElementTree.Element], regions: Sequence[Region]) -> tuple[Region, ...]:
+def _joined(shapes: Sequence[ElementTree.Element], regions: Sequence[AnnotatedRegion]) -> tuple[AnnotatedRegion, ...]:
     """The regions, polygons of one group and label as one."""
-    joined: list[Region] = []
+    joined: list[AnnotatedRegion] = []
     places: dict[tuple[str, str], int] = {}
     for shape, region in zip(shapes, regions, strict=True):
         group = shape.get("group_id")
@@ -155,7 +159,7 @@ def write(out: Path, frames: Sequence[Written]) -> list[str]:
     return []
 
 
-def _add(image: ElementTree.Element, region: Region, size: Size, group: int) -> None:
+def _add(image: ElementTree.Element, region: AnnotatedRegion, size: Size, group: int) -> None:
     head = {"label": POLYP, "source": "manual", "occluded": "0"}
     polygons = exact_polygons(region, size)
     if polygons is None:

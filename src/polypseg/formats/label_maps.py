@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from polypseg.errors import DataError, ImageError, plural
-from polypseg.formats.annotations import POLYP, Annotations, Frame, Region, Unusable, annotation_file
+from polypseg.formats.annotations import POLYP, AnnotatedFrame, AnnotatedRegion, Annotations, Unusable, annotation_file
 from polypseg.formats.outlines import component_masks, run_lengths
 from polypseg.formats.written import Written
 from polypseg.preprocess import IMAGE_SUFFIXES, MAX_PIXELS, is_image_file
@@ -73,7 +73,7 @@ def read_voc(folder: Path) -> Annotations:
         DataError: labelmap.txt is damaged.
     """
     colours, names = _label_map(folder)
-    frames: list[Frame] = []
+    frames: list[AnnotatedFrame] = []
     unusable: list[Unusable] = []
     for path in sorted(path for path in (folder / CLASSES).iterdir() if is_image_file(path)):
         try:
@@ -84,7 +84,7 @@ def read_voc(folder: Path) -> Annotations:
             unusable.append(Unusable.of(path, error))
             continue
         size = classes.shape[0], classes.shape[1]
-        frames.append(Frame(f"{FRAMES}/{path.stem}", size, _named(parts, names, {0, VOID}), True))
+        frames.append(AnnotatedFrame(f"{FRAMES}/{path.stem}", size, _named(parts, names, {0, VOID}), True))
     return Annotations(frames, unusable, [])
 
 
@@ -164,9 +164,9 @@ def _parts(labels: NDArray[np.int64]) -> list[tuple[int, NDArray[np.bool_]]]:
 
 def _named(
     parts: Sequence[tuple[int, NDArray[np.bool_]]], names: Mapping[int, str], background: set[int]
-) -> tuple[Region, ...]:
+) -> tuple[AnnotatedRegion, ...]:
     return tuple(
-        Region(names.get(value, str(value)), (), tuple(run_lengths(np.ascontiguousarray(part))), value)
+        AnnotatedRegion(names.get(value, str(value)), (), tuple(run_lengths(np.ascontiguousarray(part))), value)
         for value, part in parts
         if value not in background
     )
@@ -190,7 +190,7 @@ def read_nnunet(folder: Path) -> Annotations:
         )
     names = {value: name for name, value in described.labels.items() if isinstance(value, int)}
     background = {value for value, name in names.items() if name in ("background", "ignore")}
-    frames: list[Frame] = []
+    frames: list[AnnotatedFrame] = []
     unusable: list[Unusable] = []
     for path in sorted((folder / "labelsTr").glob(f"*{described.file_ending}")):
         try:
@@ -201,7 +201,9 @@ def read_nnunet(folder: Path) -> Annotations:
         stem, size = path.name.removesuffix(described.file_ending), (labels.shape[0], labels.shape[1])
         several = (folder / "imagesTr" / f"{stem}_0001{described.file_ending}").is_file()
         fault = "its channels are in files of their own; join them to one image" if several else ""
-        frames.append(Frame(f"imagesTr/{stem}_0000", size, _named(_parts(labels), names, background), True, fault))
+        frames.append(
+            AnnotatedFrame(f"imagesTr/{stem}_0000", size, _named(_parts(labels), names, background), True, fault)
+        )
     return Annotations(frames, unusable, [])
 
 

@@ -22,9 +22,9 @@ from pydantic import Field
 from polypseg.arrays import MASK_THRESHOLD
 from polypseg.formats.annotations import (
     POLYP,
+    AnnotatedFrame,
+    AnnotatedRegion,
     Annotations,
-    Frame,
-    Region,
     annotation_file,
     without_outline,
 )
@@ -87,27 +87,27 @@ def read(paths: Sequence[Path]) -> Annotations:
     return Annotations(frames, [], [])
 
 
-def _frame(task: _Task) -> Frame:
+def _frame(task: _Task) -> AnnotatedFrame:
     address = _address(task.data)
     if address is None:
-        return Frame(f"task {sorted(task.data)}", None, fault="the task's data name no image")
+        return AnnotatedFrame(f"task {sorted(task.data)}", None, fault="the task's data name no image")
     done = [a for a in [*(task.annotations or ()), *(task.completions or ())] if not a.was_cancelled]
     if len(done) > 1:
         done = [annotation for annotation in done if annotation.ground_truth] or done
     if len(done) > 1:
         fault = f"{len(done)} annotations of one image, and not one of them is marked as ground truth; keep one"
-        return Frame(_file(address), None, fault=fault)
+        return AnnotatedFrame(_file(address), None, fault=fault)
     if not done:
-        return Frame(_file(address), None)
+        return AnnotatedFrame(_file(address), None)
     results = done[0].result
     labels = {result.id: _labels(result) for result in results if _labels(result)}
     sizes = {(r.original_height, r.original_width) for r in results if r.original_height and r.original_width}
     if len(sizes) > 1:
-        return Frame(_file(address), None, fault="its regions are of images of several sizes")
+        return AnnotatedFrame(_file(address), None, fault="its regions are of images of several sizes")
     height, width = next(iter(sizes), (None, None))
     size = (height, width) if height and width else None
     shapes = [result for result in results if result.value.keys() & {"points", "rle", "radiusX", "width", "x"}]
-    return Frame(_file(address), size, tuple(_region(s, labels.get(s.id, ""), size) for s in shapes), True)
+    return AnnotatedFrame(_file(address), size, tuple(_region(s, labels.get(s.id, ""), size) for s in shapes), True)
 
 
 def _address(data: Mapping[str, object]) -> str | None:
@@ -155,31 +155,31 @@ def _labels(result: _Result) -> str:
     return ""
 
 
-def _region(result: _Result, label: str, size: Size | None) -> Region:
+def _region(result: _Result, label: str, size: Size | None) -> AnnotatedRegion:
     kind = result.type.removesuffix("labels") or "region"
     if kind not in _OUTLINES:
         return without_outline(label, f"a {kind}")
     if size is None or size[0] * size[1] > MAX_PIXELS:
-        return Region(label, fault="the image's size is not told")
+        return AnnotatedRegion(label, fault="the image's size is not told")
     if result.image_rotation:
-        return Region(label, fault="the image was turned while it was labelled; turn it back and export again")
+        return AnnotatedRegion(label, fault="the image was turned while it was labelled; turn it back and export again")
     try:
         return _outlined(kind, result.value, label, size)
     except (KeyError, TypeError, ValueError) as error:
-        return Region(label, fault=f"its {kind} is damaged ({error})")
+        return AnnotatedRegion(label, fault=f"its {kind} is damaged ({error})")
 
 
-def _outlined(kind: str, value: Mapping[str, Any], label: str, size: Size) -> Region:
+def _outlined(kind: str, value: Mapping[str, Any], label: str, size: Size) -> AnnotatedRegion:
     """The region; Label Studio's numbers are per cent of the width and of the height."""
     across, down = size[1] / 100, size[0] / 100
     if kind == "polygon":
-        return Region(label, (tuple(part for x, y in value["points"] for part in (x * across, y * down)),))
+        return AnnotatedRegion(label, (tuple(part for x, y in value["points"] for part in (x * across, y * down)),))
     if kind == "ellipse":
         turned = math.radians(value.get("rotation", 0))
         centre = value["x"] * across, value["y"] * down
-        return Region(label, (ellipse(*centre, value["radiusX"] * across, value["radiusY"] * down, turned),))
+        return AnnotatedRegion(label, (ellipse(*centre, value["radiusX"] * across, value["radiusY"] * down, turned),))
     alpha = decode(value["rle"], size[0] * size[1]).reshape(size)
-    return Region(label, (), tuple(run_lengths(np.ascontiguousarray(alpha > MASK_THRESHOLD))))
+    return AnnotatedRegion(label, (), tuple(run_lengths(np.ascontiguousarray(alpha > MASK_THRESHOLD))))
 
 
 def write(out: Path, frames: Sequence[Written]) -> list[str]:
@@ -207,7 +207,7 @@ def write(out: Path, frames: Sequence[Written]) -> list[str]:
     return []
 
 
-def _results(region: Region, size: Size, name: str) -> list[dict[str, object]]:
+def _results(region: AnnotatedRegion, size: Size, name: str) -> list[dict[str, object]]:
     """A region as a polygon, or as a brush where one polygon does not hold it."""
     height, width = size
     head = {"id": name, "to_name": "image", "original_width": width, "original_height": height, "image_rotation": 0}

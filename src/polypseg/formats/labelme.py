@@ -21,9 +21,9 @@ from PIL import Image as PillowImage
 from polypseg.errors import ImageError, PolypsegError
 from polypseg.formats.annotations import (
     POLYP,
+    AnnotatedFrame,
+    AnnotatedRegion,
     Annotations,
-    Frame,
-    Region,
     Unusable,
     annotation_file,
     without_outline,
@@ -58,7 +58,7 @@ class _File(Saved):
 
 def read(paths: Sequence[Path]) -> Annotations:
     """What LabelMe files say; one that is damaged is named among the unusable ones."""
-    frames: list[Frame] = []
+    frames: list[AnnotatedFrame] = []
     unusable: list[Unusable] = []
     for path in paths:
         try:
@@ -68,13 +68,13 @@ def read(paths: Sequence[Path]) -> Annotations:
             continue
         has_size = found.imageHeight is not None and found.imageWidth is not None
         size = (found.imageHeight or 0, found.imageWidth or 0) if has_size else None
-        frames.append(Frame(found.imagePath.replace("\\", "/"), size, _regions(found.shapes, size), True))
+        frames.append(AnnotatedFrame(found.imagePath.replace("\\", "/"), size, _regions(found.shapes, size), True))
     return Annotations(frames, unusable, [])
 
 
-def _regions(shapes: Sequence[_Shape], size: Size | None) -> tuple[Region, ...]:
+def _regions(shapes: Sequence[_Shape], size: Size | None) -> tuple[AnnotatedRegion, ...]:
     """The shapes, those of one group as one region."""
-    regions: list[Region] = []
+    regions: list[AnnotatedRegion] = []
     groups: dict[tuple[int, str], int] = {}
     for shape in shapes:
         region = _region(shape, size)
@@ -89,34 +89,36 @@ def _regions(shapes: Sequence[_Shape], size: Size | None) -> tuple[Region, ...]:
     return tuple(regions)
 
 
-def _region(shape: _Shape, size: Size | None) -> Region:
+def _region(shape: _Shape, size: Size | None) -> AnnotatedRegion:
     points, kind = shape.points, shape.shape_type or "polygon"
     if kind == "polygon":
-        return Region(shape.label, (tuple(value for point in points for value in point),))
+        return AnnotatedRegion(shape.label, (tuple(value for point in points for value in point),))
     if kind == "circle" and len(points) == 2:
         (x, y), (edge_x, edge_y) = points
         radius = math.hypot(edge_x - x, edge_y - y)
-        return Region(shape.label, (ellipse(x, y, radius, radius),))
+        return AnnotatedRegion(shape.label, (ellipse(x, y, radius, radius),))
     if kind == "mask":
         return _bitmap(shape, size)
     return without_outline(shape.label, f"a {kind}")
 
 
-def _bitmap(shape: _Shape, size: Size | None) -> Region:
+def _bitmap(shape: _Shape, size: Size | None) -> AnnotatedRegion:
     if size is None or size[0] * size[1] > MAX_PIXELS or len(shape.points) != 2 or not shape.mask:
-        return Region(shape.label, fault="a mask without its pixels, its box or the image's size")
+        return AnnotatedRegion(shape.label, fault="a mask without its pixels, its box or the image's size")
     try:
         stored = decode_exact(base64.b64decode(shape.mask, validate=True), "the mask of a shape", MAX_PIXELS)
     except (ImageError, binascii.Error, ValueError) as error:
-        return Region(shape.label, fault=f"its mask is damaged ({error})")
+        return AnnotatedRegion(shape.label, fault=f"its mask is damaged ({error})")
     pixels = np.asarray(stored.picture.convert("L")) > 0
     (left, top), (right, bottom) = shape.points
     box = round(top), round(left), round(bottom) + 1, round(right) + 1
     if pixels.shape != (box[2] - box[0], box[3] - box[1]) or min(box) < 0 or box[2] > size[0] or box[3] > size[1]:
-        return Region(shape.label, fault=f"its mask of {pixels.shape[0]}x{pixels.shape[1]} pixels does not fit its box")
+        return AnnotatedRegion(
+            shape.label, fault=f"its mask of {pixels.shape[0]}x{pixels.shape[1]} pixels does not fit its box"
+        )
     whole = np.zeros(size, bool)
     whole[box[0] : box[2], box[1] : box[3]] = pixels
-    return Region(shape.label, (), tuple(run_lengths(whole)))
+    return AnnotatedRegion(shape.label, (), tuple(run_lengths(whole)))
 
 
 def write(out: Path, frames: Sequence[Written]) -> list[str]:
@@ -137,7 +139,7 @@ def write(out: Path, frames: Sequence[Written]) -> list[str]:
     return []
 
 
-def _shapes(region: Region, size: Size, number: int) -> list[dict[str, object]]:
+def _shapes(region: AnnotatedRegion, size: Size, number: int) -> list[dict[str, object]]:
     polygons = exact_polygons(region, size)
     head: dict[str, object] = {"label": POLYP, "description": "", "flags": {}, "group_id": None, "mask": None}
     if polygons is None:
@@ -149,7 +151,7 @@ def _shapes(region: Region, size: Size, number: int) -> list[dict[str, object]]:
     ]
 
 
-def _encoded(region: Region, size: Size) -> dict[str, object]:
+def _encoded(region: AnnotatedRegion, size: Size) -> dict[str, object]:
     mask = region.pixels(size)
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     content = io.BytesIO()

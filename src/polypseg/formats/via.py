@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import Field
 
-from polypseg.formats.annotations import Annotations, Frame, Region, annotation_file, without_outline
+from polypseg.formats.annotations import AnnotatedFrame, AnnotatedRegion, Annotations, annotation_file, without_outline
 from polypseg.formats.outlines import ellipse
 from polypseg.records.reading import Saved, parse_json, read_json
 
@@ -54,7 +54,7 @@ def read(paths: Sequence[Path]) -> Annotations:
         found = read_json(path, dict[str, object], KIND)
         for image in _images(path, found.get(PROJECT_KEY, found)):
             regions = image.regions if isinstance(image.regions, list) else list(image.regions.values())
-            frames.append(Frame(image.filename, None, tuple(map(_region, regions))))
+            frames.append(AnnotatedFrame(image.filename, None, tuple(map(_region, regions))))
     return Annotations(frames, [], [])
 
 
@@ -63,17 +63,17 @@ def _images(path: Path, images: Any) -> list[_Image]:
     return list(parse_json(json.dumps(images), dict[str, _Image], path, KIND).values())
 
 
-def _region(region: _Region) -> Region:
+def _region(region: _Region) -> AnnotatedRegion:
     shape, label = region.shape_attributes, _label(region.region_attributes)
     if shape.name == "polygon":
         if len(shape.all_points_x) != len(shape.all_points_y):
-            return Region(label, fault="a polygon has not as many x as y")
+            return AnnotatedRegion(label, fault="a polygon has not as many x as y")
         pairs = zip(shape.all_points_x, shape.all_points_y, strict=True)
-        return Region(label, (tuple(value for pair in pairs for value in pair),))
+        return AnnotatedRegion(label, (tuple(value for pair in pairs for value in pair),))
     if shape.name == "circle":
-        return Region(label, (ellipse(shape.cx, shape.cy, shape.r, shape.r),))
+        return AnnotatedRegion(label, (ellipse(shape.cx, shape.cy, shape.r, shape.r),))
     if shape.name == "ellipse":
-        return Region(label, (ellipse(shape.cx, shape.cy, shape.rx, shape.ry, shape.theta),))
+        return AnnotatedRegion(label, (ellipse(shape.cx, shape.cy, shape.rx, shape.ry, shape.theta),))
     return without_outline(label, f"a {shape.name}")
 
 

@@ -17,7 +17,7 @@ import cv2
 from polypseg.arrays import Image
 from polypseg.errors import DataError, UsageError, unknown_name
 from polypseg.formats import coco, cvat, label_maps, label_studio, labelme, yolo
-from polypseg.formats.annotations import Region
+from polypseg.formats.annotations import AnnotatedRegion
 from polypseg.formats.outlines import Size
 from polypseg.formats.written import Written
 from polypseg.preprocess import read_image
@@ -68,7 +68,7 @@ class Labelled(NamedTuple):
     name: str
     image_path: Path
     size: Size
-    regions: tuple[Region, ...]
+    regions: tuple[AnnotatedRegion, ...]
 
 
 def written_format(name: str) -> Format:

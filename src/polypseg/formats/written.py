@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from polypseg.formats.annotations import Region
+from polypseg.formats.annotations import AnnotatedRegion
 from polypseg.formats.outlines import Polygon, Size, has_holes, outlines
 
 
@@ -18,7 +18,7 @@ class Written(NamedTuple):
 
     file: str
     size: Size
-    regions: tuple[Region, ...]
+    regions: tuple[AnnotatedRegion, ...]
 
     @property
     def stem(self) -> str:
@@ -26,7 +26,7 @@ class Written(NamedTuple):
         return PurePosixPath(self.file).stem
 
 
-def exact_polygons(region: Region, size: Size) -> tuple[Polygon, ...] | None:
+def exact_polygons(region: AnnotatedRegion, size: Size) -> tuple[Polygon, ...] | None:
     """The polygons of a region; None where no polygon holds it, because it has a hole."""
     if region.polygons:
         return region.polygons

@@ -16,9 +16,9 @@ import numpy as np
 from polypseg.errors import DataError, ImageError, plural
 from polypseg.formats.annotations import (
     POLYP,
+    AnnotatedFrame,
+    AnnotatedRegion,
     Annotations,
-    Frame,
-    Region,
     Unusable,
     annotation_file,
     without_outline,
@@ -61,22 +61,22 @@ def read(folder: Path, paths: Sequence[Path], images: ImageFiles) -> Annotations
         DataError: The names of the classes cannot be understood.
     """
     names = class_names(folder)
-    frames: list[Frame] = []
+    frames: list[AnnotatedFrame] = []
     unusable: list[Unusable] = []
     for path in paths:
         labels = next(parent for parent in path.parents if parent.name == "labels")
         file = (labels.parent / "images" / path.relative_to(labels)).relative_to(folder).with_suffix("").as_posix()
         try:
             size = image_size(images.find(file))
-            frames.append(Frame(file, size, _regions(path, names, size), True))
+            frames.append(AnnotatedFrame(file, size, _regions(path, names, size), True))
         except (LookupError, ImageError) as error:
-            frames.append(Frame(file, None, fault=str(error)))
+            frames.append(AnnotatedFrame(file, None, fault=str(error)))
         except DataError as error:
             unusable.append(Unusable.of(path, error))
     return Annotations(frames, unusable, [])
 
 
-def _regions(path: Path, names: Mapping[int, str], size: Size) -> tuple[Region, ...]:
+def _regions(path: Path, names: Mapping[int, str], size: Size) -> tuple[AnnotatedRegion, ...]:
     regions = []
     for place, line in enumerate(read_text(path, KIND).splitlines(), 1):
         words = line.split()
@@ -91,7 +91,7 @@ def _regions(path: Path, names: Mapping[int, str], size: Size) -> tuple[Region, 
             regions.append(without_outline(label, "a box", value))
             continue
         corners = tuple(share * size[1 - index % 2] for index, share in enumerate(shares))
-        regions.append(Region(label, (corners,), value=value))
+        regions.append(AnnotatedRegion(label, (corners,), value=value))
     return tuple(regions)
 
 

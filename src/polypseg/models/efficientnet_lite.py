@@ -45,7 +45,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
 )
 
 
-class Block(NamedTuple):
+class InvertedBottleneck(NamedTuple):
     """One inverted bottleneck: expand by 1x1, filter each channel by k x k, project by 1x1."""
 
     kernel: int
@@ -54,19 +54,19 @@ class Block(NamedTuple):
     filters: int
 
 
-STAGES: tuple[tuple[int, Block], ...] = (
-    (1, Block(3, 1, 1, 16)),
-    (2, Block(3, 2, 6, 24)),
-    (2, Block(5, 2, 6, 40)),
-    (3, Block(3, 2, 6, 80)),
-    (3, Block(5, 1, 6, 112)),
-    (4, Block(5, 2, 6, 192)),
-    (1, Block(3, 1, 6, 320)),
+STAGES: tuple[tuple[int, InvertedBottleneck], ...] = (
+    (1, InvertedBottleneck(3, 1, 1, 16)),
+    (2, InvertedBottleneck(3, 2, 6, 24)),
+    (2, InvertedBottleneck(5, 2, 6, 40)),
+    (3, InvertedBottleneck(3, 2, 6, 80)),
+    (3, InvertedBottleneck(5, 1, 6, 112)),
+    (4, InvertedBottleneck(5, 2, 6, 192)),
+    (1, InvertedBottleneck(3, 1, 6, 320)),
 )
 """Repeats and block of Lite0, stage by stage; only a stage's first block strides."""
 
 
-def blocks_of(name: str) -> list[Block]:
+def blocks_of(name: str) -> list[InvertedBottleneck]:
     """The blocks of a network in order, its width and depth factors applied.
 
     Raises:
@@ -123,7 +123,7 @@ def efficientnet_lite(name: str, image: Any, momentum: float = SLOW_BATCH_MOMENT
     return [*maps, features]
 
 
-def _bottleneck(inputs: Any, block: Block, momentum: float, name: str) -> Any:
+def _bottleneck(inputs: Any, block: InvertedBottleneck, momentum: float, name: str) -> Any:
     channels = inputs.shape[-1]
     features = inputs
     if block.expansion != 1:

@@ -83,7 +83,7 @@ class BenchmarkOptions:
 
 
 @dataclass(frozen=True)
-class Measured:
+class EngineFigures:
     """The figures of one engine.
 
     Attributes:
@@ -135,7 +135,7 @@ class Report:
     machine: str
     versions: str
     options: BenchmarkOptions
-    measured: list[Measured]
+    measured: list[EngineFigures]
 
     def record(self) -> BenchmarkRecord:
         """The figures as they are saved."""
@@ -188,7 +188,7 @@ def engines_for(model: Path) -> list[str]:
 
 def _measure(
     model: Path, engine: str, paths: Sequence[Path], options: BenchmarkOptions, say: Callable[[str], None]
-) -> Measured:
+) -> EngineFigures:
     predictor = load(model, engine, options.threads)
     name, facts = predictor.engine.name, predictor.engine.facts
     say(f"{name}: {options.warm_up} runs of warm-up, {options.runs} measured")
@@ -206,7 +206,7 @@ def _measure(
     cold_start = median(start.seconds for start in starts)
     own = onednn_instruction_set() if name == "openvino" else instruction_set()
     used = own if device == "CPU" else ""
-    return Measured(name, device, facts, timings, cold_start, whole.peak_mib, used, share_again)
+    return EngineFigures(name, device, facts, timings, cold_start, whole.peak_mib, used, share_again)
 
 
 def _numbered_copies(paths: Sequence[Path], folder: Path) -> list[str]:
@@ -246,7 +246,7 @@ def draw_jpegs(folder: Path, size: tuple[int, int] = SIZE) -> list[Path]:
     return paths
 
 
-def _record_of(measured: Measured) -> EngineTimes:
+def _record_of(measured: EngineFigures) -> EngineTimes:
     timings = measured.timings
     stages = {
         stage: StageMilliseconds(**percentiles(seconds)._asdict(), share=timings.share(stage))

@@ -1,6 +1,6 @@
 """The file of `polypseg data check --json`: what there is to know about one or several data sets."""
 
-from polypseg.records.evaluation_record import LeftOut
+from polypseg.records.evaluation_record import LeftOutImage
 from polypseg.records.reading import Saved
 
 
@@ -69,6 +69,6 @@ class DataCheck(Saved):
     soft_masks: int
     polyp_values: dict[str, int]
     notes: tuple[str, ...]
-    faults: tuple[LeftOut, ...]
+    faults: tuple[LeftOutImage, ...]
     near_duplicates: tuple[NearDuplicate, ...]
     groups_in_several_splits: dict[str, tuple[str, ...]]

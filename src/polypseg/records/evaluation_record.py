@@ -8,7 +8,7 @@ from polypseg.records.model_facts import ModelFacts
 from polypseg.records.reading import Saved
 
 
-class LeftOut(Saved):
+class LeftOutImage(Saved):
     """A file or an image that was not scored.
 
     Attributes:
@@ -197,5 +197,5 @@ class EvaluationRecord(Saved):
     skip_bad: bool = False
     columns: tuple[str, ...] = ()
     data_digest: str = ""
-    skipped: tuple[LeftOut, ...] = ()
+    skipped: tuple[LeftOutImage, ...] = ()
     samples: tuple[ScoredImage, ...] = ()

@@ -27,7 +27,7 @@ from pydantic import Field
 from polypseg.errors import ProjectError
 from polypseg.records.atomic import write_text
 from polypseg.records.reading import FileKind, Saved, read_json
-from polypseg.records.trail import Line, Trail
+from polypseg.records.trail import Trail, TrailLine
 
 SavedState = Literal["corrected", "accepted", "no-polyp", "rejected"]
 """What a person says of a frame."""
@@ -63,7 +63,7 @@ class ProjectFile(Saved):
     created: str
 
 
-class Correction(Line):
+class Correction(TrailLine):
     """A line of the trail: what a person saved.
 
     Attributes:
@@ -86,7 +86,7 @@ class Correction(Line):
     proposal: str = Field(alias="from")
 
 
-class ModelChange(Line):
+class ModelChange(TrailLine):
     """A line of models.jsonl: which model is served from then on.
 
     Attributes:
@@ -144,7 +144,7 @@ class SetComparison(Saved):
     new_marked: int
 
 
-class Comparison(Saved):
+class GateComparison(Saved):
     """What the gate looks at, as comparison.json beside a trained model keeps it.
 
     Attributes:
@@ -164,7 +164,7 @@ class Comparison(Saved):
     new_digest: str
 
 
-class FrameRow(NamedTuple):
+class ProjectFrameRow(NamedTuple):
     """A row of frames.csv."""
 
     name: str
@@ -242,15 +242,15 @@ def revision_path(folder: Path, frame: str, revision: int) -> Path:
     return folder / HISTORY / frame / f"{revision:04d}.png"
 
 
-def write_frames(folder: Path, rows: Sequence[FrameRow]) -> None:
+def write_frames(folder: Path, rows: Sequence[ProjectFrameRow]) -> None:
     """Write frames.csv."""
     write_text(folder / FRAMES_NAME, frames_table(rows))
 
 
-def frames_table(rows: Sequence[FrameRow]) -> str:
+def frames_table(rows: Sequence[ProjectFrameRow]) -> str:
     """The text of frames.csv."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([*FrameRow._fields[:-1], "from"])
+    table.writerow([*ProjectFrameRow._fields[:-1], "from"])
     table.writerows(rows)
     return text.getvalue()

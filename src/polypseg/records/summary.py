@@ -6,7 +6,7 @@ from pydantic import Field
 
 from polypseg.errors import ScoreError
 from polypseg.metrics.statistics import Draws, Interval
-from polypseg.records.evaluation_record import EvaluationSource, LeftOut, SavedSettings
+from polypseg.records.evaluation_record import EvaluationSource, LeftOutImage, SavedSettings
 from polypseg.records.reading import Number, Saved
 
 
@@ -161,7 +161,7 @@ class Intervals(Saved):
         return Draws(self.confidence, self.num_resamples, self.seed)
 
 
-class Leak(Saved):
+class LeakRecord(Saved):
     """A scored image that shows what a training image shows.
 
     Attributes:
@@ -188,7 +188,7 @@ class LeakReport(Saved):
     """
 
     unchecked: str
-    pairs: tuple[Leak, ...] = ()
+    pairs: tuple[LeakRecord, ...] = ()
 
 
 class HeldSide(Saved):
@@ -289,7 +289,7 @@ class Summary(Saved):
     num_images: int
     num_polyp_images: int
     num_polyp_free_images: int
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[LeftOutImage, ...] = ()
     metrics: dict[str, MetricFigures]
     strata: dict[str, dict[str, StratumFigures]]
     negatives: NegativeFigures | None

@@ -26,13 +26,13 @@ CHECK = "check"
 CHECK_LETTERS = 16
 
 
-class Line(Saved):
+class TrailLine(Saved):
     """A line's own fields; a trail's entries are of a class derived from it."""
 
     check: str = ""
 
 
-LineT = TypeVar("LineT", bound=Line)
+LineT = TypeVar("LineT", bound=TrailLine)
 
 
 class TrailLines(NamedTuple, Generic[LineT]):

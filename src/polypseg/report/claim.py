@@ -12,7 +12,7 @@ from typing import NamedTuple
 from polypseg import __version__
 from polypseg.errors import plural
 from polypseg.report import facts, tables
-from polypseg.report.claim_items import ITEMS, Item
+from polypseg.report.claim_items import ITEMS, ChecklistItem
 from polypseg.report.documents import UNKNOWN, render_markdown
 from polypseg.report.figures import pick_cases
 from polypseg.report.report_input import ReportInput, split_counts
@@ -24,7 +24,7 @@ RANDOM_STARTS = ("attention_unet", "unet")
 """Networks that begin with random weights and have no pre-trained ones."""
 
 
-class Answer(NamedTuple):
+class ItemAnswer(NamedTuple):
     """What the record says to an item: RECORDED, PART or UNKNOWN, and the words."""
 
     status: str
@@ -34,62 +34,62 @@ class Answer(NamedTuple):
 def claim_checklist(record: ReportInput) -> str:
     """The checklist as Markdown."""
     answers = [(item, answer(item, record)) for item in ITEMS]
-    sections: dict[str, list[tuple[Item, Answer]]] = {}
+    sections: dict[str, list[tuple[ChecklistItem, ItemAnswer]]] = {}
     for item, given in answers:
         sections.setdefault(item.section, []).append((item, given))
     counts = {status: sum(given.status == status for _, given in answers) for status in (RECORDED, PART, UNKNOWN)}
     return render_markdown("claim.md.j2", record=record, sections=sections, counts=counts, version=__version__)
 
 
-def answer(item: Item, record: ReportInput) -> Answer:
+def answer(item: ChecklistItem, record: ReportInput) -> ItemAnswer:
     """What the record says to an item."""
     asked = _ANSWERS.get(item.number)
-    return (asked(record) if asked else None) or Answer(UNKNOWN, "")
+    return (asked(record) if asked else None) or ItemAnswer(UNKNOWN, "")
 
 
-def _title(record: ReportInput) -> Answer | None:
+def _title(record: ReportInput) -> ItemAnswer | None:
     network = facts.network_words(record)
-    return None if network == UNKNOWN else Answer(PART, f"Deep learning, a convolutional network ({network}).")
+    return None if network == UNKNOWN else ItemAnswer(PART, f"Deep learning, a convolutional network ({network}).")
 
 
-def _abstract(record: ReportInput) -> Answer:
+def _abstract(record: ReportInput) -> ItemAnswer:
     summary = record.summary
     text = f"{plural(summary.num_images, 'image')} scored; "
     if summary.num_polyp_images:
         dice, iou = facts.headline(record, "dice"), facts.headline(record, "iou")
-        return Answer(PART, f"{text}mean Dice {dice}, mean IoU {iou}.")
-    return Answer(PART, f"{text}none of them with a polyp.")
+        return ItemAnswer(PART, f"{text}mean Dice {dice}, mean IoU {iou}.")
+    return ItemAnswer(PART, f"{text}none of them with a polyp.")
 
 
-def _retrospective(record: ReportInput) -> Answer | None:
+def _retrospective(record: ReportInput) -> ItemAnswer | None:
     if not record.terms_of_use.is_public:
         return None
-    return Answer(RECORDED, f"Retrospective: images of a published data set, {record.terms_of_use.title}.")
+    return ItemAnswer(RECORDED, f"Retrospective: images of a published data set, {record.terms_of_use.title}.")
 
 
-def _sources(record: ReportInput) -> Answer:
+def _sources(record: ReportInput) -> ItemAnswer:
     terms, training = record.terms_of_use, record.training_terms_of_use
     scored = f"Scored: {terms.title or 'data without a known name'} ({terms.citation or 'no citation known'})"
     if training is None:
         trained = (record.model_says and record.model_says.training_data) or UNKNOWN
-        return Answer(PART, f"{scored}. Training data: {trained}.")
+        return ItemAnswer(PART, f"{scored}. Training data: {trained}.")
     learned = f"Trained on: {training.title or 'unnamed data'} ({training.citation or 'no citation known'})"
-    return Answer(PART, f"{learned}. {scored}; SHA-256 of the scored files {record.source.data_digest}.")
+    return ItemAnswer(PART, f"{learned}. {scored}; SHA-256 of the scored files {record.source.data_digest}.")
 
 
-def _criteria(record: ReportInput) -> Answer:
+def _criteria(record: ReportInput) -> ItemAnswer:
     skipped = record.run.environment.skipped if record.run and record.run.environment else ()
     trained = f"; in training: {plural(len(skipped), 'file')}" if record.run else ""
-    return Answer(
+    return ItemAnswer(
         PART, f"Files that could not be used were left out: in the evaluation {facts.left_out_words(record)}{trained}."
     )
 
 
-def _preprocessing(record: ReportInput) -> Answer | None:
+def _preprocessing(record: ReportInput) -> ItemAnswer | None:
     size = record.source.size
     if size is None:
         return None
-    return Answer(
+    return ItemAnswer(
         RECORDED,
         f"Turned by their EXIF orientation, RGB, squeezed to {size} x {size} px (by area where they shrink), scaled "
         "to 0 … 1. The map is brought back to the image's own size (bilinear). Threshold: "
@@ -97,157 +97,165 @@ def _preprocessing(record: ReportInput) -> Answer | None:
     )
 
 
-def _subsets(record: ReportInput) -> Answer:
-    return Answer(PART, f"Whole images; scored: {record.source.split} split, {plural(len(record.scores), 'image')}.")
+def _subsets(record: ReportInput) -> ItemAnswer:
+    return ItemAnswer(
+        PART, f"Whole images; scored: {record.source.split} split, {plural(len(record.scores), 'image')}."
+    )
 
 
-def _missing(record: ReportInput) -> Answer:
+def _missing(record: ReportInput) -> ItemAnswer:
     figures = record.summary.metrics.get("hd95_px")
     undefined = figures.num_missing if figures and record.summary.num_polyp_images else 0
-    return Answer(
+    return ItemAnswer(
         RECORDED,
         f"Left out: {facts.left_out_words(record)}. A score that does not exist is left out of its mean and counted "
         f"(Hausdorff distance: {plural(undefined, 'image')}). Images without a polyp are reported apart.",
     )
 
 
-def _reference(record: ReportInput) -> Answer:
+def _reference(record: ReportInput) -> ItemAnswer:
     cited = f" Data set: {record.terms_of_use.citation}." if record.terms_of_use.citation else ""
-    return Answer(PART, f"Masks of the polyp's pixels, two-valued (above 127 of 255), at the image's own size.{cited}")
+    return ItemAnswer(
+        PART, f"Masks of the polyp's pixels, two-valued (above 127 of 255), at the image's own size.{cited}"
+    )
 
 
-def _partitions(record: ReportInput) -> Answer | None:
+def _partitions(record: ReportInput) -> ItemAnswer | None:
     if record.model_says is not None and record.model_says.protocol:
-        return Answer(PART, f"{record.model_says.protocol} Split manifest, SHA-256 {record.model_says.split_digest}.")
+        return ItemAnswer(
+            PART, f"{record.model_says.protocol} Split manifest, SHA-256 {record.model_says.split_digest}."
+        )
     if record.run is None or record.run.split is None:
         return None
     split = record.run.split
     counts = ", ".join(f"{name} {images}" for name, (images, _) in split_counts(split).items())
-    return Answer(
+    return ItemAnswer(
         RECORDED, f"{split.source}, seed {split.seed}: {counts} images (splits.json, SHA-256 {split.digest()})."
     )
 
 
-def _disjoint(record: ReportInput) -> Answer | None:
+def _disjoint(record: ReportInput) -> ItemAnswer | None:
     if record.model_says is not None and record.model_says.seen_images:
-        return Answer(PART, f"Near-duplicates of training images: not checked, {record.source.leaks.unchecked}.")
+        return ItemAnswer(PART, f"Near-duplicates of training images: not checked, {record.source.leaks.unchecked}.")
     if record.run is None or record.run.split is None:
         return None
     shared, unchecked = record.run.shared_groups, record.source.leaks.unchecked
     leaks = f"near-duplicates of training images: {f'not checked ({unchecked})' if unchecked else len(record.leaks)}"
     if shared is None:
-        return Answer(PART, f"Image; the data name no sequences or patients. Scored {leaks}.")
+        return ItemAnswer(PART, f"Image; the data name no sequences or patients. Scored {leaks}.")
     level = (
         "no group (sequence or patient) is in two splits"
         if not shared
         else f"{plural(len(shared), 'group is', 'groups are')} in two splits"
     )
-    return Answer(RECORDED, f"Group: {level}. Scored {leaks}.")
+    return ItemAnswer(RECORDED, f"Group: {level}. Scored {leaks}.")
 
 
-def _sample_size(record: ReportInput) -> Answer:
+def _sample_size(record: ReportInput) -> ItemAnswer:
     summary = record.summary
     polyps = plural(summary.num_polyp_images, "image with a polyp", "images with a polyp")
-    return Answer(PART, f"{polyps} and {summary.num_polyp_free_images} without one were scored.")
+    return ItemAnswer(PART, f"{polyps} and {summary.num_polyp_free_images} without one were scored.")
 
 
-def _model(record: ReportInput) -> Answer | None:
+def _model(record: ReportInput) -> ItemAnswer | None:
     network = facts.network_words(record)
     own = record.run.environment if record.run else record.model_says
     if network == UNKNOWN:
         return None
     parameters = UNKNOWN if own is None or own.num_parameters is None else own.num_parameters
-    return Answer(PART, f"{network}; {parameters} parameters; one probability a pixel. Code: polypseg {__version__}.")
+    return ItemAnswer(
+        PART, f"{network}; {parameters} parameters; one probability a pixel. Code: polypseg {__version__}."
+    )
 
 
-def _software(record: ReportInput) -> Answer | None:
+def _software(record: ReportInput) -> ItemAnswer | None:
     words = facts.version_words(record.run.environment) if record.run else UNKNOWN
     scored = f"Scored with polypseg {record.source.polypseg}"
-    return Answer(PART, f"{scored}.") if words == UNKNOWN else Answer(RECORDED, f"{words}. {scored}.")
+    return ItemAnswer(PART, f"{scored}.") if words == UNKNOWN else ItemAnswer(RECORDED, f"{words}. {scored}.")
 
 
-def _initial(record: ReportInput) -> Answer | None:
+def _initial(record: ReportInput) -> ItemAnswer | None:
     config = record.run.config if record.run else None
     if config is None or config.model.name not in RANDOM_STARTS:
         return None
     seed, encoder, weights = config.train.seed, config.model.encoder, config.model.encoder_weights
     if encoder is None:
-        return Answer(RECORDED, f"Random (He normal), seed {seed}; no pre-trained weights.")
+        return ItemAnswer(RECORDED, f"Random (He normal), seed {seed}; no pre-trained weights.")
     if weights is None:
-        return Answer(RECORDED, f"Random, seed {seed}; no pre-trained weights, the encoder ({encoder}) included.")
-    return Answer(PART, f"Encoder {encoder}: pre-trained weights ({weights}); all else random, seed {seed}.")
+        return ItemAnswer(RECORDED, f"Random, seed {seed}; no pre-trained weights, the encoder ({encoder}) included.")
+    return ItemAnswer(PART, f"Encoder {encoder}: pre-trained weights ({weights}); all else random, seed {seed}.")
 
 
-def _training(record: ReportInput) -> Answer | None:
+def _training(record: ReportInput) -> ItemAnswer | None:
     if record.run is None or record.run.config is None:
         return None
     run = record.run
     machine = facts.machine_words(run.environment)
-    return Answer(
+    return ItemAnswer(
         PART,
         f"{facts.training_words(run)}; augmentation: {facts.augmentation_words(run)}; epochs: "
         f"{facts.epoch_words(run)}; machine: {machine}. Settings: config.toml.",
     )
 
 
-def _final_model(record: ReportInput) -> Answer | None:
+def _final_model(record: ReportInput) -> ItemAnswer | None:
     words = facts.checkpoint_words(record)
     if words == UNKNOWN:
         return None
     scored = f"; times the test split was scored: {record.run.times_test_was_scored}" if record.run else ""
-    return Answer(RECORDED, f"Checkpoint: {words}; threshold: {facts.threshold_words(record)}{scored}.")
+    return ItemAnswer(RECORDED, f"Checkpoint: {words}; threshold: {facts.threshold_words(record)}{scored}.")
 
 
-def _ensemble(record: ReportInput) -> Answer | None:
+def _ensemble(record: ReportInput) -> ItemAnswer | None:
     words = facts.passes_words(record)
-    return None if words == UNKNOWN else Answer(RECORDED, f"{words[0].upper()}{words[1:]}.")
+    return None if words == UNKNOWN else ItemAnswer(RECORDED, f"{words[0].upper()}{words[1:]}.")
 
 
-def _metrics(record: ReportInput) -> Answer:
+def _metrics(record: ReportInput) -> ItemAnswer:
     rows, _ = tables.metric_rows(record.summary)
     labels = [row.label for row in rows] + [row[0] for row in tables.negative_rows(record.summary)]
-    return Answer(PART, f"{'; '.join(labels)}. Definitions: polypseg's documentation of metrics.")
+    return ItemAnswer(PART, f"{'; '.join(labels)}. Definitions: polypseg's documentation of metrics.")
 
 
-def _uncertainty(record: ReportInput) -> Answer:
+def _uncertainty(record: ReportInput) -> ItemAnswer:
     drawn = record.summary.intervals
-    return Answer(
+    return ItemAnswer(
         RECORDED,
         f"{100 * drawn.confidence:g} % percentile intervals of {drawn.num_resamples} bootstrap samples over "
         f"{drawn.over}, seed {drawn.seed}. No other model is compared here.",
     )
 
 
-def _robustness(record: ReportInput) -> Answer | None:
+def _robustness(record: ReportInput) -> ItemAnswer | None:
     ways = [way for way, strata in record.summary.strata.items() if strata]
     if not ways:
         return None
     curve = "; all scores over the threshold" if record.has_probabilities else ""
-    return Answer(PART, f"Strata by {', '.join(ways)}{curve}.")
+    return ItemAnswer(PART, f"Strata by {', '.join(ways)}{curve}.")
 
 
 def _is_test(record: ReportInput) -> bool:
     return record.source.split == "test"
 
 
-def _internal(record: ReportInput) -> Answer | None:
+def _internal(record: ReportInput) -> ItemAnswer | None:
     if _is_test(record):
-        return Answer(RECORDED, f"Test split of the same data: mean Dice {facts.headline(record, 'dice')}.")
+        return ItemAnswer(RECORDED, f"Test split of the same data: mean Dice {facts.headline(record, 'dice')}.")
     return _other(record, is_internal=True)
 
 
-def _external(record: ReportInput) -> Answer | None:
+def _external(record: ReportInput) -> ItemAnswer | None:
     if record.source.split == "external" and (record.run is not None or record.model_says is not None):
         if not record.summary.num_polyp_images:
-            return Answer(PART, f"{record.data_name}: images without a polyp alone; see item 38.")
-        return Answer(PART, f"{record.data_name}: mean Dice {facts.headline(record, 'dice')}.")
+            return ItemAnswer(PART, f"{record.data_name}: images without a polyp alone; see item 38.")
+        return ItemAnswer(PART, f"{record.data_name}: mean Dice {facts.headline(record, 'dice')}.")
     return _other(record, is_internal=False)
 
 
-def _other(record: ReportInput, is_internal: bool) -> Answer | None:
+def _other(record: ReportInput, is_internal: bool) -> ItemAnswer | None:
     """What the run's other evaluations, or the model's file, tell: of the own test split, or of other data."""
     if stated := facts.stated_words(record, is_internal):
-        return Answer(PART, f"As the model's file states: {stated}.")
+        return ItemAnswer(PART, f"As the model's file states: {stated}.")
     others = record.run.others if record.run else {}
     found = [
         f"{name}: mean Dice {figure(summary.of('dice').mean)} ({interval(summary.of('dice'))}, "
@@ -255,74 +263,76 @@ def _other(record: ReportInput, is_internal: bool) -> Answer | None:
         for name, summary in others.items()
         if summary.num_polyp_images and summary.provenance.split == ("test" if is_internal else "external")
     ]
-    return Answer(RECORDED if is_internal else PART, f"{'; '.join(found)}.") if found else None
+    return ItemAnswer(RECORDED if is_internal else PART, f"{'; '.join(found)}.") if found else None
 
 
-def _included(record: ReportInput) -> Answer:
+def _included(record: ReportInput) -> ItemAnswer:
     groups = record.scores.groups()
     counted = f", of {plural(len(set(groups)), 'group')} (sequences or patients)" if groups else ""
-    return Answer(PART, f"{plural(len(record.scores), 'image')}{counted}; left out: {facts.left_out_words(record)}.")
+    return ItemAnswer(
+        PART, f"{plural(len(record.scores), 'image')}{counted}; left out: {facts.left_out_words(record)}."
+    )
 
 
-def _characteristics(record: ReportInput) -> Answer | None:
+def _characteristics(record: ReportInput) -> ItemAnswer | None:
     sizes = record.summary.strata.get("polyp area", {})
     if not sizes:
         return None
     counts = ", ".join(f"{name}: {figures.num_images}" for name, figures in sizes.items())
-    return Answer(PART, f"Polyp area of the scored images: {counts}.")
+    return ItemAnswer(PART, f"Polyp area of the scored images: {counts}.")
 
 
-def _performance(record: ReportInput) -> Answer | None:
+def _performance(record: ReportInput) -> ItemAnswer | None:
     if not record.summary.num_polyp_images:
         return None
     rows, _ = tables.metric_rows(record.summary)
     words = [
         f"{row.label} {row.mean} ({row.interval})" for row in rows if row.name in ("dice", "iou", "precision", "recall")
     ]
-    return Answer(PART, f"{'; '.join(words)}: {record.source.split} split. All others: report.html, summary.json.")
+    return ItemAnswer(PART, f"{'; '.join(words)}: {record.source.split} split. All others: report.html, summary.json.")
 
 
-def _diagnostic(record: ReportInput) -> Answer | None:
+def _diagnostic(record: ReportInput) -> ItemAnswer | None:
     words = [f"{label}: {value} ({spread})" for label, value, spread in tables.negative_rows(record.summary)]
     if record.summary.num_polyp_images:
         lesions = record.summary.of("lesion_sensitivity")
         words.insert(0, f"lesions found, mean over images: {figure(lesions.mean)} ({interval(lesions)})")
-    return Answer(PART, f"{'; '.join(words)}.") if words else None
+    return ItemAnswer(PART, f"{'; '.join(words)}.") if words else None
 
 
-def _failures(record: ReportInput) -> Answer | None:
+def _failures(record: ReportInput) -> ItemAnswer | None:
     polyps = record.polyps
     places = pick_cases(polyps.dice, 4)["worst"] if len(polyps) else []
     if not places:
         return None
     worst = [f"{polyps.names[place]} ({figure(float(polyps.dice[place]))})" for place in places]
-    return Answer(PART, f"The lowest Dice: {', '.join(worst)}; pictures and strata: report.html.")
+    return ItemAnswer(PART, f"The lowest Dice: {', '.join(worst)}; pictures and strata: report.html.")
 
 
-def _limitations(record: ReportInput) -> Answer:
+def _limitations(record: ReportInput) -> ItemAnswer:
     known = [f"{text[:1].upper()}{text[1:]}." for text in facts.warnings(record)]
-    return Answer(PART, " ".join(known)) if known else Answer(UNKNOWN, "")
+    return ItemAnswer(PART, " ".join(known)) if known else ItemAnswer(UNKNOWN, "")
 
 
-def _implications(record: ReportInput) -> Answer:
-    return Answer(PART, "Not a medical device: for research and education.")
+def _implications(record: ReportInput) -> ItemAnswer:
+    return ItemAnswer(PART, "Not a medical device: for research and education.")
 
 
-def _protocol(record: ReportInput) -> Answer:
+def _protocol(record: ReportInput) -> ItemAnswer:
     own = "; of the training: config.toml, splits.json, environment.json, history.csv" if record.run else ""
-    return Answer(PART, f"Of the evaluation: evaluation.json, summary.json, scores.csv{own}.")
+    return ItemAnswer(PART, f"Of the evaluation: evaluation.json, summary.json, scores.csv{own}.")
 
 
-def _availability(record: ReportInput) -> Answer:
+def _availability(record: ReportInput) -> ItemAnswer:
     model = record.source.model_digest
     weights = f" Model file: SHA-256 {model}." if model else ""
-    return Answer(
+    return ItemAnswer(
         PART,
         f"Software: polypseg {__version__}, Apache-2.0.{weights} Terms of the scored data: {record.terms_of_use.text}",
     )
 
 
-_ANSWERS: dict[int, Callable[[ReportInput], Answer | None]] = {
+_ANSWERS: dict[int, Callable[[ReportInput], ItemAnswer | None]] = {
     1: _title,
     2: _abstract,
     5: _retrospective,

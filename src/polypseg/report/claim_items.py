@@ -12,7 +12,7 @@ Reference:
 from typing import NamedTuple
 
 
-class Item(NamedTuple):
+class ChecklistItem(NamedTuple):
     """One item of the checklist.
 
     Attributes:
@@ -104,6 +104,6 @@ _BY_SECTION: dict[str, tuple[tuple[int, int | None, str, str], ...]] = {
 }
 
 ITEMS = tuple(
-    Item(number, old, section, *words) for section, rows in _BY_SECTION.items() for number, old, *words in rows
+    ChecklistItem(number, old, section, *words) for section, rows in _BY_SECTION.items() for number, old, *words in rows
 )
 """In the order of their numbers."""

@@ -32,7 +32,7 @@ from polypseg.records.model_facts import ModelFacts
 from polypseg.records.run import Run
 from polypseg.records.scores import Scores
 from polypseg.records.split import SPLIT_NAMES, Split
-from polypseg.records.summary import HeldPromise, Leak, Provenance, Summary
+from polypseg.records.summary import HeldPromise, LeakRecord, Provenance, Summary
 from polypseg.records.threshold import DEFAULT, Threshold, load_threshold
 from polypseg.records.training_state import HistoryRow
 from polypseg.report.curve_panels import holds_probabilities
@@ -173,7 +173,7 @@ class ReportInput:
         return self.scores.select(self.scores.is_polyp_free)
 
     @property
-    def leaks(self) -> Sequence[Leak]:
+    def leaks(self) -> Sequence[LeakRecord]:
         """The scored images that show what a training image shows."""
         return self.source.leaks.pairs
 

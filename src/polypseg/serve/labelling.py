@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from polypseg.annotate.frames import Frame
+from polypseg.annotate.frames import FrameInProject
 from polypseg.annotate.mask_file import decode_mask
 from polypseg.annotate.project import Project
 from polypseg.annotate.proposals import Look, Proposals
@@ -92,7 +92,7 @@ class Labelling:
     def _of(self, model: Proposer) -> tuple[Proposals, str, str]:
         return Proposals(self.project.folder, model.digest), model.name, f"{model.name} sha256:{model.digest}"
 
-    def frame(self, identifier: str) -> Frame:
+    def frame(self, identifier: str) -> FrameInProject:
         """A frame by its identifier.
 
         Raises:
@@ -103,7 +103,7 @@ class Labelling:
         except KeyError:
             raise RequestError(404, "No such frame", "the project has no frame of this id") from None
 
-    async def image(self, frame: Frame) -> Image:
+    async def image(self, frame: FrameInProject) -> Image:
         """A frame's image, upright.
 
         Raises:
@@ -111,7 +111,7 @@ class Labelling:
         """
         return await asyncio.to_thread(self._read, frame)
 
-    async def propose(self, frame: Frame) -> Look:
+    async def propose(self, frame: FrameInProject) -> Look:
         """What is proposed for a frame; it is worked out where it was not yet.
 
         Raises:
@@ -130,7 +130,7 @@ class Labelling:
                 self.project.proposed.add(frame.id)
         return found
 
-    async def proposed_mask(self, frame: Frame) -> tuple[np.ndarray, str]:
+    async def proposed_mask(self, frame: FrameInProject) -> tuple[np.ndarray, str]:
         """The mask that is proposed, and what proposes it: one beside the image comes before the model's."""
         if frame.mask_path is not None:
             mask = await asyncio.to_thread(read_mask, frame.mask_path)
@@ -145,7 +145,7 @@ class Labelling:
             await self.propose(frame)
             return await asyncio.to_thread(self.proposals.mask, frame.name), self._source
 
-    async def probability(self, frame: Frame) -> bytes:
+    async def probability(self, frame: FrameInProject) -> bytes:
         """The model's probability of a frame, as a PNG."""
         await self.propose(frame)
         try:
@@ -155,7 +155,7 @@ class Labelling:
             await self.propose(frame)
             return await asyncio.to_thread(self.proposals.probability_content, frame.name)
 
-    async def save(self, frame: Frame, query: MaskSaveQuery, content: bytes) -> Correction:
+    async def save(self, frame: FrameInProject, query: MaskSaveQuery, content: bytes) -> Correction:
         """Save what a person says of a frame.
 
         Raises:
@@ -192,7 +192,7 @@ class Labelling:
                 self._unreadable.add(frame.id)
                 logger.warning("a frame could not be predicted: %s", type(error).__name__)
 
-    def record(self, frame: Frame) -> FrameRecord:
+    def record(self, frame: FrameInProject) -> FrameRecord:
         """A frame as the page lists it."""
         line, look = self.project.last(frame), self.proposals.look(frame.name)
         return FrameRecord(
@@ -208,7 +208,7 @@ class Labelling:
             revision=line.revision if line else 0,
         )
 
-    def _began_with(self, frame: Frame) -> str:
+    def _began_with(self, frame: FrameInProject) -> str:
         """What a mask that is sent began with: an earlier revision, a mask beside the image, or the model's."""
         last = self.project.last(frame)
         if last is not None and last.mask:
@@ -217,7 +217,7 @@ class Labelling:
             return BESIDE
         return self._source if self.proposals.look(frame.name) is not None else ""
 
-    def _read(self, frame: Frame) -> Image:
+    def _read(self, frame: FrameInProject) -> Image:
         try:
             image = read_image(frame.image_path, self._max_pixels)
         except DataError as error:
@@ -238,7 +238,7 @@ class Labelling:
         records = [self.record(frame) for frame in frames]
         return [record for record in records if query.state in (None, record.state)]
 
-    def _next_without(self) -> Frame | None:
+    def _next_without(self) -> FrameInProject | None:
         for frame in self.project.frames.values():
             if frame.id not in self._unreadable and self.proposals.look(frame.name) is None:
                 return frame

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from polypseg.records.project import Comparison, FrameState, SavedState
+from polypseg.records.project import FrameState, GateComparison, SavedState
 
 Labeller = Annotated[str, Field(max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
@@ -108,7 +108,7 @@ class RetrainComparison(BaseModel):
     reasons: list[str] = Field(description="why the trained model is worse")
 
     @classmethod
-    def of(cls, found: Comparison) -> "RetrainComparison":
+    def of(cls, found: GateComparison) -> "RetrainComparison":
         """As the page gets it."""
         sets = (found.project, found.reference)
         project, reference = (None if one is None else SetComparison(**one.model_dump()) for one in sets)

@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic
 
-from polypseg.annotate.training import CancelledError, Start, Trained, Training
+from polypseg.annotate.training import CancelledError, StartModel, Trained, Training
 from polypseg.errors import PolypsegError, RequestError
 from polypseg.serve.project_schemas import Retrain, RetrainComparison, RetrainStatus
-from polypseg.serve.served import ServedFile, ServedModels
+from polypseg.serve.served import ServedFile, ServedHistory
 
 logger = logging.getLogger("polypseg.serve")
 
@@ -33,7 +33,7 @@ class Retraining:
         serve: Puts a model in the served one's place.
     """
 
-    def __init__(self, folder: Path, models: ServedModels, start: Callable[[], Start], serve: Serve) -> None:
+    def __init__(self, folder: Path, models: ServedHistory, start: Callable[[], StartModel], serve: Serve) -> None:
         self._folder, self._models, self._start, self._serve = folder, models, start, serve
         self._training: Training | None = None
         self._task: asyncio.Task[None] | None = None

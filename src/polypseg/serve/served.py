@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from polypseg.annotate.training import Start
+from polypseg.annotate.training import StartModel
 from polypseg.errors import ModelError
 from polypseg.predict.engines.packaged import packaged_models, resolve
 from polypseg.predict.predictor import Predictor
@@ -26,7 +26,7 @@ class ServedFile(NamedTuple):
     digest: str
 
 
-class ServedModels:
+class ServedHistory:
     """The models that a project was served with, the last one first in line.
 
     Args:
@@ -88,14 +88,14 @@ class ServedModels:
         line = ModelChange(time=now, model=served.model, digest=served.digest, reason=reason)
         self._lines.append(self._trail.append(line))
 
-    def start(self, served: ServedFile, predictor: Predictor, project: str) -> Start:
+    def start(self, served: ServedFile, predictor: Predictor, project: str) -> StartModel:
         """What a training begins with; the new model's version tells of the project and of when."""
         facts = predictor.engine.facts
         is_trained = served.path.name == MODEL_FILE and served.path.parent.parent.name == MODELS
         model = str(served.path.parent.resolve()) if is_trained else served.model
         version = f"{facts.version.partition('+')[0] or '0'}+{project}.{datetime.now():%Y%m%d.%H%M}"
         thresholds = predictor.threshold, predictor.peak_threshold
-        return Start(model, served.path, facts.name or "unnamed", version, *thresholds)
+        return StartModel(model, served.path, facts.name or "unnamed", version, *thresholds)
 
     def _of(self, line: ModelChange) -> ServedFile:
         inner = self._folder / line.model

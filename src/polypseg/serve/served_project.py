@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from polypseg.annotate.project import Project, opened_project
-from polypseg.annotate.training import Start
+from polypseg.annotate.training import StartModel
 from polypseg.predict.predictor import Predictor
 from polypseg.serve.labelling import Labelling, Proposer
 from polypseg.serve.retraining import Retraining
 from polypseg.serve.segmenter import Segmenter
-from polypseg.serve.served import ServedFile, ServedModels
+from polypseg.serve.served import ServedFile, ServedHistory
 from polypseg.serve.settings import Settings
 
 
@@ -25,7 +25,7 @@ class OpenFiles(NamedTuple):
     """
 
     project: Project
-    models: ServedModels
+    models: ServedHistory
     model: ServedFile
 
 
@@ -57,7 +57,7 @@ def opened_files(folder: Path, model: Path | str | None) -> Iterator[OpenFiles]:
         ModelError: The model is gone or was changed.
     """
     with opened_project(folder) as project:
-        models = ServedModels(folder)
+        models = ServedHistory(folder)
         project.notes += models.notes
         yield OpenFiles(project, models, models.at_start(model))
 
@@ -92,5 +92,5 @@ class ServedProject:
         facts = self._service.predictor.engine.facts
         return Proposer(self._model.digest, f"{facts.name or 'unnamed'} {facts.version}".strip())
 
-    def _start(self) -> Start:
+    def _start(self) -> StartModel:
         return self.models.start(self._model, self._service.predictor, self.labelling.project.name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from polypseg.config import Config, DataConfig
 from polypseg.data.catalogue import find_samples
-from polypseg.data.duplicates import SeenImages
+from polypseg.data.duplicates import DecodedImages
 from polypseg.data.masks import inverted, rule_of, set_faults
 from polypseg.data.named_splits import SplitFiles, split_by_names
 from polypseg.data.samples import Fault, MaskFacts, Sample, check_samples, refuse
@@ -24,7 +24,7 @@ class PartedGroupsWarning(PolypsegWarning):
 
 
 def usable_samples(
-    data: Path | None, config: Config, track: Track = silent, seen: SeenImages | None = None
+    data: Path | None, config: Config, track: Track = silent, seen: DecodedImages | None = None
 ) -> tuple[list[Sample], list[Fault]]:
     """The samples of a folder, or of the config's sources, each checked by decoding it, and what was left out.
 
@@ -76,7 +76,7 @@ def split_samples(
     config: Config,
     files: SplitFiles,
     track: Track = silent,
-    seen: SeenImages | None = None,
+    seen: DecodedImages | None = None,
 ) -> Split:
     """The split of a new training: a given one, or one that the config makes.
 
@@ -100,9 +100,9 @@ def split_samples(
     return split
 
 
-def seen_images(config: Config, files: SplitFiles) -> SeenImages | None:
+def seen_images(config: Config, files: SplitFiles) -> DecodedImages | None:
     """Takes the fingerprints that a new split will look for; None where it looks for none."""
-    return SeenImages() if config.split.near_duplicate_bits >= 0 and files.manifest is None else None
+    return DecodedImages() if config.split.near_duplicate_bits >= 0 and files.manifest is None else None
 
 
 def training_draws(samples: Sequence[Sample], split: Split, config: Config) -> tuple[float, ...]:

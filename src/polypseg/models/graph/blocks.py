@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
-from polypseg.models.graph.layout import Block, Part
+from polypseg.models.graph.layout import GraphBlock, LayerPart
 from polypseg.models.graph.trace import Step, trace
 
 MOST_GATE_BLOCKS = 12
@@ -28,7 +28,7 @@ SQUASHING = {"σ", "softmax", "hard sigmoid"}
 GREEK = {"theta": "θ", "phi": "φ", "psi": "ψ", "attention": "α", "alpha": "α"}
 
 
-def blocks_of(model: Any) -> list[Block]:
+def blocks_of(model: Any) -> list[GraphBlock]:
     """The blocks of a model's graph, each after those that it depends on."""
     steps = trace(model)
     levels = _levels(model, steps)
@@ -40,9 +40,9 @@ def blocks_of(model: Any) -> list[Block]:
         first, last = steps[chain[0]], steps[chain[-1]]
         words = [*first.words, *(steps[place].words[0] for place in chain[1:])]
         shape = _shape_text(last.shape, levels[chain[-1]] if open_sides else None)
-        part = Part(tuple(steps[place].name for place in chain), words[0], first.filters, tuple(words[1:]), shape)
+        part = LayerPart(tuple(steps[place].name for place in chain), words[0], first.filters, tuple(words[1:]), shape)
         kind = "output" if last.returned else "other" if first.kind == "attached" else first.kind
-        blocks.append(Block(kind, (part,), levels[chain[-1]], tuple(home[place] for place in first.parents)))
+        blocks.append(GraphBlock(kind, (part,), levels[chain[-1]], tuple(home[place] for place in first.parents)))
     blocks = _with_gates(_counted(blocks))
     return [replace(block, title=block.title or _title(block)) for block in blocks]
 
@@ -97,7 +97,7 @@ def _chains(steps: Sequence[Step]) -> list[list[int]]:
     return chains
 
 
-def _counted(blocks: Sequence[Block]) -> list[Block]:
+def _counted(blocks: Sequence[GraphBlock]) -> list[GraphBlock]:
     """Equal convolutions in a row as one block, with their number."""
     children = _children([block.parents for block in blocks])
     home: list[int] = []
@@ -122,7 +122,7 @@ def _counted(blocks: Sequence[Block]) -> list[Block]:
     return counted
 
 
-def _with_gates(blocks: list[Block]) -> list[Block]:
+def _with_gates(blocks: list[GraphBlock]) -> list[GraphBlock]:
     """The blocks with each attention gate as one."""
     regions: dict[int, list[int]] = {}
     swallowed: set[int] = set()
@@ -140,7 +140,7 @@ def _with_gates(blocks: list[Block]) -> list[Block]:
     return gated
 
 
-def _gate_region(blocks: Sequence[Block], end: int) -> list[int]:
+def _gate_region(blocks: Sequence[GraphBlock], end: int) -> list[int]:
     """The blocks of the gate that ends in this multiplication, in order; empty where there is none."""
     if blocks[end].kind != "merge" or blocks[end].parts[0].text != "×":
         return []
@@ -163,7 +163,7 @@ def _gate_region(blocks: Sequence[Block], end: int) -> list[int]:
     return []
 
 
-def _gate(blocks: Sequence[Block], region: Sequence[int]) -> Block:
+def _gate(blocks: Sequence[GraphBlock], region: Sequence[int]) -> GraphBlock:
     """One block for a gate: its parts in order, and its own small graph with the signals that enter it."""
     names = [name for place in region for name in blocks[place].names]
     title = _common(names) or "gate"
@@ -180,15 +180,15 @@ def _gate(blocks: Sequence[Block], region: Sequence[int]) -> Block:
     for sign, place in zip(signs, outside, strict=True):
         source = blocks[place]
         words = ": ".join(filter(None, (sign, _title(source))))
-        inner.append(Block("input", (Part((), words, None, (), source.parts[-1].shape),), source.level, ()))
+        inner.append(GraphBlock("input", (LayerPart((), words, None, (), source.parts[-1].shape),), source.level, ()))
     home = {place: number for number, place in enumerate([*outside, *region])}
     for place, part in zip(region, parts, strict=True):
         block = blocks[place]
-        inner.append(Block(block.kind, (part,), block.level, tuple(home[parent] for parent in block.parents)))
-    return Block("gate", tuple(parts), blocks[region[-1]].level, tuple(outside), title, tuple(inner))
+        inner.append(GraphBlock(block.kind, (part,), block.level, tuple(home[parent] for parent in block.parents)))
+    return GraphBlock("gate", tuple(parts), blocks[region[-1]].level, tuple(outside), title, tuple(inner))
 
 
-def _title(block: Block) -> str:
+def _title(block: GraphBlock) -> str:
     """The role that the layers' names share, where the block is one that a reader looks for."""
     named = block.kind in ("convolution", "output") and len(block.names) > 1
     return _common(list(block.names)) if named else ""

@@ -22,7 +22,7 @@ LINE_IN = 0.118
 PADDING = 0.07
 
 
-class Part(NamedTuple):
+class LayerPart(NamedTuple):
     """A layer and what is attached to it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Block:
+class GraphBlock:
     """A node of the picture.
 
     Attributes:
@@ -54,11 +54,11 @@ class Block:
     """
 
     kind: str
-    parts: tuple[Part, ...]
+    parts: tuple[LayerPart, ...]
     level: int
     parents: tuple[int, ...]
     title: str = ""
-    inner: tuple["Block", ...] = field(default=(), repr=False)
+    inner: tuple["GraphBlock", ...] = field(default=(), repr=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -77,18 +77,18 @@ class Box(NamedTuple):
     lane: int
 
 
-class Line(NamedTuple):
+class Connection(NamedTuple):
     """A connection: its corners, from the source to the arrow's tip, and what it carries (flow, skip, signal)."""
 
     points: tuple[tuple[float, float], ...]
     carries: str
 
 
-class Layout(NamedTuple):
+class GraphLayout(NamedTuple):
     """A placed graph: boxes in the order of the blocks, lines, (top, bottom) of each level, and the size."""
 
     boxes: list[Box]
-    lines: list[Line]
+    lines: list[Connection]
     levels: dict[int, tuple[float, float]]
     width: float
     height: float
@@ -107,7 +107,7 @@ def text_width(text: str, bold: bool = False) -> float:
     return float(width) / 72
 
 
-def lines_of(block: Block) -> list[tuple[str, str]]:
+def lines_of(block: GraphBlock) -> list[tuple[str, str]]:
     """The lines of text in a block: what stands at the left (or alone), and at the right."""
     title = [(block.title, "")] if block.title else []
     if block.kind == "gate":
@@ -117,12 +117,12 @@ def lines_of(block: Block) -> list[tuple[str, str]]:
     return title + [(line, "") for line in (part.text, filters, " · ".join(part.after), part.shape) if line]
 
 
-def _in_one_line(part: Part) -> str:
+def _in_one_line(part: LayerPart) -> str:
     filters = f", {part.filters}" if part.filters else ""
     return " · ".join([part.text + filters, *part.after])
 
 
-def block_size(block: Block) -> tuple[float, float]:
+def block_size(block: GraphBlock) -> tuple[float, float]:
     """Width and height in inches that a block's text needs."""
     lines = lines_of(block)
     widths = [text_width(left) + (text_width(right) + 0.12 if right else 0.0) for left, right in lines]
@@ -130,7 +130,7 @@ def block_size(block: Block) -> tuple[float, float]:
     return width + 2 * PADDING, len(lines) * LINE_IN + 1.4 * PADDING
 
 
-def arrange(blocks: Sequence[Block]) -> Layout:
+def arrange(blocks: Sequence[GraphBlock]) -> GraphLayout:
     """The layout of blocks that are listed in topological order."""
     columns = _columns(blocks)
     lanes = _lanes(blocks, columns)
@@ -145,10 +145,10 @@ def arrange(blocks: Sequence[Block]) -> Layout:
         for block, column, lane, size in zip(blocks, columns, lanes, sizes, strict=True)
     ]
     height = max(bottom for _, bottom in levels.values())
-    return Layout(boxes, _lines(blocks, boxes, lefts), levels, lefts[-1] + widths[-1], height)
+    return GraphLayout(boxes, _lines(blocks, boxes, lefts), levels, lefts[-1] + widths[-1], height)
 
 
-def _children(blocks: Sequence[Block]) -> list[list[int]]:
+def _children(blocks: Sequence[GraphBlock]) -> list[list[int]]:
     children: list[list[int]] = [[] for _ in blocks]
     for number, block in enumerate(blocks):
         for parent in dict.fromkeys(block.parents):
@@ -156,7 +156,7 @@ def _children(blocks: Sequence[Block]) -> list[list[int]]:
     return children
 
 
-def _step(blocks: Sequence[Block], source: int, target: int) -> int:
+def _step(blocks: Sequence[GraphBlock], source: int, target: int) -> int:
     """Columns between two blocks: none where one can stand above the other."""
     from_, to = blocks[source], blocks[target]
     if to.kind == "gate" and from_.level > to.level:
@@ -167,7 +167,7 @@ def _step(blocks: Sequence[Block], source: int, target: int) -> int:
     return 0 if to.kind == "merge" and to.level == from_.level and rises and len(set(to.parents)) > 1 else 1
 
 
-def _columns(blocks: Sequence[Block]) -> list[int]:
+def _columns(blocks: Sequence[GraphBlock]) -> list[int]:
     """As early as a block's inputs allow, then as late as its outputs allow: lines get short."""
     columns = [0] * len(blocks)
     for target, block in enumerate(blocks):
@@ -180,7 +180,7 @@ def _columns(blocks: Sequence[Block]) -> list[int]:
     return [column - first for column in columns]
 
 
-def _lanes(blocks: Sequence[Block], columns: list[int]) -> list[int]:
+def _lanes(blocks: Sequence[GraphBlock], columns: list[int]) -> list[int]:
     """A lane for each block, free from its column to the last block that takes its output."""
     children = _children(blocks)
     ends = [max([columns[i], *(columns[child] for child in children[i])]) for i in range(len(blocks))]
@@ -201,7 +201,7 @@ def _lanes(blocks: Sequence[Block], columns: list[int]) -> list[int]:
 
 
 def _rows(
-    blocks: Sequence[Block], lanes: list[int], sizes: list[tuple[float, float]]
+    blocks: Sequence[GraphBlock], lanes: list[int], sizes: list[tuple[float, float]]
 ) -> tuple[dict[tuple[int, int], float], dict[int, tuple[float, float]]]:
     """The middle of each lane of each level, and the top and bottom of each level."""
     heights: dict[tuple[int, int], float] = {}
@@ -221,7 +221,7 @@ def _rows(
     return middles, levels
 
 
-def _lines(blocks: Sequence[Block], boxes: list[Box], lefts: list[float]) -> list[Line]:
+def _lines(blocks: Sequence[GraphBlock], boxes: list[Box], lefts: list[float]) -> list[Connection]:
     gaps: dict[int, list[int]] = {}
     lines = []
     for target, block in enumerate(blocks):
@@ -241,7 +241,7 @@ def _lines(blocks: Sequence[Block], boxes: list[Box], lefts: list[float]) -> lis
                 sources += [] if source in sources else [source]
                 x = lefts[to.column] - COLUMN_GAP * (0.62 - 0.2 * (sources.index(source) % 3))
                 points = [right, (x, from_.y), (x, to.y), left]
-            lines.append(Line(tuple(points), _carries(blocks, boxes, source, target)))
+            lines.append(Connection(tuple(points), _carries(blocks, boxes, source, target)))
     return lines
 
 
@@ -251,7 +251,7 @@ def _between(boxes: list[Box], source: Box, target: Box) -> bool:
     return any(box.column == target.column and box is not target and low <= box.y <= high for box in boxes)
 
 
-def _carries(blocks: Sequence[Block], boxes: list[Box], source: int, target: int) -> str:
+def _carries(blocks: Sequence[GraphBlock], boxes: list[Box], source: int, target: int) -> str:
     """signal: from a deeper level into a gate; skip: within a level, past other columns; flow: all else."""
     if blocks[target].kind == "gate" and blocks[source].level > blocks[target].level:
         return "signal"

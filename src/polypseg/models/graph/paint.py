@@ -8,9 +8,9 @@ from polypseg.models.graph.layout import (
     LINE_IN,
     PADDING,
     TEXT_PT,
-    Block,
     Box,
-    Layout,
+    GraphBlock,
+    GraphLayout,
     arrange,
     lines_of,
     text_width,
@@ -56,7 +56,7 @@ LEVEL_LABEL_IN = 0.75
 Origin = tuple[float, float]
 
 
-def paint(blocks: Sequence[Block], title: str = "") -> "Figure":
+def paint(blocks: Sequence[GraphBlock], title: str = "") -> "Figure":
     """The figure of a whole network.
 
     Every block carries the names of its layers, joined by +, as its id in an SVG.
@@ -96,7 +96,9 @@ def _write(axes: "Axes", at: Origin, words: str, **style: Any) -> "Text":
     return axes.text(*at, words, family=FONT, parse_math=False, **style)
 
 
-def _paint_levels(axes: "Axes", blocks: Sequence[Block], layout: Layout, origin: Origin, width: float) -> None:
+def _paint_levels(
+    axes: "Axes", blocks: Sequence[GraphBlock], layout: GraphLayout, origin: Origin, width: float
+) -> None:
     """A faint band behind each level, and the height and width that most of its blocks have."""
     from matplotlib.patches import Rectangle
 
@@ -111,7 +113,7 @@ def _paint_levels(axes: "Axes", blocks: Sequence[Block], layout: Layout, origin:
         _write(axes, (MARGIN + 0.08, origin[1] + middle), label, fontsize=7, color=FAINT, fontweight="bold")
 
 
-def _paint_graph(axes: "Axes", blocks: Sequence[Block], layout: Layout, origin: Origin, named: bool) -> None:
+def _paint_graph(axes: "Axes", blocks: Sequence[GraphBlock], layout: GraphLayout, origin: Origin, named: bool) -> None:
     for line in layout.lines:
         _paint_line(axes, [(x + origin[0], y + origin[1]) for x, y in line.points], LINES[line.carries][0])
     for block, box in zip(blocks, layout.boxes, strict=True):
@@ -138,7 +140,7 @@ def _paint_line(axes: "Axes", points: Sequence[Origin], colour: str) -> None:
     axes.add_patch(arrow)
 
 
-def _paint_block(axes: "Axes", block: Block, box: Box, named: bool) -> None:
+def _paint_block(axes: "Axes", block: GraphBlock, box: Box, named: bool) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     left, top = box.x - box.width / 2, box.y - box.height / 2
@@ -173,7 +175,7 @@ def _paint_block(axes: "Axes", block: Block, box: Box, named: bool) -> None:
             text.set_gid("+".join(part.names))
 
 
-def _paint_inset(axes: "Axes", gate: Block, layout: Layout, origin: Origin) -> None:
+def _paint_inset(axes: "Axes", gate: GraphBlock, layout: GraphLayout, origin: Origin) -> None:
     from matplotlib.patches import FancyBboxPatch
 
     width, height = _inset_size(layout)
@@ -193,11 +195,11 @@ def _paint_inset(axes: "Axes", gate: Block, layout: Layout, origin: Origin) -> N
     _paint_graph(axes, gate.inner, layout, (origin[0] + 0.15, origin[1] + 0.38), named=False)
 
 
-def _inset_size(layout: Layout) -> tuple[float, float]:
+def _inset_size(layout: GraphLayout) -> tuple[float, float]:
     return layout.width + 0.3, layout.height + 0.5
 
 
-def _legend_rows(blocks: Sequence[Block], layout: Layout) -> list[tuple[str, str]]:
+def _legend_rows(blocks: Sequence[GraphBlock], layout: GraphLayout) -> list[tuple[str, str]]:
     """Kind of block or line, and its words, for all that occur."""
     kinds = {block.kind for block in blocks} | {each.kind for block in blocks for each in block.inner}
     carried = {line.carries for line in layout.lines}
@@ -221,7 +223,9 @@ def _paint_legend(axes: "Axes", rows: Sequence[tuple[str, str]], origin: Origin)
         _write(axes, (x + 0.32, y), words)
 
 
-def _corners(layout: Layout, inset: Layout | None, legend: Sequence[tuple[str, str]]) -> tuple[Origin, Origin, float]:
+def _corners(
+    layout: GraphLayout, inset: GraphLayout | None, legend: Sequence[tuple[str, str]]
+) -> tuple[Origin, Origin, float]:
     """Where the legend (lower left) and the enlarged gate (lower right) go, within the graph where it leaves
     the corner free, else below it; and the height that all three take.
     """

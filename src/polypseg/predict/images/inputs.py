@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from polypseg.errors import DataError
-from polypseg.predict.images.sources import STDIN, Source
+from polypseg.predict.images.sources import STDIN, ImageSource
 from polypseg.predict.images.table import add_line
 from polypseg.records.reading import FileKind, Saved, parse_json
 
@@ -40,7 +40,7 @@ class Stamp(NamedTuple):
     sha256: str
 
 
-def stamp_of(source: Source, place: tuple[int, ...]) -> Stamp:
+def stamp_of(source: ImageSource, place: tuple[int, ...]) -> Stamp:
     """The stamp of a source that could be read.
 
     Args:
@@ -53,7 +53,7 @@ def stamp_of(source: Source, place: tuple[int, ...]) -> Stamp:
     return Stamp(place, _digest_of(source))
 
 
-def is_same(source: Source, before: Stamp | None) -> bool:
+def is_same(source: ImageSource, before: Stamp | None) -> bool:
     """Whether a source is what it was."""
     if before is None:
         return False
@@ -95,7 +95,7 @@ def kept_stamps(folder: Path) -> dict[str, Stamp]:
     return found
 
 
-def place_of(source: Source) -> tuple[int, ...]:
+def place_of(source: ImageSource) -> tuple[int, ...]:
     """Size, times and place of a source; empty for standard input and for what is not there."""
     if source.path == STDIN:
         return ()
@@ -106,7 +106,7 @@ def place_of(source: Source) -> tuple[int, ...]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-def _digest_of(source: Source) -> str:
+def _digest_of(source: ImageSource) -> str:
     if source.pages is not None:
         return source.pages.sha256
     with Path(source.path).open("rb") as opened:

@@ -22,7 +22,7 @@ from polypseg.errors import DataError, UsageError, listed, plural, unknown_name
 from polypseg.metrics.thresholds import to_levels
 from polypseg.overlay import contour, heat_map, line_width_px
 from polypseg.predict.doubt import check_budget
-from polypseg.predict.images.sources import STDIN, Source
+from polypseg.predict.images.sources import STDIN, ImageSource
 from polypseg.predict.predictor import Prediction
 from polypseg.records.atomic import write_bytes
 
@@ -118,7 +118,7 @@ class OutputFolder:
         for path, content in zip(self.paths(name), self._contents(prediction), strict=True):
             write_bytes_within(self.folder, path, content)
 
-    def check(self, sources: Iterable[Source], may_replace: bool) -> None:
+    def check(self, sources: Iterable[ImageSource], may_replace: bool) -> None:
         """Look, before anything is written, that nothing is lost.
 
         Args:

@@ -15,7 +15,7 @@ from polypseg.errors import DataError
 from polypseg.predict.images.coco import LINES_NAME, kept_names, mend_lines
 from polypseg.predict.images.inputs import INPUTS_NAME, is_same, kept_stamps
 from polypseg.predict.images.outputs import OutputFolder
-from polypseg.predict.images.sources import Source
+from polypseg.predict.images.sources import ImageSource
 from polypseg.predict.images.table import read_rows, text_cell, write_rows
 from polypseg.predict.predictor import Predictor
 from polypseg.records.atomic import write_text
@@ -67,7 +67,7 @@ def start_anew(output: OutputFolder, record: Settings) -> set[str]:
     return set()
 
 
-def done_names(output: OutputFolder, record: Settings, sources: list[Source]) -> set[str]:
+def done_names(output: OutputFolder, record: Settings, sources: list[ImageSource]) -> set[str]:
     """The names of the sources that are done; the table is left with the rows of what is done.
 
     Raises:

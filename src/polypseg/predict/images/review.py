@@ -19,14 +19,16 @@ from polypseg.errors import DataError, ImageError
 from polypseg.overlay import contour, line_width_px, overlay
 from polypseg.predict.doubt import UNKNOWN, Doubt, to_review
 from polypseg.predict.images.outputs import REVIEW, OutputFolder, encode_png, write_bytes_within
-from polypseg.predict.images.sources import STDIN, Source
+from polypseg.predict.images.sources import STDIN, ImageSource
 from polypseg.predict.images.table import Row, read_rows, text_cell, write_rows
 from polypseg.preprocess import MAX_PIXELS, read_mask
 
 _OURS = re.compile(r"\d{4,}_.*\.png")
 
 
-def write_review(output: OutputFolder, sources: Sequence[Source], budget: float, max_pixels: int = MAX_PIXELS) -> Path:
+def write_review(
+    output: OutputFolder, sources: Sequence[ImageSource], budget: float, max_pixels: int = MAX_PIXELS
+) -> Path:
     """Mark the frames to look at again in the table, and write their pictures.
 
     Args:
@@ -78,7 +80,7 @@ def _doubt(row: Row) -> Doubt:
     return Doubt(row.mark_doubt, row.outline_doubt)
 
 
-def _picture(output: OutputFolder, source: Source, max_pixels: int) -> bytes | None:
+def _picture(output: OutputFolder, source: ImageSource, max_pixels: int) -> bytes | None:
     """The image with its mask; None where it cannot be read a second time."""
     if source.path == STDIN:
         return None

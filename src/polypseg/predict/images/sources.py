@@ -104,7 +104,7 @@ class Pages:
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """One image that is to be predicted.
 
     Attributes:
@@ -134,7 +134,7 @@ class Source:
         return read_noted(self.path, max_pixels)
 
 
-def find_sources(paths: Sequence[str], leave_out: Path | None = None) -> list[Source]:
+def find_sources(paths: Sequence[str], leave_out: Path | None = None) -> list[ImageSource]:
     """The images that paths name, in the order of the paths and, within a folder, of their names; each once.
 
     Args:
@@ -257,7 +257,7 @@ def _common_folder(roots: Iterable[str]) -> str:
         raise UsageError(f"the paths lie on different drives ({error}); predict them apart") from error
 
 
-def _sources(file: str, top: str) -> list[Source]:
+def _sources(file: str, top: str) -> list[ImageSource]:
     """The images of one file."""
     if file == STDIN:
         content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
@@ -268,21 +268,21 @@ def _sources(file: str, top: str) -> list[Source]:
     name = (path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path).as_posix()
     if Path(file).suffix.lower() in TIFF_SUFFIXES:
         return _pages(Pages(Path(file), file), name, file)
-    return [Source(name, file)]
+    return [ImageSource(name, file)]
 
 
-def _pages(pages: Pages, name: str, path: str) -> list[Source]:
+def _pages(pages: Pages, name: str, path: str) -> list[ImageSource]:
     try:
         count = pages.count()
     except ImageError:
         count = 1  # what is wrong with it is told when it is read
     if count == 1:
-        return [Source(name, path, None, pages)]
-    return [Source(f"{name}_page{page:04d}", path, page, pages) for page in range(1, count + 1)]
+        return [ImageSource(name, path, None, pages)]
+    return [ImageSource(f"{name}_page{page:04d}", path, page, pages) for page in range(1, count + 1)]
 
 
-def _refuse_equal_names(sources: Iterable[Source]) -> None:
-    by_name: dict[str, Source] = {}
+def _refuse_equal_names(sources: Iterable[ImageSource]) -> None:
+    by_name: dict[str, ImageSource] = {}
     meeting = []
     for source in sources:
         first = by_name.setdefault(source.name, source)

@@ -19,7 +19,7 @@ import numpy as np
 
 from polypseg.arrays import Mask
 from polypseg.errors import DataError
-from polypseg.predict.images.sources import Source
+from polypseg.predict.images.sources import ImageSource
 from polypseg.predict.predictor import Prediction
 from polypseg.predict.regions import Region
 from polypseg.records.atomic import write_text
@@ -101,7 +101,7 @@ ADDED = (
 """Columns that tables of earlier versions lack; such a table is read, and what it lacks is its default."""
 
 
-def row_of(source: Source, prediction: Prediction, regions: list[Region]) -> Row:
+def row_of(source: ImageSource, prediction: Prediction, regions: list[Region]) -> Row:
     """The row of a prediction; `regions` are those of its mask."""
     height, width = prediction.mask.shape
     area = sum(region.area_px for region in regions)
@@ -130,7 +130,7 @@ def row_of(source: Source, prediction: Prediction, regions: list[Region]) -> Row
     )
 
 
-def fault_row(source: Source, fault: str) -> Row:
+def fault_row(source: ImageSource, fault: str) -> Row:
     """The row of an image that could not be predicted."""
     return Row(*_who(source), fault=text_cell(fault))
 
@@ -140,7 +140,7 @@ def text_cell(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\r", "\\r").replace("\n", "\\n")
 
 
-def _who(source: Source) -> tuple[str, str, str]:
+def _who(source: ImageSource) -> tuple[str, str, str]:
     return text_cell(source.name), text_cell(source.path), "" if source.page is None else str(source.page)
 
 

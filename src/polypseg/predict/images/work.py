@@ -31,7 +31,7 @@ from polypseg.predict.images.inputs import InputLines, Stamp, place_of, stamp_of
 from polypseg.predict.images.outputs import OutputFolder
 from polypseg.predict.images.resume import Settings, done_names, start_anew
 from polypseg.predict.images.review import write_review
-from polypseg.predict.images.sources import Source
+from polypseg.predict.images.sources import ImageSource
 from polypseg.predict.images.table import PredictionTable, Row, fault_row, row_of
 from polypseg.predict.lookahead import map_ahead
 from polypseg.predict.predictor import Predictor, Prepared
@@ -50,7 +50,7 @@ MOST_STREAMS = 8
 """Each holds the features of a batch: 32 filters at 256 px take 100 MB."""
 
 
-class Summary(NamedTuple):
+class PredictedImages(NamedTuple):
     """What came of a prediction of images.
 
     Attributes:
@@ -73,7 +73,7 @@ class Summary(NamedTuple):
 class _Read(NamedTuple):
     """An image that was read, or why it was not."""
 
-    source: Source
+    source: ImageSource
     image: Image
     prepared: Prepared | None
     seconds: float
@@ -93,7 +93,7 @@ class _Answered(NamedTuple):
 class _Written(NamedTuple):
     """An image whose files are there, and what is to be kept of it."""
 
-    source: Source
+    source: ImageSource
     row: Row
     coco_line: str
     stamp: Stamp | None = None
@@ -122,13 +122,13 @@ class WorkOptions:
 
 
 def predict_images(
-    sources: list[Source],
+    sources: list[ImageSource],
     output: OutputFolder,
     predictor: Predictor,
     record: Settings,
     options: WorkOptions = WorkOptions(),
     track: Track = silent,
-) -> Summary:
+) -> PredictedImages:
     """What came of the images, once their results lie in a folder.
 
     Args:
@@ -168,7 +168,9 @@ def predict_images(
             "predicted, with whole results; mend it, then go on with --resume"
         ) from error
     num_before, seconds = len(sources) - len(waiting), perf_counter() - began
-    return Summary(work.num_predicted, num_before, work.faults, seconds, written, work.drift_notes() + work.notes)
+    return PredictedImages(
+        work.num_predicted, num_before, work.faults, seconds, written, work.drift_notes() + work.notes
+    )
 
 
 def streams_for(num_images: int, threads: int | None = None) -> int:
@@ -199,7 +201,7 @@ class _Work:
         warning = drift_of(calibration, self.statistics).warning if calibration and self.statistics else ""
         return [warning] if warning else []
 
-    def rows(self, sources: Iterable[Source]) -> Generator[Row, None, None]:
+    def rows(self, sources: Iterable[ImageSource]) -> Generator[Row, None, None]:
         """The rows of the table, each after it was added."""
         with ExitStack() as stack:
             table = stack.enter_context(PredictionTable(self.output.table_path))
@@ -214,7 +216,7 @@ class _Work:
             batches = iter(lambda: list(islice(read, self.batch_size)), [])
             answers = stack.enter_context(closing(map_ahead(runners, self._answer, batches, 2 * self.streams + 1)))
             written = map_ahead(writers, self._write, chain.from_iterable(answers), ahead)
-            previous: Source | None = None
+            previous: ImageSource | None = None
             for source, row, coco_line, stamp, statistics in stack.enter_context(closing(written)):
                 if lines is not None and coco_line:
                     lines.add(coco_line)
@@ -236,7 +238,7 @@ class _Work:
         if row.fault:
             self.faults.append(row.fault)
 
-    def _read(self, source: Source) -> _Read:
+    def _read(self, source: ImageSource) -> _Read:
         nothing, place = np.zeros((0, 0, 3), np.uint8), place_of(source)
         try:
             image, note = source.read_noted(self.max_pixels)

@@ -91,7 +91,7 @@ def make_smoother(smoothing: str, num_frames: int) -> Smoother:
 
 
 @dataclass
-class Detection:
+class ComponentChain:
     """A chain of components; one that met an older chain points to it.
 
     Attributes:
@@ -101,9 +101,9 @@ class Detection:
 
     first: int
     last: int
-    merged_into: "Detection | None" = field(default=None, repr=False)
+    merged_into: "ComponentChain | None" = field(default=None, repr=False)
 
-    def root(self) -> "Detection":
+    def root(self) -> "ComponentChain":
         """The chain that this one is part of."""
         chain = self
         while chain.merged_into is not None:
@@ -141,7 +141,7 @@ class Components(NamedTuple):
 
     labels: Labels
     corner: tuple[int, int]
-    detections: list[Detection]
+    detections: list[ComponentChain]
     is_withheld: list[bool]
 
     def measured(self) -> list["Component"]:
@@ -198,7 +198,7 @@ class Component(NamedTuple):
         box: (x, y, width, height) in pixels.
     """
 
-    detection: Detection
+    detection: ComponentChain
     area_px: int
     box: tuple[int, int, int, int]
 
@@ -211,7 +211,7 @@ class _Waiting(NamedTuple, Generic[T]):
     mask: Mask | None
     labels: Labels
     corner: tuple[int, int]
-    detections: list[Detection]
+    detections: list[ComponentChain]
 
 
 def withhold_short(masks: Iterable[tuple[T, Mask | None]], withhold_frames: int) -> Iterator[Decided[T]]:
@@ -253,7 +253,7 @@ def _found(item: T, number: int, mask: Mask) -> _Waiting[T]:
         return _Waiting(item, number, mask, _NO_LABELS, (0, 0), [])
     inside = mask[y : y + height, x : x + width].astype(np.uint8)
     num_labels, labels = cv2.connectedComponents(inside, connectivity=8)
-    return _Waiting(item, number, mask, labels, (y, x), [Detection(number, number) for _ in range(num_labels - 1)])
+    return _Waiting(item, number, mask, labels, (y, x), [ComponentChain(number, number) for _ in range(num_labels - 1)])
 
 
 def _linked(frame: _Waiting[T], before: "_Waiting[T] | None") -> _Waiting[T]:
@@ -318,5 +318,5 @@ def _decide(frame: _Waiting[T], withhold_frames: int) -> Decided[T]:
     return Decided(frame.item, mask, len(short) - num_withheld, num_withheld, num_ended, components)
 
 
-def _by_id(detections: list[Detection], wanted: set[int]) -> list[Detection]:
+def _by_id(detections: list[ComponentChain], wanted: set[int]) -> list[ComponentChain]:
     return list({id(d.root()): d.root() for d in detections if id(d.root()) in wanted}.values())
