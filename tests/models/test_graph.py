@@ -378,12 +378,12 @@ def test_draw_model_through_graphviz_itself(small, tmp_path):
 def test_paint_changes_no_global_state_of_matplotlib():
     script = """
 import sys
-from polypseg.models.graph.layout import Block, Part
+from polypseg.models.graph.layout import GraphBlock, LayerPart
 from polypseg.models.graph.paint import paint
 assert "matplotlib" not in sys.modules, "imported before anything is drawn"
 import matplotlib
 before = matplotlib.rcParams.copy()
-blocks = [Block("input", (Part(("image",), "image", None, (), "8×8×3"),), 0, ())]
+blocks = [GraphBlock("input", (LayerPart(("image",), "image", None, (), "8×8×3"),), 0, ())]
 paint(blocks, "network").savefig(sys.argv[1])
 assert matplotlib.rcParams.copy() == before
 assert "matplotlib.pyplot" not in sys.modules
