@@ -18,13 +18,16 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
+# Hundreds of tests start a process: each would compile all the sources anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo serve test test-fast check unit test-browser backends docs package lowest clean
 
 help:
 	@echo "make demo      train, evaluate and picture a small model on synthetic data; about 3 minutes, plus the download"
 	@echo "make serve     the web page and the REST API on http://127.0.0.1:8000 (MODEL=path for a model of your own)"
 	@echo "make test      all checks and tests; about 19 minutes on two cores"
-	@echo "make test-fast checks and the tests without the slow ones; about 3 minutes"
+	@echo "make test-fast checks and the tests without the slow ones; under 3 minutes on two cores"
 	@echo "make check     formatting, lint, import order, types"
 	@echo "make docs      the documentation as a site, in docs/_build"
 	@echo "make package   wheel and sdist, checked and installed in fresh environments"

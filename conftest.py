@@ -13,6 +13,12 @@ from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
 
 HERE = Path(__file__).parent
+KERAS_TESTS = (
+    *("contracts", "explain", "export", "models", "train"),
+    *("cli/test_export.py", "cli/test_train.py", "data/test_augment.py"),
+)
+"""What builds or trains networks, in tests/ and in src/polypseg/: three quarters of the time of all tests."""
+
 collect_ignore = ["docs/conf.py", "docs/generate.py", "docs/_build"]
 
 
@@ -44,6 +50,20 @@ pytest_collect_file = Sybil(
 ).pytest()
 
 
+def needs_keras(path: Path) -> bool:
+    """Whether a path is one of `KERAS_TESTS`, or lies in one."""
+    roots = (HERE / "tests", HERE / "src" / "polypseg")
+    return any(path.is_relative_to(root / place) for root in roots for place in KERAS_TESTS)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave `KERAS_TESTS` unread where they are not wanted: each process would import TensorFlow for nothing."""
+    return True if "not keras" in config.option.markexpr and needs_keras(collection_path) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Collect no snippet of a generated page."""
+    """Mark `KERAS_TESTS` as `keras`; collect no snippet of a generated page."""
     items[:] = [item for item in items if "generated" not in str(item.path)]
+    for item in items:
+        if needs_keras(item.path):
+            item.add_marker("keras")

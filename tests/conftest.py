@@ -1,26 +1,26 @@
 """Fixtures that every test may use."""
 
+import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from typer import testing
 
 settings.register_profile("untimed", deadline=None)  # a busy machine must not fail a test
 settings.load_profile("untimed")
 
-KERAS_ROOMS = frozenset({"contracts", "explain", "export", "models", "train"})
-"""Folders of tests that build or train networks: three quarters of the time of all tests."""
-
 REAL_DATA = Path(os.environ.get("POLYPSEG_DATA") or Path(__file__).parents[2] / "shared" / "data")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of `KERAS_ROOMS` as `keras`."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.is_relative_to(here) and item.path.relative_to(here).parts[0] in KERAS_ROOMS:
-            item.add_marker("keras")
+@pytest.fixture(scope="session", autouse=True)
+def _command_built_once() -> Iterator[None]:
+    """The tree of commands is built once, not for each call: that would be half the time of a test of the options."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(testing, "_get_command", functools.cache(testing._get_command))
+        yield
 
 
 @pytest.fixture(scope="session")

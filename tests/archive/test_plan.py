@@ -197,7 +197,7 @@ def test_addresses_of_a_web_server(tmp_path, videos):
     pytest.importorskip("aiohttp")
     handler = partial(_Silent, directory=str(tmp_path / "videos"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     try:
         address = f"http://127.0.0.1:{server.server_port}/000.mp4"
         (tmp_path / "list.txt").write_text(f"{address}\n{address[:-5]}9.mp4\n")

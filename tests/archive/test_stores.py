@@ -50,7 +50,7 @@ def test_a_web_server(tmp_path):
     videos = make_videos(tmp_path / "videos", 2)
     other = make_videos(tmp_path / "others", 3)[2].read_bytes()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(tmp_path / "videos")))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     signed = "?X-Amz-Signature=" + 300 * "a"  # longer than a file's name may be
     addresses = [f"http://127.0.0.1:{server.server_port}/{path.name}{signed}\n" for path in videos]
     (tmp_path / "list.txt").write_text("".join(addresses))
@@ -77,7 +77,7 @@ def test_other_bytes_of_the_same_length_are_noticed_by_a_new_plan(tmp_path, hand
     other = second.read_bytes().ljust(size, b"\0")
     first.write_bytes(first.read_bytes().ljust(size, b"\0"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path / "videos")))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     source = f"http://127.0.0.1:{server.server_port}/000.mp4"
     try:
         plan_archive(source, tmp_path / "archive")
@@ -95,7 +95,7 @@ def test_other_bytes_of_the_same_length_are_noticed_by_a_new_plan(tmp_path, hand
 def test_what_a_server_refuses_is_told_without_the_signature(tmp_path):
     pytest.importorskip("aiohttp")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(tmp_path)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     closed = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
     closed.server_close()
     ports = [server.server_port, closed.server_port]

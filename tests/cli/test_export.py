@@ -9,8 +9,6 @@ from export.models import make_red_run
 from polypseg.cli import app
 from polypseg.predict.engines.model_file import read_model_file
 
-pytestmark = pytest.mark.keras
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -18,8 +18,6 @@ from polypseg.records.gates import load_gates, save_gates
 from polypseg.records.training_state import load_state
 from train.eager import eagerly
 
-pytestmark = pytest.mark.keras
-
 SMALL = [
     *("--set", "data.size=32", "--set", "data.batch_size=4", "--set", "data.augment=flip"),
     *("--set", "model.filters=2", "--set", "model.depth=2", "--set", "train.tensorboard=false"),

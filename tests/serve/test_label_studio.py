@@ -43,7 +43,7 @@ class Images(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def studio():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Images)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     Images.key, Images.asked = "Token legacy", []
     yield f"http://127.0.0.1:{server.server_port}"

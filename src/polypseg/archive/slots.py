@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
@@ -25,8 +26,6 @@ STARTS = 5
 """So many workers in a row that die before they have a video end the run."""
 
 _GRACE_SECONDS = 5.0
-_UNTOLD = 255
-"""What multiprocessing says of a process whose end another thread has asked for already."""
 
 
 class WorkerDiedError(ArchiveError):
@@ -122,12 +121,9 @@ class ProcessSlot:
     def _why(self) -> str:
         """How the worker ended; its slot is empty then."""
         process = self._process
-        code = None
-        if process is not None:
-            process.join(_GRACE_SECONDS)
-            code = process.exitcode
+        code = None if process is None else _exit_code(process)
         self._end()
-        if code in (None, _UNTOLD):
+        if code is None:
             return "its worker died"
         if code < 0:
             hint = ": out of memory, or killed" if -code == signal.SIGKILL else ""
@@ -143,6 +139,19 @@ class ProcessSlot:
             process.join(_GRACE_SECONDS)
         if pool is not None:
             pool.shutdown(wait=True)
+
+
+def _exit_code(process: BaseProcess) -> int | None:
+    """The exit code of a process that has ended; None where it cannot be known.
+
+    Several threads may ask the system at once (the pool's own, and each that starts a process). One of them gets the
+    code, and until it has stored that, the others are told nothing: so it is asked for again.
+    """
+    until = time.monotonic() + _GRACE_SECONDS
+    process.join(_GRACE_SECONDS)
+    while (code := process.exitcode) is None and time.monotonic() < until:
+        time.sleep(0.01)
+    return code
 
 
 _worker: Worker | None = None
