@@ -8,7 +8,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from polypseg.annotate.training import Trained, Training
 from polypseg.progress import silent
@@ -153,3 +156,42 @@ def test_labeller_goes_on_where_it_was_stopped(hospital, trained, monkeypatch):
     assert rows[0]["dice"] == rows[2]["dice"]  # before the first correction the orders are one
     run_script("simulated_labeller.py", monkeypatch, *words, "--draw", hospital / "figure.png")
     assert (hospital / "figure.png").stat().st_size > 5000
+
+
+def test_each_way_of_a_graph_takes_its_turn(monkeypatch, capsys):
+    pytest.importorskip("openvino", reason='pip install "polypseg[openvino]"')
+    words = ("--rounds", 2, "--in-a-row", 1)
+    monkeypatch.setattr(sys, "argv", ["graph_rewrites.py", *map(str, words)])
+    runpy.run_path(str(FOLDER / "graph_rewrites.py"), run_name="__main__")
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    places = {row[0]: int(row[1]) for row in rows[2:]}
+    assert places["as exported"] == sum(count for way, count in places.items() if way.startswith("without"))
+    assert places["without halves"] == places["all convolutions in 8 bits"] > 0  # both are of what stays in float
+    assert [float(row[-1]) for row in rows[2:3]] == [1]
+    assert all(float(row[2]) > 0 for row in rows[2:])
+
+
+def test_float_weights_become_8_bits_by_output_channel():
+    # 127 and -254 are the largest of the two outputs, so the steps are 1 and 2; 3 becomes 4. The values are of 8 bits.
+    weights = np.float32([[127, 5], [-254, 3]])[..., None, None]
+    values = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 1, 1])
+    found = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 1, 1])
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["whole"]),
+        helper.make_node("DequantizeLinear", ["whole", "step", "zero"], ["rounded"]),
+        helper.make_node("Conv", ["rounded", "w"], ["y"]),
+    ]
+    constants = {"w": weights, "step": np.float32(1), "zero": np.uint8(0)}
+    stored = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "one", [values], [found], stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    all_in_8_bits = runpy.run_path(str(FOLDER / "graph_rewrites.py"))["all_in_8_bits"]
+    assert all_in_8_bits(model) == 1
+    onnx.checker.check_model(model)
+    answer = ReferenceEvaluator(model).run(None, {"x": np.float32([1, 10])[None, :, None, None]})[0]
+    assert answer.ravel().tolist() == [127 + 50, -254 + 40]
+    assert all_in_8_bits(model) == 0
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("Conv", ["x", "w"], ["y"]))
+    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    assert all_in_8_bits(model) == 0

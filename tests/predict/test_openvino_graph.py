@@ -65,6 +65,12 @@ def decoder_level(strides=(1, 1), batch="N"):
     return graph(nodes, inputs, {"y": [batch, 5, *size]}, weights)
 
 
+def test_a_kind_that_is_left_out_stays_as_it_was():
+    core = openvino.Core()
+    assert speed_up(core.read_model(decoder_level()), ("upsampling",)) == NOTHING
+    assert speed_up(core.read_model(decoder_level()), ("halves",)) == NOTHING | {"upsampling": 1}
+
+
 def test_joined_kernel_by_hand():
     # One channel each, upsampling by ones: element (t, s) sums the 3x3 kernel's elements d with r - d + 2 = t. Of
     # w = e(0, 0) that is r + 2 = t: the lower right 2x2. The bias 5 of the upsampled map stands in the last row.
