@@ -12,9 +12,10 @@ DEMO ?= demo
 DEMO_IMAGES ?= 160
 DEMO_EPOCHS ?= 25
 
-# Tests run in so many processes, whole files at a time: most of a small training is Python, on one core.
+# Tests run in so many processes, whole files at a time: most of a small training is Python, on one core. The order is
+# that of conftest.py: files with slow tests first.
 WORKERS ?= 2
-PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 

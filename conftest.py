@@ -62,8 +62,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark `KERAS_TESTS` as `keras`; collect no snippet of a generated page."""
+    """Mark `KERAS_TESTS` as `keras`; files with slow tests first; collect no snippet of a generated page."""
     items[:] = [item for item in items if "generated" not in str(item.path)]
     for item in items:
         if needs_keras(item.path):
             item.add_marker("keras")
+    slow = {item.path for item in items if {"keras", "slow"} & {mark.name for mark in item.iter_markers()}}
+    items.sort(key=lambda item: item.path not in slow)  # what is quick fills both processes at the end
