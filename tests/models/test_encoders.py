@@ -39,7 +39,8 @@ def images(count: int, size: int, seed: int = 0) -> np.ndarray:
 # Lite2's width is 1.1, rounded to multiples of 8: 16 * 1.1 = 17.6 -> 16, 24 -> 26.4 -> 24, 40 -> 44 -> 48,
 # 112 -> 123.2 -> 120, 320 -> 352. The maps of MobileNetV3Small are the expanded ones in front of each stride: 16 of the
 # stem at stride 2, 16 * 4.5 = 72 at 4, 24 * 4 = 96 at 8, 48 * 6 = 288 at 16, the last 96 * 6 = 576 at 32. ResNet50's
-# are its stages. ConvNeXt has none at stride 2, the averaged image of 3 channels stands in.
+# are its stages. ConvNeXt has none at stride 2, the averaged image of 3 channels stands in. Xception's maps are those
+# in front of its poolings: 128, 256, 728 and 1024, and 2048 at its end.
 CHANNELS = {
     "efficientnet-lite0": (16, 24, 40, 112, 320),
     "efficientnet-lite1": (16, 24, 40, 112, 320),
@@ -48,6 +49,7 @@ CHANNELS = {
     "resnet50": (64, 256, 512, 1024, 2048),
     "convnext-tiny": (3, 96, 192, 384, 768),
     "efficientnet-b0": (96, 144, 240, 672, 1280),
+    "xception": (128, 256, 728, 1024, 2048),
 }
 
 
@@ -91,9 +93,46 @@ def test_encode_image_that_does_not_fit(shape: tuple[int, int, int]) -> None:
         encode("efficientnet-lite0", layers.Input(shape))
 
 
-def test_encode_weights_of_an_application_are_no_file() -> None:
-    with pytest.raises(ModelError, match=r"weights='own\.npz' cannot be read for resnet50"):
-        encode("resnet50", layers.Input((64, 64, 3)), Path("own.npz"))
+def test_padded_xception_computes_what_keras_does() -> None:
+    # The first convolution strides by 2: "same" adds a row and a column at the end, as the image of 65 px has them. The
+    # second one then loses a pixel on each side without padding, and two separable 3x3 see two further.
+    ours = encoder("xception")
+    theirs = keras.applications.Xception(include_top=False, weights=None, input_shape=(None, None, 3))
+    network = ours.get_layer("encoder")
+    theirs.set_weights(network.get_weights())
+    image = images(1, 64)
+    original = keras.Model(theirs.input, theirs.get_layer("block2_sepconv2_bn").output)
+    expected = original(np.pad(image * 2 - 1, ((0, 0), (0, 1), (0, 1), (0, 0))))
+    found = keras.ops.convert_to_numpy(ours(image)[0])
+    assert np.allclose(found[:, 3:-3, 3:-3], keras.ops.convert_to_numpy(expected)[:, 2:-2, 2:-2], atol=1e-5)
+
+
+def test_encode_application_takes_a_file_that_keras_wrote(tmp_path: Path) -> None:
+    written = keras.applications.MobileNetV3Small(include_top=False, weights=None, input_shape=(64, 64, 3))
+    for path in (tmp_path / "own.weights.h5", tmp_path / "own.h5"):
+        written.save_weights(path) if path.name.endswith(".weights.h5") else written.save(path)
+        network = encoder("mobilenetv3-small", 96, path).get_layer("encoder")
+        assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), written.get_weights(), strict=False))
+
+
+def test_encode_application_without_a_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no weight file .*own\.weights\.h5; give one that Keras wrote for resnet50"):
+        encode("resnet50", layers.Input((64, 64, 3)), tmp_path / "own.weights.h5")
+
+
+@pytest.mark.parametrize("name", ["own.weights.h5", "own.h5", "own.npz"])
+def test_encode_application_of_a_file_that_is_none(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"not HDF5")
+    with pytest.raises(ModelError, match=r"does not hold the weights of mobilenetv3-small without its top"):
+        encode("mobilenetv3-small", layers.Input((64, 64, 3)), path)
+
+
+def test_encode_application_of_another_network(tmp_path: Path) -> None:
+    path = tmp_path / "large.weights.h5"
+    keras.applications.MobileNetV3Large(include_top=False, weights=None, input_shape=(64, 64, 3)).save_weights(path)
+    with pytest.raises(ModelError, match=r"large\.weights\.h5 does not hold the weights of mobilenetv3-small"):
+        encode("mobilenetv3-small", layers.Input((64, 64, 3)), path)
 
 
 def test_encode_imagenet_without_a_network_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

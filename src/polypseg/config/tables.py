@@ -136,7 +136,7 @@ class ModelConfig(_Table):
     depth: int = Field(4, ge=1, le=7, description="number of max-pools; the size must be divisible by 2**depth")
     dropout: float = Field(0.0, ge=0, lt=1, description="rate after the bottleneck")
     encoder: str | None = Field(None, description="pretrained encoder (efficientnet-lite0, resnet50, …); unset: none")
-    encoder_weights: str | None = Field(None, description="imagenet, or the path of a converted file; unset: random")
+    encoder_weights: str | None = Field(None, description="imagenet, or the path of a weight file; unset: random")
     decoder_filters: tuple[int, ...] = Field((), description="the decoder's four widths over an encoder, finest first")
     gates: Literal["plain", "normalised"] = Field(
         "normalised",

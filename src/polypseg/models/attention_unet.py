@@ -50,7 +50,7 @@ def attention_unet(
         depth: Number of max-pools; with an encoder 4, the number of its skips.
         dropout: Rate after the bottleneck, 0 for none.
         encoder: One of `encoders.ENCODERS`, None for the paper's own.
-        encoder_weights: None for random ones, "imagenet", or the path of a converted file.
+        encoder_weights: None for random ones, "imagenet", or the path of a file, as `encoders.encode` takes them.
         decoder_filters: With an encoder: the decoder's four widths, finest first, instead of what follows from
             `filters`.
         gates: normalised, or plain as in the paper (`blocks.attention_gate` tells the difference). Weights that were

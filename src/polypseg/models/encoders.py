@@ -14,12 +14,10 @@ from typing import Any
 import keras
 
 from polypseg.errors import ModelError, unknown_name
-from polypseg.models.application_encoders import APPLICATIONS, STRIDES, application_features
+from polypseg.models.application_encoders import APPLICATIONS, IMAGENET, STRIDES, application_features
 from polypseg.models.efficientnet_lite import PACKAGED, SCALES, efficientnet_lite, load_imagenet
 
 __all__ = ["ENCODERS", "PACKAGED", "STRIDES", "encode", "load_imagenet"]
-
-IMAGENET = "imagenet"
 
 
 def _lite(name: str, image: Any, weights: str | Path | None) -> list[Any]:
@@ -47,18 +45,9 @@ def _single_precision() -> Iterator[None]:
         keras.config.set_dtype_policy(policy)
 
 
-def _application(name: str, image: Any, weights: str | Path | None) -> list[Any]:
-    _refuse_file(name, weights)
-    return application_features(name, image, None if weights is None else IMAGENET)
-
-
-def _refuse_file(name: str, weights: str | Path | None) -> None:
-    if weights not in (None, IMAGENET):
-        raise ModelError(f"weights={str(weights)!r} cannot be read for {name}: give None or 'imagenet'")
-
-
 ENCODERS: Mapping[str, Callable[[Any, str | Path | None], list[Any]]] = MappingProxyType(
-    {name: partial(_lite, name) for name in SCALES} | {name: partial(_application, name) for name in APPLICATIONS}
+    {name: partial(_lite, name) for name in SCALES}
+    | {name: partial(application_features, name) for name in APPLICATIONS}
 )
 
 
@@ -69,7 +58,8 @@ def encode(name: str, image: Any, weights: str | Path | None = None) -> list[Any
         name: One of `ENCODERS`.
         image: Keras input, shape (N, H, W, 3), float32 in [0, 1]; H and W divisible by 32, or None for any such.
         weights: None for random ones; "imagenet" for pretrained ones (packaged for efficientnet-lite0, fetched by Keras
-            for its applications); for an EfficientNet-Lite also the path of a converted file.
+            for its applications); or the path of a file: a converted one for an EfficientNet-Lite, one that Keras wrote
+            for an application.
 
     Raises:
         ModelError: An unknown name, an image that does not fit, or weights that cannot be had.
