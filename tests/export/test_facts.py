@@ -9,7 +9,7 @@ from polypseg.export.graph import OPSET
 from polypseg.export.source import open_source
 from polypseg.records.digests import file_digests
 from polypseg.records.evaluation_record import SavedSettings
-from polypseg.records.model_facts import StatedScore
+from polypseg.records.model_facts import Network, StatedScore
 from polypseg.records.reading import as_json
 from polypseg.records.summary import Intervals, MetricFigures, Provenance, Summary
 
@@ -67,6 +67,7 @@ def test_facts_of_a_run_are_those_of_its_record(run):
     assert (facts.threshold, facts.threshold_source, facts.licence) == (0.5, "default", LICENCE)
     assert "ask the owners" in facts.terms
     assert "keras" in facts.exported_by
+    assert facts.network == Network(filters=16)  # of the run's config, which says nothing of its network
     assert facts.figures == {}
 
 
@@ -106,3 +107,4 @@ def test_figures_are_those_of_this_checkpoint_at_this_threshold(run):
 def test_a_file_by_itself_has_no_history(red_run):
     facts = facts_of(open_source(red_run.best_path))
     assert (facts.name, facts.training_data, facts.checkpoint_chosen_by) == ("best", "unknown", "unknown")
+    assert facts.network is None

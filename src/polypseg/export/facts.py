@@ -16,7 +16,7 @@ from polypseg.export.source import ExportSource
 from polypseg.machine import installed_versions
 from polypseg.records.digests import file_digests
 from polypseg.records.evaluation import RUN_FOLDER, Evaluation
-from polypseg.records.model_facts import STATED_SCORES, ModelFacts, StatedFigures, StatedScore
+from polypseg.records.model_facts import STATED_SCORES, ModelFacts, Network, StatedFigures, StatedScore
 from polypseg.records.split import SPLIT_NAMES
 from polypseg.records.summary import MeanFigures, Summary
 from polypseg.records.threshold import DEFAULT, NAME, load_threshold
@@ -50,6 +50,7 @@ def facts_of(source: ExportSource, name: str = "", model_version: str = "", lice
         name=name or (source.run.folder.resolve().name if source.run else source.path.stem),
         version=model_version,
         num_parameters=own.num_parameters,
+        network=Network.model_validate(source.run.config().model.model_dump()) if source.run else None,
         opset=OPSET,
         licence=licence or LICENCE,
         source_digest=digest,

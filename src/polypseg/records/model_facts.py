@@ -20,6 +20,7 @@ STATED_SCORES = ("dice", "iou", "precision", "recall", "any_false_positive", "la
 """What of an evaluation a model file carries; the last two are of the images without a polyp."""
 NORMALISATION = "rgb/255"
 """The only one: red, green, blue, each divided by 255; whatever an encoder wants beyond is a layer of the model."""
+NETWORK_KEY = "network"
 RECALIBRATION_KEY, CALIBRATION_KEY = "recalibration", "calibration"
 """What is stored in a file after its export (records/sealing.py); the second is read apart (records/stored.py)."""
 REQUIRED = ("size", "normalisation", "threshold", "target")
@@ -108,6 +109,17 @@ class DiceByEngine(Saved):
     digests: str = ""
 
 
+class Network(Saved):
+    """Which network the weights of a file belong to, by the settings of `[model]` that build it."""
+
+    name: str = "attention_unet"
+    filters: int
+    depth: int = 4
+    dropout: float = 0.0
+    encoder: str | None = None
+    decoder_filters: tuple[int, ...] = Field((), strict=False)
+
+
 class ModelFacts(BaseModel):
     """The facts of one model file; what nobody recorded is empty or None."""
 
@@ -151,6 +163,7 @@ class ModelFacts(BaseModel):
     )
     terms: str = Field("", description="of the training data")
     licence: str = Field("", description="of the weights")
+    network: Network | None = Field(None, description="what `train.start_from` builds for the file; None: not recorded")
     source_digest: str = Field("", description="SHA-256 of the Keras file that was exported")
     exported_by: str = Field("", description="versions")
     created: str = ""
@@ -194,7 +207,8 @@ def to_metadata(facts: ModelFacts) -> dict[str, str]:
     >>> to_metadata(ModelFacts(size=256))["polypseg.size"]
     '256'
     """
-    absent = set() if facts.recalibration else {RECALIBRATION_KEY}  # files without one are as they always were
+    optional = {RECALIBRATION_KEY: facts.recalibration, NETWORK_KEY: facts.network}
+    absent = {key for key, value in optional.items() if value is None}  # files without one are as they always were
     values = facts.model_dump(mode="json", by_alias=True, exclude=absent)
     values |= facts.model_dump(mode="json", exclude_unset=True, include={"figures", "dice_by_engine"})
     return {PREFIX + key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}

@@ -9,10 +9,12 @@ import hashlib
 import warnings
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from polypseg.config import Config, ModelConfig
 from polypseg.errors import ModelError, PolypsegWarning, RunError, listed
 from polypseg.records.digests import file_digests
-from polypseg.records.model_facts import PREFIX
+from polypseg.records.model_facts import NETWORK_KEY, PREFIX, Network, from_metadata
 from polypseg.records.onnx_metadata import read_metadata
 from polypseg.records.run import Run
 from polypseg.records.seen import SeenImages, unpack
@@ -90,7 +92,8 @@ def with_network_of_start(config: Config, preset: str | None = None) -> Config:
 
     Args:
         config: Its `train.start_from` is a path.
-        preset: Of which packaged model that is the file; None for others. Of a run, its config tells.
+        preset: Of which packaged model that is the file; None for others. A file that records its network needs none;
+            of a run, its config tells.
 
     Raises:
         ModelError: The start is not there, or damaged.
@@ -112,12 +115,25 @@ def with_network_of_start(config: Config, preset: str | None = None) -> Config:
 def _network_of(file: Path, preset: str | None) -> ModelConfig | None:
     from polypseg.models.registry import PRESETS
 
-    if preset is None and file.suffix.lower() == ".onnx":
-        preset = read_metadata(file).get(f"{PREFIX}name")
+    if file.suffix.lower() == ".onnx":
+        metadata = read_metadata(file)
+        recorded = from_metadata(metadata, str(file)).network if PREFIX + NETWORK_KEY in metadata else None
+        if recorded is not None:
+            return _config_of(recorded, file)
+        preset = preset or metadata.get(f"{PREFIX}name")
     if preset is not None and preset in PRESETS:
         return PRESETS[preset]
     folders = [folder for folder in (file.parent, file.parent.parent) if Run(folder).config_path.is_file()]
     return Run(folders[0]).config().model if folders else None
+
+
+def _config_of(network: Network, file: Path) -> ModelConfig:
+    try:
+        return ModelConfig.model_validate(network.model_dump())
+    except ValidationError as error:
+        raise ModelError(
+            f"{file}: its {PREFIX}{NETWORK_KEY} fits no network of ours; export the model again"
+        ) from error
 
 
 class SeenImagesWarning(PolypsegWarning):
