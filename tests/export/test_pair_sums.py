@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from export.integer_graph import integer_graph, squares, weights_of
 from polypseg.export.pair_sums import (
@@ -68,6 +69,15 @@ def test_transposed_convolution_pairs_its_inputs():
     second[1, 0, 1, 0] = 0
     second[1, 0, 0, 0] = -100  # another place of the kernel is another sum
     assert unsafe_layers(integer_graph(first, second)) == {}
+
+
+def test_signed_activations_are_not_understood():
+    graph = integer_graph(*weights_of(20))
+    zero = next(stored for stored in graph.graph.initializer if stored.name == "between_zero")
+    zero.CopyFrom(numpy_helper.from_array(np.zeros((), np.int8), zero.name))
+    assert quantised_convolutions(graph) == []
+    assert unsafe_layers(graph) == {}
+    assert count_saturating(graph, squares(1)) == {}
 
 
 def test_depthwise_convolutions_add_no_pairs():

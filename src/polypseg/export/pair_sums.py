@@ -63,7 +63,11 @@ class QuantisedConvolution(NamedTuple):
 
 
 def quantised_convolutions(graph: Any) -> list[QuantisedConvolution]:
-    """The convolutions of an `onnx.ModelProto` whose activations and weights are both of 8 bits."""
+    """The convolutions of an `onnx.ModelProto` whose activations and weights are both of 8 bits.
+
+    An empty list where the activations of one are signed, as NNCF makes them behind layers without a ReLU: engines turn
+    those into unsigned ones in their own ways, so that the pairs of such a graph are not known.
+    """
     from onnx import numpy_helper
 
     values = {stored.name: numpy_helper.to_array(stored) for stored in graph.graph.initializer}
@@ -77,6 +81,8 @@ def quantised_convolutions(graph: Any) -> list[QuantisedConvolution]:
             continue
         if weights.input[0] not in values:
             continue
+        if values[given.input[2]].dtype == np.int8:
+            return []
         found.append(_read(node, (given, weights, rest[0] if rest else None), values))
     return found
 
