@@ -77,7 +77,7 @@ def quantised_convolutions(graph: Any) -> list[QuantisedConvolution]:
         if node.op_type not in CONVOLUTIONS:
             continue
         given, weights, *rest = (makers.get(name) for name in node.input)
-        if not (_is_dequantised(given) and _is_dequantised(weights)) or weights is None:
+        if not (_is_dequantised(given) and _is_dequantised(weights)) or given is None or weights is None:
             continue
         if weights.input[0] not in values:
             continue
