@@ -67,7 +67,7 @@ def test_included_config_is_found_by_its_name_from_anywhere(tmp_path, monkeypatc
     assert load_config(Path("demo.toml")).train.epochs == 3  # a file that is there goes first
     with pytest.raises(ConfigError, match="unknown config 'kvasir-polyplite'; did you mean 'kvasir-polyp-lite'"):
         load_config(Path("kvasir-polyplite"))
-    with pytest.raises(ConfigError, match=r"other/demo\.toml: .*included are: demo, kvasir-"):
+    with pytest.raises(ConfigError, match=r"other/demo\.toml: .*included are: demo, finetune, kvasir-"):
         load_config(Path("other/demo.toml"))
 
 

@@ -4,12 +4,20 @@ import numpy as np
 import onnx
 import pytest
 
-from export.models import SIDE, small_attention_unet
+from export.models import SIDE, small_attention_unet, small_polyp_lite
 from export.test_graph import answers, noise
 from polypseg.errors import MissingExtraError
 from polypseg.export import quantize
 from polypseg.export.graph import convert
-from polypseg.export.quantize import kept_in_float, last_convolution, methods, processor_seconds, quantise, variants
+from polypseg.export.quantize import (
+    first_block,
+    kept_in_float,
+    last_convolution,
+    methods,
+    processor_seconds,
+    quantise,
+    variants,
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +53,36 @@ def test_later_variants_keep_more_in_float_than_the_first(graph):
     # Of 17 convolutions and 2 transposed ones those up to place int(0.4 * 19) = 7: eight of them
     early = [node.op_type for node in graph.graph.node if node.name in set(third) - set(first)]
     assert sum(kind in ("Conv", "ConvTranspose") for kind in early) == 8
+
+
+def test_first_block_of_a_network_with_bottlenecks_stays_in_float_with_its_readers(squares):
+    graph = convert(small_polyp_lite())
+    convolutions = [node.name for node in graph.graph.node if node.op_type == "Conv"]
+    block = first_block(graph)
+    # Stem, depthwise and 1x1 convolution; then what reads the block: the next expansion, and the gate with its product
+    stays = [name for name in convolutions if name in block]
+    assert [name.split("/")[1].removesuffix("_convolution_1") for name in stays] == [
+        "encoder_stem",
+        "encoder_block_1_depthwise",
+        "encoder_block_1_project",
+        "gate_1_theta_1",
+        "encoder_block_2_expand",
+    ]
+    assert sum("gate_1_gated" in name for name in block) == 1
+
+    (words, in_float), *_ = variants(graph)
+    assert words == "sigmoids and the first block in float"
+    assert set(in_float) == set(block) | set(kept_in_float(graph))
+    quantised = quantise(
+        graph, [np.kron(square, np.ones((2, 2, 1), np.uint8)) for square in squares], "onnxruntime", in_float
+    )
+    assert [float_inputs(quantised, name) for name in stays] == [3] * 5
+    assert float_inputs(quantised, convolutions[convolutions.index(stays[-1]) + 1]) == 0
+
+
+def test_network_without_bottlenecks_has_no_such_block(graph):
+    assert first_block(graph) == []
+    assert next(variants(graph)) == ("sigmoids in float", kept_in_float(graph))
 
 
 @pytest.mark.parametrize("method", ["onnxruntime", "nncf"])

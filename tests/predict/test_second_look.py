@@ -42,9 +42,9 @@ def test_a_region_of_less_than_a_tenth_of_what_is_marked_is_none(pixels, expecte
     assert is_close_call(picture((5, 5, 10, 10, SURE), (30, 1, 1, pixels, 0.95)), 0.5, 0.98) is expected
 
 
-@pytest.mark.parametrize(("pixels", "expected"), [(59, False), (60, False), (61, True)])
+@pytest.mark.parametrize(("pixels", "expected"), [(39, False), (40, False), (41, True)])
 def test_an_outline_is_a_close_call_by_its_unsure_pixels(pixels, expected):
-    # From 0.5 one logit reaches to 0.269 and 0.731; 100 pixels are marked, so that 60 are the most
+    # From 0.5 one logit reaches to 0.269 and 0.731; 100 pixels are marked, so that 40 are the most
     values = picture((5, 5, 10, 10, SURE))
     values.ravel()[20 * 40 : 20 * 40 + pixels] = 0.27
     assert is_close_call(values, 0.5, 0.98) is expected

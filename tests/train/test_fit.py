@@ -18,11 +18,12 @@ from polypseg.errors import DataError, ModelError, PairingError, RunError, Split
 from polypseg.export.onnx import export_model
 from polypseg.models.blocks import gates_of
 from polypseg.models.checkpoint import load_model
+from polypseg.predict.engines.packaged import resolve
 from polypseg.records.run import Run, open_run, write_members
 from polypseg.records.split import SplitName
 from polypseg.records.training_state import HISTORY_COLUMNS, load_state
 from polypseg.train.fit import resume, train
-from polypseg.train.named_models import files_digest
+from polypseg.train.named_models import files_digest, with_network_of_start
 from polypseg.train.samples import usable_samples
 from train.eager import eagerly
 from train.killing import train_and_kill
@@ -263,6 +264,9 @@ def test_config_starts_a_training(path, tmp_path):
     config = load_config(path, [*overrides, "split.near_duplicate_bits=-1", "split.validation=0.25", "split.test=0.25"])
     if config.model.encoder_weights not in (None, "imagenet"):  # a file that the script beside the command makes
         config = config.model_copy(update={"model": config.model.model_copy(update={"encoder_weights": None})})
+    if config.train.start_from is not None:  # an included model: the command finds its file
+        start = {"start_from": str(resolve(config.train.start_from))}
+        config = with_network_of_start(config.model_copy(update={"train": config.train.model_copy(update=start)}))
     folders, negatives = [], []
     for seed, (name, source) in enumerate(config.sources.items() or [("set", SourceConfig())]):
         made = [sample.mask_path for sample in make_synthetic(tmp_path / name, 16, seed=seed, side_range=(40, 48))]
