@@ -37,8 +37,8 @@ def test_only_the_highest_probability_of_a_region_counts():
     assert not is_close_call(picture((5, 5, 10, 10, 0.95), (7, 7, 1, 1, SURE)), 0.5, 0.98)
 
 
-@pytest.mark.parametrize(("pixels", "expected"), [(9, False), (10, False), (11, True)])
-def test_a_region_of_less_than_a_tenth_of_what_is_marked_is_none(pixels, expected):
+@pytest.mark.parametrize(("pixels", "expected"), [(4, False), (5, False), (6, True)])
+def test_a_region_of_less_than_a_twentieth_of_what_is_marked_is_none(pixels, expected):
     assert is_close_call(picture((5, 5, 10, 10, SURE), (30, 1, 1, pixels, 0.95)), 0.5, 0.98) is expected
 
 

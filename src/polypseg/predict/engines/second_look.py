@@ -24,8 +24,8 @@ from polypseg.predict.engines.model_file import OpenedModel
 
 BELOW_PEAK, ABOVE_PEAK = 1.7, 0.7
 """How far from the peak threshold, in logits, a region's highest probability is close: 0.78 to 0.97 of 0.95."""
-LEAST_SHARE = 0.1
-"""Of the marked area: where a region of a share s comes or goes, the Dice changes by about s / 2, so by 0.05 here."""
+LEAST_SHARE = 0.05
+"""Of the marked area: where a region of a share s comes or goes, the Dice changes by s at most, so by 0.05 here."""
 AROUND_THRESHOLD = 1.0
 """How far from the threshold, in logits, a pixel is close: 0.26 to 0.72 of 0.488."""
 MOST_CLOSE = 0.4
