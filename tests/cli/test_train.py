@@ -275,12 +275,12 @@ def test_start_from_a_packaged_model_by_its_name(sample_folder, tmp_path):
         *("--set", "train.learning_rate=1e-12", "--set", "train.start_from=attention-unet-16", "--no-evaluate"),
     ]
     command = ["train", "--data", sample_folder, "--runs", tmp_path, "--epochs", 1, *settings]
-    done = call(*command, "--name", "mine")  # its network is known: 16 filters, plain gates
+    done = call(*command, "--name", "mine")  # the file tells its network
     assert done.exit_code == 0, done.output
     config = (tmp_path / "mine" / "config.toml").read_text()
     assert str(resolve("attention-unet-16")) in config  # its file, which a resume finds from anywhere
-    assert 'gates = "plain"' in config
-    other = call(*command, "--name", "other", "--set", "model.filters=8", "--set", "model.gates=plain")
+    assert "filters = 16" in config and 'gates = "normalised"' in config
+    other = call(*command, "--name", "other", "--set", "model.filters=8")
     assert other.exit_code == 1
     assert "name the preset, filters and encoder that it was trained with" in " ".join(other.output.split())
 

@@ -166,7 +166,7 @@ def test_gates_are_for_gates_of_their_kind(store, unet_graph, tmp_path):
     np.testing.assert_allclose(answer(normalised), answer(small_attention_unet()), atol=0.01)
 
 
-def test_packaged_model_of_plain_gates_says_what_to_set():
-    network = build_model(preset("attention-unet-16"), 64)
-    with pytest.raises(ModelError, match=r"set model\.gates=plain$"):
-        copy_onnx_weights(network, resolve("attention-unet-16"))
+def test_packaged_model_of_normalised_gates_says_what_to_set():
+    plain = preset("attention-unet-16").model_copy(update={"gates": "plain"})
+    with pytest.raises(ModelError, match=r"set model\.gates=normalised$"):
+        copy_onnx_weights(build_model(plain, 64), resolve("attention-unet-16"))

@@ -72,9 +72,16 @@ def test_a_file_tells_its_network_whatever_its_name_is(tmp_path):
     assert with_network_of_start(own).model == own.model
 
 
-def test_a_packaged_file_without_a_network_has_that_of_its_name():
-    file = resolve("attention-unet-16")
-    assert with_network_of_start(Config(train=TrainConfig(start_from=str(file)))).model == ModelConfig(gates="plain")
+def test_a_file_without_a_network_has_that_of_its_name(tmp_path):
+    file = exported(tmp_path / "before.onnx", None)  # as files were before they recorded one
+    expected = ModelConfig(filters=32, encoder="efficientnet-lite0", gates="plain")
+    assert with_network_of_start(Config(train=TrainConfig(start_from=str(file)))).model == expected
+
+
+def test_a_packaged_file_tells_its_own_network():
+    file = resolve("polyp-lite")
+    expected = ModelConfig(filters=16, encoder="efficientnet-lite1")
+    assert with_network_of_start(Config(train=TrainConfig(start_from=str(file)))).model == expected
 
 
 def test_a_network_that_none_of_ours_is(tmp_path):
