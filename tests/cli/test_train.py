@@ -279,7 +279,8 @@ def test_start_from_a_packaged_model_by_its_name(sample_folder, tmp_path):
     assert done.exit_code == 0, done.output
     config = (tmp_path / "mine" / "config.toml").read_text()
     assert str(resolve("attention-unet-16")) in config  # its file, which a resume finds from anywhere
-    assert "filters = 16" in config and 'gates = "normalised"' in config
+    assert "filters = 16" in config
+    assert 'gates = "normalised"' in config
     other = call(*command, "--name", "other", "--set", "model.filters=8")
     assert other.exit_code == 1
     assert "name the preset, filters and encoder that it was trained with" in " ".join(other.output.split())
