@@ -124,8 +124,8 @@ def test_tutorial_of_corrections_runs_as_it_is_written(tmp_path):
     served = {
         use: json.loads(reader.said[f"curl -s -X POST '{ADDRESS}/project/model?use={use}'"])["model"] for use in USES
     }
-    assert served["new"].startswith("polyp-lite 2.0+")
-    assert served["previous"] == "polyp-lite 2.0"
+    assert served["new"].startswith("polyp-lite 3.0+")
+    assert served["previous"] == "polyp-lite 3.0"
     masks = sorted((tmp_path / "demo/new/images/project/masks").iterdir())
     assert len(masks) == 12
     for path in masks:
