@@ -17,7 +17,6 @@ The recipe is a TOML file:
                                     from the weights of the one before
     average                         the weights that are averaged: "N" for the best of cycle N, "N:last" for its last
                                     epoch
-    confirm_below                   what `evaluate --tune-threshold --confirm-below` is given; left out for none
     evaluate, negatives             what the card tells, as of package_model.py: scored once, with the file itself
 """
 
@@ -79,10 +78,7 @@ def steps_of(recipe: dict[str, Any], path: Path, runs: Path, sources: Sequence[s
     averaged = [f"{runs / name}-{source}" for source in recipe["average"]]
     average = (sys.executable, str(SCRIPTS / "average_runs.py"), *averaged, "--out", str(run))
     found.append(Step("average", average, tuple(recipe["average"])))
-    tune = (*POLYPSEG, "evaluate", str(run), "--tune-threshold")
-    compared = recipe.get("confirm_below")
-    tune += ("--confirm-below", str(compared)) if compared else ()
-    found.append(Step("tune", tune, (name, compared) if compared else (name,)))
+    found.append(Step("tune", (*POLYPSEG, "evaluate", str(run), "--tune-threshold"), (name,)))
     typed = [f"python scripts/make_model.py {path}"]
     package = [sys.executable, str(SCRIPTS / "package_model.py"), str(run), "--name", name]
     for option in ("about", "version", "precision"):

@@ -35,7 +35,7 @@ from polypseg.cli.console import track
 from polypseg.data.samples import Sample
 from polypseg.errors import ModelError
 from polypseg.evaluate.evaluation import evaluate
-from polypseg.evaluate.plan import Plan, model_digest, plan_model, plan_run, with_confirmation
+from polypseg.evaluate.plan import Plan, model_digest, plan_model, plan_run
 from polypseg.evaluate.reproduce import dices_by_engine, figure_of
 from polypseg.evaluate.score import ScoreOptions
 from polypseg.evaluate.selection import Selection
@@ -56,7 +56,6 @@ from polypseg.records.model_facts import DiceByEngine, ModelFacts
 from polypseg.records.reading import FileKind, Saved, as_json, read_json
 from polypseg.records.run import Run, open_run
 from polypseg.records.summary import Summary
-from polypseg.records.threshold import load_threshold
 from polypseg.report.tables import figure, gate_rows, interval, negative_stratum_rows, stratum_rows
 
 LICENCE = "Apache-2.0 for the file; the terms of the training data bind its use"
@@ -132,12 +131,7 @@ def _exported(arguments: argparse.Namespace, run: Run | None, work: Path) -> Pat
     if path.is_file():
         facts = read_model_file(path)[1]
         source = file_digests([run.best_path])[run.best_path]
-        is_same = (facts.source_digest, facts.precision, facts.version) == (
-            source,
-            arguments.precision,
-            arguments.version,
-        )
-        if is_same and facts == _with_thresholds(facts, arguments.source):
+        if (facts.source_digest, facts.precision, facts.version) == (source, arguments.precision, arguments.version):
             print(f"{path}: exported by an earlier call")
             return path
         shutil.rmtree(work)
@@ -156,40 +150,22 @@ def _exported(arguments: argparse.Namespace, run: Run | None, work: Path) -> Pat
 
 def _proved_again(arguments: argparse.Namespace, work: Path) -> Path:
     """The file with a new proof, of the second look too; made now, or by an earlier call from the same file."""
-    path, told = work / f"{arguments.name}.onnx", work / "proved-from.txt"
-    digest = model_digest(arguments.source)
-    if _is_run(arguments.prove):
-        digest += f" {load_threshold(arguments.prove).model_dump_json()}"
+    path, digest = work / f"{arguments.name}.onnx", model_digest(arguments.source)
+    told = work / "proved-from.txt"
     if path.is_file() and told.is_file() and told.read_text(encoding="utf-8") == digest:
         print(f"{path}: proved by an earlier call")
         return path
     is_of_run = _is_run(arguments.prove)
     opened = open_exported(arguments.source, None if is_of_run else arguments.prove)
-    source, facts = opened.source, opened.facts
+    source = opened.source
     if is_of_run:
         source = replace(source, validation=_samples(plan_run(arguments.prove, None, Selection(split="validation"))))
-        facts = _with_thresholds(facts, arguments.prove)
-        source.engine.facts = _with_thresholds(source.engine.facts, arguments.prove)
-        source.engine.threshold = facts.threshold
-    prover = Prover(source, bool(facts.attention_levels), track)
-    facts = facts.model_copy(update={"second_look": facts.precision == "int8"})
+    prover = Prover(source, bool(opened.facts.attention_levels), track)
+    facts = opened.facts.model_copy(update={"second_look": opened.facts.precision == "int8"})
     facts = proved(opened.stored, facts, path, prover)
     write_model_file(path, opened.stored.SerializeToString(), facts)
     write_text(told, digest)
     return path
-
-
-def _with_thresholds(facts: ModelFacts, run: Path) -> ModelFacts:
-    """The facts of a file with the thresholds that its run has now.
-
-    Raises:
-        ModelError: They were chosen for another checkpoint than the file was made of.
-    """
-    stored = load_threshold(run)
-    if not stored.is_for(facts.source_digest):
-        raise ModelError(f"{run}: its thresholds are of another checkpoint than {facts.name}")
-    told = {"threshold": stored.threshold, "peak_threshold": stored.peak_threshold}
-    return facts.model_copy(update={**told, "confirm_below": stored.confirm_below, "threshold_source": stored.words})
 
 
 def _is_run(folder: Path) -> bool:
@@ -217,7 +193,6 @@ def _plans(arguments: argparse.Namespace, run: Run | None, made: Path) -> list[t
             told = {"model": str(made), "model_digest": model_digest(made), "engine": engine.name}
             source = plan.source.model_copy(update=told)
             plan = replace(plan, engine=engine, source=source, loss=None, threshold=engine.threshold)
-            plan = with_confirmation(plan, engine.facts.confirm_below)
             plan = replace(plan, peak_threshold=engine.facts.peak_threshold)
         else:
             manifest = arguments.splits if split else None
@@ -316,8 +291,7 @@ def _mended(card: Path, rows: str, figures: str) -> str:
 
     Where nothing was scored now, its own table stays, and the table of the engines follows it. Other sections stay.
     """
-    old = ("| threshold |", "| peak threshold |", "| confirmation |", "| precision |", "| saturating sums |")
-    old = (*old, "| largest difference")
+    old = ("| precision |", "| saturating sums |", "| largest difference")
     lines = [line for line in card.read_text(encoding="utf-8").splitlines() if not line.startswith(old)]
     place = next(number for number, line in enumerate(lines) if line.startswith("| licence |"))
     begin = lines.index("## Figures")

@@ -96,12 +96,6 @@ def test_unperturbed_without_tuning_is_refused(run):
     assert "belongs to --tune-threshold" in typed("evaluate", run.folder, "--unperturbed", code=2)
 
 
-def test_confirmation_belongs_to_tuning_and_is_stored(run):
-    assert "belongs to --tune-threshold" in typed("evaluate", run.folder, "--confirm-below", "0.9", code=2)
-    typed("evaluate", run.folder, "--tune-threshold", "--confirm-below", "0.9")
-    assert json.loads((run.folder / "threshold.json").read_text())["confirm_below"] == 0.9
-
-
 @pytest.mark.parametrize("split", ["test", "train", "all"])
 def test_tune_threshold_on_anything_but_validation_is_refused(run, split):
     output = typed("evaluate", run.folder, "--tune-threshold", "--split", split, code=2)

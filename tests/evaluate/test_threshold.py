@@ -4,11 +4,11 @@ from functools import partial
 import numpy as np
 import pytest
 
-from evaluate.conftest import SIZE, RedEngine, make_run, rectangle, write_image, write_mask
+from evaluate.conftest import make_run, rectangle, write_image, write_mask
 from polypseg.data.perturbations import AS_IT_IS, PERTURBATIONS, UNPERTURBED, Perturbation
-from polypseg.errors import RunError, SplitError, UsageError
+from polypseg.errors import RunError, SplitError
 from polypseg.evaluate.evaluation import evaluate
-from polypseg.evaluate.plan import plan_run, with_tta
+from polypseg.evaluate.plan import plan_run
 from polypseg.evaluate.selection import Selection
 from polypseg.evaluate.threshold import tune_threshold
 from polypseg.records.threshold import load_threshold
@@ -99,60 +99,6 @@ def test_peak_threshold_is_applied_to_what_is_scored(alarming):
         _, summary = evaluate(plan_run(alarming.folder), search_leaks=False)
         assert summary.negatives.any_false_positive.mean == alarms
         assert summary.provenance.peak_threshold == seed
-
-
-class OneSidedEngine(RedEngine):
-    """Says half of the red channel in the left half of what it sees."""
-
-    def run(self, batch):
-        return super().run(batch) * np.where(np.arange(SIZE) < SIZE // 2, 0.5, 1.0).astype(np.float32)[:, None]
-
-
-@pytest.fixture
-def one_sided(run, data, monkeypatch):
-    """Polyps of 240 (.94) in the right half, of which the engine says .47 in two of three mirror images."""
-
-    def open_one_sided(model):
-        stored = load_threshold(model)
-        engine = OneSidedEngine(stored.threshold, stored.peak_threshold)
-        engine.facts = engine.facts.model_copy(update={"confirm_below": stored.confirm_below})
-        return engine
-
-    polyp = rectangle(8, 8, (2, 6), (4, 8))
-    for name in ("s2", "s3", "s4", "s5"):
-        write_image(data / "images" / f"{name}.png", np.where(polyp, 240, 0))
-        write_mask(data / "masks" / f"{name}.png", polyp)
-    monkeypatch.setattr("polypseg.evaluate.plan.open_engine", open_one_sided)
-    names = {"s0": "train", "s1": "train", "s2": "validation", "s3": "validation", "s4": "test", "s5": "test"}
-    return make_run(run.folder.parent / "one-sided", data, names)
-
-
-def test_thresholds_are_chosen_with_the_confirmation_that_is_stored(one_sided):
-    # (.94 + .47 + .94 + .47) / 4 = .706 is the highest that is confirmed: .7 of PEAKS keeps the polyps, .8 loses them.
-    plain = tune_plainly(one_sided.folder)
-    assert (plain.peak_threshold, plain.confirm_below) == (0.9, 0)
-    tuned = tune_plainly(one_sided.folder, confirm_below=0.998)
-    assert (tuned.peak_threshold, tuned.confirm_below, tuned.dice_with_peak) == (0.7, 0.998, 1)
-    assert load_threshold(one_sided.folder) == tuned
-
-
-def test_confirmation_is_applied_to_what_is_scored_and_stands_in_its_record(one_sided):
-    path = one_sided.folder / "threshold.json"
-    for confirm_below, dice in ((0, 1.0), (0.998, 0.0)):
-        path.write_text(json.dumps({"threshold": 0.5, "seed_threshold": 0.9, "confirm_below": confirm_below}))
-        _, summary = evaluate(plan_run(one_sided.folder), search_leaks=False)
-        assert (summary.of("dice").mean, summary.provenance.confirm_below) == (dice, confirm_below)
-    averaged = with_tta(plan_run(one_sided.folder), "flips")
-    assert averaged.source.confirm_below == 0
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"confirm_below": 1.5}, "in \\[0, 1\\]"), ({"confirm_below": 0.9, "tta": "flips"}, "exclude")],
-)
-def test_a_confirmation_that_cannot_be_is_refused(one_sided, options, message):
-    with pytest.raises(UsageError, match=message):
-        tune_threshold(one_sided.folder, **options)
 
 
 def test_test_images_take_no_part_in_the_choice(doubtful, data):

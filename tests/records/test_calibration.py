@@ -7,14 +7,7 @@ import pytest
 from polypseg.errors import ModelError
 from polypseg.records.calibration import Bound, Calibration, load_calibration, save_calibration
 
-CONDITIONS = {
-    "threshold": 0.5,
-    "peak_threshold": 0.0,
-    "confirm_below": 0.0,
-    "field": "whole",
-    "tta": "none",
-    "min_area_px": 0,
-}
+CONDITIONS = {"threshold": 0.5, "peak_threshold": 0.0, "field": "whole", "tta": "none", "min_area_px": 0}
 CONDITIONS |= {"recalibration": ""}
 
 

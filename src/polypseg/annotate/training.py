@@ -77,7 +77,6 @@ class StartModel(NamedTuple):
         version: Of the new model.
         threshold: Of the served model, which the new one keeps.
         peak_threshold: The same.
-        confirm_below: The same.
     """
 
     model: str
@@ -86,7 +85,6 @@ class StartModel(NamedTuple):
     version: str
     threshold: float
     peak_threshold: float
-    confirm_below: float = 0.0
 
 
 class Trained(NamedTuple):
@@ -149,7 +147,6 @@ class Training:
         kept = Threshold(
             threshold=start.threshold,
             peak_threshold=start.peak_threshold,
-            confirm_below=start.confirm_below,
             chosen_on="",
             chosen_by="kept from the model that the training began with",
         )

@@ -93,8 +93,6 @@ def _refuse(given: EvaluateCall) -> None:
         raise UsageError(unknown_name("protocol", protocol, PROTOCOLS))
     if given.tuned.unperturbed and not given.tuned.tune_threshold:
         raise UsageError("--unperturbed belongs to --tune-threshold; a split is always scored as it is")
-    if given.tuned.confirm_below is not None and not given.tuned.tune_threshold:
-        raise UsageError("--confirm-below belongs to --tune-threshold, which stores it; add --tune-threshold")
 
 
 def _whole(given: EvaluateCall, selection: "Selection") -> tuple["Evaluation", "Summary"]:
@@ -213,8 +211,7 @@ def _tune(given: EvaluateCall) -> str:
         import_keras_quietly()
     perturbations = UNPERTURBED if given.tuned.unperturbed else PERTURBATIONS
     running = given.running
-    confirm_below = given.tuned.confirm_below or 0.0
-    tuned = tune_threshold(run, given.chosen.data, running.batch_size, track, running.tta, perturbations, confirm_below)
+    tuned = tune_threshold(run, given.chosen.data, running.batch_size, track, running.tta, perturbations)
     ways = "" if given.tuned.unperturbed else f" in {len(perturbations)} perturbations"
     console.print(
         f"threshold {tuned.threshold:.4f}: mean Dice {tuned.dice:.4f} over {plural(tuned.num_frames, 'frame')} "

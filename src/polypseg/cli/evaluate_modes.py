@@ -7,8 +7,7 @@ from polypseg.cli.evaluate_options import EvaluateCall
 
 FOR_IMAGES = (
     "images", "data", "split", "splits", "names", "negatives", "without_polyps", "skip_bad", "polyp_values",
-    "polyp_colours", "mask_channel", "polyp_labels", "tune_threshold", "unperturbed", "confirm_below", "calibration",
-    "batch_size",
+    "polyp_colours", "mask_channel", "polyp_labels", "tune_threshold", "unperturbed", "calibration", "batch_size",
     "tolerance", "min_lesion_area", "min_area", "min_max", "save_maps", "strata_csv", "by", "alarm_area", "leaks",
 )  # fmt: skip
 """Of single images alone."""

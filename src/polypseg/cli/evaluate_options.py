@@ -137,14 +137,6 @@ class Tuned:
             rich_help_panel=PREDICTION,
         ),
     ] = False
-    confirm_below: Annotated[
-        float | None,
-        typer.Option(
-            help="With --tune-threshold: compare a frame that is marked with its mirror images if its highest "
-            "probability is below this, and store that (default: never). The included polyp-lite has 0.998.",
-            rich_help_panel=PREDICTION,
-        ),
-    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

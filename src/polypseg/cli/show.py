@@ -85,7 +85,7 @@ def _draw(run: "Run", num_samples: int, seed: int, data: Path | None, file_forma
     history = run.history()
     stored = load_threshold(run.folder)
     field = run.config().data.field
-    engine = KerasEngine(run.best_path, stored.threshold, None, stored.peak_threshold, field, stored.confirm_below)
+    engine = KerasEngine(run.best_path, stored.threshold, peak_threshold=stored.peak_threshold, field=field)
     monitor = run.config().train.monitor
     written = [training_curves(history, run.figures_folder / f"training_curves.{file_format}", monitor)]
     written += draw_model(engine.model, run.figures_folder / "model")

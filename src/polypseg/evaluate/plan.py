@@ -30,7 +30,7 @@ from polypseg.evaluate.selection import (
 )
 from polypseg.predict.engines.engine import Engine
 from polypseg.predict.engines.opening import open_engine
-from polypseg.predict.mirroring import FLIPS
+from polypseg.predict.predictor import FLIPS
 from polypseg.preprocess import AUTOMATIC, FieldRule, MaskRule, unicode_name
 from polypseg.progress import Track, silent
 from polypseg.records.calibration import Bound
@@ -60,7 +60,7 @@ class Plan:
         manifest: The splits, to know what was trained on; None where unknown.
         skipped: What was left out before scoring.
         peak_threshold: A component counts only where one of its pixels reaches this; 0 counts all.
-        tta: Test-time augmentation of the engine (`predict.mirroring.FLIPS`); `with_tta` sets it.
+        tta: Test-time augmentation of the engine (`predict.predictor.FLIPS`); `with_tta` sets it.
         field: Instead of the model's own way: what of each image it sees; `with_field` sets it.
         notes: What a reader of the scores should know of the files, a sentence each.
         outer: How the outer mask of a calibration is made (`evaluate.promise`); None without one, as the next.
@@ -180,8 +180,6 @@ def _as_shown(plan: Plan) -> Plan:
         return plan
     facts = plan.engine.facts
     plan = replace(plan, threshold=facts.shown(plan.threshold), peak_threshold=facts.shown(facts.peak_threshold))
-    if facts.confirm_below:
-        plan = with_confirmation(plan, facts.confirm_below)
     if facts.recalibration is None:
         return plan
     applied = AppliedRecalibration(words=facts.recalibration.words, digest=facts.recalibration.digest)
@@ -217,14 +215,7 @@ def with_tta(plan: Plan, tta: str) -> Plan:
         return plan
     if plan.engine is None:
         raise UsageError("--tta is for a run or a model; predictions that are files are scored as they are")
-    return replace(plan, tta=tta, source=plan.source.model_copy(update={"tta": tta, "confirm_below": 0.0}))
-
-
-def with_confirmation(plan: Plan, confirm_below: float) -> Plan:
-    """The plan, whose model compares frames of a lower highest probability with their mirror images; 0 for none."""
-    if plan.engine is not None:
-        plan.engine.facts = plan.engine.facts.model_copy(update={"confirm_below": confirm_below})
-    return replace(plan, source=plan.source.model_copy(update={"confirm_below": confirm_below}))
+    return replace(plan, tta=tta, source=plan.source.model_copy(update={"tta": tta}))
 
 
 def plan_predictions(

@@ -59,7 +59,6 @@ def _conditions(plan: Plan) -> dict[str, object]:
     return {
         "threshold": plan.threshold,
         "peak_threshold": plan.peak_threshold,
-        "confirm_below": facts.confirm_below if facts else 0.0,
         "field": facts.field if facts else "whole",
         "tta": plan.tta,
         "min_area_px": 0,

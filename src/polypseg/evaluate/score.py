@@ -263,7 +263,6 @@ def _identity(record: EvaluationRecord) -> dict[str, object]:
         "--skip-bad": record.skip_bad,
         "model": (source.kind, source.model_digest, source.size, source.engine),
         "--tta": source.tta,
-        "comparison with mirror images": source.confirm_below,
         "--field": source.field,
         "recalibration": source.recalibration,
         "--calibration": source.calibration,

@@ -25,10 +25,9 @@ import numpy as np
 
 from polypseg.arrays import Mask, Probability
 from polypseg.data.perturbations import PERTURBATIONS, Perturbation
-from polypseg.errors import UsageError
 from polypseg.evaluate.group import OUT_OF_FOLD, validation_plans
 from polypseg.evaluate.measure import read_pair
-from polypseg.evaluate.plan import Plan, model_digest, plan_run, with_confirmation, with_tta
+from polypseg.evaluate.plan import Plan, model_digest, plan_run, with_tta
 from polypseg.evaluate.score import predict_cases
 from polypseg.evaluate.selection import Selection
 from polypseg.metrics.overlap import dice
@@ -52,7 +51,6 @@ def tune_threshold(
     track: Track = silent,
     tta: str = "none",
     perturbations: Mapping[str, Perturbation] = PERTURBATIONS,
-    confirm_below: float = 0.0,
 ) -> Threshold:
     """The threshold of the best mean Dice on the run's validation split, after it was stored in the run.
 
@@ -61,42 +59,33 @@ def tune_threshold(
         data: Where the run's own data are now; None for where they were.
         batch_size: Images that the model sees at once.
         track: Shows progress.
-        tta: Test-time augmentation (`predict.mirroring.FLIPS`).
+        tta: Test-time augmentation (`predict.predictor.FLIPS`).
         perturbations: How the images are changed, each in all of these ways; `UNPERTURBED` leaves them as they are.
-        confirm_below: A frame with a mark whose highest probability lies below this is compared with its mirror images
-            (`predict.mirroring`), here and wherever the run predicts; 0 for never.
 
     Raises:
         BusyError: Another process chooses the run's threshold.
         RunError: Not a run.
         SplitError: The run has no validation split, or its data changed.
         ScoreError: No validation image shows a polyp.
-        UsageError: A value out of range, or mirror images that are averaged and compared.
     """
-    if not 0 <= confirm_below <= 1:
-        raise UsageError(f"confirm_below {confirm_below:g}: expected a value in [0, 1]")
-    if confirm_below and tta != "none":
-        raise UsageError("confirm_below and tta exclude one another: averaged mirror images are not compared")
     opened = open_run(run)
     with alone_at(opened.folder / NAME):
-        return _tune(
-            run, bool(opened.config().split.folds), data, (batch_size, tta, confirm_below), perturbations, track
-        )
+        return _tune(run, bool(opened.config().split.folds), data, (batch_size, tta), perturbations, track)
 
 
 def _tune(
     run: Path,
     is_cross_validation: bool,
     data: Path | None,
-    how: tuple[int, str, float],
+    how: tuple[int, str],
     perturbations: Mapping[str, Perturbation],
     track: Track,
 ) -> Threshold:
-    """As `tune_threshold`, with batch size, augmentation and confirmation; nobody else chooses the run's threshold."""
-    batch_size, tta, confirm_below = how
+    """As `tune_threshold`, with a batch size and an augmentation, of a run whose threshold nobody else chooses."""
+    batch_size, tta = how
     plans = validation_plans(run, data, track) if is_cross_validation else []
     plans = plans or [plan_run(run, data, Selection(split=CHOSEN_ON), track)]
-    plans = [with_confirmation(with_tta(plan, tta), confirm_below) for plan in plans]
+    plans = [with_tta(plan, tta) for plan in plans]
     pairs = partial(_validation_pairs, plans, perturbations, batch_size, track)
     curves = ThresholdCurves()
     for probability, reference in pairs():
@@ -109,7 +98,6 @@ def _tune(
         dice_at_half=float(curves.mean_dice[_level_of(0.5)]),
         num_frames=curves.num_polyp_images,
         peak_threshold=peak,
-        confirm_below=confirm_below,
         dice_with_peak=dice_with_peak,
         chosen_on=OUT_OF_FOLD if is_cross_validation else CHOSEN_ON,
         chosen_by="largest mean Dice over the images with a polyp",

@@ -213,7 +213,6 @@ def calibrate(
         model_sha256=model_file_digest(model),
         threshold=predictor.threshold,
         peak_threshold=predictor.peak_threshold,
-        confirm_below=predictor.engine.facts.confirm_below,
         field=predictor.field,
         tta=options.tta,
         min_area_px=options.min_area_px,

@@ -45,7 +45,6 @@ def facts_of(source: ExportSource, name: str = "", model_version: str = "", lice
         field=own.field,
         threshold=own.threshold,
         peak_threshold=own.peak_threshold,
-        confirm_below=own.confirm_below,
         recalibration=own.recalibration,
         threshold_source=_threshold_source(source, digest),
         name=name or (source.run.folder.resolve().name if source.run else source.path.stem),

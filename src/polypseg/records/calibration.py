@@ -22,7 +22,7 @@ KIND = FileKind("calibration", ModelError, "make one with: polypseg calibrate MO
 Family = Literal["threshold", "dilation"]
 Side = Literal["outer", "inner"]
 
-CONDITIONS = ("threshold", "peak_threshold", "confirm_below", "field", "tta", "min_area_px", "recalibration")
+CONDITIONS = ("threshold", "peak_threshold", "field", "tta", "min_area_px", "recalibration")
 """What of a prediction a calibration depends on, besides the model."""
 
 
@@ -52,9 +52,8 @@ class Calibration(Saved):
         inner: The mask of which at most that share is no polyp; None where it was not asked for.
         model: Name.
         model_sha256: Digest of its file.
-        threshold: Of the mask, as the next six of `CONDITIONS`.
+        threshold: Of the mask, as the next five of `CONDITIONS`.
         peak_threshold: Of a component.
-        confirm_below: As of `ModelFacts`.
         field: What of a frame the model saw.
         tta: Test-time augmentation.
         min_area_px: Smaller components were left out.
@@ -76,7 +75,6 @@ class Calibration(Saved):
     model_sha256: str = Field(pattern="^[0-9a-f]{64}$")
     threshold: float = Field(ge=0, le=1)
     peak_threshold: float = Field(0.0, ge=0, le=1)
-    confirm_below: float = Field(0.0, ge=0, le=1)
     field: Literal["auto", "whole"] = "whole"
     tta: str = "none"
     min_area_px: int = Field(0, ge=0)

@@ -113,7 +113,6 @@ class EvaluationSource(Saved):
         split_digest: Of the split manifest.
         checkpoint_chosen_by: In words.
         tta: Test-time augmentation.
-        confirm_below: Frames whose highest probability lay below it were compared with their mirror images; 0 for none.
         field: What the model sees of each image: auto or whole.
         recalibration: Of the model's probabilities; None where there is none.
         calibration: Whose outer and inner masks are scored too; None where none are.
@@ -135,7 +134,6 @@ class EvaluationSource(Saved):
     split_digest: str | None = None
     checkpoint_chosen_by: str = "unknown"
     tta: str = "none"
-    confirm_below: float = 0.0
     field: str = "whole"
     recalibration: AppliedRecalibration | None = None
     calibration: ScoredCalibration | None = None

@@ -135,13 +135,6 @@ class ModelFacts(BaseModel):
         alias="seed_threshold",
         description="a component counts only where one of its pixels reaches this; 0: any",
     )
-    confirm_below: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="a frame with a mark whose highest probability lies below this is compared with its mirror images; "
-        "0: never",
-    )
     field: Literal["auto", "whole"] = Field(
         "whole", description="what of a frame the model sees: auto for the lit field; files without it see all"
     )

@@ -24,8 +24,6 @@ class Threshold(Saved):
     Attributes:
         threshold: The probability from which on a pixel is polyp.
         peak_threshold: What one pixel of a component must reach; 0 where none is asked for.
-        confirm_below: A frame with a mark whose highest probability lies below this is compared with its mirror images
-            (`predict.mirroring`), so when the thresholds were chosen; 0 for never.
         dice: Mean Dice at the threshold over the images with a polyp, each in all of its perturbations; NaN where
             unknown, as the next two.
         dice_at_half: The same at 0.5.
@@ -43,7 +41,6 @@ class Threshold(Saved):
 
     threshold: float = Field(ge=0, le=1)
     peak_threshold: float = Field(0.0, ge=0, le=1, alias="seed_threshold")
-    confirm_below: float = Field(0.0, ge=0, le=1)
     dice: float = math.nan
     dice_at_half: float = math.nan
     dice_with_peak: float = Field(math.nan, alias="dice_with_seed")

@@ -197,11 +197,6 @@ def passes_words(record: ReportInput) -> str:
     tta = record.source.tta
     if tta != "none":
         return f"{models}, mirror images of each frame averaged (test-time augmentation {tta})"
-    if record.source.confirm_below:
-        return (
-            f"{models}, one pass; frames in doubt (highest probability below {record.source.confirm_below:.4g}) are "
-            "compared with their mirror images"
-        )
     return "none: one model, one pass" if models == "one model" else f"{models}, one pass each"
 
 

@@ -94,7 +94,7 @@ class ServedHistory:
         is_trained = served.path.name == MODEL_FILE and served.path.parent.parent.name == MODELS
         model = str(served.path.parent.resolve()) if is_trained else served.model
         version = f"{facts.version.partition('+')[0] or '0'}+{project}.{datetime.now():%Y%m%d.%H%M}"
-        thresholds = predictor.threshold, predictor.peak_threshold, facts.confirm_below
+        thresholds = predictor.threshold, predictor.peak_threshold
         return StartModel(model, served.path, facts.name or "unnamed", version, *thresholds)
 
     def _of(self, line: ModelChange) -> ServedFile:

@@ -22,9 +22,7 @@ class EnsembleEngine:
 
     name = "ensemble"
 
-    def __init__(
-        self, members: Sequence[Engine], threshold: float, peak_threshold: float = 0.0, confirm_below: float = 0.0
-    ) -> None:
+    def __init__(self, members: Sequence[Engine], threshold: float, peak_threshold: float = 0.0) -> None:
         sizes = sorted({member.size for member in members})
         if len(sizes) != 1:
             raise ModelError(f"an ensemble's members must see one size; found {len(members)} members of sizes {sizes}")
@@ -39,7 +37,6 @@ class EnsembleEngine:
             field=fields.pop(),
             threshold=threshold,
             peak_threshold=peak_threshold,
-            confirm_below=confirm_below,
             name=f"ensemble of {len(members)} {members[0].facts.name}",
             attention_levels=levels.pop() if len(levels) == 1 else (),
             num_parameters=None if None in counts else sum(count or 0 for count in counts),

@@ -92,7 +92,6 @@ class KerasEngine:
         threads: None; Keras' backend reads its own setting.
         peak_threshold: What one pixel of a component must reach.
         field: What of a frame the model sees.
-        confirm_below: As of `ModelFacts`.
 
     Attributes:
         model: The Keras model itself.
@@ -107,7 +106,6 @@ class KerasEngine:
         threads: int | None = None,
         peak_threshold: float = 0.0,
         field: FieldRule = "whole",
-        confirm_below: float = 0.0,
     ) -> None:
         try:
             import keras
@@ -129,7 +127,6 @@ class KerasEngine:
             field=field,
             threshold=threshold,
             peak_threshold=peak_threshold,
-            confirm_below=confirm_below,
             name=self.model.name,
             attention_levels=tuple(sorted(self._gates)),
             num_parameters=int(self.model.count_params()),

@@ -131,7 +131,7 @@ def _open_keras(path: Path, engine: str, threads: int | None) -> Engine:
         stored = load_threshold(path)
     from polypseg.predict.engines.keras_engine import KerasEngine
 
-    return KerasEngine(file, stored.threshold, threads, stored.peak_threshold, _field_of(file), stored.confirm_below)
+    return KerasEngine(file, stored.threshold, threads, stored.peak_threshold, _field_of(file))
 
 
 def _field_of(file: Path) -> FieldRule:
@@ -150,4 +150,4 @@ def _open_group(path: Path, engine: str, threads: int | None) -> Engine:
 
     stored = load_threshold(path)
     members = [_open_keras(member.folder, engine, threads) for member in Run(path).members()]
-    return EnsembleEngine(members, stored.threshold, stored.peak_threshold, stored.confirm_below)
+    return EnsembleEngine(members, stored.threshold, stored.peak_threshold)

@@ -25,7 +25,7 @@ from polypseg.records.reading import FileKind, read_json
 Settings = dict[str, str | float | int]
 """What results follow from, by name; a difference in any of them is another result."""
 
-EARLIER: Settings = {"field": "whole", "calibration": "", "confirm_below": 0.0}
+EARLIER: Settings = {"field": "whole", "calibration": ""}
 """What followed from nothing else, before there was a setting for it."""
 
 SETTINGS_NAME = "settings.json"
@@ -45,7 +45,6 @@ def record_of(model: Path, predictor: Predictor) -> Settings:
         "engine": predictor.engine.name,
         "threshold": predictor.threshold,
         "seed_threshold": predictor.peak_threshold,
-        "confirm_below": predictor.engine.facts.confirm_below,
         "tta": predictor.options.tta,
         "field": predictor.field,
         "min_area_px": predictor.options.min_area_px,
