@@ -27,7 +27,8 @@ from polypseg.data.official import is_kvasir_seg, official_test_names
 from polypseg.data.samples import Sample, load_sample
 from polypseg.machine import machine, versions
 from polypseg.metrics.overlap import dice
-from polypseg.predict.predictor import Predictor, load, run_augmented
+from polypseg.predict.mirroring import run_augmented
+from polypseg.predict.predictor import Predictor, load
 from polypseg.preprocess import field_of, normalise, put_back, resize_image, resize_mask, to_mask
 from polypseg.records.split import load_split
 

@@ -56,6 +56,7 @@ from polypseg.records.model_facts import DiceByEngine, ModelFacts
 from polypseg.records.reading import FileKind, Saved, as_json, read_json
 from polypseg.records.run import Run, open_run
 from polypseg.records.summary import Summary
+from polypseg.records.threshold import load_threshold
 from polypseg.report.tables import figure, gate_rows, interval, negative_stratum_rows, stratum_rows
 
 LICENCE = "Apache-2.0 for the file; the terms of the training data bind its use"
@@ -131,7 +132,10 @@ def _exported(arguments: argparse.Namespace, run: Run | None, work: Path) -> Pat
     if path.is_file():
         facts = read_model_file(path)[1]
         source = file_digests([run.best_path])[run.best_path]
-        if (facts.source_digest, facts.precision, facts.version) == (source, arguments.precision, arguments.version):
+        stored = load_threshold(run.folder)
+        thresholds = (stored.threshold, stored.peak_threshold)
+        made_of = (facts.source_digest, facts.precision, facts.version, facts.threshold, facts.peak_threshold)
+        if made_of == (source, arguments.precision, arguments.version, *thresholds):
             print(f"{path}: exported by an earlier call")
             return path
         shutil.rmtree(work)

@@ -19,6 +19,7 @@ from polypseg.export.pair_sums import quantised_convolutions
 from polypseg.predict.engines.model_file import read_model_file, write_model_file
 from polypseg.predict.engines.packaged import resolve
 from polypseg.progress import silent
+from predict.test_mirroring import SIZE, OneSided, frame
 from serve.models import write_red_model
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -213,3 +214,19 @@ def test_float_weights_become_8_bits_by_output_channel():
     model.graph.node.append(helper.make_node("Conv", ["x", "w"], ["y"]))
     model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
     assert all_in_8_bits(model) == 0
+
+
+def test_augmentations_cost_dice_and_false_alarms_as_worked_out_by_hand():
+    # The engine halves what lies left. .96 on the right alone becomes .72 in doubt, below the peak threshold of .9, and
+    # is lost; .96 on both sides stays, but for its left pixel, which has .48: a Dice of 2 / (1 + 2).
+    both, right = (np.uint8(255 * frame(*marks)) for marks in (((1, 6, 0.96), (1, 1, 0.96)), ((1, 6, 0.96),)))
+    functions = runpy.run_path(str(FOLDER / "mirror_images.py"))
+    shown = []
+    for square in (both, right):
+        reference = OneSided().run(square[None] / np.float32(255))[0, ..., 0] >= 0.4
+        shown += [functions["Frame"]("polyps", square, reference), functions["Frame"]("removed", square, None)]
+    counts, rows = functions["measure"](OneSided(), iter(shown), ("none", "doubt"), (0.9,))
+    assert counts == {"polyps": 2, "removed": 2}
+    assert rows["none", 0.9] == pytest.approx({"polyps": (2 / 3 + 1) / 2, "in doubt": 1, "removed": 1})
+    assert rows["doubt", 0.9] == pytest.approx({"polyps": (2 / 3 + 0) / 2, "in doubt": 1, "removed": 0.5})
+    assert SIZE**2 * functions["MARKED"] < 1  # one pixel is enough

@@ -241,10 +241,11 @@ def test_a_region_without_a_sure_pixel_is_left_out_until_the_threshold_is_moved(
         page.close()
 
 
-def test_mirror_images_are_asked_for(opened):
+@pytest.mark.parametrize("tta", ["doubt", "flips"])
+def test_mirror_images_are_asked_for(opened, tta):
     opened.locator(".controls summary").click()
-    with opened.expect_request("**/v1/segment?*tta=flips*"):
-        opened.locator("#flips").check()
+    with opened.expect_request(f"**/v1/segment?*tta={tta}*"):
+        opened.locator("#tta").select_option(tta)
     shown(opened)
 
 

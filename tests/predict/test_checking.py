@@ -9,7 +9,8 @@ from polypseg.errors import ModelError
 from polypseg.predict.engines.checking import check_probabilities, refuse_external_weights
 from polypseg.predict.engines.model_file import write_model_file
 from polypseg.predict.engines.opening import open_engine
-from polypseg.predict.predictor import Predictor, run_augmented
+from polypseg.predict.mirroring import run_augmented
+from polypseg.predict.predictor import Predictor
 from polypseg.records.model_facts import ModelFacts
 from predict.tiny_model import SIZE, tiny_graph, write_tiny_model
 from predict.video_making import Redness

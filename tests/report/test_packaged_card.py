@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from polypseg.records.digests import file_digests
 from polypseg.records.model_facts import ModelFacts
+from polypseg.records.run import Run
 from polypseg.records.summary import (
     MetricFigures,
     NegativeFigures,
@@ -15,6 +17,7 @@ from polypseg.records.summary import (
     StratumFigures,
     Summary,
 )
+from polypseg.records.threshold import Threshold, save_threshold
 
 ROOT = Path(__file__).parents[2]
 OLD_CARD = "# small 1.0\n\n| | |\n|---|---|\n| licence | x |\n\n## Figures\n\nold\n\n## How it was trained\n\nthus\n"
@@ -88,3 +91,25 @@ def test_card_of_data_without_negatives_or_strata_has_no_empty_table(script, tmp
     card = script._card(None, facts, {"test": summary}, argparse.Namespace(name="small"))
     assert "By size" not in card
     assert "without a polyp:" not in card
+
+
+@pytest.mark.parametrize(("stored", "is_made_again"), [((0.5, 0.9), False), ((0.4, 0.9), True), ((0.5, 0.8), True)])
+def test_a_file_is_exported_again_where_its_run_has_other_thresholds_now(
+    script, tmp_path, monkeypatch, stored, is_made_again
+):
+    run, work = Run(tmp_path / "run"), tmp_path / "work"
+    run.best_path.parent.mkdir(parents=True)
+    run.best_path.write_bytes(b"weights")
+    work.mkdir()
+    save_threshold(run.folder, Threshold(threshold=stored[0], peak_threshold=stored[1]))
+    facts = ModelFacts(size=32, threshold=0.5, peak_threshold=0.9, version="2.0")
+    facts = facts.model_copy(update={"source_digest": file_digests([run.best_path])[run.best_path]})
+    (work / "small.onnx").write_bytes(b"made before")
+    exported = []
+    monkeypatch.setattr(script, "read_model_file", lambda path: (b"", facts))
+    monkeypatch.setattr(script, "export_model", lambda *given: exported.append(given) or argparse.Namespace(notes=()))
+    arguments = argparse.Namespace(
+        name="small", source=run.folder, precision="fp32", version="2.0", method="onnxruntime", data=None
+    )
+    script._exported(arguments, run, work)
+    assert bool(exported) == is_made_again

@@ -22,7 +22,8 @@ Tta = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Test-time augmentation: none, or flips (mean of four mirror images, four times the work).",
+        help="Test-time augmentation: none; flips (mean of four mirror images, four times the work); or doubt "
+        "(only a frame in doubt is compared with its mirror images: fewer false alarms).",
         rich_help_panel=PREDICTION,
     ),
 ]

@@ -122,7 +122,7 @@ def out_of_fold(
         summary_options: How scores are summed up.
         command: What the user typed, for the record.
         track: Shows progress.
-        tta: Test-time augmentation (`predict.predictor.FLIPS`).
+        tta: Test-time augmentation (`predict.mirroring.TTAS`).
 
     Raises:
         RunError: Not a group.

@@ -30,7 +30,7 @@ from polypseg.evaluate.selection import (
 )
 from polypseg.predict.engines.engine import Engine
 from polypseg.predict.engines.opening import open_engine
-from polypseg.predict.predictor import FLIPS
+from polypseg.predict.mirroring import TTAS
 from polypseg.preprocess import AUTOMATIC, FieldRule, MaskRule, unicode_name
 from polypseg.progress import Track, silent
 from polypseg.records.calibration import Bound
@@ -60,7 +60,7 @@ class Plan:
         manifest: The splits, to know what was trained on; None where unknown.
         skipped: What was left out before scoring.
         peak_threshold: A component counts only where one of its pixels reaches this; 0 counts all.
-        tta: Test-time augmentation of the engine (`predict.predictor.FLIPS`); `with_tta` sets it.
+        tta: Test-time augmentation of the engine (`predict.mirroring.TTAS`); `with_tta` sets it.
         field: Instead of the model's own way: what of each image it sees; `with_field` sets it.
         notes: What a reader of the scores should know of the files, a sentence each.
         outer: How the outer mask of a calibration is made (`evaluate.promise`); None without one, as the next.
@@ -209,8 +209,8 @@ def with_tta(plan: Plan, tta: str) -> Plan:
     Raises:
         UsageError: An unknown name, or files are judged, which nothing augments.
     """
-    if tta not in FLIPS:
-        raise UsageError(unknown_name("test-time augmentation", tta, FLIPS))
+    if tta not in TTAS:
+        raise UsageError(unknown_name("test-time augmentation", tta, TTAS))
     if tta == "none":
         return plan
     if plan.engine is None:

@@ -59,7 +59,7 @@ def tune_threshold(
         data: Where the run's own data are now; None for where they were.
         batch_size: Images that the model sees at once.
         track: Shows progress.
-        tta: Test-time augmentation (`predict.predictor.FLIPS`).
+        tta: Test-time augmentation (`predict.mirroring.TTAS`).
         perturbations: How the images are changed, each in all of these ways; `UNPERTURBED` leaves them as they are.
 
     Raises:

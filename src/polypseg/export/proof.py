@@ -36,7 +36,7 @@ from polypseg.metrics.overlap import dice
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.opening import open_engine, with_second_look
 from polypseg.predict.engines.restricted import OLDEST, RestrictedEngine, engine_label
-from polypseg.predict.predictor import run_augmented
+from polypseg.predict.mirroring import run_augmented
 from polypseg.preprocess import ModelView, model_view, normalise, read_image, read_mask, resize_image, restore, to_mask
 from polypseg.progress import Track, silent
 from polypseg.records.digests import file_digests

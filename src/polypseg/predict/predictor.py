@@ -3,7 +3,6 @@
 Decisions:
 - The whole way (crop to the lit field, squeeze, normalise, run, put back, threshold) is one code for all engines,
   images, video and server.
-- Test-time augmentation averages the probabilities of the image and its mirror images; it costs as many runs.
 - Components smaller than `min_area_px` are taken out of the mask, never out of the probability.
 - A recalibration (`records.recalibration`) turns the probabilities at the image's own size, after all averaging; the
   thresholds go through it too, so that the masks stay what they were.
@@ -21,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polypseg.arrays import Image, Mask, Probability, check_image
-from polypseg.errors import ModelRunError, PolypsegError, UsageError, plural, unknown_name
+from polypseg.errors import UsageError, unknown_name
 from polypseg.predict.attention import AttentionMap
 from polypseg.predict.doubt import doubt_of
-from polypseg.predict.engines.checking import check_probabilities
 from polypseg.predict.engines.engine import Engine, Outputs
 from polypseg.predict.engines.opening import open_engine
 from polypseg.predict.kept_calibration import fitting_calibration
+from polypseg.predict.mirroring import TTAS, run_augmented
 from polypseg.predict.nested import nested_mask
 from polypseg.predict.prediction import Prediction as Prediction
 from polypseg.preprocess import (
@@ -43,10 +42,6 @@ from polypseg.preprocess import (
 )
 from polypseg.records.calibration import Calibration
 from polypseg.records.digests import model_file_digest
-
-FLIPS: dict[str, tuple[tuple[int, ...], ...]] = {"none": ((),), "flips": ((), (1,), (2,), (1, 2))}
-"""Test-time augmentations by name: the axes of a batch (N, H, W, C) along which each copy is mirrored."""
-
 
 NO_PICTURE = "no picture found: the whole frame was predicted"
 """The note of a frame in which no lit field was found."""
@@ -72,7 +67,8 @@ class PredictOptions:
 
     Attributes:
         threshold: Instead of the model's own; a pixel is polyp from this probability on.
-        tta: Test-time augmentation: `none`, or `flips` (four runs an image).
+        tta: Test-time augmentation (`predict.mirroring`): `none`, `doubt` (four runs of an image in doubt), or `flips`
+            (four runs of each).
         min_area_px: Components of fewer pixels (8-connected, at the image's own size) are left out of the mask.
         attention: Whether to keep the gates' coefficients.
         field: Instead of the model's own way: `auto` crops to the lit field, `whole` does not.
@@ -97,8 +93,8 @@ class PredictOptions:
         """
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise UsageError(f"threshold {self.threshold:g}: expected a value in [0, 1]")
-        if self.tta not in FLIPS:
-            raise UsageError(unknown_name("test-time augmentation", self.tta, FLIPS))
+        if self.tta not in TTAS:
+            raise UsageError(unknown_name("test-time augmentation", self.tta, TTAS))
         field_rule(self.field)
         if self.min_area_px < 0:
             raise UsageError(f"min_area_px {self.min_area_px}: expected at least 0")
@@ -299,42 +295,6 @@ def load(
         return predictor
     found = fitting_calibration(path, predictor)[0] if options.stored else None
     return predictor if found is None else predictor.with_options(calibration=found)
-
-
-def run_augmented(engine: Engine, batch: NDArray[np.float32], tta: str = "none", attention: bool = False) -> Outputs:
-    """What the engine says of a batch, averaged over its mirror images where `tta` asks for them.
-
-    Args:
-        engine: From `open_engine`.
-        batch: Shape (N, size, size, 3), float32 in [0, 1].
-        tta: A name of `FLIPS`.
-        attention: Whether the gates' coefficients are wanted; they are of the image as it is.
-
-    Raises:
-        ModelError: What it says are no probabilities.
-        ModelRunError: It fails.
-    """
-    total: NDArray[np.float32] | None = None
-    maps: dict[int, NDArray[np.float32]] = {}
-    for axes in FLIPS[tta]:
-        seen = np.ascontiguousarray(np.flip(batch, axes)) if axes else batch
-        try:
-            if attention and not axes:
-                probabilities, maps = engine.run_with_attention(seen)
-            else:
-                probabilities = engine.run(seen)
-        except (PolypsegError, MemoryError):
-            raise
-        except Exception as error:  # the runtimes' own exceptions share no class
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelRunError(
-                f"{engine.facts.name or engine.name}: the model cannot run {plural(len(batch), 'picture')} at once "
-                f"({reason}); export it again"
-            ) from error
-        check_probabilities(probabilities, len(batch), engine.size, engine.facts.name or engine.name)
-        back = np.flip(probabilities, axes) if axes else probabilities
-        total = back if total is None else total + back
-    return Outputs(np.asarray(total, np.float32) / np.float32(len(FLIPS[tta])), maps)
 
 
 def without_small(mask: Mask, min_area_px: int) -> Mask:

@@ -195,6 +195,10 @@ def passes_words(record: ReportInput) -> str:
         return UNKNOWN
     models = "several models (an ensemble)" if record.source.engine == "ensemble" else "one model"
     tta = record.source.tta
+    if tta == "doubt":
+        return (
+            f"{models}, one pass; frames in doubt are compared with their mirror images (test-time augmentation {tta})"
+        )
     if tta != "none":
         return f"{models}, mirror images of each frame averaged (test-time augmentation {tta})"
     return "none: one model, one pass" if models == "one model" else f"{models}, one pass each"

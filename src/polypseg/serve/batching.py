@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from polypseg.errors import RequestError
 from polypseg.predict.engines.engine import Engine, Outputs
-from polypseg.predict.predictor import run_augmented
+from polypseg.predict.mirroring import run_augmented
 from polypseg.records.model_facts import ModelFacts
 
 

@@ -26,7 +26,11 @@ class MaskQuery(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: Fraction | None = Field(None, description="Polyp from this probability on; unset: the model's own.")
-    tta: Literal["none", "flips"] = Field("none", description="Average over mirror images; four times the work.")
+    tta: Literal["none", "doubt", "flips"] = Field(
+        "none",
+        description="Mirror images: flips averages over them, four times the work; doubt compares a frame in doubt "
+        "with them, for fewer false alarms.",
+    )
     min_area: int = Field(0, ge=0, le=10**9, description="Smaller components (pixels) are left out of the mask.")
 
     def options(self) -> PredictOptions:

@@ -66,8 +66,8 @@ export class Items {
   }
 
   async segment(item, signal) {
-    const { hasAttention, flips } = await this.getOptions();
-    const query = new URLSearchParams({ probability: "true", attention: String(hasAttention), tta: flips ? "flips" : "none", page: item.page });
+    const { hasAttention, tta } = await this.getOptions();
+    const query = new URLSearchParams({ probability: "true", attention: String(hasAttention), tta, page: item.page });
     const follow = this.follow(item, signal);
     const bitmap = await decodePicture(item.file);
     const size = bitmap && [bitmap.height, bitmap.width];
@@ -102,8 +102,8 @@ export class Items {
   }
 
   async film(item, signal) {
-    const { flips, smoothing, withhold } = await this.getOptions();
-    const query = new URLSearchParams({ tta: flips ? "flips" : "none", smoothing, withhold });
+    const { tta, smoothing, withhold } = await this.getOptions();
+    const query = new URLSearchParams({ tta, smoothing, withhold });
     item.overTime = { smoothing, withhold };
     const { id } = await send(`/v1/video?${query}`, "video", item.file, this.follow(item, signal));
     item.job = { path: `/v1/jobs/${encodeURIComponent(id)}` };

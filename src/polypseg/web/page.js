@@ -40,7 +40,7 @@ async function askModel() {
 }
 
 async function getOptions() {
-  return { hasAttention: (await model).attention_levels.length > 0, flips: byId("flips").checked, ...film.overTime() };
+  return { hasAttention: (await model).attention_levels.length > 0, tta: byId("tta").value, ...film.overTime() };
 }
 
 /* Files that were chosen one by one are tried whatever they are; of a folder only images and videos are taken. */

@@ -51,7 +51,7 @@ export class Viewer {
     byId("smallest").addEventListener("input", (event) =>
       host.chosen(this.item.threshold, Math.max(0, Math.floor(Number(event.target.value)) || 0)));
     byId("drop-correction").addEventListener("click", () => host.drop());
-    byId("flips").addEventListener("change", () => host.rerun());
+    byId("tta").addEventListener("change", () => host.rerun());
     byId("save-mask").addEventListener("click", async () => {
       const { width, height } = this.item.answer.image;
       saveBlob(await maskPng(this.found.mask, width, height), `${stem(this.item.name)}_mask.png`);
