@@ -87,6 +87,7 @@ def test_start_of_an_encoder_is_never_told_as_random(run_record, settings, statu
     ("source", "words"),
     [
         ({"tta": "flips"}, "One model, mirror images of each frame averaged (test-time augmentation flips)."),
+        ({"tta": "doubt"}, "One model, one pass; frames in doubt are compared with their mirror images"),
         ({"engine": "ensemble"}, "Several models (an ensemble), one pass each."),
         ({"engine": "ensemble", "tta": "flips"}, "Several models (an ensemble), mirror images of each frame averaged"),
     ],
