@@ -20,9 +20,13 @@ FRAME_PIXELS = """async (seconds) => {
   const player = document.querySelector("#player");
   const happened = (event) => new Promise((resolve) => player.addEventListener(event, resolve, { once: true }));
   if (player.readyState < 2) await happened("loadeddata");
-  const seeked = happened("seeked");
+  const shown = new Promise((resolve) => { // "seeked" may come before the frame is there to be drawn
+    const wait = () => player.requestVideoFrameCallback(look);
+    const look = (now, frame) => Math.abs(frame.mediaTime - seconds) < 0.1 ? resolve() : wait();
+    wait();
+  });
   player.currentTime = seconds;
-  await seeked;
+  await shown;
   const canvas = new OffscreenCanvas(player.videoWidth, player.videoHeight);
   const context = canvas.getContext("2d");
   context.drawImage(player, 0, 0);
